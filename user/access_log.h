@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One JSON line per decision. Holds no header value, and no query unless asked to. */
+#ifndef ACCESS_LOG_H
+#define ACCESS_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/egress_abi.h"
+#include "attributes.h"
+#include "bytes.h"
+#include "reason.h"
+
+struct access_log;
+
+/* Writes to `fd` (borrowed, opened O_APPEND, so that several processes share it line by line).
+ * `fd` -1: drops everything. Caller frees. */
+struct access_log *access_log_new(int fd, const char *bottle, bool log_query) WARN_UNUSED;
+void access_log_free(struct access_log *log);
+
+struct access_record {
+	const char *source;		       /* "proxy", "dns" or "kernel" */
+	const struct egress_process *process;  /* NULL when unknown */
+	const char *host;		       /* NULL when unknown */
+	const struct egress_address *address;  /* instead of, or beside, a host */
+	uint16_t port;
+	const char *protocol;		       /* "https", "http", "tls", "tcp", "udp", "dns", ... */
+	struct span method, target;	       /* empty when there is none; target may hold a query */
+	const char *route;		       /* "HOST (FILE:LINE)" or NULL */
+	enum egress_reason reason;
+	const char *detail;		       /* e.g. the upstream's certificate error, or NULL */
+	int status;			       /* HTTP status sent to the client; 0 when none */
+	uint64_t bytes_up, bytes_down;
+	uint64_t microseconds;
+	bool reused;			       /* the upstream connection came from the pool */
+};
+/* Formats and writes one line with one write(2). Lines that do not fit in the pipe are counted and
+ * the count is written with the next line that does ("lost"). Never blocks the caller. */
+void access_log_write(struct access_log *log, const struct access_record *record);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Compiler attributes that back what the contracts say. */
+#ifndef ATTRIBUTES_H
+#define ATTRIBUTES_H
+
+#define WARN_UNUSED __attribute__((warn_unused_result))
+#define NONNULL __attribute__((nonnull))
+#define NORETURN __attribute__((noreturn))
+#define PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define UNUSED __attribute__((unused))
+#define CLEANUP(function) __attribute__((cleanup(function)))
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Growable byte buffers, spans of memory, and hashing of names. Calls nothing of ours. */
+#ifndef BYTES_H
+#define BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+
+/* A piece of somebody else's memory; not NUL-terminated. */
+struct span {
+	const char *data;
+	size_t length;
+};
+
+#define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
+struct span span_from(const char *text) NONNULL;
+bool span_equal(struct span a, struct span b);
+/* ASCII case-insensitive, as HTTP field names and host names compare. */
+bool span_equal_nocase(struct span a, struct span b);
+struct span span_trim(struct span s); /* without SP and HTAB at both ends */
+/* A NUL-terminated copy owned by the caller, NULL when out of memory. */
+char *span_copy(struct span s) WARN_UNUSED;
+
+/* A byte queue: append at the end, consume from the front. Zero-initialised is empty. */
+struct bytes {
+	char *data;
+	size_t start, length, capacity; /* valid bytes: data[start .. start + length) */
+};
+
+/* Makes room for `more` bytes behind the content and returns where they go, or NULL when out of
+ * memory (the content is then unchanged). bytes_added() says how many were written there. */
+char *bytes_reserve(struct bytes *b, size_t more) WARN_UNUSED;
+void bytes_added(struct bytes *b, size_t count);
+/* Appends a copy; false when out of memory, the content is then unchanged. */
+bool bytes_append(struct bytes *b, const void *data, size_t length) WARN_UNUSED;
+bool bytes_append_text(struct bytes *b, const char *text) WARN_UNUSED;
+bool bytes_printf(struct bytes *b, const char *format, ...) PRINTF(2, 3) WARN_UNUSED;
+struct span bytes_span(const struct bytes *b);
+void bytes_consume(struct bytes *b, size_t count);
+void bytes_free(struct bytes *b); /* also after zero-initialising only; leaves it empty */
+void bytes_wipe(struct bytes *b); /* overwrites, then frees: for secrets */
+
+/* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
+uint64_t bytes_hash(const void *data, size_t length);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The bottle's CA: its files, the leaves it signs, and the worker's cache of them. The CA's key
+ * stays in the supervisor; the worker has a leaf key and asks for signatures. */
+#ifndef CERT_AUTHORITY_H
+#define CERT_AUTHORITY_H
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "bytes.h"
+#include "diag.h"
+
+/* ---- the authority: supervisor and `ca init` ------------------------------------------------ */
+
+struct cert_authority;
+
+/* A new CA in memory: P-256, ten years, notBefore an hour back, pathlen 0. */
+int cert_authority_new(const char *common_name, struct cert_authority **ret, struct error *error)
+	WARN_UNUSED;
+/* Reads DIR/ca.pem; an error names the file and what is wrong (mode, key does not match, ...). */
+int cert_authority_load(const char *directory, struct cert_authority **ret, struct error *error)
+	WARN_UNUSED;
+/* Writes DIR/ca.pem (certificate and key, 0600) and DIR/ca-cert.pem (0644), each by rename.
+ * Refuses to replace a CA that is there, unless `replace`. */
+int cert_authority_save(const struct cert_authority *ca, const char *directory, bool replace,
+			struct error *error) WARN_UNUSED;
+void cert_authority_free(struct cert_authority *ca); /* wipes the key */
+/* The CA certificate as PEM and as DER; appended to `ret`. */
+int cert_authority_pem(const struct cert_authority *ca, struct bytes *ret) WARN_UNUSED;
+int cert_authority_der(const struct cert_authority *ca, struct bytes *ret) WARN_UNUSED;
+/* Signs a leaf for one host name (SAN dNSName; iPAddress for a literal) over the public key given
+ * as SubjectPublicKeyInfo DER. Appends the certificate's DER. Seven days, notBefore an hour back. */
+int cert_authority_sign(struct cert_authority *ca, const char *host, struct span public_key,
+			struct bytes *ret_der, struct error *error) WARN_UNUSED;
+
+/* ---- the leaves: worker --------------------------------------------------------------------- */
+
+/* Asks the authority for a leaf; see cert_authority_sign(). 0 or -1. */
+typedef int (*leaf_sign_fn)(void *context, const char *host, struct span public_key,
+			    struct bytes *ret_der);
+
+struct leaf_cache;
+/* One P-256 key for the process; at most `capacity` hosts, the least recently used goes first.
+ * `ca_der` is the issuer that leaves are sent with. */
+struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span ca_der,
+				  size_t capacity) WARN_UNUSED;
+/* A server context for the host, minted at the first call: TLS 1.2 and 1.3, tickets, ALPN
+ * http/1.1. Renewed before it expires. Borrowed until the next call; SSL_new() takes its own
+ * reference. NULL when the authority refused. */
+SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host);
+void leaf_cache_free(struct leaf_cache *cache);
+
+#endif

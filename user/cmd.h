@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The subcommands: one file each, cmd_NAME.c. argv[0] is the subcommand's name. Each returns the
+ * exit status: 0 ok, 1 failed, 2 usage or policy error, 125 no sandbox (exec). */
+#ifndef CMD_H
+#define CMD_H
+
+#include "attributes.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_SANDBOX = 125 };
+
+int cmd_exec(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_why(int argc, char **argv);
+int cmd_ca(int argc, char **argv);
+int cmd_detach(int argc, char **argv);
+int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
+
+/* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */
+int cmd_usage(const char *command, const char *format, ...) PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* routes.yaml: libyaml events, through a table of keys, to a validated policy. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "diag.h"
+#include "policy.h"
+
+enum config_dns_mode { CONFIG_DNS_SYNTHETIC, CONFIG_DNS_REAL };
+
+struct config {
+	struct policy *policy; /* owned */
+	bool hints;	       /* default true: refusals say what would allow them */
+	struct {
+		char *proxy;	  /* "http://host:port" or NULL */
+		char *ca_file;	  /* more roots, or NULL */
+		char **resolvers; /* "192.0.2.53" or "192.0.2.53:5353" */
+		size_t resolver_count;
+	} upstream;
+	struct {
+		enum config_dns_mode mode;
+		struct cidr pool;    /* IPv4; default 198.18.0.0/15 */
+		char *proxy_name;    /* default "egress"; `dns.name` */
+		size_t name_limit;   /* names a bottle may ever be given; default 4096 */
+	} dns;
+	uint8_t hash[16]; /* of the sources' bytes: SHA-256, truncated */
+};
+
+/* A text and what to call it in messages: a file's path, or the option it was made from. */
+struct config_source {
+	const char *name;
+	struct span text;
+};
+
+/* Parses all sources as one policy, routes in order. Every error of every source is added to
+ * `errors`; NULL when there was one. Reads nothing but its arguments. Caller frees. */
+struct config *config_parse(const struct config_source *sources, size_t count,
+			    struct diag_list *errors) WARN_UNUSED;
+void config_free(struct config *config);
+
+/* The content of a file, at most 16 MiB; -1 with `error` set. Caller frees `ret_content`. */
+int config_read_file(const char *path, struct bytes *ret_content, struct error *error) WARN_UNUSED;
+
+/* Fills every secret of the policy from the environment and from files. Adds to `errors`: unset
+ * and empty are different errors, each naming the variable or file and the route's line. */
+bool config_load_secrets(struct config *config, struct diag_list *errors) WARN_UNUSED;
+
+/* The sources and the secrets as one blob, for the worker, and back. The blob holds secrets:
+ * wipe it. config_unpack() validates as config_parse() does; NULL with `error` set. */
+bool config_pack(const struct config_source *sources, size_t count, const struct config *config,
+		 struct bytes *ret_blob) WARN_UNUSED;
+struct config *config_unpack(struct span blob, struct error *error) WARN_UNUSED;
+
+#endif

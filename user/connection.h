@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of one connection of the bottle, from accept to close. */
+#ifndef CONNECTION_H
+#define CONNECTION_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "access_log.h"
+#include "attributes.h"
+#include "cert_authority.h"
+#include "config.h"
+#include "identify.h"
+#include "upstream.h"
+
+/* What all connections of one event loop share. Everything is borrowed. */
+struct proxy {
+	struct event_base *base;
+	const struct config *config; /* replaced by proxy_reconfigure() */
+	struct identify *identify;
+	struct upstream *upstream;
+	struct leaf_cache *leaves;
+	struct access_log *log;
+	const char *bottle;
+	struct connection *connections; /* all of them, newest first; connection.c's */
+	size_t connection_count;
+	void (*closed)(void *context); /* after each close; the listener's */
+	void *closed_context;
+};
+
+/* Takes over an accepted, non-blocking socket. It frees itself when it ends. */
+void connection_accept(struct proxy *proxy, int fd);
+/* Puts a new policy in force for requests to come, and closes connections whose host, or whose
+ * request under way, it no longer allows (EGRESS_ROUTE_REMOVED). */
+void proxy_reconfigure(struct proxy *proxy, const struct config *config);
+void proxy_close_all(struct proxy *proxy);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Messages for people: one line each, on standard error. Calls nothing of ours.
+ * A function either reports or returns an error, never both. No secret is ever passed here. */
+#ifndef DIAG_H
+#define DIAG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "attributes.h"
+
+void diag_error(const char *format, ...) PRINTF(1, 2);	 /* "egress-bpf: ..." */
+void diag_warning(const char *format, ...) PRINTF(1, 2); /* "egress-bpf: warning: ..." */
+void diag_notice(const char *format, ...) PRINTF(1, 2);	 /* "egress-bpf: ...", off with quiet */
+void diag_set_quiet(bool quiet);
+
+/* An error on its way up: one line, filled once (later calls keep the first). Zero-init. */
+struct error {
+	char text[512];
+};
+/* Always returns -1, so that a caller can `return error_set(...)`. `error` may be NULL. */
+int error_set(struct error *error, const char *format, ...) PRINTF(2, 3);
+
+/* All the errors of a file at once. Zero-initialised is empty; diag_list_free() empties it. */
+struct diag_item {
+	char *source; /* file name, or the option that the text came from */
+	int line;     /* from 1; 0 when there is none */
+	char *text;
+};
+struct diag_list {
+	struct diag_item *items;
+	size_t count;
+};
+void diag_list_add(struct diag_list *list, const char *source, int line, const char *format, ...)
+	PRINTF(4, 5);
+void diag_list_print(const struct diag_list *list); /* "egress-bpf: FILE:LINE: text", sorted */
+void diag_list_free(struct diag_list *list);
+
+#endif

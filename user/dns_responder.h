@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Answers the bottle's DNS from policy alone; never forwards a query. ldns does the wire format. */
+#ifndef DNS_RESPONDER_H
+#define DNS_RESPONDER_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access_log.h"
+#include "address.h"
+#include "attributes.h"
+#include "bytes.h"
+
+/* ---- one query, pure but for the callbacks ------------------------------------------------- */
+
+enum dns_bound { DNS_BOUND, DNS_REFUSED, DNS_FAILED };
+struct dns_names {
+	/* The address of an allowed name. DNS_REFUSED with the reason otherwise. */
+	enum dns_bound (*bind)(void *context, const char *name, struct egress_address *ret_address,
+			       enum egress_reason *ret_reason);
+	void *context;
+	const char *proxy_name; /* answered with 127.0.0.1 (A) and ::1 (AAAA) */
+};
+struct dns_answer {
+	enum egress_reason reason;
+	char name[EGRESS_NAME_SIZE]; /* asked for, printable; "" when unreadable */
+	uint16_t type;
+};
+/* Judges one query message and appends the response to `ret_response` (nothing for a message that
+ * deserves none). `udp_limit` is 0 for TCP. Fills ret_answer for the log. -1 when out of memory. */
+int dns_respond(const struct dns_names *names, struct span query, struct bytes *ret_response,
+		size_t udp_limit, struct dns_answer *ret_answer) WARN_UNUSED;
+
+/* ---- the service ---------------------------------------------------------------------------- */
+
+struct dns_responder;
+/* Serves UDP and TCP sockets (borrowed) until freed. Refusals are logged, answers are not.
+ * TCP: pipelined queries answered in order, 10 s idle limit, 64 connections, oldest idle goes. */
+struct dns_responder *dns_responder_new(struct event_base *base, const struct dns_names *names,
+					struct access_log *log) WARN_UNUSED;
+int dns_responder_add_udp(struct dns_responder *responder, int fd) WARN_UNUSED;
+int dns_responder_add_tcp(struct dns_responder *responder, int fd) WARN_UNUSED;
+void dns_responder_free(struct dns_responder *responder);
+
+#endif

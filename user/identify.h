@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Who asked for what: the kernel's flow record of an accepted connection, with the host's name. */
+#ifndef IDENTIFY_H
+#define IDENTIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "attributes.h"
+
+enum identity_kind {
+	IDENTITY_EXPLICIT, /* no record: the program chose the proxy; a name comes with CONNECT */
+	IDENTITY_NAME,	   /* steered by a bound address: `host` is what the kernel knows */
+	IDENTITY_ADDRESS,  /* steered by a cidr route: `address` is all there is */
+	IDENTITY_UNNAMED,  /* dns.mode real: an address of allowed names; SNI and Host must tell */
+};
+struct identity {
+	enum identity_kind kind;
+	char host[EGRESS_NAME_SIZE];
+	uint16_t port; /* destination; 0 for explicit */
+	struct egress_address address;
+	bool has_process;
+	struct egress_process process;
+};
+
+struct identify;
+/* `flows_fd` -1: no kernel wall, everything is explicit. Both descriptors are borrowed. */
+struct identify *identify_new(int flows_fd, int calls_fd) WARN_UNUSED;
+void identify_free(struct identify *identify);
+/* Takes the record of an accepted socket. -1 when a record names a host that nobody knows or when
+ * the look-up failed: close the connection. */
+int identify_accepted(struct identify *identify, int fd, struct identity *ret) WARN_UNUSED;
+
+#endif

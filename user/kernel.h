@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The kernel wall: probe, load, attach, pin, adopt, verify, and its maps. The only module that
+ * includes the skeleton. Every function that can fail returns -1 and sets `error`. */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/egress_abi.h"
+#include "address.h"
+#include "attributes.h"
+#include "diag.h"
+
+#define KERNEL_PIN_ROOT "/sys/fs/bpf/egress-bpf"
+
+struct kernel;
+
+/* "NAME" as it may appear in a pin path: 1 to 64 of [A-Za-z0-9._-], not starting with '.'. */
+bool kernel_name_valid(const char *name);
+
+/* What stands between the bottle and the world, from the pins alone. */
+struct kernel_open_options {
+	const char *name;	  /* pins live in KERNEL_PIN_ROOT/NAME */
+	const char *cgroup_path;  /* the bottle's cgroup v2 directory */
+	bool shared_netns;
+	const uint16_t *published;
+	size_t published_count;
+	uint32_t supervisor_pid;
+	uint8_t policy_hash[16];
+};
+
+/* Makes bpffs available (mounts it when it is missing), loads every program, and either attaches
+ * and pins links and maps, or, when NAME is pinned already, adopts: same maps, each link's program
+ * replaced by bpf_link_update(). On failure nothing new stays behind and a wall that stood stands.
+ * Holds a lock on the pin directory: a second open of a live NAME fails and names its pid.
+ * The wall is up, and denies everything, when this returns; ports come with set_ports. */
+int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
+		struct error *error) WARN_UNUSED;
+/* Closes our handles; the pinned wall stays. */
+void kernel_close(struct kernel *kernel);
+/* Where the bottle's connections go. Ports of our listening sockets, host order. */
+int kernel_set_ports(struct kernel *kernel, uint16_t proxy_port, uint16_t dns_port,
+		     struct error *error) WARN_UNUSED;
+/* The ports an adopted wall used last; 0 when it is new. */
+void kernel_get_ports(const struct kernel *kernel, uint16_t *ret_proxy, uint16_t *ret_dns);
+int kernel_set_policy_hash(struct kernel *kernel, const uint8_t hash[16], struct error *error);
+/* Marks a listening socket as ours, so that a shared namespace lets connections to it pass. */
+int kernel_mark_listener(struct kernel *kernel, int socket_fd, struct error *error) WARN_UNUSED;
+
+/* ---- hosts and addresses ------------------------------------------------------------------ */
+
+struct kernel_host {
+	uint32_t id;
+	struct egress_address address;
+	char name[EGRESS_NAME_SIZE];
+};
+/* Binds a synthetic address to a name and opens `ports` at it. `id` and address must be new.
+ * Host entry and counters first, address last, so that a half-done binding refuses. */
+int kernel_bind_host(struct kernel *kernel, const struct kernel_host *host, const uint16_t *ports,
+		     size_t port_count, struct error *error) WARN_UNUSED;
+/* Replaces the ports of a bound host; none marks it removed and refuses. */
+int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
+			  const uint16_t *ports, size_t port_count, struct error *error) WARN_UNUSED;
+/* Calls back for each host the maps know, in no order; stops when the callback returns non-zero
+ * and returns that. */
+int kernel_each_host(const struct kernel *kernel,
+		     int (*each)(void *context, const struct kernel_host *host), void *context);
+/* Replaces the whole set of cidr routes: first what is no longer there is removed, then the new
+ * are added. */
+int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
+		     const struct egress_target *targets, size_t count, struct error *error)
+	WARN_UNUSED;
+
+/* ---- flows: the worker's side, with nothing but the map's descriptor ----------------------- */
+
+int kernel_flows_fd(const struct kernel *kernel); /* borrowed */
+/* Reads and deletes the record of one accepted connection. 1 found, 0 none, -1 failed. */
+int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egress_flow *ret_flow)
+	WARN_UNUSED;
+
+/* ---- denials ------------------------------------------------------------------------------ */
+
+/* The ring buffer's pollable descriptor (borrowed), and its events: returns how many were handed
+ * over, or -1. */
+int kernel_denials_fd(struct kernel *kernel);
+int kernel_read_denials(struct kernel *kernel,
+			void (*each)(void *context, const struct egress_denial *denial),
+			void *context);
+
+/* ---- status, from pins alone, also when everything of ours is dead ------------------------- */
+
+struct kernel_host_status {
+	struct kernel_host host;
+	struct egress_host_counters counters;
+	bool removed;
+};
+struct kernel_status {
+	char name[65];
+	struct egress_settings settings;
+	uint64_t counters[EGRESS_COUNTER_COUNT];
+	struct kernel_host_status *hosts;
+	size_t host_count;
+	/* every program by name, and whether its link is pinned and attached to the cgroup */
+	struct kernel_link_status {
+		char name[32];
+		bool attached;
+	} links[24];
+	size_t link_count;
+	bool cgroup_alive;	/* the bottle's cgroup still exists */
+	uint32_t supervisor_pid; /* 0 when nobody holds the lock */
+};
+/* Names under KERNEL_PIN_ROOT, NULL-terminated; free each and the array. NULL when none. */
+char **kernel_list(void) WARN_UNUSED;
+int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
+	WARN_UNUSED;
+void kernel_status_free(struct kernel_status *status);
+/* Takes the wall down: unpins everything of NAME. Refuses while a supervisor lives, unless
+ * `force`. 0 also when there was nothing. */
+int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;
+
+#endif

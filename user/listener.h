@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Accepts the bottle's connections, within limits. */
+#ifndef LISTENER_H
+#define LISTENER_H
+
+#include "attributes.h"
+#include "connection.h"
+
+struct listener;
+/* Accepts on `fds` (borrowed, listening, non-blocking) and starts a connection for each. At the
+ * limit it stops accepting: the kernel's queue holds back the rest. */
+struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
+			      size_t connection_limit) WARN_UNUSED;
+void listener_stop(struct listener *listener); /* no more; connections go on */
+void listener_free(struct listener *listener);
+
+#endif

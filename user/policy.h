@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What may be reached and with which credential. Pure: no I/O, no clock, no globals; safe to read
+ * from any thread once built. config.c builds it; secrets are put in afterwards.
+ */
+#ifndef POLICY_H
+#define POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "attributes.h"
+#include "bytes.h"
+#include "diag.h"
+#include "reason.h"
+
+/* How bytes to a host are treated; one per host, checked when the policy is built. */
+enum policy_mode {
+	POLICY_INTERCEPT,   /* HTTP, in TLS or plain: judged request by request */
+	POLICY_PASSTHROUGH, /* TLS with the SNI checked, spliced */
+	POLICY_TCP,	    /* spliced */
+};
+
+enum policy_path_type { POLICY_PATH_EXACT, POLICY_PATH_PREFIX, POLICY_PATH_REGEX };
+
+enum policy_auth_scheme {
+	POLICY_AUTH_BEARER, /* Authorization: Bearer SECRET */
+	POLICY_AUTH_TOKEN,  /* Authorization: token SECRET */
+	POLICY_AUTH_BASIC,  /* Authorization: Basic base64(username:SECRET); RFC 7617 */
+	POLICY_AUTH_HEADER, /* the route's own header: SECRET */
+};
+
+/* Where a secret comes from: one per distinct source, shared by the routes that name it. */
+enum policy_secret_kind { POLICY_SECRET_ENV, POLICY_SECRET_FILE };
+struct policy_secret {
+	enum policy_secret_kind kind;
+	char *source;	 /* variable name or path */
+	const char *file; /* where the first route that names it stands, for messages */
+	int line;
+	char *value; /* NULL until policy_set_secret(); never logged */
+};
+
+/* ---- building (config.c only) ------------------------------------------------------------- */
+
+struct policy_path_spec {
+	enum policy_path_type type;
+	const char *value;
+};
+struct policy_header_spec {
+	const char *name, *value;
+};
+/* One alternative of a route; empty lists mean 'any'. */
+struct policy_match_spec {
+	const struct policy_path_spec *paths;
+	size_t path_count;
+	const char *const *methods;
+	size_t method_count;
+	const struct policy_header_spec *headers;
+	size_t header_count;
+};
+struct policy_auth_spec {
+	enum policy_auth_scheme scheme;
+	const char *header;   /* POLICY_AUTH_HEADER */
+	const char *username; /* POLICY_AUTH_BASIC; may be "" */
+	enum policy_secret_kind kind;
+	const char *source;
+};
+struct policy_route_spec {
+	const char *host;	  /* "name", "*.name"; NULL when cidr is set; already normalised */
+	const struct cidr *cidr;
+	const uint16_t *ports;
+	size_t port_count;
+	enum policy_mode mode;
+	const struct policy_match_spec *matches; /* none: everything on the host */
+	size_t match_count;
+	const struct policy_auth_spec *auth; /* may be NULL */
+	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, direct;
+	const char *file; /* shown by `why` and in the log; copied */
+	int line;
+};
+
+struct policy;
+struct policy *policy_new(void) WARN_UNUSED;
+/* Adds a copy of `spec`. -1 with `error` set when it conflicts with what is there (two modes on
+ * one host and port set, too many ports, a bad regex) or when memory is out. */
+int policy_add(struct policy *policy, const struct policy_route_spec *spec, struct error *error)
+	WARN_UNUSED;
+/* Sorts and indexes; after it the policy is immutable but for secrets. */
+int policy_finish(struct policy *policy, struct error *error) WARN_UNUSED;
+
+struct policy *policy_ref(struct policy *policy); /* not thread-safe: one event loop owns it */
+void policy_unref(struct policy *policy);	  /* wipes secrets with the last reference */
+
+/* ---- secrets ------------------------------------------------------------------------------ */
+
+size_t policy_secret_count(const struct policy *policy);
+const struct policy_secret *policy_secret_at(const struct policy *policy, size_t index);
+/* Stores a copy and prepares the header lines. -1 with `error` set for an empty value or one with
+ * control characters; the message names the source, never the value. */
+int policy_set_secret(struct policy *policy, size_t index, struct span value, struct error *error)
+	WARN_UNUSED;
+
+/* ---- asking ------------------------------------------------------------------------------- */
+
+/* Lower-cases, drops one trailing dot, checks RFC 1123 form (underscores allowed). `ret` has
+ * EGRESS_NAME_SIZE bytes. IDNA is config.c's business: here names are A-labels already. */
+bool policy_normalise_host(struct span host, char *ret) WARN_UNUSED;
+
+/* The host's rules: exact name first, then the longest wildcard; NULL when nothing names it. */
+struct policy_host;
+const struct policy_host *policy_find_host(const struct policy *policy, const char *name);
+enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port);
+bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
+/* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */
+size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS]);
+bool policy_host_allows_private(const struct policy_host *host, uint16_t port);
+
+struct policy_cidr {
+	struct cidr cidr;
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t port_count;
+	bool direct, allow_private;
+	const char *file;
+	int line;
+};
+size_t policy_cidr_count(const struct policy *policy);
+const struct policy_cidr *policy_cidr_at(const struct policy *policy, size_t index);
+/* The longest prefix that contains the address and allows the port, or NULL. */
+const struct policy_cidr *policy_find_cidr(const struct policy *policy,
+					   const struct egress_address *address, uint16_t port);
+
+struct policy_header {
+	struct span name, value;
+};
+struct policy_request {
+	const char *host; /* normalised */
+	uint16_t port;
+	bool tls;
+	struct span method;
+	struct span target; /* origin-form, with query; as it came */
+	const struct policy_header *headers;
+	size_t header_count;
+};
+
+struct policy_route; /* opaque: ask with the functions below */
+
+struct policy_verdict {
+	enum egress_reason reason;	  /* EGRESS_ALLOWED or why not */
+	const struct policy_route *route; /* that allowed, or that came closest; may be NULL */
+	struct span path;		  /* of the target, without the query */
+	char hint[256];			  /* what would allow it; "" when there is nothing to say */
+};
+/* Judges one request. Never fails: an internal fault is a refusal (EGRESS_INTERNAL). */
+void policy_decide(const struct policy *policy, const struct policy_request *request,
+		   struct policy_verdict *ret_verdict);
+
+/* "api.github.com" or "*.example.com"; and where the route stands in the file. */
+const char *policy_route_host(const struct policy_route *route);
+const char *policy_route_file(const struct policy_route *route);
+int policy_route_line(const struct policy_route *route);
+bool policy_route_keeps_authorization(const struct policy_route *route);
+/* The header to inject: name and prepared value; both empty when the route has no auth. When
+ * the secret was never set this is false and the request must be refused as internal. */
+bool policy_route_credential(const struct policy_route *route, struct span *ret_name,
+			     struct span *ret_value) WARN_UNUSED;
+/* True for a header that must not pass from the bottle to this host: Authorization, and what any
+ * route of the host injects, unless the chosen route keeps authorization. */
+bool policy_route_strips(const struct policy_route *route, struct span header_name);
+
+/* The routes without secrets as JSON text for `_egress.local/allowlist`; caller frees. */
+char *policy_describe(const struct policy *policy) WARN_UNUSED;
+
+#endif

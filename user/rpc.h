@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What supervisor and worker say to each other, over two SOCK_SEQPACKET pairs:
+ *   calls:   the worker asks and waits (short, local, bounded by a timeout);
+ *   control: the supervisor tells, the worker answers when it has done so.
+ * The supervisor trusts no field: every name is judged against its own policy. */
+#ifndef RPC_H
+#define RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/egress_abi.h"
+#include "attributes.h"
+#include "bytes.h"
+
+/* ---- calls: the worker's side --------------------------------------------------------------- */
+
+struct rpc_host {
+	uint32_t id;
+	uint32_t reason; /* enum egress_reason: EGRESS_ALLOWED, or why it has no address */
+	struct egress_address address;
+	char name[EGRESS_NAME_SIZE];
+};
+/* The address bound to a name, bound now if it is new. 0, or -1 when the supervisor is gone;
+ * refusals are in ret->reason. */
+int rpc_bind_name(int fd, const char *name, struct rpc_host *ret) WARN_UNUSED;
+/* The name bound to a host id; reason is EGRESS_INTERNAL when there is none. */
+int rpc_host_by_id(int fd, uint32_t id, struct rpc_host *ret) WARN_UNUSED;
+/* dns.mode real: lets the name's real addresses through to the proxy. */
+int rpc_bind_addresses(int fd, const char *name, const struct egress_address *addresses,
+		       size_t count, struct rpc_host *ret) WARN_UNUSED;
+/* A leaf certificate; appends its DER. -1 also when the supervisor refuses. */
+int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes *ret_der)
+	WARN_UNUSED;
+
+/* ---- calls: the supervisor's side ----------------------------------------------------------- */
+
+struct rpc_service {
+	void (*bind_name)(void *context, const char *name, struct rpc_host *ret);
+	void (*host_by_id)(void *context, uint32_t id, struct rpc_host *ret);
+	void (*bind_addresses)(void *context, const char *name,
+			       const struct egress_address *addresses, size_t count,
+			       struct rpc_host *ret);
+	int (*sign_leaf)(void *context, const char *host, struct span public_key,
+			 struct bytes *ret_der);
+	void *context;
+};
+/* Answers one call. 1 answered, 0 the worker closed, -1 a malformed call: kill the worker. */
+int rpc_serve(int fd, const struct rpc_service *service) WARN_UNUSED;
+
+/* ---- control -------------------------------------------------------------------------------- */
+
+enum rpc_control_type {
+	RPC_CONTROL_CONFIG = 1, /* to the worker; a memfd with config_pack()'s blob is attached */
+	RPC_CONTROL_DONE,	/* from the worker: in force (or, first, ready to serve) */
+	RPC_CONTROL_FAILED,	/* from the worker: text says why; the old one stays in force */
+	RPC_CONTROL_STOP,	/* to the worker: finish what is under way, then exit */
+};
+struct rpc_control {
+	uint32_t type;
+	char text[508];
+};
+/* `fd_to_send` -1 for none. 0 or -errno. */
+int rpc_control_send(int fd, const struct rpc_control *message, int fd_to_send) WARN_UNUSED;
+/* 1 received (ret_fd is the caller's, -1 when none came), 0 peer closed, -errno. */
+int rpc_control_receive(int fd, struct rpc_control *ret_message, int *ret_fd) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The worker process: one event loop that speaks to the network. */
+#ifndef SERVER_H
+#define SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attributes.h"
+
+#define SERVER_MAX_SOCKETS 8
+
+/* What the supervisor hands over by inherited descriptors; encoded in the worker's argv by
+ * supervisor.c. -1 for what there is not. */
+struct server_handover {
+	int calls_fd, control_fd; /* rpc.h */
+	int flows_fd, log_fd;
+	int proxy_fds[SERVER_MAX_SOCKETS];
+	int dns_udp_fds[SERVER_MAX_SOCKETS], dns_tcp_fds[SERVER_MAX_SOCKETS];
+	char bottle[65];
+	uid_t uid;
+	gid_t gid;
+	bool log_query;
+};
+
+/* Drops privileges, takes its configuration from control_fd, says RPC_CONTROL_DONE, serves until
+ * RPC_CONTROL_STOP or until the supervisor is gone. Returns the exit status. */
+int server_run(const struct server_handover *handover);
+
+#endif

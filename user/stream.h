@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One end of a connection: a non-blocking socket, with or without TLS, registered once and edge
+ * triggered. Reading and writing look the same for both kinds. An owner that stops reading before
+ * -EAGAIN (backpressure) must try again by itself: the edge will not come twice.
+ */
+#ifndef STREAM_H
+#define STREAM_H
+
+#include <event2/event.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "attributes.h"
+
+struct stream;
+
+/* Called when the stream became readable or writable, or failed: try what you were waiting for. */
+typedef void (*stream_ready_fn)(void *context);
+
+/* Takes over `fd` (non-blocking, connected or connecting). NULL when out of memory; `fd` is then
+ * still the caller's. */
+struct stream *stream_new(struct event_base *base, int fd) WARN_UNUSED;
+/* Who is told; may be changed at any time, also inside a callback. */
+void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context);
+/* Takes over `ssl` (SSL_set_accept_state or _connect_state already called) and sets its fd. */
+int stream_set_tls(struct stream *stream, SSL *ssl) WARN_UNUSED;
+/* 1 done, -EAGAIN, or -EPROTO with the reason in OpenSSL's error queue. */
+int stream_handshake(struct stream *stream) WARN_UNUSED;
+
+/* > 0 bytes, 0 at end of file (TLS: close_notify), -EAGAIN, or another -errno. A TLS end without
+ * close_notify is -ECONNRESET: a body that ends with the connection may have been cut. */
+ssize_t stream_read(struct stream *stream, void *buffer, size_t size) WARN_UNUSED;
+/* > 0 bytes taken, maybe fewer than asked, -EAGAIN, or another -errno. After -EAGAIN the next
+ * write must start with the same bytes. */
+ssize_t stream_write(struct stream *stream, const void *data, size_t length) WARN_UNUSED;
+/* FIN, or close_notify and FIN. Reading goes on. */
+void stream_shutdown(struct stream *stream);
+/* Asks for one call of `ready` from the event loop, soon: for fairness after a long run. */
+void stream_again(struct stream *stream);
+/* Closes and frees; accepts NULL. No callback comes after it. TLS: close_notify is tried. */
+void stream_free(struct stream *stream);
+
+int stream_fd(const struct stream *stream); /* borrowed */
+SSL *stream_ssl(const struct stream *stream); /* borrowed; NULL without TLS */
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The root process: owns configuration, CA key, kernel wall, pins, listening sockets and the
+ * worker's life. Parses no byte from the network. */
+#ifndef SUPERVISOR_H
+#define SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attributes.h"
+#include "bytes.h"
+#include "cert_authority.h"
+#include "config.h"
+#include "diag.h"
+
+struct supervisor;
+
+struct supervisor_options {
+	const char *name;
+	const char *cgroup_path; /* NULL: --no-kernel, a proxy and no wall */
+	int netns_fd;		 /* the bottle's network namespace; -1: the one we are in */
+	const char *policy_path; /* re-read on SIGHUP; may be NULL when there are extra sources */
+	const struct config_source *extra; /* texts made from options; borrowed for life */
+	size_t extra_count;
+	const char *ca_directory; /* NULL: a CA in memory */
+	const char *log_path;	  /* NULL: no log; "-": standard output */
+	bool log_query;
+	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
+	const uint16_t *published;
+	size_t published_count;
+};
+
+/* Loads the policy and its secrets, the CA, the kernel wall, the sockets, and starts the worker.
+ * Returns when the worker is ready to serve. On failure what was begun is undone, errors are
+ * printed, and the exit status (1 or 2) is returned; 0 is success. */
+int supervisor_start(const struct supervisor_options *options, struct supervisor **ret);
+/* Runs until SIGTERM or SIGINT, or until supervisor_quit(). SIGHUP reloads. A dead worker is
+ * started again (with a growing delay, at most 5 s). Returns the exit status. */
+int supervisor_loop(struct supervisor *supervisor);
+void supervisor_quit(struct supervisor *supervisor); /* from a callback of its own loop */
+struct event_base *supervisor_base(struct supervisor *supervisor);
+const struct cert_authority *supervisor_ca(const struct supervisor *supervisor);
+const struct config *supervisor_config(const struct supervisor *supervisor);
+uint16_t supervisor_proxy_port(const struct supervisor *supervisor);
+/* Stops the worker (in order, then by SIGKILL after 5 s) and frees. The pinned wall stays unless
+ * `detach`. */
+void supervisor_stop(struct supervisor *supervisor, bool detach);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The way to the real host: resolve, check the address, dial, verify, pool. */
+#ifndef UPSTREAM_H
+#define UPSTREAM_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "attributes.h"
+#include "config.h"
+#include "diag.h"
+#include "reason.h"
+#include "stream.h"
+
+struct upstream;
+
+/* Loads the system's roots, `ca_file`, resolv.conf and hosts(5). -1 with `error` set. */
+int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
+		 struct error *error) WARN_UNUSED;
+/* Takes up a new configuration: roots and resolvers; idle connections are closed. On failure the
+ * old settings stay. */
+int upstream_reconfigure(struct upstream *upstream, const struct config *config,
+			 struct error *error) WARN_UNUSED;
+void upstream_free(struct upstream *upstream);
+
+struct upstream_target {
+	const char *host;		      /* name to resolve, verify and send as SNI; or */
+	const struct egress_address *address; /* the address itself (cidr routes): no TLS */
+	uint16_t port;
+	bool tls;	    /* verified TLS, ALPN http/1.1; else plain bytes */
+	bool allow_private; /* else private addresses are refused, on the very address dialled */
+};
+
+struct upstream_result {
+	enum egress_reason reason; /* EGRESS_ALLOWED, or why there is no stream */
+	const char *detail;	   /* "certificate has expired", ...; valid during the callback */
+	struct stream *stream;	   /* the caller's from now on; handshake done; ready unset */
+	bool reused;		   /* from the pool: may turn out to be dead */
+	struct egress_address address; /* dialled */
+};
+typedef void (*upstream_done_fn)(void *context, const struct upstream_result *result);
+
+/* Gets a connection: an idle one of the same host, port and TLS, or a new one (Happy Eyeballs,
+ * RFC 8305). `fresh` forbids the pool. `done` is called once, maybe before this returns; then the
+ * handle is NULL. Otherwise the handle may be given to upstream_cancel() until `done` was called.
+ * Times out after 10 s (UPSTREAM_TIMEOUT). */
+struct upstream_request;
+struct upstream_request *upstream_get(struct upstream *upstream,
+				      const struct upstream_target *target, bool fresh,
+				      upstream_done_fn done, void *context);
+void upstream_cancel(struct upstream_request *request); /* accepts NULL */
+
+/* Gives back a connection whose exchange is complete and that may serve another. */
+void upstream_put(struct upstream *upstream, const struct upstream_target *target,
+		  struct stream *stream);
+/* Closes idle connections to a host (its route is gone); NULL: all. */
+void upstream_forget(struct upstream *upstream, const char *host);
+
+/* Addresses of a name as the host would resolve it, for dns.mode real. Called once, maybe before
+ * this returns; count 0 means it does not resolve. */
+typedef void (*upstream_resolved_fn)(void *context, const struct egress_address *addresses,
+				     size_t count, uint32_t ttl);
+void upstream_resolve(struct upstream *upstream, const char *name, upstream_resolved_fn done,
+		      void *context);
+
+#endif
