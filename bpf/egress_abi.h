@@ -99,6 +99,7 @@ struct egress_settings {
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */
 #define EGRESS_TARGET_REMOVED 2u /* its route is gone; the address stays taken */
+#define EGRESS_HOST_MANY 0xffffffffu /* dns.mode real: several names may share the address */
 struct egress_target {
 	__u32 host_id; /* 0: a cidr route */
 	__u16 flags;

@@ -63,6 +63,12 @@ int kernel_bind_host(struct kernel *kernel, const struct kernel_host *host, cons
 /* Replaces the ports of a bound host; none marks it removed and refuses. */
 int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
 			  const uint16_t *ports, size_t port_count, struct error *error) WARN_UNUSED;
+/* dns.mode real: opens the union of `ports` and those already open at an address that several
+ * names may share (EGRESS_HOST_MANY). */
+int kernel_bind_shared(struct kernel *kernel, const struct egress_address *address,
+		       const uint16_t *ports, size_t port_count, struct error *error) WARN_UNUSED;
+/* Removes every address bound by kernel_bind_shared(): before a reload's names are asked again. */
+int kernel_forget_shared(struct kernel *kernel, struct error *error) WARN_UNUSED;
 /* Calls back for each host the maps know, in no order; stops when the callback returns non-zero
  * and returns that. */
 int kernel_each_host(const struct kernel *kernel,

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The modules that each unit test links, and no more.
+links_test_bytes := bytes
+links_test_address := address
+links_test_policy := policy policy_path policy_host bytes diag address reason
