@@ -6,7 +6,7 @@
 #define WARN_UNUSED __attribute__((warn_unused_result))
 #define NONNULL __attribute__((nonnull))
 #define NORETURN __attribute__((noreturn))
-#define PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF(string, first) __attribute__((format(printf, string, first)))
 #define UNUSED __attribute__((unused))
 #define CLEANUP(function) __attribute__((cleanup(function)))
 

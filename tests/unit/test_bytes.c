@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+
+static void queue(void **state)
+{
+	struct bytes b = {0};
+	char expected[1000];
+
+	(void)state;
+	/* Consumes behind the writer for long enough to wrap to the front many times. */
+	for (int i = 0; i < 5000; i++) {
+		assert_true(bytes_append(&b, "abcdefghijklm", 13));
+		if (i >= 10) {
+			assert_memory_equal(bytes_span(&b).data, "abcdefghijklm", 13);
+			bytes_consume(&b, 13);
+		}
+	}
+	assert_int_equal(bytes_span(&b).length, 130);
+	assert_true(b.capacity <= 512);
+	assert_true(bytes_printf(&b, "%0*d", (int)sizeof(expected), 7));
+	memset(expected, '0', sizeof(expected));
+	expected[sizeof(expected) - 1] = '7';
+	assert_memory_equal(bytes_span(&b).data + 130, expected, sizeof(expected));
+	bytes_wipe(&b);
+	assert_null(b.data);
+	assert_int_equal(bytes_span(&b).length, 0);
+	bytes_free(&b);
+}
+
+static void reserve_of_nothing(void **state)
+{
+	struct bytes b = {0};
+
+	(void)state;
+	assert_non_null(bytes_reserve(&b, 0));
+	assert_null(bytes_reserve(&b, SIZE_MAX));
+	bytes_free(&b);
+}
+
+static void spans(void **state)
+{
+	char *copy;
+
+	(void)state;
+	assert_true(span_equal_nocase(SPAN("Content-LENGTH"), SPAN("content-length")));
+	assert_false(span_equal_nocase(SPAN("@"), SPAN("`"))); /* 0x40 and 0x60 */
+	assert_false(span_equal(SPAN("a"), SPAN("A")));
+	assert_true(span_equal(span_trim(SPAN(" \t a b \t")), SPAN("a b")));
+	assert_int_equal(span_trim(SPAN(" \t ")).length, 0);
+	copy = span_copy((struct span){"abc", 2});
+	assert_string_equal(copy, "ab");
+	free(copy);
+}
+
+static void hash(void **state)
+{
+	char data[64] = {0};
+
+	(void)state;
+	assert_int_equal(bytes_hash("name", 4), bytes_hash("name", 4));
+	for (size_t length = 0; length < sizeof(data); length++)
+		assert_true(bytes_hash(data, length) != bytes_hash(data, length + 1) ||
+			    length + 1 == sizeof(data));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(queue),
+		cmocka_unit_test(reserve_of_nothing),
+		cmocka_unit_test(spans),
+		cmocka_unit_test(hash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

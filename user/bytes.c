@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "bytes.h"
+
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#define BYTES_MIN_CAPACITY 256
+
+struct span span_from(const char *text)
+{
+	return (struct span){text, strlen(text)};
+}
+
+bool span_equal(struct span a, struct span b)
+{
+	return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+/* Not strncasecmp(): the comparison of names must not depend on a locale. */
+static char ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+bool span_equal_nocase(struct span a, struct span b)
+{
+	if (a.length != b.length)
+		return false;
+	for (size_t i = 0; i < a.length; i++) {
+		if (ascii_lower(a.data[i]) != ascii_lower(b.data[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+struct span span_trim(struct span s)
+{
+	while (s.length > 0 && is_blank(s.data[0])) {
+		s.data++;
+		s.length--;
+	}
+	while (s.length > 0 && is_blank(s.data[s.length - 1]))
+		s.length--;
+	return s;
+}
+
+char *span_copy(struct span s)
+{
+	char *copy = malloc(s.length + 1);
+
+	if (!copy)
+		return NULL;
+	if (s.length > 0)
+		memcpy(copy, s.data, s.length);
+	copy[s.length] = '\0';
+	return copy;
+}
+
+/* Moves the content to the front when that makes enough room, else to a larger block. */
+static bool bytes_grow(struct bytes *b, size_t needed)
+{
+	size_t capacity = b->capacity ? b->capacity : BYTES_MIN_CAPACITY;
+	char *data;
+
+	while (capacity < needed) {
+		if (capacity > SIZE_MAX / 2)
+			return false;
+		capacity *= 2;
+	}
+	if (capacity == b->capacity) {
+		memmove(b->data, b->data + b->start, b->length);
+		b->start = 0;
+		return true;
+	}
+	data = malloc(capacity);
+	if (!data)
+		return false;
+	if (b->length > 0)
+		memcpy(data, b->data + b->start, b->length);
+	free(b->data);
+	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};
+	return true;
+}
+
+char *bytes_reserve(struct bytes *b, size_t more)
+{
+	if (more > SIZE_MAX / 2 - b->length)
+		return NULL;
+	if (b->start + b->length + more > b->capacity || !b->data) {
+		if (!bytes_grow(b, b->length + more))
+			return NULL;
+	}
+	return b->data + b->start + b->length;
+}
+
+void bytes_added(struct bytes *b, size_t count)
+{
+	b->length += count;
+}
+
+bool bytes_append(struct bytes *b, const void *data, size_t length)
+{
+	char *room = bytes_reserve(b, length);
+
+	if (!room)
+		return false;
+	if (length > 0)
+		memcpy(room, data, length);
+	bytes_added(b, length);
+	return true;
+}
+
+bool bytes_append_text(struct bytes *b, const char *text)
+{
+	return bytes_append(b, text, strlen(text));
+}
+
+bool bytes_printf(struct bytes *b, const char *format, ...)
+{
+	va_list arguments, again;
+	char *room;
+	int length;
+
+	va_start(arguments, format);
+	va_copy(again, arguments);
+	length = vsnprintf(NULL, 0, format, arguments);
+	va_end(arguments);
+	room = length < 0 ? NULL : bytes_reserve(b, (size_t)length + 1);
+	if (room) {
+		vsnprintf(room, (size_t)length + 1, format, again);
+		bytes_added(b, (size_t)length);
+	}
+	va_end(again);
+	return room != NULL;
+}
+
+struct span bytes_span(const struct bytes *b)
+{
+	return (struct span){b->data ? b->data + b->start : "", b->length};
+}
+
+void bytes_consume(struct bytes *b, size_t count)
+{
+	b->start += count;
+	b->length -= count;
+	if (b->length == 0)
+		b->start = 0;
+}
+
+void bytes_free(struct bytes *b)
+{
+	free(b->data);
+	*b = (struct bytes){0};
+}
+
+void bytes_wipe(struct bytes *b)
+{
+	if (b->data)
+		OPENSSL_cleanse(b->data, b->capacity);
+	bytes_free(b);
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF"). */
+struct sip {
+	uint64_t v0, v1, v2, v3;
+};
+
+static uint64_t rotate(uint64_t x, int by)
+{
+	return x << by | x >> (64 - by);
+}
+
+static void sip_round(struct sip *s)
+{
+	s->v0 += s->v1;
+	s->v1 = rotate(s->v1, 13) ^ s->v0;
+	s->v0 = rotate(s->v0, 32);
+	s->v2 += s->v3;
+	s->v3 = rotate(s->v3, 16) ^ s->v2;
+	s->v0 += s->v3;
+	s->v3 = rotate(s->v3, 21) ^ s->v0;
+	s->v2 += s->v1;
+	s->v1 = rotate(s->v1, 17) ^ s->v2;
+	s->v2 = rotate(s->v2, 32);
+}
+
+static void sip_word(struct sip *s, uint64_t word)
+{
+	s->v3 ^= word;
+	sip_round(s);
+	s->v0 ^= word;
+}
+
+static const uint64_t *hash_key(void)
+{
+	static uint64_t key[2];
+	static bool seeded;
+
+	if (!seeded) {
+		/* Fails only before the kernel's pool is up, where GRND_NONBLOCK is not asked for. */
+		if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+			abort();
+		seeded = true;
+	}
+	return key;
+}
+
+uint64_t bytes_hash(const void *data, size_t length)
+{
+	const uint64_t *key = hash_key();
+	struct sip s = {
+		key[0] ^ 0x736f6d6570736575u,
+		key[1] ^ 0x646f72616e646f6du,
+		key[0] ^ 0x6c7967656e657261u,
+		key[1] ^ 0x7465646279746573u,
+	};
+	const char *at = data;
+	uint64_t last = (uint64_t)length << 56, word;
+	size_t rest = length;
+
+	for (; rest >= 8; rest -= 8, at += 8) {
+		memcpy(&word, at, 8);
+		sip_word(&s, word);
+	}
+	for (size_t i = 0; i < rest; i++)
+		last |= (uint64_t)(unsigned char)at[i] << (8 * i);
+	sip_word(&s, last);
+	s.v2 ^= 0xff;
+	sip_round(&s);
+	sip_round(&s);
+	sip_round(&s);
+	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}

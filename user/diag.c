@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "diag.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_SIZE 2048
+
+static bool quiet;
+
+void diag_set_quiet(bool now_quiet)
+{
+	quiet = now_quiet;
+}
+
+/* One write(2) a line: several processes share standard error. A line break or an escape in a
+ * value that came from outside must not start a line of its own. */
+static void write_line(const char *prefix, const char *format, va_list arguments)
+{
+	char line[LINE_SIZE];
+	int head = snprintf(line, sizeof(line), "egress-bpf: %s", prefix);
+	int body = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, arguments);
+	size_t length;
+
+	if (body < 0)
+		return;
+	length = strlen(line);
+	for (size_t i = 0; i < length; i++) {
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+			line[i] = '?';
+	}
+	line[length++] = '\n';
+	if (write(STDERR_FILENO, line, length) < 0)
+		return; /* there is nobody left to tell */
+}
+
+void diag_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line("", format, arguments);
+	va_end(arguments);
+}
+
+void diag_warning(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line("warning: ", format, arguments);
+	va_end(arguments);
+}
+
+void diag_notice(const char *format, ...)
+{
+	va_list arguments;
+
+	if (quiet)
+		return;
+	va_start(arguments, format);
+	write_line("", format, arguments);
+	va_end(arguments);
+}
+
+int error_set(struct error *error, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!error || error->text[0] != '\0')
+		return -1;
+	va_start(arguments, format);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	va_end(arguments);
+	return -1;
+}
+
+/* An error that cannot be kept must not become a success: when memory is out we end. */
+void diag_list_add(struct diag_list *list, const char *source, int line, const char *format, ...)
+{
+	struct diag_item *items = reallocarray(list->items, list->count + 1, sizeof(*items));
+	struct diag_item *item;
+	va_list arguments;
+
+	if (!items)
+		abort();
+	list->items = items;
+	item = &items[list->count++];
+	item->line = line;
+	item->source = strdup(source);
+	va_start(arguments, format);
+	if (vasprintf(&item->text, format, arguments) < 0)
+		item->text = NULL;
+	va_end(arguments);
+	if (!item->source || !item->text)
+		abort();
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct diag_item *x = a, *y = b;
+	int order = strcmp(x->source, y->source);
+
+	return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+void diag_list_print(const struct diag_list *list)
+{
+	if (list->count > 1)
+		qsort(list->items, list->count, sizeof(*list->items), by_place);
+	for (size_t i = 0; i < list->count; i++) {
+		const struct diag_item *item = &list->items[i];
+
+		if (item->line > 0)
+			diag_error("%s:%d: %s", item->source, item->line, item->text);
+		else
+			diag_error("%s: %s", item->source, item->text);
+	}
+}
+
+void diag_list_free(struct diag_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		free(list->items[i].source);
+		free(list->items[i].text);
+	}
+	free(list->items);
+	*list = (struct diag_list){0};
+}
