@@ -8,7 +8,7 @@ CLANG ?= clang
 BPFTOOL ?= bpftool
 VERSION := 0.1.0
 
-PACKAGES := libbpf libevent_core libevent_extra yaml-0.1 openssl libnghttp2 libldns jansson \
+PACKAGES := libbpf libevent_core libevent_extra yaml-0.1 openssl libnghttp2 ldns jansson \
 	libseccomp libcap-ng libpcre2-8 libidn2
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
 	-Wwrite-strings -Wundef -Wvla -Werror
