@@ -3,6 +3,7 @@
  * One end of a connection: a non-blocking socket, with or without TLS, registered once and edge
  * triggered. Reading and writing look the same for both kinds. An owner that stops reading before
  * -EAGAIN (backpressure) must try again by itself: the edge will not come twice.
+ * The process must ignore SIGPIPE: OpenSSL writes to the socket with write(2).
  */
 #ifndef STREAM_H
 #define STREAM_H

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "stream.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
+ * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
+ * TLS read may wait for EV_WRITE and a write for EV_READ (key update, RFC 8446, 4.6.3). */
+struct stream {
+	struct event event; /* registered once: one epoll_ctl(2) for the connection's life */
+	struct event again;
+	int fd;
+	short read_blocked, write_blocked;
+	int tls_error; /* -errno; OpenSSL must not be called again after a fatal error */
+	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
+	SSL *ssl;
+	stream_ready_fn ready;
+	void *context;
+};
+
+static void try_shutdown(struct stream *stream);
+
+/* Touches nothing after `ready`, which may have freed the stream. */
+static void on_event(evutil_socket_t fd, short what, void *argument)
+{
+	struct stream *stream = argument;
+
+	(void)fd;
+	stream->read_blocked &= (short)~what;
+	stream->write_blocked &= (short)~what;
+	if (stream->shutdown_pending)
+		try_shutdown(stream);
+	if (stream->ready)
+		stream->ready(stream->context);
+}
+
+struct stream *stream_new(struct event_base *base, int fd)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return NULL;
+	stream->fd = fd;
+	if (event_assign(&stream->event, base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
+			 on_event, stream) < 0 ||
+	    evtimer_assign(&stream->again, base, on_event, stream) < 0 ||
+	    event_add(&stream->event, NULL) < 0) {
+		free(stream);
+		return NULL;
+	}
+	/* Fails on sockets that are not TCP, which have no such delay. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	return stream;
+}
+
+void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context)
+{
+	stream->ready = ready;
+	stream->context = context;
+}
+
+int stream_set_tls(struct stream *stream, SSL *ssl)
+{
+	/* Read ahead: one recv(2) for a record, not one for its header and one for its body. */
+	SSL_set_read_ahead(ssl, 1);
+	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				  SSL_MODE_RELEASE_BUFFERS);
+	SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
+	if (SSL_set_fd(ssl, stream->fd) != 1) {
+		SSL_free(ssl);
+		return -ENOMEM;
+	}
+	stream->ssl = ssl;
+	return 0;
+}
+
+static int tls_fail(struct stream *stream, int error)
+{
+	stream->tls_error = error;
+	return error;
+}
+
+/* What a failed SSL call means as -errno, 0 for close_notify. Sets *blocked for -EAGAIN. */
+static int tls_result(struct stream *stream, int rc, short *blocked)
+{
+	int saved_errno = errno;
+
+	switch (SSL_get_error(stream->ssl, rc)) {
+	case SSL_ERROR_WANT_READ:
+		*blocked = EV_READ;
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		*blocked = EV_WRITE;
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	case SSL_ERROR_SYSCALL:
+		return tls_fail(stream, saved_errno ? -saved_errno : -ECONNRESET);
+	default:
+		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+			return tls_fail(stream, -ECONNRESET);
+		return tls_fail(stream, -EPROTO);
+	}
+}
+
+int stream_handshake(struct stream *stream)
+{
+	int rc, error;
+
+	if (stream->read_blocked)
+		return -EAGAIN;
+	if (stream->tls_error)
+		return -EPROTO;
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_do_handshake(stream->ssl);
+	if (rc == 1)
+		return 1;
+	error = tls_result(stream, rc, &stream->read_blocked);
+	if (error == -EAGAIN)
+		return -EAGAIN;
+	if (!ERR_peek_error())
+		ERR_raise(ERR_LIB_SYS, error ? -error : ECONNRESET);
+	return -EPROTO;
+}
+
+static ssize_t tls_read(struct stream *stream, void *buffer, size_t size)
+{
+	size_t count;
+	int rc;
+
+	if (stream->tls_error)
+		return stream->tls_error;
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_read_ex(stream->ssl, buffer, size, &count);
+	return rc == 1 ? (ssize_t)count : tls_result(stream, rc, &stream->read_blocked);
+}
+
+static ssize_t tls_write(struct stream *stream, const void *data, size_t length)
+{
+	size_t count;
+	int rc, error;
+
+	if (stream->tls_error)
+		return stream->tls_error;
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_write_ex(stream->ssl, data, length, &count);
+	if (rc == 1)
+		return (ssize_t)count;
+	error = tls_result(stream, rc, &stream->write_blocked);
+	return error ? error : -EPIPE;
+}
+
+ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
+{
+	ssize_t count;
+
+	if (stream->read_blocked)
+		return -EAGAIN;
+	if (stream->ssl)
+		return tls_read(stream, buffer, size);
+	do
+		count = recv(stream->fd, buffer, size, MSG_DONTWAIT);
+	while (count < 0 && errno == EINTR);
+	if (count >= 0)
+		return count;
+	if (errno != EAGAIN)
+		return -errno;
+	stream->read_blocked = EV_READ;
+	return -EAGAIN;
+}
+
+ssize_t stream_write(struct stream *stream, const void *data, size_t length)
+{
+	ssize_t count;
+
+	if (stream->write_blocked)
+		return -EAGAIN;
+	if (stream->ssl)
+		return tls_write(stream, data, length);
+	do
+		count = send(stream->fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (count < 0 && errno == EINTR);
+	if (count < 0 && errno != EAGAIN)
+		return -errno;
+	/* A short count, too, means that the kernel ran out of room and will tell of more. */
+	if (count < (ssize_t)length)
+		stream->write_blocked = EV_WRITE;
+	return count < 0 ? -EAGAIN : count;
+}
+
+/* close_notify, best effort: 0 when it is out or cannot be, -EAGAIN when it has to wait. */
+static int send_close_notify(struct stream *stream)
+{
+	int rc, error = 0;
+
+	if (stream->tls_error || !SSL_is_init_finished(stream->ssl))
+		return 0;
+	ERR_clear_error();
+	rc = SSL_shutdown(stream->ssl);
+	if (rc < 0 && SSL_get_error(stream->ssl, rc) == SSL_ERROR_WANT_WRITE)
+		error = -EAGAIN;
+	ERR_clear_error();
+	return error;
+}
+
+static void try_shutdown(struct stream *stream)
+{
+	stream->shutdown_pending = stream->ssl && send_close_notify(stream) == -EAGAIN;
+	if (!stream->shutdown_pending)
+		shutdown(stream->fd, SHUT_WR);
+}
+
+void stream_shutdown(struct stream *stream)
+{
+	try_shutdown(stream);
+}
+
+/* By a timer of zero, not event_active(): the loop runs activated events before it asks epoll
+ * again, so that a stream which is always ready would starve all others. */
+void stream_again(struct stream *stream)
+{
+	event_add(&stream->again, &(struct timeval){0});
+}
+
+void stream_free(struct stream *stream)
+{
+	if (!stream)
+		return;
+	event_del(&stream->event);
+	event_del(&stream->again);
+	if (stream->ssl) {
+		send_close_notify(stream);
+		SSL_free(stream->ssl);
+	}
+	close(stream->fd);
+	free(stream);
+}
+
+int stream_fd(const struct stream *stream)
+{
+	return stream->fd;
+}
+
+SSL *stream_ssl(const struct stream *stream)
+{
+	return stream->ssl;
+}
