@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "diag.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary; /* NULL: internal */
+} commands[] = {
+	{"exec", cmd_exec, "run a command in a sandbox of its own"},
+	{"run", cmd_run, "put the wall round a cgroup and serve it"},
+	{"status", cmd_status, "show walls and counters, also of a dead sidecar"},
+	{"check", cmd_check, "validate policy files"},
+	{"why", cmd_why, "say what a policy answers to one request"},
+	{"ca", cmd_ca, "make a certificate authority for a bottle"},
+	{"detach", cmd_detach, "take a wall down"},
+	{"worker", cmd_worker, NULL},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void help(FILE *to)
+{
+	fputs("egress-bpf: an egress firewall for code that nobody should have to trust\n\n"
+	      "usage: egress-bpf COMMAND [OPTIONS]\n\n",
+	      to);
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (commands[i].summary)
+			fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+	}
+	fputs("\n'egress-bpf COMMAND --help' tells more; 'egress-bpf --version' the version.\n", to);
+}
+
+int cmd_usage(const char *command, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	diag_error("%s: %s; try 'egress-bpf %s --help'", command, text, command);
+	return EXIT_USAGE;
+}
+
+static int dispatch(int argc, char **argv)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	}
+	diag_error("no command '%s'; try 'egress-bpf --help'", argv[1]);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	/* A peer that went away is an error of one write, not of the process. */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		help(stdout);
+		return EXIT_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("egress-bpf " EGRESS_VERSION);
+		return EXIT_OK;
+	}
+	return dispatch(argc, argv);
+}

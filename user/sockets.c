@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "address.h"
+
+#define BACKLOG 4096
+
+static const char *const loopbacks[] = {"127.0.0.1", "::1"};
+
+static int open_socket(int type, const struct egress_address *address, uint16_t port)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = address_to_sockaddr(address, port, &sa);
+	int fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (sa.ss_family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		goto fail;
+	/* For a restart while old connections linger; for UDP it would let others share the port. */
+	if (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		goto fail;
+	if (bind(fd, (struct sockaddr *)&sa, length) < 0)
+		goto fail;
+	if (type == SOCK_STREAM && listen(fd, BACKLOG) < 0)
+		goto fail;
+	return fd;
+fail:
+	on = errno;
+	close(fd);
+	return -on;
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	struct egress_address address;
+	uint16_t port = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &length) < 0 ||
+	    !address_from_sockaddr((struct sockaddr *)&sa, &address, &port))
+		return 0;
+	return port;
+}
+
+static void close_all(int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+void sockets_close(struct sockets *sockets)
+{
+	close_all(sockets->proxy, sockets->proxy_count);
+	close_all(sockets->dns_udp, sockets->dns_count);
+	close_all(sockets->dns_tcp, sockets->dns_count);
+	*sockets = (struct sockets){0};
+}
+
+/* One UDP and one TCP socket on the same port, or neither. */
+static int open_dns_pair(struct sockets *s, const struct egress_address *address, uint16_t port)
+{
+	int udp = open_socket(SOCK_DGRAM, address, port), tcp;
+
+	if (udp < 0)
+		return udp;
+	tcp = open_socket(SOCK_STREAM, address, port_of(udp));
+	if (tcp < 0) {
+		close(udp);
+		return tcp;
+	}
+	s->dns_udp[s->dns_count] = udp;
+	s->dns_tcp[s->dns_count] = tcp;
+	s->dns_count++;
+	s->dns_port = port_of(udp);
+	return 0;
+}
+
+static bool no_such_family(int result)
+{
+	return result == -EADDRNOTAVAIL || result == -EAFNOSUPPORT;
+}
+
+/* Any port will do, as long as both families have the same: the kernel wall is told. */
+static int open_dns(struct sockets *s, uint16_t wanted, struct error *error)
+{
+	struct egress_address v4, v6;
+	int result = -EINVAL;
+
+	if (!address_parse(loopbacks[0], &v4) || !address_parse(loopbacks[1], &v6))
+		return error_set(error, "internal: loopback address");
+	for (int attempt = 0; attempt < 16; attempt++) {
+		result = open_dns_pair(s, &v4, attempt == 0 ? wanted : 0);
+		if (result == 0) {
+			result = open_dns_pair(s, &v6, s->dns_port);
+			if (result == 0 || no_such_family(result))
+				return 0;
+			close_all(s->dns_udp, s->dns_count);
+			close_all(s->dns_tcp, s->dns_count);
+			s->dns_count = 0;
+		}
+		if (result != -EADDRINUSE)
+			break;
+	}
+	return error_set(error, "cannot listen for DNS on 127.0.0.1:%u: %s", wanted,
+			 strerror(-result));
+}
+
+static int open_proxy(struct sockets *s, const struct egress_address *address, uint16_t port,
+		      bool optional, struct error *error)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	int fd = open_socket(SOCK_STREAM, address, port);
+
+	if (optional && no_such_family(fd))
+		return 0;
+	if (fd < 0)
+		return error_set(error, "cannot listen on %s port %u: %s",
+				 address_format(address, text), port, strerror(-fd));
+	s->proxy[s->proxy_count++] = fd;
+	s->proxy_port = port_of(fd);
+	return 0;
+}
+
+/* "ADDR:PORT" or "[ADDR6]:PORT". */
+static bool parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
+{
+	const char *colon = strrchr(text, ':');
+	char host[ADDRESS_TEXT_SIZE] = "", *end;
+	size_t length = colon ? (size_t)(colon - text) : 0;
+	unsigned long port;
+
+	if (length == 0 || length >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
+		return false;
+	memcpy(host, text, length);
+	if (host[0] == '[' && host[length - 1] == ']') {
+		host[length - 1] = '\0';
+		memmove(host, host + 1, length - 1);
+	}
+	port = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || port == 0 || port > UINT16_MAX)
+		return false;
+	*ret_port = (uint16_t)port;
+	return address_parse(host, ret_address);
+}
+
+static bool is_loopback(const struct egress_address *address)
+{
+	struct egress_address v6;
+
+	return (address_is_v4(address) && address_to_v4(address) >> 24 == 127) ||
+	       (address_parse("::1", &v6) && memcmp(&v6, address, sizeof(v6)) == 0);
+}
+
+static bool is_any(const struct egress_address *address)
+{
+	static const struct egress_address any6;
+
+	return memcmp(address, &any6, sizeof(any6)) == 0 ||
+	       (address_is_v4(address) && address_to_v4(address) == 0);
+}
+
+static int open_in_place(const struct sockets_options *options, struct sockets *s,
+			 struct error *error)
+{
+	struct egress_address asked, loopback;
+	uint16_t port = SOCKETS_PROXY_PORT;
+
+	if (!address_parse(loopbacks[0], &asked))
+		return error_set(error, "internal: loopback address");
+	if (options->listen && !parse_listen(options->listen, &asked, &port))
+		return error_set(error, "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
+				 options->listen);
+	if (!options->wall || is_any(&asked) || !is_loopback(&asked)) {
+		if (open_proxy(s, &asked, port, false, error) < 0)
+			return -1;
+	}
+	if (!options->wall)
+		return 0;
+	for (size_t i = 0; i < 2; i++) {
+		if (!address_parse(loopbacks[i], &loopback))
+			return error_set(error, "internal: loopback address");
+		if (is_any(&asked) && address_is_v4(&asked) == (i == 0))
+			continue;
+		if (open_proxy(s, &loopback, port, i > 0, error) < 0)
+			return -1;
+	}
+	return open_dns(s, options->dns_port ? options->dns_port : SOCKETS_DNS_PORT, error);
+}
+
+/* A namespace without a wire is born with `lo` down. */
+static void bring_loopback_up(void)
+{
+	struct ifreq request = {.ifr_name = "lo"};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && !(request.ifr_flags & IFF_UP)) {
+		request.ifr_flags |= IFF_UP;
+		/* Where this fails, binding says what is wrong. */
+		(void)ioctl(fd, SIOCSIFFLAGS, &request);
+	}
+	close(fd);
+}
+
+int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
+{
+	struct sockets s = {0};
+	int home = -1, result;
+
+	if (options->netns_fd >= 0) {
+		home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		if (home < 0)
+			return error_set(error, "cannot open our network namespace: %s",
+					 strerror(errno));
+		if (setns(options->netns_fd, CLONE_NEWNET) < 0) {
+			result = error_set(error, "cannot enter the bottle's network namespace: %s",
+					   strerror(errno));
+			close(home);
+			return result;
+		}
+		bring_loopback_up();
+	}
+	result = open_in_place(options, &s, error);
+	/* To go on from inside the bottle's namespace would be to dial through it. */
+	if (home >= 0 && setns(home, CLONE_NEWNET) < 0)
+		abort();
+	if (home >= 0)
+		close(home);
+	if (result < 0)
+		sockets_close(&s);
+	else
+		*ret = s;
+	return result;
+}

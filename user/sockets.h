@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The listening sockets of a bottle, opened inside its network namespace. */
+#ifndef SOCKETS_H
+#define SOCKETS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "diag.h"
+
+#define SOCKETS_MAX 4
+#define SOCKETS_PROXY_PORT 9099
+#define SOCKETS_DNS_PORT 9053
+
+struct sockets {
+	int proxy[SOCKETS_MAX], dns_udp[SOCKETS_MAX], dns_tcp[SOCKETS_MAX];
+	size_t proxy_count, dns_count; /* as many for UDP as for TCP */
+	uint16_t proxy_port, dns_port;
+};
+
+struct sockets_options {
+	int netns_fd;	    /* -1: the namespace we are in */
+	const char *listen; /* "ADDR:PORT", "[ADDR6]:PORT" or NULL */
+	bool wall;	    /* loopback sockets and the DNS responder; else only `listen` */
+	uint16_t dns_port;  /* to try first; 0: the default */
+};
+
+/* Opens the sockets and brings the namespace's `lo` up. When [::1] is not to be had only IPv4 is
+ * served: steered IPv6 then meets a closed port. A taken proxy port is an error; a taken DNS port
+ * is replaced by a free one. Caller frees with sockets_close(). */
+int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
+	WARN_UNUSED;
+void sockets_close(struct sockets *sockets);
+
+#endif
