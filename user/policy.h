@@ -111,6 +111,8 @@ bool policy_normalise_host(struct span host, char *ret) WARN_UNUSED;
 /* The host's rules: exact name first, then the longest wildcard; NULL when nothing names it. */
 struct policy_host;
 const struct policy_host *policy_find_host(const struct policy *policy, const char *name);
+/* True when the rules are those of a wildcard: the bottle can make up names under it. */
+bool policy_host_is_wildcard(const struct policy_host *host);
 enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port);
 bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
 /* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy.h"
+
+/* Ids are dense: host `id` is hosts[id - 1] and has address pool + id. An id without a name was
+ * lost half-way by a supervisor that died; it stays unused. */
+struct ledger {
+	struct kernel *kernel;
+	const struct config *config;
+	struct kernel_host *hosts;
+	size_t count, capacity;
+	uint32_t *slots; /* open addressing: 0 free, else an id */
+	size_t slot_count;
+	size_t wildcard_names;
+};
+
+static size_t slot_of(const struct ledger *ledger, const char *name)
+{
+	size_t mask = ledger->slot_count - 1;
+	size_t at = bytes_hash(name, strlen(name)) & mask;
+
+	while (ledger->slots[at] && strcmp(ledger->hosts[ledger->slots[at] - 1].name, name) != 0)
+		at = (at + 1) & mask;
+	return at;
+}
+
+static bool grow_slots(struct ledger *ledger)
+{
+	size_t wanted = ledger->slot_count ? ledger->slot_count : 64;
+	uint32_t *slots;
+
+	while (wanted < 2 * (ledger->count + 1))
+		wanted *= 2;
+	if (wanted == ledger->slot_count)
+		return true;
+	slots = calloc(wanted, sizeof(*slots));
+	if (!slots)
+		return false;
+	free(ledger->slots);
+	ledger->slots = slots;
+	ledger->slot_count = wanted;
+	for (size_t i = 0; i < ledger->count; i++) {
+		if (ledger->hosts[i].name[0])
+			slots[slot_of(ledger, ledger->hosts[i].name)] = (uint32_t)i + 1;
+	}
+	return true;
+}
+
+/* Makes hosts[0 .. count) valid; new entries are nameless. */
+static bool grow_hosts(struct ledger *ledger, size_t count)
+{
+	struct kernel_host *hosts;
+	size_t capacity = ledger->capacity ? ledger->capacity : 64;
+
+	while (capacity < count)
+		capacity *= 2;
+	if (capacity != ledger->capacity) {
+		hosts = reallocarray(ledger->hosts, capacity, sizeof(*hosts));
+		if (!hosts)
+			return false;
+		ledger->hosts = hosts;
+		ledger->capacity = capacity;
+	}
+	if (count > ledger->count) {
+		memset(&ledger->hosts[ledger->count], 0,
+		       (count - ledger->count) * sizeof(*ledger->hosts));
+		ledger->count = count;
+	}
+	return grow_slots(ledger);
+}
+
+static bool remember(struct ledger *ledger, const struct kernel_host *host)
+{
+	if (host->id == 0 || host->id > EGRESS_MAX_ADDRESSES || !grow_hosts(ledger, host->id))
+		return false;
+	ledger->hosts[host->id - 1] = *host;
+	ledger->slots[slot_of(ledger, host->name)] = host->id;
+	return true;
+}
+
+static int remember_each(void *context, const struct kernel_host *host)
+{
+	return remember(context, host) ? 0 : -1;
+}
+
+static const struct policy_host *policy_of(const struct config *config, const char *name)
+{
+	return name[0] ? policy_find_host(config->policy, name) : NULL;
+}
+
+static size_t ports_of(const struct config *config, const char *name,
+		       uint16_t ports[EGRESS_MAX_PORTS])
+{
+	const struct policy_host *host = policy_of(config, name);
+
+	return host ? policy_host_ports(host, ports) : 0;
+}
+
+static void add_port(struct egress_target *target, uint16_t port)
+{
+	for (size_t i = 0; i < target->port_count; i++) {
+		if (target->ports[i] == port)
+			return;
+	}
+	if (target->port_count < EGRESS_MAX_PORTS)
+		target->ports[target->port_count++] = port;
+}
+
+/* The kernel finds the longest prefix only, so each block carries the ports of the blocks round
+ * it as well; where one of the two is direct and the other is not, the inner one stands alone. */
+static void fill_target(const struct policy *policy, const struct policy_cidr *inner,
+			struct egress_target *target)
+{
+	target->flags = inner->direct ? EGRESS_TARGET_DIRECT : 0;
+	for (size_t i = 0; i < policy_cidr_count(policy); i++) {
+		const struct policy_cidr *outer = policy_cidr_at(policy, i);
+
+		if (outer->direct != inner->direct ||
+		    outer->cidr.prefix_length > inner->cidr.prefix_length ||
+		    !cidr_contains(&outer->cidr, &inner->cidr.address))
+			continue;
+		for (size_t k = 0; k < outer->port_count; k++)
+			add_port(target, outer->ports[k]);
+	}
+}
+
+static int set_cidrs(struct ledger *ledger, const struct config *config, struct error *error)
+{
+	size_t count = policy_cidr_count(config->policy);
+	struct egress_cidr_key *keys = calloc(count + 1, sizeof(*keys));
+	struct egress_target *targets = calloc(count + 1, sizeof(*targets));
+	int result = -1;
+
+	if (!keys || !targets) {
+		error_set(error, "out of memory");
+		goto out;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct policy_cidr *cidr = policy_cidr_at(config->policy, i);
+
+		keys[i].prefix_length = cidr->cidr.prefix_length;
+		keys[i].address = cidr->cidr.address;
+		fill_target(config->policy, cidr, &targets[i]);
+	}
+	result = kernel_set_cidrs(ledger->kernel, keys, targets, count, error);
+out:
+	free(keys);
+	free(targets);
+	return result;
+}
+
+/* Whether a host's ports are to be written: closing writes when something goes, opening always. */
+static bool loses_ports(const uint16_t *before, size_t before_count, const uint16_t *after,
+			size_t after_count)
+{
+	for (size_t i = 0; i < before_count; i++) {
+		size_t k = 0;
+
+		while (k < after_count && after[k] != before[i])
+			k++;
+		if (k == after_count)
+			return true;
+	}
+	return false;
+}
+
+int ledger_restrict(struct ledger *ledger, const struct config *next, struct error *error)
+{
+	uint16_t before[EGRESS_MAX_PORTS], after[EGRESS_MAX_PORTS];
+
+	for (size_t i = 0; i < ledger->count; i++) {
+		const struct kernel_host *host = &ledger->hosts[i];
+		size_t old = ports_of(ledger->config, host->name, before);
+		size_t new = ports_of(next, host->name, after);
+
+		if (loses_ports(before, old, after, new) &&
+		    kernel_set_host_ports(ledger->kernel, host, after, new, error) < 0)
+			return -1;
+	}
+	if (next->dns.mode == CONFIG_DNS_REAL || ledger->config->dns.mode == CONFIG_DNS_REAL) {
+		if (kernel_forget_shared(ledger->kernel, error) < 0)
+			return -1;
+	}
+	return set_cidrs(ledger, next, error);
+}
+
+int ledger_open(struct ledger *ledger, const struct config *config, struct error *error)
+{
+	uint16_t ports[EGRESS_MAX_PORTS];
+
+	ledger->config = config;
+	ledger->wildcard_names = 0;
+	for (size_t i = 0; i < ledger->count; i++) {
+		const struct kernel_host *host = &ledger->hosts[i];
+		const struct policy_host *rules = policy_of(config, host->name);
+
+		if (!host->name[0])
+			continue;
+		if (!rules || policy_host_is_wildcard(rules))
+			ledger->wildcard_names++;
+		if (kernel_set_host_ports(ledger->kernel, host, ports,
+					  ports_of(config, host->name, ports), error) < 0)
+			return -1;
+	}
+	return set_cidrs(ledger, config, error);
+}
+
+int ledger_new(struct kernel *kernel, const struct config *config, struct ledger **ret,
+	       struct error *error)
+{
+	struct ledger *ledger = calloc(1, sizeof(*ledger));
+
+	if (!ledger)
+		return error_set(error, "out of memory");
+	ledger->kernel = kernel;
+	ledger->config = config;
+	if (!grow_slots(ledger) || kernel_each_host(kernel, remember_each, ledger) != 0) {
+		ledger_free(ledger);
+		return error_set(error, "cannot read the pinned host map");
+	}
+	/* What an adopted map has open came from a policy that we do not know: ledger_open() writes
+	 * every host anew, those without a route as removed. */
+	if (ledger_open(ledger, config, error) < 0) {
+		ledger_free(ledger);
+		return -1;
+	}
+	*ret = ledger;
+	return 0;
+}
+
+void ledger_free(struct ledger *ledger)
+{
+	if (!ledger)
+		return;
+	free(ledger->hosts);
+	free(ledger->slots);
+	free(ledger);
+}
+
+static void refuse(struct rpc_host *ret, const char *name, enum egress_reason reason)
+{
+	memset(ret, 0, sizeof(*ret));
+	memccpy(ret->name, name, '\0', sizeof(ret->name) - 1);
+	ret->reason = reason;
+}
+
+static void answer(struct rpc_host *ret, const struct kernel_host *host)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->reason = EGRESS_ALLOWED;
+	ret->id = host->id;
+	ret->address = host->address;
+	memcpy(ret->name, host->name, sizeof(ret->name));
+}
+
+/* The address of a new host: the pool's first plus the id. False when the pool is exhausted. */
+static bool next_host(const struct ledger *ledger, const char *name, struct kernel_host *ret)
+{
+	const struct cidr *pool = &ledger->config->dns.pool;
+	uint64_t size = 1ull << (128 - pool->prefix_length);
+	uint64_t id = ledger->count + 1;
+
+	if (id >= size - 1 || id > EGRESS_MAX_ADDRESSES - 1)
+		return false;
+	memset(ret, 0, sizeof(*ret));
+	ret->id = (uint32_t)id;
+	ret->address = address_from_v4(address_to_v4(&pool->address) + ret->id);
+	memccpy(ret->name, name, '\0', sizeof(ret->name) - 1);
+	return true;
+}
+
+void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *ret)
+{
+	uint16_t ports[EGRESS_MAX_PORTS];
+	const struct policy_host *rules = policy_of(ledger->config, name);
+	uint32_t id = ledger->slots[slot_of(ledger, name)];
+	struct kernel_host host;
+	bool wildcard;
+
+	if (!rules) {
+		refuse(ret, name, EGRESS_HOST_NOT_ALLOWED);
+		return;
+	}
+	if (id) {
+		answer(ret, &ledger->hosts[id - 1]);
+		return;
+	}
+	/* Only a wildcard lets the bottle invent names, so only these count against the limit. */
+	wildcard = policy_host_is_wildcard(rules);
+	if ((wildcard && ledger->wildcard_names >= ledger->config->dns.name_limit) ||
+	    !next_host(ledger, name, &host)) {
+		refuse(ret, name, EGRESS_LIMIT);
+		return;
+	}
+	if (!remember(ledger, &host) ||
+	    kernel_bind_host(ledger->kernel, &host, ports, policy_host_ports(rules, ports), NULL) < 0) {
+		refuse(ret, name, EGRESS_INTERNAL);
+		return;
+	}
+	ledger->wildcard_names += wildcard;
+	answer(ret, &host);
+}
+
+void ledger_bind_addresses(struct ledger *ledger, const char *name,
+			   const struct egress_address *addresses, size_t count,
+			   struct rpc_host *ret)
+{
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t port_count = ports_of(ledger->config, name, ports);
+
+	refuse(ret, name, EGRESS_HOST_NOT_ALLOWED);
+	if (ledger->config->dns.mode != CONFIG_DNS_REAL || port_count == 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (kernel_bind_shared(ledger->kernel, &addresses[i], ports, port_count, NULL) < 0) {
+			ret->reason = EGRESS_LIMIT;
+			return;
+		}
+	}
+	ret->reason = EGRESS_ALLOWED;
+}
+
+void ledger_host_by_id(struct ledger *ledger, uint32_t id, struct rpc_host *ret)
+{
+	if (!ledger_name(ledger, id))
+		refuse(ret, "", EGRESS_INTERNAL);
+	else
+		answer(ret, &ledger->hosts[id - 1]);
+}
+
+const char *ledger_name(const struct ledger *ledger, uint32_t id)
+{
+	if (id == 0 || id > ledger->count || !ledger->hosts[id - 1].name[0])
+		return NULL;
+	return ledger->hosts[id - 1].name;
+}
