@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # make help lists the targets.
+.DEFAULT_GOAL := all
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -12,8 +13,10 @@ PACKAGES := libbpf libevent_core libevent_extra yaml-0.1 openssl libnghttp2 ldns
 	libseccomp libcap-ng libpcre2-8 libidn2
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
 	-Wwrite-strings -Wundef -Wvla -Werror
-HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection \
-	-D_FORTIFY_SOURCE=2
+# What the compiler for this machine knows: control-flow protection is for x86.
+accepted = $(shell $(CC) $(1) -Werror -c -x c -o /dev/null /dev/null 2>/dev/null && echo $(1))
+HARDENING := -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
+	$(call accepted,-fstack-clash-protection) $(call accepted,-fcf-protection)
 OPTIMISE ?= -O2 -g
 SANITIZE ?=
 ifneq ($(SANITIZE),)
@@ -41,7 +44,14 @@ OBJECTS := $(SOURCES:user/%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,%,$(wildcard tests/kernel/test_*.c))
 
-all: $(BUILD)/egress-bpf
+all: $(BUILD)/egress-bpf ## build the program: build/egress-bpf
+
+# Without the packages the compiler's complaints would be long and say less.
+ifneq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
+needs-packages:
+	@echo "egress-bpf: packages are missing; run tools/bootstrap (it asks for root)" >&2; exit 1
+$(OBJECTS) $(LLHTTP_OBJECTS): | needs-packages
+endif
 
 $(BUILD)/egress-bpf: $(OBJECTS) $(LLHTTP_OBJECTS)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -61,7 +71,7 @@ $(BUILD)/egress.bpf.o: $(wildcard bpf/*.c bpf/*.h) Makefile | $(BUILD)
 $(BUILD)/egress.skel.h: $(BUILD)/egress.bpf.o
 	$(BPFTOOL) gen skeleton $< name egress > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/kernel.o: $(BUILD)/egress.skel.h
+$(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h
 
 # A unit test links only the modules named for it, so that a new dependency shows here.
 include tests/unit/links.mk
@@ -76,15 +86,66 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $$(addprefix $(BUILD)/,$$(addsuff
 $(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
 	mkdir -p $@
 
-check: $(addprefix $(BUILD)/tests/,$(UNIT_TESTS))
-	tools/run-tests unit $^
+UNIT_BINARIES := $(UNIT_TESTS:%=$(BUILD)/tests/%)
+KERNEL_BINARIES := $(KERNEL_TESTS:%=$(BUILD)/tests/%)
+tests: $(UNIT_BINARIES) $(KERNEL_BINARIES) ## build the tests written in C
 
-check-kernel: $(addprefix $(BUILD)/tests/,$(KERNEL_TESTS))
-	tools/run-tests kernel $^
+check: $(UNIT_BINARIES) ## unit tests: no privilege, no network
+	tools/run-tests unit=$(BUILD)
 
-clean:
-	rm -rf $(BUILD)
+check-kernel: $(KERNEL_BINARIES) ## the kernel wall against a real kernel (root)
+	tools/run-tests kernel=$(BUILD)
+
+check-e2e: all ## end to end, in network namespaces of their own (root); ONLY=PATTERN picks
+	tools/run-tests e2e=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
+
+ASAN := BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+asan-build:
+	$(MAKE) $(ASAN) all tests
+asan: asan-build ## unit and end-to-end tests under AddressSanitizer and UBSan
+	tools/run-tests unit=build-asan e2e=build-asan
+
+lint: ## clang-tidy, cppcheck, module graph, sizes
+	tools/run-tests lint=$(BUILD)
+# What tools/lint needs to know to read the sources as the compiler does.
+print-cppflags:
+	@echo '$(CPPFLAGS_ALL)'
+
+# A fuzzer is compiled by clang together with the modules that links.mk names for it.
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(patsubst %,user/%.c,$$(links_$$*)) Makefile
+	@mkdir -p $(@D)
+	$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		$(filter-out $(WARNINGS),$(CPPFLAGS_ALL)) -std=gnu11 -o $@ $(filter %.c,$^) \
+		$(if $(filter llhttp,$(fuzz_needs_$*)),$(LLHTTP_SOURCES) -w) $(LIBS)
+fuzzers: $(FUZZERS)
+fuzz: $(FUZZERS) ## run each fuzzer from its seeds for FUZZ_SECONDS (default 10)
+	tools/run-tests fuzz=$(BUILD)
+
+bench: all ## CPU per request as a ratio to haproxy's (root)
+	tools/bench $(BUILD)/egress-bpf
+
+demo: ## install packages, build, and show the main job (calls sudo)
+	@tools/bootstrap
+	@$(MAKE) --no-print-directory -j2 all
+	@tools/demo $(BUILD)/egress-bpf
+
+test: ## install packages, build, and run every test (calls sudo)
+	@tools/bootstrap
+	@tools/run-tests everything
+
+install: all ## DESTDIR= PREFIX=/usr/local
+	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/README.md
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/LICENSE
+
+clean: ## remove what was built
+	rm -rf $(BUILD) build-asan
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: all check check-kernel clean
+.PHONY: all tests check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
+	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
