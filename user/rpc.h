@@ -27,7 +27,7 @@ struct rpc_host {
 int rpc_bind_name(int fd, const char *name, struct rpc_host *ret) WARN_UNUSED;
 /* The name bound to a host id; reason is EGRESS_INTERNAL when there is none. */
 int rpc_host_by_id(int fd, uint32_t id, struct rpc_host *ret) WARN_UNUSED;
-/* dns.mode real: lets the name's real addresses through to the proxy. */
+/* dns.mode real: lets the name's real addresses through to the proxy; the first 64 of them. */
 int rpc_bind_addresses(int fd, const char *name, const struct egress_address *addresses,
 		       size_t count, struct rpc_host *ret) WARN_UNUSED;
 /* A leaf certificate; appends its DER. -1 also when the supervisor refuses. */
@@ -46,7 +46,8 @@ struct rpc_service {
 			 struct bytes *ret_der);
 	void *context;
 };
-/* Answers one call. 1 answered, 0 the worker closed, -1 a malformed call: kill the worker. */
+/* Answers one call; blocks only as `fd` does, and never to send. 1 answered (or nothing there to
+ * read), 0 the worker closed, -1 a malformed call or replies not taken: kill the worker. */
 int rpc_serve(int fd, const struct rpc_service *service) WARN_UNUSED;
 
 /* ---- control -------------------------------------------------------------------------------- */
@@ -61,9 +62,10 @@ struct rpc_control {
 	uint32_t type;
 	char text[508];
 };
-/* `fd_to_send` -1 for none. 0 or -errno. */
+/* `fd_to_send` -1 for none; only RPC_CONTROL_CONFIG carries one. Never blocks. 0 or -errno. */
 int rpc_control_send(int fd, const struct rpc_control *message, int fd_to_send) WARN_UNUSED;
-/* 1 received (ret_fd is the caller's, -1 when none came), 0 peer closed, -errno. */
+/* 1 received (ret_fd is the caller's, -1 when none came), 0 peer closed, -errno; -EPROTO for what
+ * is malformed, with every descriptor of it closed. Blocks as `fd` does. */
 int rpc_control_receive(int fd, struct rpc_control *ret_message, int *ret_fd) WARN_UNUSED;
 
 #endif

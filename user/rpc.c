@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Both ends of what supervisor and worker say to each other.
+ * Both are the same binary on the same machine, so messages are plain structures; but what the
+ * supervisor reads may come from a compromised worker, so every length and text is checked. */
+#include "rpc.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CALL_TIMEOUT_MS 5000
+#define MAX_ADDRESSES 64
+#define MAX_PUBLIC_KEY 1024
+#define MAX_LEAF 4096
+
+enum call_type { CALL_BIND_NAME = 1, CALL_HOST_BY_ID, CALL_BIND_ADDRESSES, CALL_SIGN_LEAF };
+
+/* A reply repeats its call's header, so that a late one is not taken for the next call's. */
+struct header {
+	uint32_t type;
+	uint32_t sequence;
+};
+struct name_call {
+	struct header header;
+	char name[EGRESS_NAME_SIZE];
+};
+struct id_call {
+	struct header header;
+	uint32_t id;
+};
+struct addresses_call { /* sent without the unused end of the array */
+	struct header header;
+	char name[EGRESS_NAME_SIZE];
+	uint32_t count;
+	struct egress_address addresses[MAX_ADDRESSES];
+};
+struct leaf_call { /* sent without the unused end of the key */
+	struct header header;
+	char host[EGRESS_NAME_SIZE];
+	uint32_t length;
+	unsigned char public_key[MAX_PUBLIC_KEY];
+};
+struct host_reply {
+	struct header header;
+	struct rpc_host host;
+};
+struct leaf_reply { /* sent without the unused end of the DER */
+	struct header header;
+	int32_t status; /* 0, or -1 and no DER */
+	uint32_t length;
+	unsigned char der[MAX_LEAF];
+};
+union call {
+	struct header header;
+	struct name_call name;
+	struct id_call id;
+	struct addresses_call addresses;
+	struct leaf_call leaf;
+};
+union reply {
+	struct header header;
+	struct host_reply host;
+	struct leaf_reply leaf;
+};
+
+/* NUL-terminated within its field, not empty, and nothing hidden behind the NUL. */
+static bool text_valid(const char *field, size_t size)
+{
+	size_t length = strnlen(field, size);
+
+	if (length == 0 || length == size)
+		return false;
+	for (size_t i = length; i < size; i++)
+		if (field[i])
+			return false;
+	return true;
+}
+
+static bool name_fits(const char *name)
+{
+	size_t length = strnlen(name, EGRESS_NAME_SIZE);
+
+	return length > 0 && length < EGRESS_NAME_SIZE;
+}
+
+/* One whole message; -EMSGSIZE when it was longer than `size`, -EPROTO when descriptors came with
+ * it (without a buffer for them the kernel installs none). */
+static ssize_t receive_message(int fd, void *buffer, size_t size, int flags)
+{
+	struct iovec iov = {.iov_base = buffer, .iov_len = size};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t length;
+
+	do
+		length = recvmsg(fd, &message, flags);
+	while (length < 0 && errno == EINTR);
+	if (length < 0)
+		return -errno;
+	if (message.msg_flags & MSG_TRUNC)
+		return -EMSGSIZE;
+	if (message.msg_flags & MSG_CTRUNC)
+		return -EPROTO;
+	return length;
+}
+
+static int send_message(int fd, const void *data, size_t length)
+{
+	ssize_t sent;
+
+	do
+		sent = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+/* ---- the worker's side ---------------------------------------------------------------------- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One deadline for the whole call: SO_RCVTIMEO would start anew after each signal and each late
+ * reply. */
+static int wait_for(int fd, short events, int64_t deadline)
+{
+	struct pollfd pollfd = {.fd = fd, .events = events};
+	int64_t left;
+	int ready;
+
+	do {
+		left = deadline - now_ms();
+		ready = poll(&pollfd, 1, left > 0 ? (int)left : 0);
+	} while (ready < 0 && errno == EINTR);
+	return ready > 0 ? 0 : -1;
+}
+
+static int send_call(int fd, const void *call, size_t length, int64_t deadline)
+{
+	int r;
+
+	while ((r = send_message(fd, call, length)) == -EAGAIN)
+		if (wait_for(fd, POLLOUT, deadline) < 0)
+			return -1;
+	return r;
+}
+
+/* Returns the reply's length, or -1: the supervisor is gone, silent or out of step. */
+static ssize_t receive_reply(int fd, const struct header *call, union reply *reply,
+			     int64_t deadline)
+{
+	for (;;) {
+		ssize_t length = receive_message(fd, reply, sizeof(*reply), MSG_DONTWAIT);
+
+		if (length == -EAGAIN) {
+			if (wait_for(fd, POLLIN, deadline) < 0)
+				return -1;
+			continue;
+		}
+		if (length < (ssize_t)sizeof(reply->header))
+			return -1;
+		if (reply->header.sequence == call->sequence)
+			return reply->header.type == call->type ? length : -1;
+		/* The answer to a call that timed out: skip it; one from the future is a fault. */
+		if ((int32_t)(reply->header.sequence - call->sequence) > 0)
+			return -1;
+	}
+}
+
+static ssize_t exchange(int fd, enum call_type type, union call *call, size_t length,
+			union reply *reply)
+{
+	static _Atomic uint32_t last_sequence;
+	int64_t deadline = now_ms() + CALL_TIMEOUT_MS;
+
+	call->header.type = type;
+	call->header.sequence = atomic_fetch_add(&last_sequence, 1) + 1;
+	if (send_call(fd, call, length, deadline) < 0)
+		return -1;
+	return receive_reply(fd, &call->header, reply, deadline);
+}
+
+static int call_for_host(int fd, enum call_type type, union call *call, size_t length,
+			 struct rpc_host *ret)
+{
+	union reply reply;
+
+	if (exchange(fd, type, call, length, &reply) != sizeof(reply.host))
+		return -1;
+	if (reply.host.host.reason >= EGRESS_REASON_COUNT ||
+	    reply.host.host.name[EGRESS_NAME_SIZE - 1])
+		return -1;
+	*ret = reply.host.host;
+	return 0;
+}
+
+/* A name that no route can have needs no call. */
+static int refuse_name(struct rpc_host *ret)
+{
+	*ret = (struct rpc_host){.reason = EGRESS_HOST_NOT_ALLOWED};
+	return 0;
+}
+
+int rpc_bind_name(int fd, const char *name, struct rpc_host *ret)
+{
+	union call call;
+
+	if (!name_fits(name))
+		return refuse_name(ret);
+	call.name = (struct name_call){.name = ""};
+	memcpy(call.name.name, name, strlen(name));
+	return call_for_host(fd, CALL_BIND_NAME, &call, sizeof(call.name), ret);
+}
+
+int rpc_host_by_id(int fd, uint32_t id, struct rpc_host *ret)
+{
+	union call call;
+
+	call.id = (struct id_call){.id = id};
+	return call_for_host(fd, CALL_HOST_BY_ID, &call, sizeof(call.id), ret);
+}
+
+int rpc_bind_addresses(int fd, const char *name, const struct egress_address *addresses,
+		       size_t count, struct rpc_host *ret)
+{
+	union call call;
+	size_t length;
+
+	if (!name_fits(name))
+		return refuse_name(ret);
+	if (count > MAX_ADDRESSES)
+		count = MAX_ADDRESSES;
+	call.addresses = (struct addresses_call){.count = (uint32_t)count};
+	memcpy(call.addresses.name, name, strlen(name));
+	if (count)
+		memcpy(call.addresses.addresses, addresses, count * sizeof(*addresses));
+	length = offsetof(struct addresses_call, addresses) + count * sizeof(*addresses);
+	return call_for_host(fd, CALL_BIND_ADDRESSES, &call, length, ret);
+}
+
+int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes *ret_der)
+{
+	union call call;
+	union reply reply;
+	size_t length;
+
+	if (!name_fits(host) || public_key.length == 0 || public_key.length > MAX_PUBLIC_KEY)
+		return -1;
+	call.leaf = (struct leaf_call){.length = (uint32_t)public_key.length};
+	memcpy(call.leaf.host, host, strlen(host));
+	memcpy(call.leaf.public_key, public_key.data, public_key.length);
+	length = offsetof(struct leaf_call, public_key) + public_key.length;
+
+	ssize_t received = exchange(fd, CALL_SIGN_LEAF, &call, length, &reply);
+	if (received < (ssize_t)offsetof(struct leaf_reply, der) || reply.leaf.status != 0 ||
+	    reply.leaf.length == 0 || reply.leaf.length > MAX_LEAF ||
+	    (size_t)received != offsetof(struct leaf_reply, der) + reply.leaf.length)
+		return -1;
+	return bytes_append(ret_der, reply.leaf.der, reply.leaf.length) ? 0 : -1;
+}
+
+/* ---- the supervisor's side ------------------------------------------------------------------ */
+
+static bool addresses_call_valid(const struct addresses_call *call, size_t length)
+{
+	size_t fixed = offsetof(struct addresses_call, addresses);
+
+	return length >= fixed && call->count <= MAX_ADDRESSES &&
+	       length == fixed + call->count * sizeof(call->addresses[0]) &&
+	       text_valid(call->name, sizeof(call->name));
+}
+
+static bool leaf_call_valid(const struct leaf_call *call, size_t length)
+{
+	size_t fixed = offsetof(struct leaf_call, public_key);
+
+	return length >= fixed && call->length > 0 && call->length <= MAX_PUBLIC_KEY &&
+	       length == fixed + call->length && text_valid(call->host, sizeof(call->host));
+}
+
+static bool call_valid(const union call *call, size_t length)
+{
+	if (length < sizeof(call->header))
+		return false;
+	switch (call->header.type) {
+	case CALL_BIND_NAME:
+		return length == sizeof(call->name) &&
+		       text_valid(call->name.name, sizeof(call->name.name));
+	case CALL_HOST_BY_ID:
+		return length == sizeof(call->id);
+	case CALL_BIND_ADDRESSES:
+		return addresses_call_valid(&call->addresses, length);
+	case CALL_SIGN_LEAF:
+		return leaf_call_valid(&call->leaf, length);
+	default:
+		return false;
+	}
+}
+
+static size_t serve_leaf(const struct rpc_service *service, const struct leaf_call *call,
+			 struct leaf_reply *reply)
+{
+	CLEANUP(bytes_free) struct bytes der = {0};
+	struct span key = {(const char *)call->public_key, call->length};
+
+	reply->status = service->sign_leaf(service->context, call->host, key, &der);
+	if (der.length == 0 || der.length > MAX_LEAF)
+		reply->status = -1;
+	reply->length = reply->status == 0 ? (uint32_t)der.length : 0;
+	if (reply->length)
+		memcpy(reply->der, bytes_span(&der).data, reply->length);
+	return offsetof(struct leaf_reply, der) + reply->length;
+}
+
+/* Returns the reply's length. A service that fills in nothing has refused. */
+static size_t serve_call(const struct rpc_service *service, const union call *call,
+			 union reply *reply)
+{
+	struct rpc_host *host = &reply->host.host;
+
+	reply->header = call->header;
+	if (call->header.type == CALL_SIGN_LEAF)
+		return serve_leaf(service, &call->leaf, &reply->leaf);
+	*host = (struct rpc_host){.reason = EGRESS_INTERNAL};
+	if (call->header.type == CALL_BIND_NAME)
+		service->bind_name(service->context, call->name.name, host);
+	else if (call->header.type == CALL_HOST_BY_ID)
+		service->host_by_id(service->context, call->id.id, host);
+	else
+		service->bind_addresses(service->context, call->addresses.name,
+					call->addresses.addresses, call->addresses.count, host);
+	return sizeof(reply->host);
+}
+
+/* A message of no bytes reads like the end of the stream; only poll() tells them apart. */
+static bool peer_closed(int fd)
+{
+	struct pollfd pollfd = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLRDHUP | POLLERR));
+}
+
+int rpc_serve(int fd, const struct rpc_service *service)
+{
+	union call call;
+	union reply reply;
+	ssize_t length = receive_message(fd, &call, sizeof(call), 0);
+	int r;
+
+	if (length == -EAGAIN)
+		return 1;
+	if (length == -ECONNRESET || (length == 0 && peer_closed(fd)))
+		return 0;
+	if (length < 0 || !call_valid(&call, (size_t)length))
+		return -1;
+	/* Never waits for a worker that does not take its replies: it has one call at a time. */
+	r = send_message(fd, &reply, serve_call(service, &call, &reply));
+	if (r == -EPIPE || r == -ECONNRESET)
+		return 0;
+	return r < 0 ? -1 : 1;
+}
+
+/* ---- control -------------------------------------------------------------------------------- */
+
+/* Room for the one descriptor that is right. Alignment lets the kernel install a second: it is
+ * closed again, and what does not fit is never installed. */
+union ancillary {
+	char buffer[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
+static bool control_valid(const struct rpc_control *message)
+{
+	return message->type >= RPC_CONTROL_CONFIG && message->type <= RPC_CONTROL_STOP &&
+	       memchr(message->text, '\0', sizeof(message->text));
+}
+
+static void attach(struct msghdr *header, union ancillary *ancillary, int fd)
+{
+	struct cmsghdr *cmsg;
+
+	header->msg_control = ancillary->buffer;
+	header->msg_controllen = sizeof(ancillary->buffer);
+	cmsg = CMSG_FIRSTHDR(header);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+}
+
+int rpc_control_send(int fd, const struct rpc_control *message, int fd_to_send)
+{
+	struct rpc_control copy = {.type = message->type};
+	struct iovec iov = {.iov_base = &copy, .iov_len = sizeof(copy)};
+	struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+	union ancillary ancillary = {.buffer = {0}};
+	ssize_t sent;
+
+	if (!control_valid(message) || (fd_to_send >= 0 && message->type != RPC_CONTROL_CONFIG))
+		return -EINVAL;
+	/* What lies behind the text's NUL may be anything; it stays here. */
+	memcpy(copy.text, message->text, strlen(message->text));
+	if (fd_to_send >= 0)
+		attach(&header, &ancillary, fd_to_send);
+	do
+		sent = sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+/* Takes the only descriptor of the message, -1 when there is none. Closes all of them and returns
+ * -EPROTO when there is more than one, or anything that is not a descriptor. */
+static int take_descriptor(struct msghdr *header, int *ret_fd)
+{
+	bool bad = header->msg_flags & MSG_CTRUNC;
+	int fds[sizeof(union ancillary) / sizeof(int)];
+	size_t count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+			bad = true;
+			continue;
+		}
+		size_t length = c->cmsg_len - CMSG_LEN(0);
+		memcpy(fds + count, CMSG_DATA(c), length);
+		count += length / sizeof(int);
+	}
+	if (!bad && count <= 1) {
+		*ret_fd = count ? fds[0] : -1;
+		return 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		close(fds[i]);
+	return -EPROTO;
+}
+
+int rpc_control_receive(int fd, struct rpc_control *ret_message, int *ret_fd)
+{
+	struct rpc_control message;
+	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
+	union ancillary ancillary = {.buffer = {0}};
+	struct msghdr header = {.msg_iov = &iov,
+				.msg_iovlen = 1,
+				.msg_control = ancillary.buffer,
+				.msg_controllen = sizeof(ancillary.buffer)};
+	ssize_t length;
+	int received = -1, r;
+
+	do
+		length = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	while (length < 0 && errno == EINTR);
+	if (length < 0)
+		return errno == ECONNRESET ? 0 : -errno;
+	r = take_descriptor(&header, &received);
+	if (r < 0)
+		return r;
+	if (length == 0 && received < 0)
+		return peer_closed(fd) ? 0 : -EPROTO;
+	if ((header.msg_flags & MSG_TRUNC) || length != sizeof(message) ||
+	    !control_valid(&message) || (received >= 0 && message.type != RPC_CONTROL_CONFIG)) {
+		if (received >= 0)
+			close(received);
+		return -EPROTO;
+	}
+	*ret_message = message;
+	*ret_fd = received;
+	return 1;
+}
