@@ -5,6 +5,7 @@
 #define CERT_AUTHORITY_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,7 +44,8 @@ typedef int (*leaf_sign_fn)(void *context, const char *host, struct span public_
 
 struct leaf_cache;
 /* One P-256 key for the process; at most `capacity` hosts, the least recently used goes first.
- * `ca_der` is the issuer that leaves are sent with. */
+ * `ca_der` is the issuer: leaves of another are refused. Only the leaf is sent: what trusts the
+ * bottle's CA has it. NULL when out of memory or when `ca_der` is no certificate. */
 struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span ca_der,
 				  size_t capacity) WARN_UNUSED;
 /* A server context for the host, minted at the first call: TLS 1.2 and 1.3, tickets, ALPN

@@ -18,7 +18,7 @@ struct stream {
 	struct event again;
 	int fd;
 	short read_blocked, write_blocked;
-	int tls_error; /* -errno; OpenSSL must not be called again after a fatal error */
+	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
 	SSL *ssl;
 	stream_ready_fn ready;

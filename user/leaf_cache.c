@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cert_authority.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#ifdef __aarch64__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#define RENEW_SECONDS 86400 /* before the end */
+#define RETRY_SECONDS 300   /* when a new leaf is short-lived too: its authority is about to end */
+
+struct leaf {
+	char *host;
+	uint64_t hash;
+	SSL_CTX *context;
+	time_t renew_at;
+	struct leaf *next;          /* in its bucket */
+	struct leaf *newer, *older; /* by use; a ring through the cache's `ring` */
+};
+
+struct leaf_cache {
+	leaf_sign_fn sign;
+	void *context;
+	X509 *issuer;
+	EVP_PKEY *key;
+	struct bytes public_key; /* SubjectPublicKeyInfo */
+	size_t capacity, count, bucket_count;
+	struct leaf **buckets;
+	struct leaf ring; /* .older is the newest, .newer the oldest */
+};
+
+/* ---- contexts ------------------------------------------------------------------------------- */
+
+static bool cpu_has_aes(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_cpu_supports("aes");
+#elif defined(__aarch64__)
+	return getauxval(AT_HWCAP) & HWCAP_AES;
+#else
+	return false;
+#endif
+}
+
+static const unsigned char protocols[] = "\x08http/1.1\x08http/1.0";
+
+/* Clients that offer only what we do not speak are told so (RFC 7301, 3.2). */
+static int select_protocol(SSL *ssl, const unsigned char **ret, unsigned char *ret_length,
+			   const unsigned char *offered, unsigned int offered_length, void *context)
+{
+	unsigned char *chosen;
+
+	(void)ssl, (void)context;
+	if (SSL_select_next_proto(&chosen, ret_length, protocols, sizeof(protocols) - 1, offered,
+				  offered_length) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*ret = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* AES-GCM where the processor computes it, ChaCha20 where it would be slow and leak by timing. */
+static bool set_ciphers(SSL_CTX *context)
+{
+	bool aes = cpu_has_aes();
+
+	return SSL_CTX_set_ciphersuites(context,
+					aes ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+					      "TLS_CHACHA20_POLY1305_SHA256"
+					    : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+					      "TLS_AES_256_GCM_SHA384") == 1 &&
+	       SSL_CTX_set_cipher_list(
+		       context, aes ? "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+				      "ECDHE-ECDSA-CHACHA20-POLY1305"
+				    : "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:"
+				      "ECDHE-ECDSA-AES256-GCM-SHA384") == 1;
+}
+
+/* Tickets are sealed with the context's own random keys, and the id context is the host: what one
+ * host's context issued resumes nowhere else. */
+static bool set_sessions(SSL_CTX *context, const char *host)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int length;
+
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+	return EVP_Digest(host, strlen(host), digest, &length, EVP_sha256(), NULL) == 1 &&
+	       SSL_CTX_set_session_id_context(context, digest, length) == 1 &&
+	       SSL_CTX_set_num_tickets(context, 1) == 1;
+}
+
+static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X509 *cert)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+
+	if (!context)
+		return NULL;
+	SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_RENEGOTIATION |
+					     SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_alpn_select_cb(context, select_protocol, NULL);
+	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 || !set_ciphers(context) ||
+	    SSL_CTX_set1_groups_list(context, "X25519:P-256") != 1 ||
+	    !set_sessions(context, host) || SSL_CTX_use_certificate(context, cert) != 1 ||
+	    SSL_CTX_use_PrivateKey(context, cache->key) != 1) {
+		SSL_CTX_free(context);
+		return NULL;
+	}
+	return context;
+}
+
+/* ---- minting -------------------------------------------------------------------------------- */
+
+static X509 *parse_cert(struct span der)
+{
+	const unsigned char *at = (const unsigned char *)der.data;
+
+	return d2i_X509(NULL, &at, (long)der.length);
+}
+
+static time_t renewal_time(const X509 *cert)
+{
+	int days, seconds;
+	time_t now = time(NULL), left;
+
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) != 1)
+		return now;
+	left = (time_t)days * 86400 + seconds;
+	if (left > RENEW_SECONDS + RETRY_SECONDS)
+		return now + left - RENEW_SECONDS;
+	return now + (left < RETRY_SECONDS ? left : RETRY_SECONDS);
+}
+
+/* Gives the leaf a new certificate and context, or leaves it as it was. */
+static bool mint(struct leaf_cache *cache, struct leaf *leaf)
+{
+	struct bytes der = {0};
+	SSL_CTX *context = NULL;
+	X509 *cert = NULL;
+
+	if (cache->sign(cache->context, leaf->host, bytes_span(&cache->public_key), &der) == 0)
+		cert = parse_cert(bytes_span(&der));
+	if (cert && X509_check_issued(cache->issuer, cert) == X509_V_OK)
+		context = new_context(cache, leaf->host, cert);
+	if (context) {
+		SSL_CTX_free(leaf->context);
+		leaf->context = context;
+		leaf->renew_at = renewal_time(cert);
+	}
+	X509_free(cert);
+	bytes_free(&der);
+	ERR_clear_error();
+	return context != NULL;
+}
+
+/* ---- the cache ------------------------------------------------------------------------------ */
+
+static struct leaf **bucket(const struct leaf_cache *cache, uint64_t hash)
+{
+	return &cache->buckets[hash & (cache->bucket_count - 1)];
+}
+
+static struct leaf *find(const struct leaf_cache *cache, const char *host, uint64_t hash)
+{
+	for (struct leaf *leaf = *bucket(cache, hash); leaf; leaf = leaf->next)
+		if (leaf->hash == hash && strcmp(leaf->host, host) == 0)
+			return leaf;
+	return NULL;
+}
+
+static void ring_remove(struct leaf *leaf)
+{
+	leaf->newer->older = leaf->older;
+	leaf->older->newer = leaf->newer;
+}
+
+static void ring_add_newest(struct leaf_cache *cache, struct leaf *leaf)
+{
+	leaf->newer = &cache->ring;
+	leaf->older = cache->ring.older;
+	leaf->older->newer = leaf;
+	cache->ring.older = leaf;
+}
+
+static void leaf_free(struct leaf *leaf)
+{
+	SSL_CTX_free(leaf->context);
+	free(leaf->host);
+	free(leaf);
+}
+
+static void drop(struct leaf_cache *cache, struct leaf *leaf)
+{
+	struct leaf **at = bucket(cache, leaf->hash);
+
+	while (*at != leaf)
+		at = &(*at)->next;
+	*at = leaf->next;
+	ring_remove(leaf);
+	cache->count--;
+	leaf_free(leaf);
+}
+
+static struct leaf *add(struct leaf_cache *cache, const char *host, uint64_t hash)
+{
+	struct leaf *leaf = calloc(1, sizeof(*leaf));
+
+	if (!leaf)
+		return NULL;
+	leaf->hash = hash;
+	leaf->host = strdup(host);
+	if (!leaf->host || !mint(cache, leaf)) {
+		leaf_free(leaf);
+		return NULL;
+	}
+	if (cache->count == cache->capacity)
+		drop(cache, cache->ring.newer);
+	leaf->next = *bucket(cache, hash);
+	*bucket(cache, hash) = leaf;
+	ring_add_newest(cache, leaf);
+	cache->count++;
+	return leaf;
+}
+
+SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
+{
+	uint64_t hash = bytes_hash(host, strlen(host));
+	struct leaf *leaf = find(cache, host, hash);
+
+	if (!leaf) {
+		leaf = add(cache, host, hash);
+		return leaf ? leaf->context : NULL;
+	}
+	if (time(NULL) >= leaf->renew_at && !mint(cache, leaf))
+		return NULL;
+	ring_remove(leaf);
+	ring_add_newest(cache, leaf);
+	return leaf->context;
+}
+
+static bool make_key(struct leaf_cache *cache)
+{
+	unsigned char *der = NULL;
+	int length;
+	bool ok;
+
+	cache->key = EVP_EC_gen("P-256");
+	length = cache->key ? i2d_PUBKEY(cache->key, &der) : -1;
+	ok = length > 0 && bytes_append(&cache->public_key, der, (size_t)length);
+	OPENSSL_free(der);
+	return ok;
+}
+
+struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span ca_der,
+				  size_t capacity)
+{
+	struct leaf_cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	cache->sign = sign;
+	cache->context = context;
+	cache->capacity = capacity ? capacity : 1;
+	cache->ring.newer = cache->ring.older = &cache->ring;
+	for (cache->bucket_count = 16; cache->bucket_count < cache->capacity;)
+		cache->bucket_count *= 2;
+	cache->buckets = calloc(cache->bucket_count, sizeof(struct leaf *));
+	cache->issuer = parse_cert(ca_der);
+	if (!cache->buckets || !cache->issuer || !make_key(cache)) {
+		leaf_cache_free(cache);
+		return NULL;
+	}
+	return cache;
+}
+
+void leaf_cache_free(struct leaf_cache *cache)
+{
+	if (!cache)
+		return;
+	while (cache->count > 0)
+		drop(cache, cache->ring.newer);
+	X509_free(cache->issuer);
+	EVP_PKEY_free(cache->key);
+	bytes_free(&cache->public_key);
+	free(cache->buckets);
+	free(cache);
+}
