@@ -7,3 +7,4 @@ links_test_rpc := rpc bytes
 links_test_stream := stream
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
+links_test_identify := identify address

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "identify.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "kernel.h"
+#include "rpc.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
+#endif
+
+/* Host ids count up from 1 and keep their name for life, so the low bits make a good index and
+ * an entry never goes stale. A newer host takes the place of an older one. */
+#define CACHE_SIZE 4096
+
+struct identify {
+	int flows_fd, calls_fd;
+	struct {
+		uint32_t id; /* 0: empty */
+		char *name;
+	} cache[CACHE_SIZE];
+};
+
+struct identify *identify_new(int flows_fd, int calls_fd)
+{
+	struct identify *identify = calloc(1, sizeof(*identify));
+
+	if (!identify)
+		return NULL;
+	identify->flows_fd = flows_fd;
+	identify->calls_fd = calls_fd;
+	return identify;
+}
+
+void identify_free(struct identify *identify)
+{
+	if (!identify)
+		return;
+	for (size_t i = 0; i < CACHE_SIZE; i++)
+		free(identify->cache[i].name);
+	free(identify);
+}
+
+static int flow_key(int fd, struct egress_flow_key *ret)
+{
+	struct sockaddr_storage peer = {0};
+	socklen_t peer_length = sizeof(peer);
+	uint64_t cookie;
+	socklen_t cookie_length = sizeof(cookie);
+	struct egress_flow_key key = {.protocol = IPPROTO_TCP};
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 ||
+	    !address_from_sockaddr((struct sockaddr *)&peer, &key.source, &key.source_port))
+		return -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &cookie_length) < 0)
+		return -1;
+	key.netns_cookie = cookie;
+	*ret = key;
+	return 0;
+}
+
+/* Asks the supervisor. Anything but a whole answer for this very id is a failure. */
+static int look_up(struct identify *identify, uint32_t id, char name[EGRESS_NAME_SIZE])
+{
+	struct rpc_host host;
+	size_t slot = id % CACHE_SIZE;
+	char *copy;
+
+	if (rpc_host_by_id(identify->calls_fd, id, &host) < 0 || host.reason != EGRESS_ALLOWED ||
+	    host.id != id || host.name[0] == '\0')
+		return -1;
+	memcpy(name, host.name, EGRESS_NAME_SIZE);
+	copy = strdup(host.name);
+	if (!copy)
+		return 0;
+	free(identify->cache[slot].name);
+	identify->cache[slot].id = id;
+	identify->cache[slot].name = copy;
+	return 0;
+}
+
+static int host_name(struct identify *identify, uint32_t id, char name[EGRESS_NAME_SIZE])
+{
+	size_t slot = id % CACHE_SIZE;
+
+	if (identify->cache[slot].id != id)
+		return look_up(identify, id, name);
+	strcpy(name, identify->cache[slot].name);
+	return 0;
+}
+
+static int name_flow(struct identify *identify, const struct egress_flow *flow,
+		     struct identity *identity)
+{
+	switch (flow->host_id) {
+	case 0:
+		identity->kind = IDENTITY_ADDRESS;
+		return 0;
+	case EGRESS_HOST_MANY:
+		identity->kind = IDENTITY_UNNAMED;
+		return 0;
+	default:
+		identity->kind = IDENTITY_NAME;
+		return host_name(identify, flow->host_id, identity->host);
+	}
+}
+
+int identify_accepted(struct identify *identify, int fd, struct identity *ret)
+{
+	struct identity identity = {.kind = IDENTITY_EXPLICIT};
+	struct egress_flow_key key;
+	struct egress_flow flow;
+	int found;
+
+	if (identify->flows_fd < 0) {
+		*ret = identity;
+		return 0;
+	}
+	if (flow_key(fd, &key) < 0)
+		return -1;
+	found = kernel_take_flow(identify->flows_fd, &key, &flow);
+	if (found < 0)
+		return -1;
+	if (found > 0) {
+		if (name_flow(identify, &flow, &identity) < 0)
+			return -1;
+		identity.port = flow.destination_port;
+		identity.address = flow.destination;
+		identity.has_process = true;
+		identity.process = flow.process;
+	}
+	*ret = identity;
+	return 0;
+}
