@@ -63,7 +63,9 @@ struct policy_match_spec {
 struct policy_auth_spec {
 	enum policy_auth_scheme scheme;
 	const char *header;   /* POLICY_AUTH_HEADER */
-	const char *username; /* POLICY_AUTH_BASIC; may be "" */
+	/* POLICY_AUTH_BASIC; may be "". NULL: the secret is the whole "user:password", as it is or
+	 * in base64. */
+	const char *username;
 	enum policy_secret_kind kind;
 	const char *source;
 };
@@ -71,12 +73,13 @@ struct policy_route_spec {
 	const char *host;	  /* "name", "*.name"; NULL when cidr is set; already normalised */
 	const struct cidr *cidr;
 	const uint16_t *ports;
-	size_t port_count;
+	size_t port_count; /* none: 443 and 80; passthrough 443; POLICY_TCP must name some */
 	enum policy_mode mode;
 	const struct policy_match_spec *matches; /* none: everything on the host */
 	size_t match_count;
 	const struct policy_auth_spec *auth; /* may be NULL */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, direct;
+	bool uses_matches; /* written as `matches`: hints then say so */
 	const char *file; /* shown by `why` and in the log; copied */
 	int line;
 };
@@ -84,7 +87,8 @@ struct policy_route_spec {
 struct policy;
 struct policy *policy_new(void) WARN_UNUSED;
 /* Adds a copy of `spec`. -1 with `error` set when it conflicts with what is there (two modes on
- * one host and port set, too many ports, a bad regex) or when memory is out. */
+ * one port of a host, too many ports, a bad regex) or when memory is out; the policy is then only
+ * good for more errors and policy_unref(). */
 int policy_add(struct policy *policy, const struct policy_route_spec *spec, struct error *error)
 	WARN_UNUSED;
 /* Sorts and indexes; after it the policy is immutable but for secrets. */
@@ -94,6 +98,8 @@ struct policy *policy_ref(struct policy *policy); /* not thread-safe: one event 
 void policy_unref(struct policy *policy);	  /* wipes secrets with the last reference */
 
 /* ---- secrets ------------------------------------------------------------------------------ */
+
+#define POLICY_SECRET_SIZE 65536 /* bytes at most */
 
 size_t policy_secret_count(const struct policy *policy);
 const struct policy_secret *policy_secret_at(const struct policy *policy, size_t index);
@@ -129,7 +135,8 @@ struct policy_cidr {
 };
 size_t policy_cidr_count(const struct policy *policy);
 const struct policy_cidr *policy_cidr_at(const struct policy *policy, size_t index);
-/* The longest prefix that contains the address and allows the port, or NULL. */
+/* The longest prefix that contains the address, if it allows the port; else NULL. It decides
+ * alone, as in the kernel's LPM map: a narrower block replaces a wider one. */
 const struct policy_cidr *policy_find_cidr(const struct policy *policy,
 					   const struct egress_address *address, uint16_t port);
 
@@ -154,7 +161,10 @@ struct policy_verdict {
 	struct span path;		  /* of the target, without the query */
 	char hint[256];			  /* what would allow it; "" when there is nothing to say */
 };
-/* Judges one request. Never fails: an internal fault is a refusal (EGRESS_INTERNAL). */
+/* Judges one request by the rules of one name: the exact one, else the longest wildcard. Of these
+ * the most specific that takes path, method and headers decides: exact path, longest prefix,
+ * regex, any path; ties go to the first in the file. TRACE never passes where a credential is
+ * injected: its answer would hold it. Never fails: a fault is a refusal (EGRESS_INTERNAL). */
 void policy_decide(const struct policy *policy, const struct policy_request *request,
 		   struct policy_verdict *ret_verdict);
 

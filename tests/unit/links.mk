@@ -2,7 +2,13 @@
 # The modules that each unit test links, and no more.
 links_test_bytes := bytes
 links_test_address := address
-links_test_policy := policy policy_path policy_host bytes diag address reason
+policy_modules := policy policy_table policy_path policy_host policy_decide policy_secret \
+	policy_hint policy_describe bytes diag address reason
+config_modules := config config_tree config_keys config_values config_route config_secrets \
+	$(policy_modules)
+links_test_reason := reason
+links_test_policy := $(policy_modules)
+links_test_config := $(config_modules)
 links_test_rpc := rpc bytes
 links_test_stream := stream
 links_test_cert_authority := cert_authority bytes diag

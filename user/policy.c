@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Building and freeing a policy, and the small questions about its parts. */
+#include "policy_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A regex that has not answered after so many steps refuses: the path is the bottle's. */
+#define REGEX_MATCH_LIMIT 100000
+#define REGEX_DEPTH_LIMIT 1000
+#define REGEX_HEAP_LIMIT_KIB 1024
+
+bool policy_grow(void **array, size_t count, size_t item_size)
+{
+	void *larger;
+
+	if ((count & (count - 1)) != 0)
+		return true;
+	larger = reallocarray(*array, count ? count * 2 : 1, item_size);
+	if (!larger)
+		return false;
+	*array = larger;
+	return true;
+}
+
+struct policy *policy_new(void)
+{
+	struct policy *policy = calloc(1, sizeof(*policy));
+
+	if (!policy)
+		return NULL;
+	policy->references = 1;
+	policy->limits = pcre2_match_context_create(NULL);
+	if (!policy->limits) {
+		policy_unref(policy);
+		return NULL;
+	}
+	pcre2_set_match_limit(policy->limits, REGEX_MATCH_LIMIT);
+	pcre2_set_depth_limit(policy->limits, REGEX_DEPTH_LIMIT);
+	pcre2_set_heap_limit(policy->limits, REGEX_HEAP_LIMIT_KIB);
+	return policy;
+}
+
+struct policy *policy_ref(struct policy *policy)
+{
+	policy->references++;
+	return policy;
+}
+
+/* ---- freeing ------------------------------------------------------------------------------ */
+
+static void match_release(struct policy_match *match)
+{
+	for (size_t i = 0; i < match->path_count; i++)
+		policy_path_release(&match->paths[i]);
+	for (size_t i = 0; i < match->method_count; i++)
+		free(match->methods[i]);
+	for (size_t i = 0; i < match->header_count; i++) {
+		free(match->headers[i].name);
+		free(match->headers[i].value);
+	}
+	free(match->paths);
+	free(match->methods);
+	free(match->headers);
+}
+
+static void route_free(struct policy_route *route)
+{
+	if (!route)
+		return;
+	for (size_t i = 0; i < route->match_count; i++)
+		match_release(&route->matches[i]);
+	free(route->matches);
+	policy_auth_release(&route->auth);
+	free(route->file);
+	free(route);
+}
+
+static void host_free(struct policy_host *host)
+{
+	for (size_t i = 0; i < host->route_count; i++)
+		route_free(host->routes[i]);
+	free(host->routes);
+	free(host->rules);
+	free(host->injected);
+	policy_table_free(&host->exact);
+	policy_table_free(&host->prefixes);
+	free(host->name);
+	free(host);
+}
+
+void policy_unref(struct policy *policy)
+{
+	if (!policy || --policy->references > 0)
+		return;
+	for (size_t i = 0; i < policy->host_count; i++)
+		host_free(policy->hosts[i]);
+	for (size_t i = 0; i < policy->secret_count; i++)
+		policy_secret_free(policy->secrets[i]);
+	for (size_t i = 0; i < policy->cidr_count; i++)
+		free((char *)policy->cidrs[i].file);
+	free(policy->hosts);
+	free(policy->secrets);
+	free(policy->cidrs);
+	policy_table_free(&policy->names);
+	policy_table_free(&policy->suffixes);
+	policy_table_free(&policy->secret_index);
+	pcre2_match_context_free(policy->limits);
+	free(policy);
+}
+
+/* ---- building ----------------------------------------------------------------------------- */
+
+static int out_of_memory(struct error *error)
+{
+	return error_set(error, "out of memory");
+}
+
+static int copy_text(const char *text, char **ret_copy, struct error *error)
+{
+	*ret_copy = strdup(text);
+	return *ret_copy ? 0 : out_of_memory(error);
+}
+
+static int copy_match(struct policy_match *match, const struct policy_match_spec *spec,
+		      struct error *error)
+{
+	match->paths = calloc(spec->path_count + 1, sizeof(*match->paths));
+	match->methods = calloc(spec->method_count + 1, sizeof(*match->methods));
+	match->headers = calloc(spec->header_count + 1, sizeof(*match->headers));
+	if (!match->paths || !match->methods || !match->headers)
+		return out_of_memory(error);
+	for (size_t i = 0; i < spec->path_count; i++) {
+		match->path_count++;
+		if (policy_path_init(&match->paths[i], &spec->paths[i], error) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < spec->method_count; i++) {
+		match->method_count++;
+		if (copy_text(spec->methods[i], &match->methods[i], error) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < spec->header_count; i++) {
+		match->header_count++;
+		if (copy_text(spec->headers[i].name, &match->headers[i].name, error) < 0 ||
+		    copy_text(spec->headers[i].value, &match->headers[i].value, error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* No match at all becomes one that takes everything: what follows has one case less. */
+static int copy_matches(struct policy_route *route, const struct policy_route_spec *spec,
+			struct error *error)
+{
+	static const struct policy_match_spec everything;
+
+	route->matches = calloc(spec->match_count + 1, sizeof(*route->matches));
+	if (!route->matches)
+		return out_of_memory(error);
+	if (spec->match_count == 0) {
+		route->match_count = 1;
+		return copy_match(&route->matches[0], &everything, error);
+	}
+	for (size_t i = 0; i < spec->match_count; i++) {
+		route->match_count++;
+		if (copy_match(&route->matches[i], &spec->matches[i], error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int copy_ports(const struct policy_route_spec *spec, uint16_t ports[EGRESS_MAX_PORTS],
+		      size_t *ret_count, struct error *error)
+{
+	if (spec->port_count > EGRESS_MAX_PORTS)
+		return error_set(error, "more than %d ports", EGRESS_MAX_PORTS);
+	if (spec->port_count == 0 && spec->mode == POLICY_TCP)
+		return error_set(error, "raw TCP needs ports");
+	if (spec->port_count == 0) {
+		ports[0] = 443;
+		ports[1] = 80;
+		*ret_count = spec->mode == POLICY_PASSTHROUGH ? 1 : 2;
+		return 0;
+	}
+	for (size_t i = 0; i < spec->port_count; i++)
+		ports[i] = spec->ports[i];
+	*ret_count = spec->port_count;
+	return 0;
+}
+
+/* ---- routes to hosts ---------------------------------------------------------------------- */
+
+static struct policy_host *host_new(struct policy *policy, const char *name, struct error *error)
+{
+	bool wildcard = strncmp(name, "*.", 2) == 0;
+	struct policy_table *table = wildcard ? &policy->suffixes : &policy->names;
+	struct policy_host *host = calloc(1, sizeof(*host));
+
+	if (!host || copy_text(name, &host->name, error) < 0)
+		goto failed;
+	if (!policy_grow((void **)&policy->hosts, policy->host_count, sizeof(*policy->hosts)) ||
+	    !policy_table_put(table, span_from(host->name + (wildcard ? 2 : 0)), host)) {
+		free(host->name);
+		goto failed;
+	}
+	policy->hosts[policy->host_count++] = host;
+	return host;
+failed:
+	free(host);
+	out_of_memory(error);
+	return NULL;
+}
+
+static struct policy_host *host_by_name(const struct policy *policy, const char *name)
+{
+	if (strncmp(name, "*.", 2) == 0)
+		return policy_table_get(&policy->suffixes, span_from(name + 2));
+	return policy_table_get(&policy->names, span_from(name));
+}
+
+static const char *mode_name(enum policy_mode mode)
+{
+	static const char *const names[] = {
+		[POLICY_INTERCEPT] = "http",
+		[POLICY_PASSTHROUGH] = "tls: passthrough",
+		[POLICY_TCP] = "protocol: tcp",
+	};
+
+	return names[mode];
+}
+
+static int check_host_ports(const struct policy_host *host, const struct policy_route *route,
+			    struct error *error)
+{
+	size_t count = host->port_count;
+
+	for (size_t i = 0; i < route->port_count; i++) {
+		const struct policy_host_port *port = policy_host_port(host, route->ports[i]);
+
+		if (port && port->first->mode != route->mode)
+			return error_set(error,
+					 "port %u of %s is \"%s\" here and \"%s\" at line %d",
+					 route->ports[i], host->name, mode_name(route->mode),
+					 mode_name(port->first->mode), port->first->line);
+		if (!port && ++count > EGRESS_MAX_PORTS)
+			return error_set(error, "the routes of %s name more than %d ports",
+					 host->name, EGRESS_MAX_PORTS);
+	}
+	return 0;
+}
+
+static void enter_ports(struct policy_host *host, const struct policy_route *route)
+{
+	for (size_t i = 0; i < route->port_count; i++) {
+		struct policy_host_port *port =
+			(struct policy_host_port *)policy_host_port(host, route->ports[i]);
+
+		if (!port) {
+			port = &host->ports[host->port_count++];
+			port->port = route->ports[i];
+			port->first = route;
+		}
+		port->allow_private |= route->allow_private;
+	}
+}
+
+static int check_spec(const struct policy_route_spec *spec, struct error *error)
+{
+	if (!spec->host == !spec->cidr)
+		return error_set(error, "a route has either a host or a cidr");
+	if (spec->mode != POLICY_INTERCEPT && (spec->match_count > 0 || spec->auth))
+		return error_set(error, "only intercepted HTTP takes path rules and auth");
+	if (spec->cidr && spec->mode != POLICY_TCP)
+		return error_set(error, "a cidr route is raw TCP");
+	return 0;
+}
+
+/* Fills a route that route_free() takes at any stage. The auth comes last: after it the secret
+ * points to the route. */
+static int route_init(struct policy *policy, struct policy_route *route,
+		      const struct policy_route_spec *spec, struct error *error)
+{
+	route->mode = spec->mode;
+	route->allow_private = spec->allow_private;
+	route->allow_plaintext = spec->allow_plaintext;
+	route->allow_encoded_slash = spec->allow_encoded_slash;
+	route->keep_authorization = spec->keep_authorization;
+	route->uses_matches = spec->uses_matches;
+	route->line = spec->line;
+	if (copy_text(spec->file ? spec->file : "policy", &route->file, error) < 0 ||
+	    copy_ports(spec, route->ports, &route->port_count, error) < 0 ||
+	    copy_matches(route, spec, error) < 0 ||
+	    check_host_ports(route->host, route, error) < 0)
+		return -1;
+	return spec->auth ? policy_auth_init(policy, route, spec->auth, error) : 0;
+}
+
+static int add_host_route(struct policy *policy, const struct policy_route_spec *spec,
+			  struct error *error)
+{
+	struct policy_host *host = host_by_name(policy, spec->host);
+	struct policy_route *route = calloc(1, sizeof(*route));
+
+	if (!route)
+		return out_of_memory(error);
+	if (!host)
+		host = host_new(policy, spec->host, error);
+	route->host = host;
+	if (!host ||
+	    !policy_grow((void **)&host->routes, host->route_count, sizeof(*host->routes)) ||
+	    route_init(policy, route, spec, error) < 0) {
+		route_free(route);
+		return out_of_memory(error); /* an error that was set before stays */
+	}
+	enter_ports(host, route);
+	host->routes[host->route_count++] = route;
+	return 0;
+}
+
+/* ---- routes to addresses ------------------------------------------------------------------- */
+
+static bool cidr_has_port(const struct policy_cidr *cidr, uint16_t port)
+{
+	for (size_t i = 0; i < cidr->port_count; i++) {
+		if (cidr->ports[i] == port)
+			return true;
+	}
+	return false;
+}
+
+/* The kernel has one entry for a block, so routes for the same block become one. */
+static int merge_cidr(struct policy_cidr *cidr, const struct policy_route_spec *spec,
+		      struct error *error)
+{
+	if (cidr->direct != spec->direct || cidr->allow_private != spec->allow_private)
+		return error_set(error, "the same cidr has another direct or allow_private at line %d",
+				 cidr->line);
+	for (size_t i = 0; i < spec->port_count; i++) {
+		if (cidr_has_port(cidr, spec->ports[i]))
+			continue;
+		if (cidr->port_count == EGRESS_MAX_PORTS)
+			return error_set(error, "the routes of the cidr name more than %d ports",
+					 EGRESS_MAX_PORTS);
+		cidr->ports[cidr->port_count++] = spec->ports[i];
+	}
+	return 0;
+}
+
+static int add_cidr_route(struct policy *policy, const struct policy_route_spec *spec,
+			  struct error *error)
+{
+	struct policy_cidr *cidr;
+	char *file;
+
+	for (size_t i = 0; i < policy->cidr_count; i++) {
+		cidr = &policy->cidrs[i];
+		if (memcmp(&cidr->cidr, spec->cidr, sizeof(cidr->cidr)) == 0)
+			return merge_cidr(cidr, spec, error);
+	}
+	if (policy->cidr_count == EGRESS_MAX_CIDRS)
+		return error_set(error, "more than %d cidr routes", EGRESS_MAX_CIDRS);
+	if (!policy_grow((void **)&policy->cidrs, policy->cidr_count, sizeof(*policy->cidrs)) ||
+	    copy_text(spec->file ? spec->file : "policy", &file, error) < 0)
+		return out_of_memory(error);
+	cidr = &policy->cidrs[policy->cidr_count];
+	*cidr = (struct policy_cidr){
+		.cidr = *spec->cidr,
+		.direct = spec->direct,
+		.allow_private = spec->allow_private,
+		.file = file,
+		.line = spec->line,
+	};
+	if (copy_ports(spec, cidr->ports, &cidr->port_count, error) < 0) {
+		free(file);
+		return -1;
+	}
+	policy->cidr_count++;
+	return 0;
+}
+
+int policy_add(struct policy *policy, const struct policy_route_spec *spec, struct error *error)
+{
+	if (check_spec(spec, error) < 0)
+		return -1;
+	return spec->cidr ? add_cidr_route(policy, spec, error)
+			  : add_host_route(policy, spec, error);
+}

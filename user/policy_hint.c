@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What would allow a refused request. The bottle reads it: it holds what the bottle sent and one
+ * route's place in the file, never a secret, a variable's name or another host. */
+#include "policy_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_TEXT 80 /* bytes shown of what the bottle sent */
+
+/* A printable, bounded copy. */
+static const char *show(struct span text, char ret[SHOWN_TEXT + 4])
+{
+	size_t length = text.length < SHOWN_TEXT ? text.length : SHOWN_TEXT;
+
+	for (size_t i = 0; i < length; i++) {
+		bool plain = text.data[i] > 0x20 && text.data[i] < 0x7f && text.data[i] != '"' &&
+			     text.data[i] != '\\';
+
+		ret[i] = plain ? text.data[i] : '?';
+	}
+	strcpy(ret + length, length < text.length ? "..." : "");
+	return ret;
+}
+
+/* "api.github.com (routes.yaml:3)" */
+static const char *show_route(const struct policy_route *route, char ret[SHOWN_TEXT * 2])
+{
+	const char *slash = strrchr(route->file, '/');
+	char host[SHOWN_TEXT + 4];
+
+	snprintf(ret, SHOWN_TEXT * 2, "%s (%.40s:%d)", show(span_from(route->host->name), host),
+		 slash ? slash + 1 : route->file, route->line);
+	return ret;
+}
+
+static void hint_path(const struct policy_verdict *verdict, const char *place, char *hint,
+		      size_t size)
+{
+	char path[SHOWN_TEXT + 4];
+	const char *key = verdict->route->uses_matches ? "the paths in matches" : "path_allowlist";
+
+	snprintf(hint, size, "add \"%s\" to %s of %s", show(verdict->path, path), key, place);
+}
+
+static void hint_ambiguous(const char *why, const char *place, char *hint, size_t size)
+{
+	if (strcmp(why, "an encoded slash") == 0)
+		snprintf(hint, size, "the path holds %s: set allow_encoded_slash: true on %s", why,
+			 place);
+	else
+		snprintf(hint, size, "the path holds %s: send it in its plain form", why);
+}
+
+static void hint_method(const struct policy_request *request, const struct policy_route *route,
+			const char *place, char *hint, size_t size)
+{
+	char method[SHOWN_TEXT + 4];
+
+	show(request->method, method);
+	if (route->has_auth && (strcmp(method, "TRACE") == 0 || strcmp(method, "TRACK") == 0))
+		snprintf(hint, size, "%s is never sent with a credential", method);
+	else
+		snprintf(hint, size, "add %s to methods of %s", method, place);
+}
+
+static void hint_header(const struct policy_route *route, const char *place, char *hint, size_t size)
+{
+	char name[SHOWN_TEXT + 4];
+
+	for (size_t i = 0; i < route->match_count; i++) {
+		const struct policy_match *match = &route->matches[i];
+
+		if (match->header_count > 0) {
+			snprintf(hint, size,
+				 "send the header %s once, with the value that matches of %s names",
+				 show(span_from(match->headers[0].name), name), place);
+			return;
+		}
+	}
+}
+
+void policy_hint(const struct policy_request *request, const char *ambiguity,
+		 struct policy_verdict *verdict)
+{
+	const struct policy_route *route = verdict->route;
+	char place[SHOWN_TEXT * 2] = "", host[SHOWN_TEXT + 4], *hint = verdict->hint;
+	const size_t size = sizeof(verdict->hint);
+
+	if (verdict->reason == EGRESS_ALLOWED)
+		return;
+	if (verdict->reason == EGRESS_HOST_NOT_ALLOWED)
+		snprintf(hint, size, "add \"- host: %s\" to routes",
+			 show(span_from(request->host), host));
+	if (!route)
+		return;
+	show_route(route, place);
+	switch (verdict->reason) {
+	case EGRESS_PORT_NOT_ALLOWED:
+		snprintf(hint, size, "add %u to ports of %s", request->port, place);
+		break;
+	case EGRESS_PROTOCOL_NOT_ALLOWED:
+		snprintf(hint, size, "HTTP is not judged here: remove tls or protocol from %s",
+			 place);
+		break;
+	case EGRESS_PATH_NOT_ALLOWED:
+		hint_path(verdict, place, hint, size);
+		break;
+	case EGRESS_METHOD_NOT_ALLOWED:
+		hint_method(request, route, place, hint, size);
+		break;
+	case EGRESS_HEADER_NOT_ALLOWED:
+		hint_header(route, place, hint, size);
+		break;
+	case EGRESS_AMBIGUOUS_PATH:
+		hint_ambiguous(ambiguity ? ambiguity : "an encoded slash", place, hint, size);
+		break;
+	case EGRESS_PLAINTEXT_AUTH:
+		snprintf(hint, size, "use https, or set allow_plaintext: true on %s", place);
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of policy share; nobody else includes it. */
+#ifndef POLICY_INTERNAL_H
+#define POLICY_INTERNAL_H
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "policy.h"
+
+/* ---- policy_table.c: names to pointers, open addressing ------------------------------------ */
+
+struct policy_slot {
+	struct span key;
+	uint64_t hash;
+	void *value; /* NULL: free */
+};
+struct policy_table {
+	struct policy_slot *slots;
+	size_t capacity, count;
+};
+void *policy_table_get(const struct policy_table *table, struct span key);
+/* The key is borrowed for the table's life and must be new. False when out of memory. */
+bool policy_table_put(struct policy_table *table, struct span key, void *value) WARN_UNUSED;
+void policy_table_free(struct policy_table *table);
+
+/* ---- policy_path.c -------------------------------------------------------------------------- */
+
+struct policy_path {
+	enum policy_path_type type;
+	char *text;	   /* exact and prefix: normalised; regex: as written */
+	size_t length;
+	pcre2_code *regex; /* regex only */
+};
+enum policy_path_state {
+	POLICY_PATH_PLAIN,
+	POLICY_PATH_ENCODED_SLASH, /* plain but for %2F, which only some routes take */
+	POLICY_PATH_AMBIGUOUS,
+};
+/* Writes the form that rules are compared with to `ret` (path.length + 1 bytes): percent-encoded
+ * unreserved characters decoded, hex digits in upper case. `ret_why` says what is ambiguous. */
+enum policy_path_state policy_path_normalise(struct span path, char *ret, size_t *ret_length,
+					     const char **ret_why);
+int policy_path_init(struct policy_path *path, const struct policy_path_spec *spec,
+		     struct error *error) WARN_UNUSED;
+void policy_path_release(struct policy_path *path);
+/* 1 the regex matches the whole path, 0 it does not, -1 a limit was hit: refuse. */
+int policy_path_regex(const struct policy_path *path, struct span normal,
+		      pcre2_match_context *limits) WARN_UNUSED;
+
+/* ---- the policy itself ---------------------------------------------------------------------- */
+
+struct policy_rule_header {
+	char *name, *value;
+};
+struct policy_match {
+	struct policy_path *paths;
+	size_t path_count;
+	char **methods;
+	size_t method_count;
+	struct policy_rule_header *headers;
+	size_t header_count;
+};
+struct policy_secret_entry {
+	struct policy_secret shown;
+	char *key;		     /* "e" or "f", then the source */
+	struct policy_route *routes; /* that inject it, by next_of_secret */
+};
+struct policy_auth {
+	enum policy_auth_scheme scheme;
+	char *header, *username; /* username NULL: the secret is the whole pair */
+	struct policy_secret_entry *secret;
+	char *value; /* prepared; NULL until the secret is set */
+};
+struct policy_route {
+	struct policy_host *host;
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t port_count;
+	enum policy_mode mode;
+	struct policy_match *matches;
+	size_t match_count;
+	bool has_auth;
+	struct policy_auth auth;
+	struct policy_route *next_of_secret;
+	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, uses_matches;
+	char *file;
+	int line;
+};
+/* One path of one alternative of one route; `path` NULL takes every path. */
+struct policy_rule {
+	const struct policy_route *route;
+	const struct policy_match *match;
+	const struct policy_path *path;
+	size_t order; /* in the file */
+};
+struct policy_host_port {
+	uint16_t port;
+	bool allow_private;		 /* some route says so */
+	const struct policy_route *first; /* the first route with the port; its mode is all routes' */
+};
+struct policy_host {
+	char *name; /* "api.example.com" or "*.example.com" */
+	struct policy_route **routes;
+	size_t route_count;
+	struct policy_host_port ports[EGRESS_MAX_PORTS];
+	size_t port_count;
+	const char **injected; /* names of the headers that routes inject, each once */
+	size_t injected_count;
+	struct policy_rule *rules; /* exact, prefix, regex, any; made by policy_finish() */
+	size_t rule_count, first_regex, first_any, longest_prefix;
+	struct policy_table exact, prefixes; /* path to the first of its rules */
+	bool strict; /* some route has path rules or auth: an ambiguous path is refused */
+};
+struct policy {
+	size_t references;
+	struct policy_host **hosts; /* in the order they were added */
+	size_t host_count;
+	struct policy_table names, suffixes; /* suffixes: of "*.", without it */
+	struct policy_cidr *cidrs; /* policy_finish() sorts them, the longest prefix first */
+	size_t cidr_count;
+	struct policy_secret_entry **secrets;
+	size_t secret_count;
+	struct policy_table secret_index;
+	pcre2_match_context *limits;
+};
+
+/* ---- policy_host.c -------------------------------------------------------------------------- */
+
+const struct policy_host_port *policy_host_port(const struct policy_host *host, uint16_t port);
+
+/* ---- policy.c ------------------------------------------------------------------------------- */
+
+/* Makes room for one more in an array that doubles at powers of two; false when out of memory. */
+bool policy_grow(void **array, size_t count, size_t item_size) WARN_UNUSED;
+
+/* ---- policy_secret.c ------------------------------------------------------------------------ */
+
+/* Copies the route's auth and enters it under its secret. */
+int policy_auth_init(struct policy *policy, struct policy_route *route,
+		     const struct policy_auth_spec *spec, struct error *error) WARN_UNUSED;
+void policy_auth_release(struct policy_auth *auth); /* wipes */
+void policy_secret_free(struct policy_secret_entry *entry); /* wipes */
+
+/* ---- policy_hint.c -------------------------------------------------------------------------- */
+
+/* What would allow a request, in the verdict's hint. */
+void policy_hint(const struct policy_request *request, const char *ambiguity,
+		 struct policy_verdict *verdict);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "policy_internal.h"
+
+#include <stdlib.h>
+
+#define TABLE_MIN_CAPACITY 8
+
+/* The slot that holds the key, or the free one where it would go. At most half the slots are
+ * taken, so the walk ends. */
+static struct policy_slot *find_slot(const struct policy_table *table, struct span key,
+				     uint64_t hash)
+{
+	size_t mask = table->capacity - 1;
+
+	for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+		struct policy_slot *slot = &table->slots[i];
+
+		if (!slot->value || (slot->hash == hash && span_equal(slot->key, key)))
+			return slot;
+	}
+}
+
+void *policy_table_get(const struct policy_table *table, struct span key)
+{
+	if (table->count == 0)
+		return NULL;
+	return find_slot(table, key, bytes_hash(key.data, key.length))->value;
+}
+
+static bool table_grow(struct policy_table *table)
+{
+	struct policy_table larger = {.count = table->count};
+
+	larger.capacity = table->capacity ? table->capacity * 2 : TABLE_MIN_CAPACITY;
+	larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
+	if (!larger.slots)
+		return false;
+	for (size_t i = 0; i < table->capacity; i++) {
+		const struct policy_slot *slot = &table->slots[i];
+
+		if (slot->value)
+			*find_slot(&larger, slot->key, slot->hash) = *slot;
+	}
+	free(table->slots);
+	*table = larger;
+	return true;
+}
+
+bool policy_table_put(struct policy_table *table, struct span key, void *value)
+{
+	uint64_t hash = bytes_hash(key.data, key.length);
+
+	if ((table->count + 1) * 2 > table->capacity && !table_grow(table))
+		return false;
+	*find_slot(table, key, hash) = (struct policy_slot){key, hash, value};
+	table->count++;
+	return true;
+}
+
+void policy_table_free(struct policy_table *table)
+{
+	free(table->slots);
+	*table = (struct policy_table){0};
+}
