@@ -25,6 +25,7 @@ struct proxy {
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
 	size_t connection_count;
+	struct proxy_shared *shared; /* scratch room and pools; connection.c's, NULL at first */
 	void (*closed)(void *context); /* after each close; the listener's */
 	void *closed_context;
 };
@@ -34,6 +35,9 @@ void connection_accept(struct proxy *proxy, int fd);
 /* Puts a new policy in force for requests to come, and closes connections whose host, or whose
  * request under way, it no longer allows (EGRESS_ROUTE_REMOVED). */
 void proxy_reconfigure(struct proxy *proxy, const struct config *config);
+/* Closes idle connections now and the others when their exchange is complete. */
+void proxy_drain(struct proxy *proxy);
+/* Ends every connection and gives back what they shared. */
 void proxy_close_all(struct proxy *proxy);
 
 #endif

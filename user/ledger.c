@@ -110,21 +110,19 @@ static void add_port(struct egress_target *target, uint16_t port)
 		target->ports[target->port_count++] = port;
 }
 
-/* The kernel finds the longest prefix only, so each block carries the ports of the blocks round
- * it as well; where one of the two is direct and the other is not, the inner one stands alone. */
-static void fill_target(const struct policy *policy, const struct policy_cidr *inner,
+/* Several routes may name the same block: one entry has the ports of all. */
+static void fill_target(const struct policy *policy, const struct policy_cidr *block,
 			struct egress_target *target)
 {
-	target->flags = inner->direct ? EGRESS_TARGET_DIRECT : 0;
+	target->flags = block->direct ? EGRESS_TARGET_DIRECT : 0;
 	for (size_t i = 0; i < policy_cidr_count(policy); i++) {
-		const struct policy_cidr *outer = policy_cidr_at(policy, i);
+		const struct policy_cidr *other = policy_cidr_at(policy, i);
 
-		if (outer->direct != inner->direct ||
-		    outer->cidr.prefix_length > inner->cidr.prefix_length ||
-		    !cidr_contains(&outer->cidr, &inner->cidr.address))
+		if (other->direct != block->direct ||
+		    memcmp(&other->cidr, &block->cidr, sizeof(block->cidr)) != 0)
 			continue;
-		for (size_t k = 0; k < outer->port_count; k++)
-			add_port(target, outer->ports[k]);
+		for (size_t k = 0; k < other->port_count; k++)
+			add_port(target, other->ports[k]);
 	}
 }
 

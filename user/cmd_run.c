@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cert_authority.h"
+#include "cgroup.h"
+#include "cmd.h"
+#include "diag.h"
+#include "kernel.h"
+#include "supervisor.h"
+
+#define STATE_DIRECTORY "/var/lib/egress-bpf"
+
+static const char help_text[] =
+	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --no-kernel) [OPTIONS]\n"
+	"\n"
+	"Puts the kernel wall round a cgroup and serves it: names, steered connections, the explicit\n"
+	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'.\n"
+	"SIGHUP reads the policy again; a bad one changes nothing.\n"
+	"\n"
+	"  --policy FILE       routes.yaml\n"
+	"  --cgroup PATH       the bottle's cgroup v2 directory\n"
+	"  --pid PID           the cgroup and the network namespace of a process\n"
+	"  --netns PATH        the bottle's network namespace, e.g. /run/netns/NAME; by default that\n"
+	"                      of a process in the cgroup, or ours when there is none\n"
+	"  --no-kernel         the proxy alone, WITHOUT ANY WALL: nothing makes a program use it\n"
+	"  --name NAME         name of the bottle (default: last part of the cgroup's path)\n"
+	"  --listen ADDR:PORT  where the proxy listens (default 127.0.0.1:9099 and [::1]:9099)\n"
+	"  --publish PORT      a port of the bottle that others may connect to; may be repeated\n"
+	"  --ca-dir DIR        CA made by 'egress-bpf ca init DIR' (default " STATE_DIRECTORY "/NAME,\n"
+	"                      made when missing)\n"
+	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
+	"  --log-query         log the query of paths too; it may hold secrets\n"
+	"  --help              this text\n"
+	"\n"
+	"Exit status: 0 ended in order, 1 failed, 2 usage or policy error.\n";
+
+struct run {
+	struct supervisor_options supervisor;
+	const char *cgroup, *netns;
+	char *cgroup_path, *ca_directory;
+	char name[65];
+	pid_t pid;
+	bool no_kernel;
+	uint16_t published[EGRESS_MAX_PUBLISHED];
+	size_t published_count;
+};
+
+static bool parse_number(const char *text, unsigned long limit, unsigned long *ret)
+{
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	*ret = strtoul(text, &end, 10);
+	return errno == 0 && *end == '\0' && *ret > 0 && *ret <= limit;
+}
+
+static int add_published(struct run *run, const char *text)
+{
+	unsigned long port;
+
+	if (!parse_number(text, UINT16_MAX, &port))
+		return cmd_usage("run", "--publish %s: not a port from 1 to 65535", text);
+	if (run->published_count == EGRESS_MAX_PUBLISHED)
+		return cmd_usage("run", "--publish: at most %d ports", EGRESS_MAX_PUBLISHED);
+	run->published[run->published_count++] = (uint16_t)port;
+	return EXIT_OK;
+}
+
+enum {
+	OPTION_POLICY = 256,
+	OPTION_CGROUP,
+	OPTION_PID,
+	OPTION_NETNS,
+	OPTION_NO_KERNEL,
+	OPTION_NAME,
+	OPTION_LISTEN,
+	OPTION_PUBLISH,
+	OPTION_CA_DIR,
+	OPTION_LOG,
+	OPTION_LOG_QUERY,
+	OPTION_HELP,
+};
+
+static const struct option options[] = {
+	{"policy", required_argument, NULL, OPTION_POLICY},
+	{"cgroup", required_argument, NULL, OPTION_CGROUP},
+	{"pid", required_argument, NULL, OPTION_PID},
+	{"netns", required_argument, NULL, OPTION_NETNS},
+	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"listen", required_argument, NULL, OPTION_LISTEN},
+	{"publish", required_argument, NULL, OPTION_PUBLISH},
+	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
+	{"log", required_argument, NULL, OPTION_LOG},
+	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{0},
+};
+
+static int take_option(struct run *run, int option)
+{
+	unsigned long pid;
+
+	switch (option) {
+	case OPTION_POLICY:
+		run->supervisor.policy_path = optarg;
+		return EXIT_OK;
+	case OPTION_CGROUP:
+		run->cgroup = optarg;
+		return EXIT_OK;
+	case OPTION_PID:
+		if (!parse_number(optarg, INT32_MAX, &pid))
+			return cmd_usage("run", "--pid %s: not a process id", optarg);
+		run->pid = (pid_t)pid;
+		return EXIT_OK;
+	case OPTION_NETNS:
+		run->netns = optarg;
+		return EXIT_OK;
+	case OPTION_NO_KERNEL:
+		run->no_kernel = true;
+		return EXIT_OK;
+	case OPTION_NAME:
+		if (!kernel_name_valid(optarg))
+			return cmd_usage("run", "--name %s: use 1 to 64 of A-Z a-z 0-9 . _ -", optarg);
+		snprintf(run->name, sizeof(run->name), "%s", optarg);
+		return EXIT_OK;
+	case OPTION_LISTEN:
+		run->supervisor.listen = optarg;
+		return EXIT_OK;
+	case OPTION_PUBLISH:
+		return add_published(run, optarg);
+	case OPTION_CA_DIR:
+		run->supervisor.ca_directory = optarg;
+		return EXIT_OK;
+	case OPTION_LOG:
+		run->supervisor.log_path = optarg;
+		return EXIT_OK;
+	case OPTION_LOG_QUERY:
+		run->supervisor.log_query = true;
+		return EXIT_OK;
+	default:
+		return cmd_usage("run", "unknown option or missing value");
+	}
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(struct run *run, int argc, char **argv)
+{
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == OPTION_HELP) {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		status = take_option(run, option);
+		if (status != EXIT_OK)
+			return status;
+	}
+	if (optind < argc)
+		return cmd_usage("run", "'%s' is not an option", argv[optind]);
+	if (!run->supervisor.policy_path)
+		return cmd_usage("run", "--policy FILE is missing");
+	if ((run->cgroup != NULL) + (run->pid > 0) + run->no_kernel != 1)
+		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --no-kernel");
+	if (run->no_kernel && run->netns)
+		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
+	return -1;
+}
+
+/* The bottle's cgroup, as a path below the cgroup v2 mount. */
+static int find_cgroup(struct run *run, struct error *error)
+{
+	if (run->no_kernel)
+		return 0;
+	if (run->pid > 0)
+		return cgroup_of_pid(run->pid, &run->cgroup_path, error);
+	run->cgroup_path = realpath(run->cgroup, NULL);
+	if (!run->cgroup_path)
+		return error_set(error, "--cgroup %s: %s", run->cgroup, strerror(errno));
+	return 0;
+}
+
+static int find_netns(struct run *run, struct error *error)
+{
+	pid_t pid = run->pid;
+
+	run->supervisor.netns_fd = -1;
+	if (run->no_kernel)
+		return 0;
+	if (run->netns) {
+		run->supervisor.netns_fd = open(run->netns, O_RDONLY | O_CLOEXEC);
+		if (run->supervisor.netns_fd < 0)
+			return error_set(error, "--netns %s: %s", run->netns, strerror(errno));
+		return 0;
+	}
+	if (pid <= 0)
+		pid = cgroup_any_pid(run->cgroup_path);
+	if (pid <= 0) {
+		diag_warning("%s is empty: taking it that the bottle will use our network namespace;"
+			     " else say --netns", run->cgroup_path);
+		return 0;
+	}
+	run->supervisor.netns_fd = netns_of_pid(pid, error);
+	return run->supervisor.netns_fd < 0 ? -1 : 0;
+}
+
+static int find_name(struct run *run, struct error *error)
+{
+	const char *last = run->cgroup_path ? strrchr(run->cgroup_path, '/') : NULL;
+
+	if (run->name[0] == '\0')
+		snprintf(run->name, sizeof(run->name), "%s", last ? last + 1 : "default");
+	if (!kernel_name_valid(run->name))
+		return error_set(error, "'%s' cannot be a bottle's name; say --name NAME", run->name);
+	return 0;
+}
+
+/* A CA asked for must exist; the default one is made when it is missing. */
+static int find_authority(struct run *run, struct error *error)
+{
+	struct cert_authority *ca = NULL;
+	char file[512];
+	int result;
+
+	if (run->supervisor.ca_directory)
+		return 0;
+	if (asprintf(&run->ca_directory, STATE_DIRECTORY "/%s", run->name) < 0) {
+		run->ca_directory = NULL;
+		return error_set(error, "out of memory");
+	}
+	run->supervisor.ca_directory = run->ca_directory;
+	snprintf(file, sizeof(file), "%s/ca.pem", run->ca_directory);
+	if (access(file, F_OK) == 0)
+		return 0;
+	if ((mkdir(STATE_DIRECTORY, 0755) < 0 && errno != EEXIST) ||
+	    (mkdir(run->ca_directory, 0755) < 0 && errno != EEXIST))
+		return error_set(error, "cannot make %s: %s", run->ca_directory, strerror(errno));
+	result = cert_authority_new(run->name, &ca, error);
+	if (result == 0)
+		result = cert_authority_save(ca, run->ca_directory, false, error);
+	cert_authority_free(ca);
+	return result;
+}
+
+static void say_ready(const struct run *run, const struct supervisor *supervisor)
+{
+	if (run->no_kernel)
+		diag_warning("NO KERNEL WALL (--no-kernel): programs that do not use the proxy are not "
+			     "held back by anything");
+	diag_notice("%s: ready; proxy on port %u, CA certificate in %s/ca-cert.pem", run->name,
+		    supervisor_proxy_port(supervisor), run->supervisor.ca_directory);
+}
+
+static int serve(struct run *run)
+{
+	struct supervisor *supervisor = NULL;
+	struct error error = {0};
+	int status;
+
+	if (find_cgroup(run, &error) < 0 || find_name(run, &error) < 0 ||
+	    find_netns(run, &error) < 0 || find_authority(run, &error) < 0) {
+		diag_error("run: %s", error.text);
+		return EXIT_FAILED;
+	}
+	run->supervisor.name = run->name;
+	run->supervisor.cgroup_path = run->cgroup_path;
+	run->supervisor.published = run->published;
+	run->supervisor.published_count = run->published_count;
+	status = supervisor_start(&run->supervisor, &supervisor);
+	if (status != EXIT_OK)
+		return status;
+	say_ready(run, supervisor);
+	status = supervisor_loop(supervisor);
+	supervisor_stop(supervisor, false);
+	return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1}};
+	int status = parse_options(&run, argc, argv);
+
+	if (status >= 0)
+		return status;
+	status = serve(&run);
+	if (run.supervisor.netns_fd >= 0)
+		close(run.supervisor.netns_fd);
+	free(run.cgroup_path);
+	free(run.ca_directory);
+	return status;
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "cmd.h"
+#include "diag.h"
+#include "kernel.h"
+#include "reason.h"
+
+static const char help_text[] =
+	"usage: egress-bpf status [NAME] [--json]\n"
+	"\n"
+	"Shows each bottle's walls and counters, read from the pinned maps: also when every process\n"
+	"of ours is dead. Without NAME: all bottles.\n"
+	"\n"
+	"  --json  an array of objects instead of tables\n"
+	"  --help  this text\n"
+	"\n"
+	"Exit status: 0 every wall is whole, 1 one is not, or there is no such bottle, 2 usage error.\n";
+
+/* Counters that are no reasons; `enum egress_counter` from EGRESS_REASON_COUNT on. */
+static const char *const counter_names[] = {"steered", "dns",	"loopback",
+					    "direct",  "probe", "lost_events"};
+
+_Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) ==
+		       EGRESS_COUNTER_COUNT - EGRESS_REASON_COUNT,
+	       "a name for each counter");
+
+static size_t attached_links(const struct kernel_status *status)
+{
+	size_t attached = 0;
+
+	for (size_t i = 0; i < status->link_count; i++)
+		attached += status->links[i].attached;
+	return attached;
+}
+
+static bool is_whole(const struct kernel_status *status)
+{
+	return status->link_count > 0 && attached_links(status) == status->link_count;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static json_t *json_counter(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+static json_t *json_reasons(const uint64_t *counters)
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < EGRESS_REASON_COUNT; i++) {
+		if (counters[i])
+			json_object_set_new(object, reason_name(i), json_counter(counters[i]));
+	}
+	return object;
+}
+
+static json_t *json_walls(const struct kernel_status *status)
+{
+	json_t *missing = json_array(), *attached = json_array();
+
+	for (size_t i = 0; i < status->link_count; i++)
+		json_array_append_new(status->links[i].attached ? attached : missing,
+				      json_string(status->links[i].name));
+	return json_pack("{s:b, s:b, s:o, s:o}", "own_network_namespace",
+			 !status->settings.shared_netns, "whole", is_whole(status), "attached",
+			 attached, "missing", missing);
+}
+
+static json_t *json_host(const struct kernel_host_status *host)
+{
+	char address[ADDRESS_TEXT_SIZE];
+
+	return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "host", host->host.name,
+			 "address", address_format(&host->host.address, address), "removed",
+			 host->removed, "steered", (json_int_t)host->counters.steered,
+			 "kernel_refused", (json_int_t)host->counters.refused, "allowed",
+			 (json_int_t)host->verdicts.allowed, "refused",
+			 (json_int_t)host->verdicts.refused, "bytes_up",
+			 (json_int_t)host->verdicts.bytes_up, "bytes_down",
+			 (json_int_t)host->verdicts.bytes_down);
+}
+
+static json_t *json_status(const struct kernel_status *status)
+{
+	json_t *hosts = json_array(), *counters = json_object();
+	char hash[33];
+
+	for (size_t i = 0; i < status->host_count; i++)
+		json_array_append_new(hosts, json_host(&status->hosts[i]));
+	for (int i = EGRESS_REASON_COUNT; i < EGRESS_COUNTER_COUNT; i++)
+		json_object_set_new(counters, counter_names[i - EGRESS_REASON_COUNT],
+				    json_counter(status->counters[i]));
+	for (size_t i = 0; i < sizeof(status->settings.policy_hash); i++)
+		snprintf(hash + 2 * i, 3, "%02x", status->settings.policy_hash[i]);
+	return json_pack("{s:s, s:b, s:i, s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o}", "name",
+			 status->name, "alive", status->supervisor_pid != 0, "pid",
+			 (int)status->supervisor_pid, "cgroup_alive", status->cgroup_alive,
+			 "policy_hash", hash, "proxy_port", (int)status->settings.proxy_port,
+			 "walls", json_walls(status), "kernel", json_reasons(status->counters),
+			 "proxy", json_reasons(status->verdicts), "counters", counters, "hosts",
+			 hosts);
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static void print_walls(const struct kernel_status *status)
+{
+	printf("%s: %s\n", status->name,
+	       status->supervisor_pid ? "sidecar alive"
+				      : "SIDECAR DEAD: the wall stands, everything is refused");
+	printf("  wall 0  %s\n",
+	       status->settings.shared_netns
+		       ? "ABSENT: shares the host's network namespace; sockets made before it joined"
+			 " and packet sockets are not held"
+		       : "own network namespace");
+	printf("  wall 1  %zu of %zu kernel programs attached%s\n", attached_links(status),
+	       status->link_count, is_whole(status) ? "" : "; MISSING:");
+	for (size_t i = 0; i < status->link_count; i++) {
+		if (!status->links[i].attached)
+			printf("          %s\n", status->links[i].name);
+	}
+	if (!status->cgroup_alive)
+		printf("  the bottle's cgroup is gone; 'egress-bpf detach %s' clears this up\n",
+		       status->name);
+}
+
+static void print_counters(const struct kernel_status *status)
+{
+	printf("\n  %-24s %12s %12s\n", "REASON", "KERNEL", "PROXY");
+	for (int i = 0; i < EGRESS_REASON_COUNT; i++) {
+		if (status->counters[i] || status->verdicts[i])
+			printf("  %-24s %12" PRIu64 " %12" PRIu64 "\n", reason_name(i),
+			       (uint64_t)status->counters[i], (uint64_t)status->verdicts[i]);
+	}
+	for (int i = EGRESS_REASON_COUNT; i < EGRESS_COUNTER_COUNT; i++) {
+		if (status->counters[i])
+			printf("  %-24s %12" PRIu64 "\n", counter_names[i - EGRESS_REASON_COUNT],
+			       (uint64_t)status->counters[i]);
+	}
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct kernel_host_status *x = a, *y = b;
+
+	return strcmp(x->host.name, y->host.name);
+}
+
+static void print_hosts(struct kernel_status *status)
+{
+	char address[ADDRESS_TEXT_SIZE];
+
+	if (status->host_count == 0)
+		return;
+	qsort(status->hosts, status->host_count, sizeof(*status->hosts), by_name);
+	printf("\n  %-32s %-15s %8s %8s %8s %12s %12s\n", "HOST", "ADDRESS", "STEERED", "ALLOWED",
+	       "REFUSED", "BYTES UP", "BYTES DOWN");
+	for (size_t i = 0; i < status->host_count; i++) {
+		const struct kernel_host_status *h = &status->hosts[i];
+
+		printf("  %-32s %-15s %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64
+		       "%s\n",
+		       h->host.name, address_format(&h->host.address, address),
+		       (uint64_t)h->counters.steered, (uint64_t)h->verdicts.allowed,
+		       (uint64_t)(h->counters.refused + h->verdicts.refused),
+		       (uint64_t)h->verdicts.bytes_up, (uint64_t)h->verdicts.bytes_down,
+		       h->removed ? "  (removed)" : "");
+	}
+}
+
+/* ---- the command ------------------------------------------------------------------------------ */
+
+/* Prints, or adds to `list`. EXIT_OK when the wall is whole. */
+static int show(const char *name, json_t *list)
+{
+	struct kernel_status status = {0};
+	struct error error = {0};
+	int result;
+
+	if (kernel_read_status(name, &status, &error) < 0) {
+		diag_error("status: %s", error.text);
+		return EXIT_FAILED;
+	}
+	result = is_whole(&status) ? EXIT_OK : EXIT_FAILED;
+	if (list) {
+		json_array_append_new(list, json_status(&status));
+	} else {
+		print_walls(&status);
+		print_counters(&status);
+		print_hosts(&status);
+	}
+	kernel_status_free(&status);
+	return result;
+}
+
+static int show_all(json_t *list)
+{
+	char **names = kernel_list();
+	int result = EXIT_OK;
+
+	if (!names) {
+		if (!list)
+			diag_notice("status: no bottle has a wall");
+		return EXIT_OK;
+	}
+	for (size_t i = 0; names[i]; i++) {
+		if (!list && i > 0)
+			putchar('\n');
+		if (show(names[i], list) != EXIT_OK)
+			result = EXIT_FAILED;
+		free(names[i]);
+	}
+	free((void *)names);
+	return result;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	json_t *list = NULL;
+	int option, result;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (option != 'j')
+			return cmd_usage("status", "unknown option");
+		if (!list)
+			list = json_array();
+	}
+	if (optind + 1 < argc)
+		return cmd_usage("status", "say one NAME, or none");
+	if (optind < argc && !kernel_name_valid(argv[optind]))
+		return cmd_usage("status", "'%s' cannot be a bottle's name", argv[optind]);
+	result = optind < argc ? show(argv[optind], list) : show_all(list);
+	if (list) {
+		json_dumpf(list, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(list);
+	}
+	return result;
+}

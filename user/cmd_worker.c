@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "cmd.h"
+#include "diag.h"
+#include "server.h"
+#include "worker.h"
+
+int cmd_worker(int argc, char **argv)
+{
+	struct server_handover handover;
+
+	if (worker_parse_args(argc, argv, &handover) < 0 || handover.control_fd < 0) {
+		diag_error("worker: this command is internal; 'egress-bpf run' starts it");
+		return EXIT_USAGE;
+	}
+	return server_run(&handover);
+}

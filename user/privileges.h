@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How the worker becomes nobody. */
+#ifndef PRIVILEGES_H
+#define PRIVILEGES_H
+
+#include <sys/types.h>
+
+#include "attributes.h"
+#include "diag.h"
+
+/* Leaves root for good: other ids, no groups, no new privileges, not dumpable, and no capability
+ * but CAP_BPF where the kernel wants it for look-ups in `map_fd` (before Linux 6.0, as a trial
+ * look-up shows; -1: no map). Raises the limit of open files as far as it goes. Without root it
+ * only gives up what there is. -1 with `error` set; then do not go on. */
+int privileges_drop(uid_t uid, gid_t gid, int map_fd, struct error *error) WARN_UNUSED;
+
+#endif

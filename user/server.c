@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access_log.h"
+#include "cert_authority.h"
+#include "cmd.h"
+#include "config.h"
+#include "connection.h"
+#include "diag.h"
+#include "dns_responder.h"
+#include "identify.h"
+#include "listener.h"
+#include "privileges.h"
+#include "rpc.h"
+#include "upstream.h"
+#include "verdicts.h"
+
+#define CONNECTION_LIMIT 16384
+#define LEAF_CACHE_CAPACITY 4096
+#define STOP_GRACE_S 4 /* within the supervisor's patience */
+#define STOP_LOOK_US 20000
+
+struct server {
+	const struct server_handover *handover;
+	struct event_base *base;
+	struct config *config;
+	struct verdicts *verdicts;
+	struct access_log *log;
+	struct identify *identify;
+	struct upstream *upstream;
+	struct leaf_cache *leaves;
+	struct proxy proxy;
+	struct listener *listener;
+	struct dns_names names;
+	struct dns_responder *responder;
+	struct event *control, *idle_check;
+};
+
+/* ---- configuration -------------------------------------------------------------------------- */
+
+/* The blob in a memfd, mapped: it holds secrets, so it is not copied, and gone when unmapped. */
+static struct config *config_from_memfd(int fd, struct error *error)
+{
+	struct config *config = NULL;
+	struct stat status;
+	void *memory;
+
+	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size <= 0) {
+		error_set(error, "no configuration was sent");
+		return NULL;
+	}
+	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED) {
+		error_set(error, "cannot read the configuration: %s", strerror(errno));
+		return NULL;
+	}
+	config = config_unpack((struct span){memory, (size_t)status.st_size}, error);
+	munmap(memory, (size_t)status.st_size);
+	return config;
+}
+
+/* Everything that can fail comes first, so that a failure leaves the old policy whole. */
+static void reconfigure(struct server *s, int fd, struct rpc_control *ret_answer)
+{
+	struct error error = {0};
+	struct config *next = config_from_memfd(fd, &error);
+
+	*ret_answer = (struct rpc_control){.type = RPC_CONTROL_FAILED};
+	if (!next || upstream_reconfigure(s->upstream, next, &error) < 0) {
+		memccpy(ret_answer->text, error.text, '\0', sizeof(ret_answer->text) - 1);
+		config_free(next);
+		return;
+	}
+	proxy_reconfigure(&s->proxy, next);
+	s->names.proxy_name = next->dns.proxy_name;
+	config_free(s->config);
+	s->config = next;
+	ret_answer->type = RPC_CONTROL_DONE;
+}
+
+static void stop_when_idle(evutil_socket_t fd, short what, void *context)
+{
+	struct server *s = context;
+
+	(void)fd;
+	(void)what;
+	if (s->proxy.connection_count == 0)
+		event_base_loopbreak(s->base);
+}
+
+/* Exchanges under way may finish within the grace. */
+static void begin_stop(struct server *s)
+{
+	const struct timeval grace = {STOP_GRACE_S, 0}, look = {0, STOP_LOOK_US};
+
+	if (s->idle_check)
+		return;
+	listener_stop(s->listener);
+	proxy_drain(&s->proxy);
+	s->idle_check = event_new(s->base, -1, EV_PERSIST, stop_when_idle, s);
+	if (s->proxy.connection_count == 0 || !s->idle_check ||
+	    event_add(s->idle_check, &look) < 0 || event_base_loopexit(s->base, &grace) < 0)
+		event_base_loopbreak(s->base);
+}
+
+static void on_control(evutil_socket_t fd, short what, void *context)
+{
+	struct server *s = context;
+	struct rpc_control message, answer;
+	int passed = -1, result = rpc_control_receive(fd, &message, &passed);
+
+	(void)what;
+	if (result == 1 && message.type == RPC_CONTROL_CONFIG) {
+		reconfigure(s, passed, &answer);
+		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
+	} else if (result == 1 && message.type == RPC_CONTROL_STOP) {
+		begin_stop(s);
+	}
+	if (passed >= 0)
+		close(passed);
+	/* Without a supervisor there is nobody to sign and to bind: leave the sockets to the next. */
+	if (result != 1 && result != -EAGAIN)
+		event_base_loopbreak(s->base);
+}
+
+/* ---- callbacks ------------------------------------------------------------------------------ */
+
+static int sign_leaf(void *context, const char *host, struct span public_key, struct bytes *ret_der)
+{
+	const struct server *s = context;
+
+	return rpc_sign_leaf(s->handover->calls_fd, host, public_key, ret_der);
+}
+
+static enum dns_bound bind_name(void *context, const char *name,
+				struct egress_address *ret_address, enum egress_reason *ret_reason)
+{
+	struct server *s = context;
+	char host[EGRESS_NAME_SIZE];
+	struct rpc_host answer;
+
+	if (!policy_normalise_host(span_from(name), host) ||
+	    !policy_find_host(s->config->policy, host)) {
+		*ret_reason = EGRESS_HOST_NOT_ALLOWED;
+		return DNS_REFUSED;
+	}
+	if (rpc_bind_name(s->handover->calls_fd, host, &answer) < 0)
+		return DNS_FAILED;
+	if (answer.reason != EGRESS_ALLOWED) {
+		*ret_reason = answer.reason;
+		return answer.reason == EGRESS_INTERNAL ? DNS_FAILED : DNS_REFUSED;
+	}
+	*ret_address = answer.address;
+	return DNS_BOUND;
+}
+
+/* ---- parts ---------------------------------------------------------------------------------- */
+
+static size_t count_fds(const int fds[SERVER_MAX_SOCKETS])
+{
+	size_t count = 0;
+
+	while (count < SERVER_MAX_SOCKETS && fds[count] >= 0)
+		count++;
+	return count;
+}
+
+static bool open_responder(struct server *s)
+{
+	const struct server_handover *h = s->handover;
+	size_t count = count_fds(h->dns_udp_fds);
+
+	s->names = (struct dns_names){
+		.bind = bind_name,
+		.context = s,
+		.proxy_name = s->config->dns.proxy_name,
+	};
+	s->responder = dns_responder_new(s->base, &s->names, s->log);
+	if (!s->responder)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (dns_responder_add_udp(s->responder, h->dns_udp_fds[i]) < 0 ||
+		    dns_responder_add_tcp(s->responder, h->dns_tcp_fds[i]) < 0)
+			return false;
+	}
+	return true;
+}
+
+static int open_proxy(struct server *s, struct error *error)
+{
+	const struct server_handover *h = s->handover;
+
+	s->verdicts = verdicts_new(h->verdicts_fd, h->host_verdicts_fd);
+	s->log = access_log_new(h->log_fd, h->bottle, h->log_query);
+	s->identify = identify_new(h->flows_fd, h->calls_fd);
+	s->leaves = leaf_cache_new(sign_leaf, s, (struct span){"", 0}, LEAF_CACHE_CAPACITY);
+	if (!s->verdicts || !s->log || !s->identify || !s->leaves)
+		return error_set(error, "out of memory");
+	access_log_count_in(s->log, s->verdicts);
+	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
+		return -1;
+	s->proxy = (struct proxy){
+		.base = s->base,
+		.config = s->config,
+		.identify = s->identify,
+		.upstream = s->upstream,
+		.leaves = s->leaves,
+		.log = s->log,
+		.bottle = h->bottle,
+	};
+	s->listener = listener_new(&s->proxy, h->proxy_fds, count_fds(h->proxy_fds),
+				   CONNECTION_LIMIT);
+	if (!s->listener || !open_responder(s))
+		return error_set(error, "cannot serve the listening sockets");
+	return 0;
+}
+
+static int open_control(struct server *s, struct error *error)
+{
+	s->control = event_new(s->base, s->handover->control_fd, EV_READ | EV_PERSIST, on_control, s);
+	if (!s->control || event_add(s->control, NULL) < 0)
+		return error_set(error, "cannot make an event loop");
+	return 0;
+}
+
+/* The first configuration; the supervisor sent it before it waits for us. */
+static int receive_config(struct server *s, struct error *error)
+{
+	struct rpc_control message;
+	int fd = -1;
+
+	if (rpc_control_receive(s->handover->control_fd, &message, &fd) != 1 ||
+	    message.type != RPC_CONTROL_CONFIG) {
+		error_set(error, "the supervisor sent no configuration");
+	} else {
+		s->config = config_from_memfd(fd, error);
+	}
+	if (fd >= 0)
+		close(fd);
+	return s->config ? 0 : -1;
+}
+
+static void close_server(struct server *s)
+{
+	if (s->control)
+		event_free(s->control);
+	if (s->idle_check)
+		event_free(s->idle_check);
+	dns_responder_free(s->responder);
+	proxy_close_all(&s->proxy);
+	listener_free(s->listener);
+	upstream_free(s->upstream);
+	leaf_cache_free(s->leaves);
+	identify_free(s->identify);
+	access_log_free(s->log);
+	verdicts_free(s->verdicts);
+	config_free(s->config);
+	if (s->base)
+		event_base_free(s->base);
+}
+
+int server_run(const struct server_handover *handover)
+{
+	struct server s = {.handover = handover};
+	struct rpc_control done = {.type = RPC_CONTROL_DONE};
+	struct error error = {0};
+	int status = EXIT_FAILED;
+
+	if (privileges_drop(handover->uid, handover->gid, handover->flows_fd, &error) < 0 ||
+	    receive_config(&s, &error) < 0)
+		goto out;
+	s.base = event_base_new();
+	if (!s.base) {
+		error_set(&error, "cannot make an event loop");
+		goto out;
+	}
+	if (open_proxy(&s, &error) < 0 || open_control(&s, &error) < 0)
+		goto out;
+	if (rpc_control_send(handover->control_fd, &done, -1) < 0) {
+		error_set(&error, "the supervisor is gone");
+		goto out;
+	}
+	event_base_dispatch(s.base);
+	status = EXIT_OK;
+out:
+	if (status != EXIT_OK)
+		diag_error("worker: %s", error.text);
+	close_server(&s);
+	return status;
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "rpc.h"
+
+/* ---- argv ----------------------------------------------------------------------------------- */
+
+static const struct fd_option {
+	const char *name;
+	size_t offset; /* of an int, or of SERVER_MAX_SOCKETS of them */
+	size_t count;
+} fd_options[] = {
+	{"calls", offsetof(struct server_handover, calls_fd), 1},
+	{"control", offsetof(struct server_handover, control_fd), 1},
+	{"flows", offsetof(struct server_handover, flows_fd), 1},
+	{"verdicts", offsetof(struct server_handover, verdicts_fd), 1},
+	{"host-verdicts", offsetof(struct server_handover, host_verdicts_fd), 1},
+	{"log", offsetof(struct server_handover, log_fd), 1},
+	{"proxy", offsetof(struct server_handover, proxy_fds), SERVER_MAX_SOCKETS},
+	{"dns-udp", offsetof(struct server_handover, dns_udp_fds), SERVER_MAX_SOCKETS},
+	{"dns-tcp", offsetof(struct server_handover, dns_tcp_fds), SERVER_MAX_SOCKETS},
+};
+
+#define FD_OPTION_COUNT (sizeof(fd_options) / sizeof(fd_options[0]))
+enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY };
+
+static const int *fds_of(const struct server_handover *handover, const struct fd_option *option)
+{
+	return (const int *)((const char *)handover + option->offset);
+}
+
+/* Appends one argument to the text and the vector. */
+static void add_arg(struct bytes *text, char **argv, int *argc, const char *name, const char *value)
+{
+	argv[(*argc)++] = text->data + text->length;
+	text->length += (size_t)snprintf(text->data + text->length, text->capacity - text->length,
+					 "--%s=%s", name, value) + 1;
+}
+
+int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SIZE],
+		char *argv[WORKER_MAX_ARGS])
+{
+	struct bytes out = {.data = text, .capacity = WORKER_ARGS_SIZE};
+	static char program[] = "egress-bpf", command[] = "worker";
+	char number[16];
+	int argc = 0;
+
+	argv[argc++] = program;
+	argv[argc++] = command;
+	for (size_t i = 0; i < FD_OPTION_COUNT; i++) {
+		const int *fds = fds_of(handover, &fd_options[i]);
+
+		for (size_t k = 0; k < fd_options[i].count && fds[k] >= 0; k++) {
+			if (argc >= WORKER_MAX_ARGS - 6)
+				return -1;
+			snprintf(number, sizeof(number), "%d", fds[k]);
+			add_arg(&out, argv, &argc, fd_options[i].name, number);
+		}
+	}
+	add_arg(&out, argv, &argc, "bottle", handover->bottle);
+	snprintf(number, sizeof(number), "%u", handover->uid);
+	add_arg(&out, argv, &argc, "uid", number);
+	snprintf(number, sizeof(number), "%u", handover->gid);
+	add_arg(&out, argv, &argc, "gid", number);
+	if (handover->log_query)
+		add_arg(&out, argv, &argc, "log-query", "1");
+	argv[argc] = NULL;
+	return argc;
+}
+
+static int add_fd(struct server_handover *handover, const struct fd_option *option, int fd)
+{
+	int *fds = (int *)((char *)handover + option->offset);
+
+	for (size_t i = 0; i < option->count; i++) {
+		if (fds[i] < 0) {
+			fds[i] = fd;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+int worker_parse_args(int argc, char **argv, struct server_handover *ret)
+{
+	struct option options[FD_OPTION_COUNT + 5] = {
+		[FD_OPTION_COUNT] = {"bottle", required_argument, NULL, OPTION_BOTTLE},
+		[FD_OPTION_COUNT + 1] = {"uid", required_argument, NULL, OPTION_UID},
+		[FD_OPTION_COUNT + 2] = {"gid", required_argument, NULL, OPTION_GID},
+		[FD_OPTION_COUNT + 3] = {"log-query", required_argument, NULL, OPTION_LOG_QUERY},
+	};
+	struct server_handover handover = {0};
+	int option, result = 0;
+
+	for (size_t i = 0; i < FD_OPTION_COUNT; i++) {
+		options[i] = (struct option){fd_options[i].name, required_argument, NULL, (int)i};
+		memset((char *)&handover + fd_options[i].offset, 0xff,
+		       fd_options[i].count * sizeof(int));
+	}
+	while (result == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option < (int)FD_OPTION_COUNT)
+			result = add_fd(&handover, &fd_options[option], atoi(optarg));
+		else if (option == OPTION_BOTTLE)
+			snprintf(handover.bottle, sizeof(handover.bottle), "%s", optarg);
+		else if (option == OPTION_UID)
+			handover.uid = (uid_t)strtoul(optarg, NULL, 10);
+		else if (option == OPTION_GID)
+			handover.gid = (gid_t)strtoul(optarg, NULL, 10);
+		else if (option == OPTION_LOG_QUERY)
+			handover.log_query = true;
+		else
+			result = -1;
+	}
+	if (result == 0)
+		*ret = handover;
+	return result;
+}
+
+/* ---- the process ---------------------------------------------------------------------------- */
+
+static void keep_open(const struct server_handover *handover)
+{
+	for (size_t i = 0; i < FD_OPTION_COUNT; i++) {
+		const int *fds = fds_of(handover, &fd_options[i]);
+
+		for (size_t k = 0; k < fd_options[i].count && fds[k] >= 0; k++)
+			(void)fcntl(fds[k], F_SETFD, 0);
+	}
+}
+
+/* In the child. A fresh image of our program: nothing of the supervisor's memory, the CA key
+ * least of all, goes along. Its environment is empty: secrets may be in ours. */
+static NORETURN void become_worker(const struct server_handover *handover)
+{
+	static char *no_environment[] = {NULL};
+	char text[WORKER_ARGS_SIZE], *argv[WORKER_MAX_ARGS];
+	sigset_t none;
+
+	/* Out of the terminal's process group: Ctrl-C is for the supervisor or its command. */
+	setpgid(0, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	keep_open(handover);
+	if (worker_args(handover, text, argv) > 0)
+		execve("/proc/self/exe", argv, no_environment);
+	_exit(127);
+}
+
+static int blob_to_memfd(struct span blob)
+{
+	int fd = memfd_create("egress-bpf-config", MFD_CLOEXEC);
+	size_t written = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (written < blob.length) {
+		ssize_t n = write(fd, blob.data + written, blob.length - written);
+
+		if (n < 0) {
+			n = -errno;
+			close(fd);
+			return (int)n;
+		}
+		written += (size_t)n;
+	}
+	return fd;
+}
+
+int worker_send_config(const struct worker *worker, struct span blob)
+{
+	struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
+	int fd = blob_to_memfd(blob), result;
+
+	if (fd < 0)
+		return fd;
+	result = rpc_control_send(worker->control_fd, &message, fd);
+	close(fd);
+	return result;
+}
+
+static void close_pair(int pair[2])
+{
+	for (int i = 0; i < 2; i++) {
+		if (pair[i] >= 0)
+			close(pair[i]);
+		pair[i] = -1;
+	}
+}
+
+int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
+		 struct error *error)
+{
+	int calls[2] = {-1, -1}, control[2] = {-1, -1}, result = -1;
+	struct server_handover theirs = *handover;
+	struct worker worker = {.pid = -1, .pid_fd = -1};
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, calls) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
+		error_set(error, "cannot make a socket pair: %s", strerror(errno));
+		goto out;
+	}
+	theirs.calls_fd = calls[1];
+	theirs.control_fd = control[1];
+	worker.pid = fork();
+	if (worker.pid == 0)
+		become_worker(&theirs);
+	if (worker.pid < 0) {
+		error_set(error, "cannot start a worker: %s", strerror(errno));
+		goto out;
+	}
+	worker.pid_fd = (int)syscall(SYS_pidfd_open, worker.pid, 0);
+	worker.calls_fd = calls[0];
+	worker.control_fd = control[0];
+	calls[0] = control[0] = -1;
+	if (worker.pid_fd < 0 || worker_send_config(&worker, blob) < 0) {
+		error_set(error, "cannot hand the policy to the worker");
+		worker_stop(&worker, 0);
+		goto out;
+	}
+	*ret = worker;
+	result = 0;
+out:
+	close_pair(calls);
+	close_pair(control);
+	return result;
+}
+
+void worker_stop(struct worker *worker, int grace_ms)
+{
+	struct rpc_control stop = {.type = RPC_CONTROL_STOP};
+	struct pollfd ended = {.fd = worker->pid_fd, .events = POLLIN};
+
+	if (worker->pid <= 0)
+		return;
+	if (grace_ms > 0 && rpc_control_send(worker->control_fd, &stop, -1) == 0) {
+		while (poll(&ended, 1, grace_ms) < 0 && errno == EINTR)
+			;
+	}
+	kill(worker->pid, SIGKILL);
+	while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (worker->pid_fd >= 0)
+		close(worker->pid_fd);
+	close(worker->calls_fd);
+	close(worker->control_fd);
+	*worker = (struct worker){.pid = -1, .pid_fd = -1, .calls_fd = -1, .control_fd = -1};
+}

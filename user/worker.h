@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The supervisor's end of a worker process: start, tell, stop. The other end is server.c. */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <sys/types.h>
+
+#include "attributes.h"
+#include "bytes.h"
+#include "diag.h"
+#include "server.h"
+
+struct worker {
+	pid_t pid;
+	int pid_fd;	/* readable when it has ended (pidfd_open(2)) */
+	int calls_fd;	/* rpc_serve() */
+	int control_fd; /* rpc_control_*() */
+};
+
+/* Starts our own program as `worker` with the descriptors of `handover` (whose calls_fd and
+ * control_fd are ignored) and sends it the blob of config_pack(). It answers RPC_CONTROL_DONE on
+ * control_fd when it serves. -1 with `error` set. */
+int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
+		 struct error *error) WARN_UNUSED;
+/* Sends another configuration; the answer comes on control_fd. */
+int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
+/* Asks it to end, waits `grace_ms`, kills it, reaps it, closes the descriptors. */
+void worker_stop(struct worker *worker, int grace_ms);
+
+/* The handover as the worker's argv, and back; `argv` points into `text`. */
+#define WORKER_ARGS_SIZE 2048
+#define WORKER_MAX_ARGS 32
+int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SIZE],
+		char *argv[WORKER_MAX_ARGS]) WARN_UNUSED;
+int worker_parse_args(int argc, char **argv, struct server_handover *ret) WARN_UNUSED;
+
+#endif
