@@ -14,3 +14,5 @@ links_test_stream := stream
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
 links_test_identify := identify address
+links_test_worker := worker rpc bytes diag
+links_test_ledger := ledger $(config_modules)

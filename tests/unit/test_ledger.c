@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The ledger over a kernel map that is an array here: what is open must follow the policy. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ledger.h"
+
+#define FAKE_HOSTS 64
+
+struct kernel {
+	struct {
+		struct kernel_host host;
+		size_t port_count;
+		uint16_t ports[EGRESS_MAX_PORTS];
+	} hosts[FAKE_HOSTS];
+	size_t count, cidr_count;
+	bool broken;
+};
+
+int kernel_bind_host(struct kernel *kernel, const struct kernel_host *host, const uint16_t *ports,
+		     size_t port_count, struct error *error)
+{
+	if (kernel->broken)
+		return error_set(error, "broken");
+	kernel->hosts[kernel->count].host = *host;
+	kernel->count++;
+	return kernel_set_host_ports(kernel, host, ports, port_count, error);
+}
+
+int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
+			  const uint16_t *ports, size_t port_count, struct error *error)
+{
+	(void)error;
+	for (size_t i = 0; i < kernel->count; i++) {
+		if (kernel->hosts[i].host.id != host->id)
+			continue;
+		kernel->hosts[i].port_count = port_count;
+		memcpy(kernel->hosts[i].ports, ports, port_count * sizeof(*ports));
+		return 0;
+	}
+	return -1;
+}
+
+int kernel_bind_shared(struct kernel *kernel, const struct egress_address *address,
+		       const uint16_t *ports, size_t port_count, struct error *error)
+{
+	(void)kernel, (void)address, (void)ports, (void)port_count, (void)error;
+	return 0;
+}
+
+int kernel_forget_shared(struct kernel *kernel, struct error *error)
+{
+	(void)kernel, (void)error;
+	return 0;
+}
+
+int kernel_each_host(const struct kernel *kernel,
+		     int (*each)(void *context, const struct kernel_host *host), void *context)
+{
+	/* in no order: backwards */
+	for (size_t i = kernel->count; i-- > 0;) {
+		if (each(context, &kernel->hosts[i].host) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
+		     const struct egress_target *targets, size_t count, struct error *error)
+{
+	(void)keys, (void)targets, (void)error;
+	kernel->cidr_count = count;
+	return 0;
+}
+
+static struct config *config_of(const char *text)
+{
+	const struct config_source source = {"test.yaml", span_from(text)};
+	struct diag_list errors = {0};
+	struct config *config = config_parse(&source, 1, &errors);
+
+	diag_list_print(&errors);
+	diag_list_free(&errors);
+	assert_non_null(config);
+	return config;
+}
+
+static struct ledger *ledger_of(struct kernel *kernel, const struct config *config)
+{
+	struct ledger *ledger = NULL;
+	struct error error = {0};
+
+	assert_int_equal(ledger_new(kernel, config, &ledger, &error), 0);
+	return ledger;
+}
+
+static struct rpc_host bound(struct ledger *ledger, const char *name)
+{
+	struct rpc_host host;
+
+	ledger_bind_name(ledger, name, &host);
+	return host;
+}
+
+static const char two_hosts[] = "routes:\n"
+				"  - host: a.test\n    ports: [443]\n"
+				"  - host: '*.w.test'\n    ports: [443, 8443]\n"
+				"dns: {name_limit: 3}\n";
+
+static void binds_what_is_allowed(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of(two_hosts);
+	struct ledger *ledger = ledger_of(&kernel, config);
+	struct rpc_host first = bound(ledger, "a.test"), again = bound(ledger, "a.test"), other;
+
+	(void)state;
+	assert_int_equal(first.reason, EGRESS_ALLOWED);
+	assert_int_equal(address_to_v4(&first.address), 0xc6120001);
+	assert_memory_equal(&first, &again, sizeof(first));
+	assert_int_equal(kernel.count, 1);
+	assert_int_equal(kernel.hosts[0].port_count, 1);
+	ledger_bind_name(ledger, "b.test", &other);
+	assert_int_equal(other.reason, EGRESS_HOST_NOT_ALLOWED);
+	assert_string_equal(ledger_name(ledger, first.id), "a.test");
+	assert_null(ledger_name(ledger, 2));
+	assert_null(ledger_name(ledger, 0));
+	ledger_free(ledger);
+	config_free(config);
+}
+
+static void limits_made_up_names_only(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of(two_hosts);
+	struct ledger *ledger = ledger_of(&kernel, config);
+	char name[32];
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "n%d.w.test", i);
+		assert_int_equal(bound(ledger, name).reason, i < 3 ? EGRESS_ALLOWED : EGRESS_LIMIT);
+	}
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_ALLOWED);
+	assert_int_equal(kernel.count, 4);
+	ledger_free(ledger);
+	config_free(config);
+}
+
+static void reload_closes_then_opens(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of(two_hosts);
+	struct config *next = config_of("routes: [{host: b.test}, {host: 'x.w.test', ports: [8443]}]");
+	struct ledger *ledger = ledger_of(&kernel, config);
+	struct error error = {0};
+
+	(void)state;
+	bound(ledger, "a.test");
+	bound(ledger, "x.w.test");
+	assert_int_equal(ledger_restrict(ledger, next, &error), 0);
+	assert_int_equal(kernel.hosts[0].port_count, 0);
+	assert_int_equal(kernel.hosts[1].port_count, 1);
+	assert_int_equal(kernel.hosts[1].ports[0], 8443);
+	assert_int_equal(ledger_open(ledger, next, &error), 0);
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_HOST_NOT_ALLOWED);
+	assert_int_equal(bound(ledger, "b.test").id, 3);
+	/* and back: the address is the same as before */
+	assert_int_equal(ledger_open(ledger, config, &error), 0);
+	assert_int_equal(bound(ledger, "a.test").id, 1);
+	assert_int_equal(kernel.hosts[0].port_count, 1);
+	ledger_free(ledger);
+	config_free(config);
+	config_free(next);
+}
+
+static void adoption_keeps_addresses(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of(two_hosts);
+	struct config *less = config_of("routes: [{host: '*.w.test', ports: [443]}]");
+	struct ledger *ledger = ledger_of(&kernel, config);
+	uint32_t id;
+
+	(void)state;
+	bound(ledger, "a.test");
+	id = bound(ledger, "x.w.test").id;
+	ledger_free(ledger);
+	ledger = ledger_of(&kernel, less);
+	assert_int_equal(kernel.hosts[0].port_count, 0);
+	assert_int_equal(bound(ledger, "x.w.test").id, id);
+	assert_int_equal(bound(ledger, "y.w.test").id, 3);
+	ledger_free(ledger);
+	config_free(config);
+	config_free(less);
+}
+
+static void exhausted_pool(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of("routes: [{host: '*.w.test'}]\n"
+					  "dns: {pool: 198.18.0.0/28}\n");
+	struct ledger *ledger = ledger_of(&kernel, config);
+	char name[32];
+	int given = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%d.w.test", i);
+		given += bound(ledger, name).reason == EGRESS_ALLOWED;
+	}
+	assert_int_equal(given, 14);
+	ledger_free(ledger);
+	config_free(config);
+}
+
+static void broken_kernel_refuses(void **state)
+{
+	struct kernel kernel = {.broken = true};
+	struct config *config = config_of(two_hosts);
+	struct ledger *ledger = ledger_of(&kernel, config);
+
+	(void)state;
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_INTERNAL);
+	ledger_free(ledger);
+	config_free(config);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(binds_what_is_allowed),
+		cmocka_unit_test(limits_made_up_names_only),
+		cmocka_unit_test(reload_closes_then_opens),
+		cmocka_unit_test(adoption_keeps_addresses),
+		cmocka_unit_test(exhausted_pool),
+		cmocka_unit_test(broken_kernel_refuses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
