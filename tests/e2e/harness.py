@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the end-to-end tests are written with: policies, sandboxes by `exec`, bottles by `run`."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+import world as w
+
+world = None  # set by run.py
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAMS = os.path.join(HERE, "programs")
+PYTHON = "/usr/bin/python3"
+PROXY_PORT = 9099
+UID = 23456  # whom `exec` runs commands as: nobody the machine knows
+SECRETS = {"E2E_TOKEN_0": "ghs-first-SECRET-8c1f", "E2E_TOKEN_1": "sk-second-SECRET-77aa"}
+ROUTES = """
+  - host: api.example.test
+    path_allowlist: [/echo, /bytes/, /chunked/, /sse/, /status/, /until-close, /drop, /slow/,
+                     /drip/, /headers, /bad/, /repos/acme/]
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+  - host: second.example.test
+    auth: {header: x-api-key, token_env: E2E_TOKEN_1}
+  - host: git.example.test
+    auth: {scheme: Basic, username: x-access-token, token_env: E2E_TOKEN_0}
+  - host: "*.wild.example.test"
+    methods: [GET]
+  - host: pinned.example.test
+    tls: passthrough
+    ports: [443]
+  - host: tcp.example.test
+    protocol: tcp
+    ports: [7000]
+  - host: both.example.test
+  - host: six.example.test
+  - host: bulk.example.test
+  - host: badcert.example.test
+  - host: dead.example.test
+  - cidr: 203.0.113.16/32
+    ports: [7000]
+    protocol: tcp
+"""
+
+
+def measures(function):
+    """Marks a test that judges time or memory: no sense in it under sanitizers."""
+    function.measures = True
+    return function
+
+
+def policy(routes=ROUTES, extra=""):
+    return (f"upstream: {{ca_file: {world.path('test-ca.pem')}}}\n{extra}routes:{routes}")
+
+
+def write(name, text, mode=0o644):
+    path = world.path(name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def wait_for(condition, seconds=10, what="condition"):
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out after {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+def origin_requests(since=0):
+    with open(world.origin_log, encoding="utf-8") as file:
+        return [json.loads(line) for line in file.read().splitlines()[since:]]
+
+
+def environment(**more):
+    keep = {k: v for k, v in os.environ.items()
+            if k in ("PATH", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
+    return {**keep, "HOME": world.path("home"), **SECRETS, **more}
+
+
+def cli(*arguments, timeout=60, env=None, **options):
+    """Runs the program itself to its end."""
+    return subprocess.run([world.program, *arguments], text=True, capture_output=True, check=False,
+                          stdin=subprocess.DEVNULL, timeout=timeout, env=env or environment(),
+                          **options)
+
+
+def exec_command(command, *options, policy_text=None):
+    if policy_text is not False:
+        options = ("--policy", write("exec-policy.yaml", policy_text or policy()), *options)
+    return [world.program, "exec", *options, "--", *command]
+
+
+def run_exec(command, *options, policy_text=None, timeout=60, env=None, root=False):
+    """`exec` of a command to its end, as an ordinary user unless `root`."""
+    os.makedirs(world.path("home"), exist_ok=True)
+    os.chmod(world.path("home"), 0o777)
+    who = {} if root else {"SUDO_UID": str(UID), "SUDO_GID": str(UID)}
+    full = environment(**who, **(env or {}))
+    return subprocess.run(exec_command(command, *options, policy_text=policy_text), text=True,
+                          capture_output=True, check=False, stdin=subprocess.DEVNULL,
+                          timeout=timeout, env=full, cwd=world.path("home"))
+
+
+def egress_cgroups():
+    """cgroups that look like ours, below anything, with their processes."""
+    found = []
+    for directory, names, _ in os.walk(w.cgroup_root()):
+        found += [os.path.join(directory, n) for n in names
+                  if n.startswith("egress") and not n.startswith("egress-e2e")]
+    return set(found)
+
+
+def pins():
+    root = "/sys/fs/bpf/egress-bpf"
+    return sorted(os.listdir(root)) if os.path.isdir(root) else []
+
+
+def namespaces(kind):
+    seen = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            seen.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        except OSError:
+            pass
+    return seen
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+            return [int(x) for x in file.read().split()]
+    except OSError:
+        return []
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def memory_kib(pid, field="VmRSS"):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return int(re.search(field + r":\s+(\d+)", file.read())[1])
+
+
+class Bottle:
+    """A cgroup with a network namespace (its own, or the host's), served by `run`."""
+    count = 0
+
+    def __init__(self, text=None, shared=False, by="pid", options=(), wrapper=(), env=None):
+        Bottle.count += 1
+        self.name = f"e2e-{os.getpid()}-{Bottle.count}"
+        self.cgroup = os.path.join(world.cgroup, self.name)
+        os.mkdir(self.cgroup)
+        self.shared, self.by, self.options = shared, by, list(options)
+        self.wrapper, self.env = list(wrapper), env or {}
+        self.policy_path = write(self.name + ".yaml", text or policy())
+        self.log_path = world.path(self.name + ".log")
+        self.err_path = world.path(self.name + ".err")
+        self.ca = world.path(self.name + "-ca")
+        self.process = None
+        self.holder = subprocess.Popen(["sleep", "infinity"], preexec_fn=self.enter_new)
+        self.netns = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
+        if not shared:
+            with w.InNamespace(self.netns, world.home):
+                w.sh("ip link set lo up")
+        made = cli("ca", "init", self.ca)
+        if made.returncode != 0:
+            raise AssertionError(f"ca init: {made.stderr}")
+        self.start()
+
+    def enter_new(self):
+        w.die_with_parent()
+        with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+        if not self.shared:
+            w.unshare(w.CLONE_NEWNET)
+
+    def enter(self):
+        w.die_with_parent()
+        with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+        w.setns(self.netns)
+        if self.root_inside:
+            return
+        os.setgroups([])
+        os.setgid(UID)
+        os.setuid(UID)
+    root_inside = False
+
+    def command(self):
+        target = {"pid": ["--pid", str(self.holder.pid)], "cgroup": ["--cgroup", self.cgroup],
+                  "none": ["--no-kernel"]}[self.by]
+        return [*self.wrapper, world.program, "run", "--policy", self.policy_path, *target,
+                "--name", self.name, "--ca-dir", self.ca, "--log", self.log_path, *self.options]
+
+    def start(self, seconds=20):
+        with open(self.err_path, "a", encoding="utf-8") as err:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=err,
+                                            stderr=err, env=environment(**self.env),
+                                            preexec_fn=w.die_with_parent)
+        self.wait_ready(seconds)
+
+    def wait_ready(self, seconds=20):
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f"run ended with {self.process.returncode}: {self.errors()}")
+            place = world.home if self.by == "none" else self.netns
+            with w.InNamespace(place, world.home):
+                try:
+                    with socket.create_connection(("127.0.0.1", PROXY_PORT), 1) as s:
+                        s.settimeout(5)
+                        s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                        return bool(s.recv(1))
+                except OSError:
+                    return False
+        wait_for(answers, seconds, f"the proxy to answer; {self.errors()}")
+
+    def errors(self):
+        with open(self.err_path, encoding="utf-8") as file:
+            return file.read()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def popen(self, command, root=False, **options):
+        self.root_inside = root
+        return subprocess.Popen(command, preexec_fn=self.enter, text=True,
+                                env={"PATH": os.environ["PATH"], "HOME": world.path("home")},
+                                stdin=subprocess.DEVNULL, **options)
+
+    def run(self, command, root=False, timeout=60):
+        """A command inside the bottle, as an ordinary user unless `root`."""
+        process = self.popen(command, root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"{command} hung: {out[-2000:]} {err[-2000:]}") from None
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def curl(self, *arguments, **options):
+        return self.run(["curl", "-sS", "--max-time", "20", "--cacert",
+                         os.path.join(self.ca, "ca-cert.pem"), *arguments], **options)
+
+    def python(self, code, *arguments, **options):
+        return self.run([PYTHON, "-c", code, *arguments], **options)
+
+    def status(self):
+        result = cli("status", self.name, "--json")
+        if result.returncode != 0:
+            raise AssertionError(f"status: {result.stderr}")
+        return json.loads(result.stdout)
+
+    def counter(self, reason):
+        """A counter of `status --json`, whatever it is nested in."""
+        return find_counter(self.status(), reason)
+
+    def workers(self):
+        return [pid for pid in children(self.process.pid) if alive(pid)]
+
+    def worker(self):
+        return wait_for(self.workers, 10, "a worker")[0]
+
+    def reload(self, text):
+        write(os.path.basename(self.policy_path), text)
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self):
+        """Ends everything, wall included; fails when something stays."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.by != "none":
+            cli("detach", self.name)
+            if self.name in pins():
+                cli("detach", self.name, "--force")
+        self.holder.kill()
+        self.holder.wait()
+        os.close(self.netns)
+        w.remove_cgroup(self.cgroup)
+
+
+def find_counter(status, reason):
+    if isinstance(status, list):
+        status = status[0]
+    for key in ("counters", "reasons", "refused"):
+        if isinstance(status.get(key), dict) and reason in status[key]:
+            return status[key][reason]
+    raise AssertionError(f"no counter {reason} in {json.dumps(status)[:1000]}")
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.mark = len(origin_requests())
+
+    def arrived(self):
+        """What reached the origins since the test began."""
+        return origin_requests(self.mark)
+
+    def ok(self, result):
+        self.assertEqual(result.returncode, 0,
+                         f"\n{result.args}\nstdout: {result.stdout[-1500:]}"
+                         f"\nstderr: {result.stderr[-1500:]}")
+        return result.stdout
+
+    def header(self, request, name):
+        return [v for k, v in request["headers"] if k.lower() == name.lower()]
+
+
+class BottleCase(Case):
+    """Tests that share one bottle."""
+    options = {}
+    bottle = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.bottle = Bottle(**cls.options)
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.bottle:
+            cls.bottle.stop()
+
+    def setUp(self):
+        super().setUp()
+        if self.bottle.process.poll() is not None:
+            self.fail(f"run has ended: {self.bottle.errors()[-3000:]}")

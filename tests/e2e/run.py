@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""run.py PROGRAM [--only PATTERN]: runs the end-to-end tests and speaks TAP.
+
+PATTERN matches "module.Class.test", with * as wildcard; "asan" is the set that makes sense under
+sanitizers: everything but what measures memory and time."""
+import fnmatch
+import os
+import signal
+import sys
+import time
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import harness  # noqa: E402
+import world  # noqa: E402
+
+
+class Tap(unittest.TestResult):
+    number = 0
+
+    def line(self, word, test, note=""):
+        self.number += 1
+        taken = time.monotonic() - self.begun
+        print(f"{word} {self.number} - {name(test)}{note} ({taken:.1f} s)"
+              if "SKIP" not in note else f"{word} {self.number} - {name(test)}{note}", flush=True)
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.begun = time.monotonic()
+
+    def addSuccess(self, test):
+        self.line("ok", test)
+
+    def addSkip(self, test, reason):
+        self.begun = time.monotonic()
+        self.line("ok", test, f" # SKIP {name(test)}: {reason}")
+
+    def fail(self, test, error):
+        self.line("not ok", test)
+        text = "".join(traceback.format_exception(*error))
+        print("\n".join("# " + line[:1500] for line in text.splitlines()[-60:]), flush=True)
+        self.failures.append((test, text))
+
+    addFailure = addError = fail
+
+    def addSubTest(self, test, subtest, error):
+        if error is not None:
+            self.fail(subtest, error)
+
+    def addUnexpectedSuccess(self, test):
+        self.line("not ok", test)
+
+
+def name(test):
+    return test.id() if hasattr(test, "id") else str(test)
+
+
+def flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from flatten(item)
+        else:
+            yield item
+
+
+def chosen(test, only):
+    if not only:
+        return True
+    if only == "asan":
+        method = getattr(test, test._testMethodName, None)
+        return not getattr(method, "measures", False) and not getattr(type(test), "measures", False)
+    return fnmatch.fnmatch(name(test), f"*{only}*")
+
+
+def main():
+    arguments, only = sys.argv[1:], None
+    if "--only" in arguments:
+        at = arguments.index("--only")
+        only = arguments[at + 1]
+        del arguments[at:at + 2]
+    if os.geteuid() != 0:
+        sys.exit("run.py: needs root (network namespaces, cgroups, bpf)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    tests = [t for t in flatten(unittest.defaultTestLoader.discover(HERE)) if chosen(t, only)]
+    print(f"1..{len(tests)}", flush=True)
+    harness.world = world.World(arguments[0])
+    result = Tap()
+    try:
+        harness.world.build()
+        unittest.TestSuite(tests).run(result)
+    finally:
+        harness.world.destroy()
+    sys.exit(1 if result.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

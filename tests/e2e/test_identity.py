@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Kernel, CONNECT, SNI and Host must agree, or nothing is sent, least of all a credential."""
+import harness
+from harness import BottleCase
+
+# fetch.py ADDRESS SNI HOST [CONNECT]: one request, each name chosen on its own.
+CLIENT = r"""
+import socket, ssl, sys
+dial, sni, host, connect = sys.argv[1:5]
+port = int(sys.argv[5]) if len(sys.argv) > 5 else 443
+s = socket.create_connection((dial, port), 5)
+s.settimeout(5)
+try:
+    if connect:
+        s.sendall(f"CONNECT {connect}:443 HTTP/1.1\r\nHost: {connect}:443\r\n\r\n".encode())
+        answer = s.recv(4096).decode()
+        print(answer.split("\r\n")[0])
+        if " 200 " not in answer:
+            print(answer)
+            sys.exit(0)
+    if sni != "-":
+        context = ssl._create_unverified_context()
+        s = context.wrap_socket(s, server_hostname=sni or None)
+    s.sendall(f"GET /echo HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    data = b""
+    while chunk := s.recv(65536):
+        data += chunk
+    print(data.decode("latin-1"))
+except (OSError, ssl.SSLError) as error:
+    print("closed:", error)
+"""
+
+
+class Names(BottleCase):
+    def ask(self, dial, sni, host, connect="", port=443):
+        return self.bottle.python(CLIENT, dial, sni, host, connect, str(port)).stdout
+
+    def refused(self, output, *requests):
+        self.assertNotIn("HTTP/1.1 200 OK", output)
+        self.assertEqual(self.arrived(), [])
+        self.assertTrue("name_mismatch" in output or "closed:" in output or output.strip() == ""
+                        or "host_not_allowed" in output, output)
+
+    def test_all_agree(self):
+        output = self.ask("api.example.test", "api.example.test", "api.example.test")
+        self.assertIn("HTTP/1.1 200 OK", output)
+        self.assertEqual(len(self.arrived()), 1)
+
+    def test_host_with_port_and_case(self):
+        output = self.ask("api.example.test", "API.example.test", "Api.Example.Test:443")
+        self.assertIn("HTTP/1.1 200 OK", output)
+
+    def test_sni_is_another_allowed_host(self):
+        self.refused(self.ask("api.example.test", "second.example.test", "second.example.test"))
+
+    def test_sni_is_a_forbidden_host(self):
+        self.refused(self.ask("api.example.test", "forbidden.example.test", "api.example.test"))
+
+    def test_no_sni(self):
+        output = self.ask("api.example.test", "", "second.example.test")
+        self.refused(output)
+
+    def test_host_is_another_allowed_route(self):
+        output = self.ask("api.example.test", "api.example.test", "second.example.test")
+        self.refused(output)
+        self.assertIn("name_mismatch", output)
+
+    def test_host_is_forbidden(self):
+        self.refused(self.ask("api.example.test", "api.example.test", "forbidden.example.test"))
+
+    def test_plain_host_is_another(self):
+        self.refused(self.ask("both.example.test", "-", "second.example.test", port=80))
+
+    def test_plain_absolute_form_is_another(self):
+        output = self.ok(self.bottle.curl("-D", "-", "--request-target",
+                                          "http://second.example.test/x",
+                                          "http://both.example.test/"))
+        self.refused(output)
+
+    def test_connect_and_sni_disagree(self):
+        self.refused(self.ask("egress", "second.example.test", "second.example.test",
+                              "api.example.test", harness.PROXY_PORT))
+
+    def test_connect_and_host_disagree(self):
+        self.refused(self.ask("egress", "api.example.test", "second.example.test",
+                              "api.example.test", harness.PROXY_PORT))
+
+    def test_connect_to_forbidden(self):
+        output = self.ask("egress", "forbidden.example.test", "forbidden.example.test",
+                          "forbidden.example.test", harness.PROXY_PORT)
+        self.assertIn("403", output)
+        self.assertIn("host_not_allowed", output)
+        self.refused(output)
+
+    def test_connect_to_an_address(self):
+        output = self.ask("egress", "api.example.test", "api.example.test", "203.0.113.10",
+                          harness.PROXY_PORT)
+        self.refused(output.replace("address_not_allowed", "host_not_allowed"))
+
+    def test_explicit_all_agree(self):
+        self.assertIn("HTTP/1.1 200 OK", self.ask("egress", "api.example.test", "api.example.test",
+                                                  "api.example.test", harness.PROXY_PORT))
+
+    def test_passthrough_sni(self):
+        self.assertIn("HTTP/1.1 200 OK", self.ask("pinned.example.test", "pinned.example.test",
+                                                  "pinned.example.test"))
+        self.mark = len(harness.origin_requests())
+        self.refused(self.ask("pinned.example.test", "api.example.test", "api.example.test"))
+
+    def test_upstream_certificate(self):
+        output = self.ok(self.bottle.curl("-D", "-", "https://badcert.example.test/small"))
+        self.assertIn(" 502 ", output)
+        self.assertIn("upstream_certificate", output)
+
+    def test_upstream_unreachable(self):
+        output = self.ok(self.bottle.curl("-D", "-", "https://dead.example.test/"))
+        self.assertRegex(output, "upstream_(unreachable|timeout)")
+
+    def test_address_is_a_name_of_an_allowed_host(self):
+        """The origin's true address, with an allowed SNI: the kernel never saw that name."""
+        output = self.bottle.python(CLIENT, "203.0.113.10", "api.example.test",
+                                    "api.example.test", "").stderr
+        self.assertRegex(output, "Connection refused|Operation not permitted")
+        self.assertEqual(self.arrived(), [])

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Secrets reach the origin and are found nowhere in the sandbox, in logs, or in messages."""
+import json
+import os
+import signal
+import subprocess
+
+import harness
+from harness import Case, PYTHON, SECRETS, exec_command, run_exec, write
+
+# Everything a program in the sandbox can read that could hold a secret: prints what it finds.
+SEARCH = r"""
+import os, sys
+prefix, found = b"SECRET-", []
+def look(path, limit=1 << 20):
+    try:
+        with open(path, "rb") as file:
+            if prefix in file.read(limit):
+                found.append(path)
+    except OSError:
+        pass
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if int(pid) == os.getpid():
+        continue
+    for name in ("environ", "cmdline", "maps", "mountinfo"):
+        look(f"/proc/{pid}/{name}")
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            look(f"/proc/{pid}/fd/{fd}")
+    except OSError:
+        pass
+if any("SECRET-" in v for v in os.environ.values()):
+    found.append("environment")
+for top in ("/tmp", "/run", "/etc", "/dev/shm", "/var/tmp", os.getcwd()):
+    for directory, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path):
+                look(path)
+print(found)
+"""
+
+
+class Secrets(Case):
+    def test_secret_option(self):
+        """--secret ENV@HOST: injected at the origin, unset in the sandbox."""
+        script = ("curl -sS -D - https://both.example.test/x; echo; env;"
+                  f"{PYTHON} {write('search.py', SEARCH)}")
+        result = run_exec(["sh", "-c", script], "--allow", "both.example.test", "--secret",
+                          "E2E_TOKEN_1@both.example.test", policy_text=False)
+        self.assertNotIn("SECRET-", self.ok(result) + result.stderr)
+        self.assertEqual(self.header(self.arrived()[0], "authorization"),
+                         ["Bearer " + SECRETS["E2E_TOKEN_1"]])
+
+    def test_nowhere_in_the_sandbox(self):
+        script = ("curl -sS -D - https://api.example.test/echo https://second.example.test/x "
+                  f"https://api.example.test/forbidden; env; {PYTHON} {write('search.py', SEARCH)}")
+        result = run_exec(["sh", "-c", script], "--log", harness.world.path("secrets.log"))
+        output = self.ok(result)
+        self.assertNotIn("SECRET-", output + result.stderr)
+        self.assertEqual(output.rstrip().splitlines()[-1], "[]")
+        sent = [self.header(r, "authorization") + self.header(r, "x-api-key")
+                for r in self.arrived()]
+        self.assertEqual(sent, [["Bearer " + SECRETS["E2E_TOKEN_0"]], [SECRETS["E2E_TOKEN_1"]]])
+        with open(harness.world.path("secrets.log"), encoding="utf-8") as file:
+            self.assertNotIn("SECRET-", file.read())
+
+    def test_nowhere_as_root(self):
+        """Not by root in the sandbox either: other processes are not its to read."""
+        script = f"env; {PYTHON} {write('search.py', SEARCH)}"
+        result = run_exec(["sh", "-c", script], root=True)
+        self.assertNotIn("E2E_TOKEN_0=", result.stdout)
+
+    def test_client_credentials_do_not_pass(self):
+        for name in ("Authorization", "authorization", "X-Api-Key", "Proxy-Authorization"):
+            with self.subTest(header=name):
+                self.mark = len(harness.origin_requests())
+                self.ok(run_exec(["curl", "-sS", "-H", f"{name}: mine-own",
+                                  "https://second.example.test/x"]))
+                self.assertNotIn("mine-own", json.dumps(self.arrived()))
+                self.assertEqual(self.header(self.arrived()[0], "x-api-key"),
+                                 [SECRETS["E2E_TOKEN_1"]])
+
+    def test_no_credential_in_plain_http(self):
+        result = run_exec(["curl", "-sS", "-D", "-", "http://api.example.test/echo"])
+        self.assertIn("plaintext_auth", self.ok(result))
+        self.assertEqual(self.arrived(), [])
+
+    def test_missing_secret_is_an_error(self):
+        for value, word in ((None, "unset"), ("", "empty")):
+            env = harness.environment(SUDO_UID="23456", SUDO_GID="23456")
+            env.pop("E2E_TOKEN_0")
+            if value is not None:
+                env["E2E_TOKEN_0"] = value
+            result = subprocess.run(exec_command(["true"]), env=env, text=True, timeout=30,
+                                    capture_output=True, check=False)
+            self.assertIn(result.returncode, (1, 2, 125))
+            self.assertIn("E2E_TOKEN_0", result.stderr)
+            self.assertRegex(result.stderr.lower(), word + "|not set" if value is None else word)
+
+
+class Sandbox(Case):
+    """What else `exec` promises."""
+
+    def test_exit_status_and_signals(self):
+        self.assertEqual(run_exec(["sh", "-c", "exit 7"]).returncode, 7)
+        result = run_exec(["sh", "-c", "kill -TERM $$"])
+        self.assertIn(result.returncode, (143, -15))
+        self.assertIn(run_exec(["/nonexistent/command"]).returncode, (125, 126, 127))
+
+    def test_signal_is_passed_on(self):
+        env = harness.environment(SUDO_UID=str(harness.UID), SUDO_GID=str(harness.UID))
+        process = subprocess.Popen(
+            exec_command(["sh", "-c", "trap 'echo got it; exit 9' TERM; echo up;"
+                          "while :; do sleep 0.05; done"]),
+            env=env, stdout=subprocess.PIPE, text=True, cwd=harness.world.path("home"))
+        self.assertEqual(process.stdout.readline(), "up\n")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+        self.assertEqual((output, process.returncode), ("got it\n", 9))
+
+    def test_who_and_what(self):
+        output = self.ok(run_exec(["sh", "-c", "id -u; id -g; cat /proc/self/status"]))
+        lines = output.splitlines()
+        self.assertEqual(lines[:2], [str(harness.UID)] * 2)
+        fields = dict(line.split(":\t", 1) for line in lines[2:] if ":\t" in line)
+        self.assertEqual(fields["NoNewPrivs"], "1")
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            self.assertEqual(int(fields[name], 16), 0, name)
+        self.assertEqual(fields["Seccomp"], "2")
+
+    def test_only_loopback(self):
+        output = self.ok(run_exec([PYTHON, "-c", "import socket; print(socket.if_nameindex())"]))
+        self.assertEqual(output.strip(), "[(1, 'lo')]")
+
+    def test_standard_streams(self):
+        env = harness.environment(SUDO_UID=str(harness.UID), SUDO_GID=str(harness.UID))
+        result = subprocess.run(exec_command(["sh", "-c", "cat; echo err >&2"], "-q"), env=env,
+                                input="through\n", text=True, capture_output=True, timeout=30,
+                                check=False, cwd=harness.world.path("home"))
+        self.assertEqual((result.stdout, result.stderr), ("through\n", "err\n"))
+
+    def test_summary_line(self):
+        result = run_exec(["curl", "-s", "-o", "/dev/null", "https://api.example.test/echo"])
+        self.assertIn("api.example.test", result.stderr)
+
+    def test_no_inherited_descriptors(self):
+        secret = os.open("/etc/passwd", os.O_RDONLY)
+        os.set_inheritable(secret, True)
+        try:
+            env = harness.environment(SUDO_UID=str(harness.UID), SUDO_GID=str(harness.UID))
+            result = subprocess.run(exec_command(["ls", "/proc/self/fd"], "-q"), env=env,
+                                    text=True, capture_output=True, close_fds=False, timeout=30,
+                                    check=False, cwd=harness.world.path("home"))
+            self.assertEqual(result.stdout.split(), ["0", "1", "2", "3"])
+        finally:
+            os.close(secret)
+
+    def test_cannot_touch_the_wall(self):
+        script = ("ls /sys/fs/bpf/egress-bpf && echo BAD; "
+                  "unshare -Urn true && echo BAD; unshare -m true && echo BAD;"
+                  "echo $$ >/sys/fs/cgroup/cgroup.procs && echo BAD;"
+                  "echo $$ >/sys/fs/cgroup/unified/cgroup.procs && echo BAD; true")
+        self.assertNotIn("BAD", run_exec(["sh", "-c", script]).stdout)

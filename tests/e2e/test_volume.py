@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Size, number and speed: constant memory, a thousand connections, events without delay."""
+import subprocess
+import threading
+import time
+
+import harness
+from harness import BottleCase, Case, measures
+
+GIB = 1 << 30
+LIMIT_KIB = 32 * 1024
+
+
+class Peak(threading.Thread):
+    """The most resident memory of a process while something goes on."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            try:
+                self.peak = max(self.peak, harness.memory_kib(self.pid))
+            except OSError:
+                return
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+
+
+class Volume(BottleCase):
+    @measures
+    def test_gib_down(self):
+        with Peak(self.bottle.worker()) as peak:
+            output = self.ok(self.bottle.curl("--max-time", "100", "-o", "/dev/null", "-w",
+                                              "%{size_download}", "https://bulk.example.test/gib",
+                                              timeout=110))
+        self.assertEqual(int(output), GIB)
+        self.assertLess(peak.peak, LIMIT_KIB)
+
+    @measures
+    def test_gib_up(self):
+        command = (f"head -c {GIB} /dev/zero | curl -sSf --max-time 100 --cacert "
+                   f"{self.bottle.ca}/ca-cert.pem -T - https://second.example.test/up")
+        with Peak(self.bottle.worker()) as peak:
+            self.ok(self.bottle.run(["sh", "-c", command], timeout=110))
+        self.assertEqual(self.arrived()[-1]["length"], GIB)
+        self.assertLess(peak.peak, LIMIT_KIB)
+
+    @measures
+    def test_slow_reader(self):
+        """A client that does not read must not fill our memory."""
+        code = ("import socket, ssl, sys, time; s = ssl._create_unverified_context().wrap_socket("
+                "socket.create_connection(('bulk.example.test', 443)),"
+                "server_hostname='bulk.example.test');"
+                "s.sendall(b'GET /gib HTTP/1.1\\r\\nHost: bulk.example.test\\r\\n\\r\\n');"
+                "s.recv(1000); time.sleep(2)")
+        with Peak(self.bottle.worker()) as peak:
+            self.ok(self.bottle.python(code))
+        self.assertLess(peak.peak, LIMIT_KIB)
+
+    @measures
+    def test_thousand_connections(self):
+        output = self.ok(self.bottle.run(
+            ["sh", "-c", "ulimit -n 4096; exec h2load --h1 -c 1000 -n 10000 "
+             "https://bulk.example.test/small"], root=True, timeout=120))
+        self.assertRegex(output, r"10000 succeeded, 0 failed, 0 errored, 0 timeout")
+        self.assertRegex(output, r"status codes: 10000 2xx, 0 3xx")
+
+    def test_hundred_connections(self):
+        output = self.ok(self.bottle.run(
+            ["h2load", "--h1", "-c", "100", "-n", "500", "https://bulk.example.test/small"]))
+        self.assertRegex(output, r"500 succeeded, 0 failed, 0 errored, 0 timeout")
+
+    @measures
+    def test_events_pass_at_once(self):
+        code = r"""
+import sys, time, urllib.request, ssl
+context = ssl._create_unverified_context()
+delays = []
+with urllib.request.urlopen("https://api.example.test/sse/60", context=context) as response:
+    while line := response.readline():
+        if line.startswith(b"data: "):
+            delays.append((time.monotonic_ns() - int(line[6:])) / 1e6)
+delays.sort()
+print(len(delays), delays[len(delays) // 2], delays[int(len(delays) * .9)])
+"""
+        count, median, most = self.ok(self.bottle.python(code)).split()
+        self.assertEqual(count, "60")
+        self.assertLess(float(median), 5)
+        # Nine of ten: the machine of the tests may be busy with something else for a moment.
+        self.assertLess(float(most), 5)
+
+    def test_streams_both_ways(self):
+        """Megabytes in chunks, content checked by the origin."""
+        command = ("head -c 20000000 /dev/urandom >body.$$; sha256sum <body.$$; curl -sS --cacert "
+                   f"{self.bottle.ca}/ca-cert.pem -H 'Transfer-Encoding: chunked' "
+                   "--data-binary @body.$$ https://second.example.test/up; rm body.$$")
+        self.bottle.popen(["true"]).wait()
+        result = self.bottle.run(["sh", "-c", "cd $HOME; " + command])
+        digest = self.ok(result).split()[0]
+        self.assertIn(f'"sha256": "{digest}"', result.stdout)
+        self.assertIn('"length": 20000000', result.stdout)
+
+
+class Start(Case):
+    @measures
+    def test_exec_is_quick(self):
+        begun = time.monotonic()
+        self.ok(harness.run_exec(["true"]))
+        self.assertLess(time.monotonic() - begun, 3)
+
+    def test_many_at_once(self):
+        """Sandboxes do not get in each other's way."""
+        env = harness.environment(SUDO_UID=str(harness.UID), SUDO_GID=str(harness.UID))
+        command = harness.exec_command(["curl", "-sSf", "-o", "/dev/null",
+                                        "https://both.example.test/"], "-q")
+        processes = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+                     for _ in range(4)]
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, errors)
