@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+
+#include "stream.h"
+
+static struct event_base *base;
+
+struct end {
+	struct stream *stream;
+	int calls;
+	bool free_in_callback;
+};
+
+static void on_ready(void *context)
+{
+	struct end *end = context;
+
+	end->calls++;
+	if (end->free_in_callback) {
+		stream_free(end->stream);
+		end->stream = NULL;
+	}
+}
+
+static void turn(void)
+{
+	event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+}
+
+static void sockets(int fds[2])
+{
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+}
+
+static void end_init(struct end *end, int fd)
+{
+	memset(end, 0, sizeof(*end));
+	end->stream = stream_new(base, fd);
+	assert_non_null(end->stream);
+	assert_int_equal(stream_fd(end->stream), fd);
+	stream_set_ready(end->stream, on_ready, end);
+}
+
+static void plain(void **state)
+{
+	struct end a;
+	char buffer[16];
+	int fds[2];
+
+	(void)state;
+	sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, 16), -EAGAIN);
+	a.calls = 0;
+	turn();
+	assert_int_equal(a.calls, 0); /* edges, not levels */
+	assert_int_equal(write(fds[1], "hello", 5), 5);
+	/* Known to be drained: no system call until the edge was seen. */
+	assert_int_equal(stream_read(a.stream, buffer, 16), -EAGAIN);
+	turn();
+	assert_int_equal(a.calls, 1);
+	assert_int_equal(stream_read(a.stream, buffer, 2), 2);
+	assert_int_equal(stream_read(a.stream, buffer, 16), 3);
+	assert_int_equal(stream_write(a.stream, "reply", 5), 5);
+	assert_int_equal(read(fds[1], buffer, 16), 5);
+	stream_shutdown(a.stream);
+	assert_int_equal(read(fds[1], buffer, 16), 0);
+	assert_int_equal(write(fds[1], "more", 4), 4);
+	assert_int_equal(stream_read(a.stream, buffer, 16), 4);
+	close(fds[1]);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, 16), 0);
+	assert_null(stream_ssl(a.stream));
+	stream_free(a.stream);
+	assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+	stream_free(NULL);
+}
+
+static void backpressure(void **state)
+{
+	static char block[65536];
+	struct end a;
+	int fds[2];
+	size_t sent = 0, received = 0;
+	ssize_t count;
+
+	(void)state;
+	sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	while ((count = stream_write(a.stream, block, sizeof(block))) > 0)
+		sent += (size_t)count;
+	assert_int_equal(count, -EAGAIN);
+	a.calls = 0;
+	turn();
+	assert_int_equal(a.calls, 0);
+	while ((count = read(fds[1], block, sizeof(block))) > 0)
+		received += (size_t)count;
+	assert_int_equal(received, sent);
+	turn();
+	assert_true(a.calls > 0);
+	assert_true(stream_write(a.stream, block, sizeof(block)) > 0);
+	stream_free(a.stream);
+	close(fds[1]);
+}
+
+static void broken_pipe(void **state)
+{
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	signal(SIGPIPE, SIG_DFL); /* plain streams never raise it */
+	sockets(fds);
+	end_init(&a, fds[0]);
+	close(fds[1]);
+	assert_int_equal(stream_write(a.stream, "x", 1), -EPIPE);
+	stream_free(a.stream);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void freed_in_its_own_callback(void **state)
+{
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	for (int again = 0; again < 2; again++) {
+		sockets(fds);
+		end_init(&a, fds[0]);
+		turn();
+		a.calls = 0;
+		a.free_in_callback = true;
+		assert_int_equal(write(fds[1], "x", 1), 1);
+		if (again)
+			stream_again(a.stream);
+		turn();
+		turn();
+		assert_int_equal(a.calls, 1);
+		assert_null(a.stream);
+		close(fds[1]);
+	}
+}
+
+static struct end greedy;
+static void on_greedy(void *context)
+{
+	(void)context;
+	if (++greedy.calls < 1000000)
+		stream_again(greedy.stream);
+}
+
+/* One that always asks again, and one whose data comes meanwhile. */
+static void again_is_fair(void **state)
+{
+	struct end other;
+	int fds[2], more[2];
+
+	(void)state;
+	sockets(fds);
+	sockets(more);
+	end_init(&greedy, fds[0]);
+	end_init(&other, more[0]);
+	stream_set_ready(greedy.stream, on_greedy, NULL);
+	turn();
+	other.calls = 0;
+	assert_int_equal(write(more[1], "x", 1), 1);
+	for (int i = 0; i < 3; i++)
+		turn();
+	assert_int_equal(other.calls, 1);
+	assert_in_range(greedy.calls, 2, 10);
+	stream_free(greedy.stream);
+	stream_free(other.stream);
+	close(fds[1]);
+	close(more[1]);
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------ */
+
+static SSL_CTX *server_context, *client_context;
+
+static int make_contexts(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *cert = X509_new();
+
+	(void)state;
+	base = event_base_new();
+	X509_gmtime_adj(X509_getm_notBefore(cert), 0);
+	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	X509_set_pubkey(cert, key);
+	X509_sign(cert, key, EVP_sha256());
+	server_context = SSL_CTX_new(TLS_server_method());
+	client_context = SSL_CTX_new(TLS_client_method());
+	SSL_CTX_use_certificate(server_context, cert);
+	SSL_CTX_use_PrivateKey(server_context, key);
+	/* On by default in some builds: streams must turn it off. */
+	SSL_CTX_set_options(client_context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
+}
+
+static int free_contexts(void **state)
+{
+	(void)state;
+	SSL_CTX_free(server_context);
+	SSL_CTX_free(client_context);
+	event_base_free(base);
+	return 0;
+}
+
+static void set_tls(struct end *end, SSL_CTX *context, bool server, int version)
+{
+	SSL *ssl = SSL_new(context);
+
+	if (server)
+		SSL_set_accept_state(ssl);
+	else
+		SSL_set_connect_state(ssl);
+	SSL_set_max_proto_version(ssl, version);
+	assert_int_equal(stream_set_tls(end->stream, ssl), 0);
+	assert_ptr_equal(stream_ssl(end->stream), ssl);
+}
+
+static void tls_pair(struct end *server, struct end *client, int version)
+{
+	int fds[2], s = 0, c = 0;
+
+	sockets(fds);
+	end_init(server, fds[0]);
+	end_init(client, fds[1]);
+	set_tls(server, server_context, true, version);
+	set_tls(client, client_context, false, version);
+	for (int i = 0; i < 20 && (s != 1 || c != 1); i++) {
+		if (c != 1)
+			c = stream_handshake(client->stream);
+		if (s != 1)
+			s = stream_handshake(server->stream);
+		turn();
+	}
+	assert_int_equal(s, 1);
+	assert_int_equal(c, 1);
+}
+
+/* Reads until -EAGAIN, an end or an error, turning the loop `turns` times. */
+static ssize_t drain(struct end *end, char *buffer, size_t size, size_t *ret_total)
+{
+	ssize_t count;
+
+	*ret_total = 0;
+	while ((count = stream_read(end->stream, buffer + *ret_total, size - *ret_total)) > 0)
+		*ret_total += (size_t)count;
+	return count;
+}
+
+static void tls_exchange(struct end *from, struct end *to)
+{
+	char buffer[64];
+	size_t total;
+
+	assert_int_equal(stream_write(from->stream, "some bytes", 10), 10);
+	turn();
+	assert_int_equal(drain(to, buffer, sizeof(buffer), &total), -EAGAIN);
+	assert_int_equal(total, 10);
+	assert_memory_equal(buffer, "some bytes", 10);
+}
+
+static void tls(void **state)
+{
+	(void)state;
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		struct end server, client;
+		char byte;
+
+		tls_pair(&server, &client, version);
+		tls_exchange(&client, &server);
+		tls_exchange(&server, &client);
+		stream_shutdown(client.stream);
+		turn();
+		assert_int_equal(stream_read(server.stream, &byte, 1), 0);
+		tls_exchange(&server, &client); /* half closed: the other way still works */
+		stream_free(server.stream);
+		turn();
+		assert_int_equal(stream_read(client.stream, &byte, 1), 0);
+		stream_free(client.stream);
+	}
+}
+
+static void tls_truncation(void **state)
+{
+	struct end server, client;
+	char byte;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_3_VERSION);
+	tls_exchange(&server, &client);
+	shutdown(stream_fd(server.stream), SHUT_WR);
+	turn();
+	assert_int_equal(stream_read(client.stream, &byte, 1), -ECONNRESET);
+	assert_int_equal(stream_read(client.stream, &byte, 1), -ECONNRESET);
+	stream_free(server.stream);
+	stream_free(client.stream);
+}
+
+static void tls_garbage(void **state)
+{
+	struct end server, client;
+	char byte;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_3_VERSION);
+	assert_int_equal(write(stream_fd(server.stream), "GET / HTTP/1.1\r\n\r\n", 18), 18);
+	turn();
+	assert_int_equal(stream_read(client.stream, &byte, 1), -EPROTO);
+	assert_int_equal(stream_write(client.stream, "x", 1), -EPROTO);
+	stream_free(server.stream);
+	stream_free(client.stream);
+}
+
+static void tls_handshake_fails(void **state)
+{
+	struct end client;
+	int fds[2];
+
+	(void)state;
+	for (int closed = 0; closed < 2; closed++) {
+		sockets(fds);
+		end_init(&client, fds[0]);
+		set_tls(&client, client_context, false, 0);
+		assert_int_equal(stream_handshake(client.stream), -EAGAIN);
+		if (closed)
+			close(fds[1]);
+		else
+			assert_int_equal(write(fds[1], "220 mail.example ESMTP\r\n", 24), 24);
+		turn();
+		assert_int_equal(stream_handshake(client.stream), -EPROTO);
+		assert_true(ERR_peek_error() != 0);
+		stream_free(client.stream);
+		if (!closed)
+			close(fds[1]);
+	}
+}
+
+/* Megabytes through small socket buffers, both ways at once, with key updates on the way. */
+static void tls_bulk(void **state)
+{
+	static char out[1 << 20], in[2][1 << 20];
+	struct end end[2];
+	size_t sent[2] = {0}, got[2] = {0};
+	ssize_t count;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 2654435761u >> 13);
+	tls_pair(&end[0], &end[1], TLS1_3_VERSION);
+	for (int rounds = 0; rounds < 20000 && (got[0] < sizeof(out) || got[1] < sizeof(out));
+	     rounds++) {
+		int e = rounds & 1;
+
+		if (rounds % 40 == 7)
+			SSL_key_update(stream_ssl(end[e].stream), SSL_KEY_UPDATE_REQUESTED);
+		do {
+			count = stream_write(end[e].stream, out + sent[e], sizeof(out) - sent[e]);
+			sent[e] += count > 0 ? (size_t)count : 0;
+		} while (count > 0 && sent[e] < sizeof(out));
+		if (sent[e] < sizeof(out))
+			assert_int_equal(count, -EAGAIN);
+		/* Stops early: what is left must come without another edge. */
+		count = stream_read(end[e].stream, in[e] + got[e],
+				    sizeof(out) - got[e] > 5000 ? 5000 : sizeof(out) - got[e]);
+		assert_true(count > 0 || count == -EAGAIN || got[e] == sizeof(out));
+		got[e] += count > 0 ? (size_t)count : 0;
+		turn();
+	}
+	assert_memory_equal(in[0], out, sizeof(out));
+	assert_memory_equal(in[1], out, sizeof(out));
+	stream_free(end[0].stream);
+	stream_free(end[1].stream);
+}
+
+/* close_notify must not be lost when the socket's buffer is full at that moment. */
+static void tls_shutdown_waits(void **state)
+{
+	static char block[16384];
+	struct end server, client;
+	ssize_t count;
+	size_t sent = 0, got = 0;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_3_VERSION);
+	/* Raw bytes fill what records left free; the client sees garbage after the records, so
+	 * only the order of FIN is looked at here. */
+	while (send(stream_fd(server.stream), block, sizeof(block), MSG_DONTWAIT) > 0)
+		sent++;
+	stream_shutdown(server.stream);
+	while ((count = recv(stream_fd(client.stream), block, sizeof(block), MSG_DONTWAIT)) > 0)
+		got += (size_t)count;
+	assert_true(count < 0 && errno == EAGAIN); /* no FIN yet */
+	assert_true(sent > 0 && got > 0);
+	turn();
+	count = recv(stream_fd(client.stream), block, sizeof(block), MSG_DONTWAIT);
+	assert_in_range(count, 1, 100); /* the alert */
+	assert_int_equal(recv(stream_fd(client.stream), block, sizeof(block), MSG_DONTWAIT), 0);
+	stream_free(server.stream);
+	stream_free(client.stream);
+}
+
+static void no_renegotiation(void **state)
+{
+	struct end server, client;
+	char byte;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_2_VERSION);
+	SSL_clear_options(stream_ssl(client.stream), SSL_OP_NO_RENEGOTIATION);
+	assert_int_equal(SSL_renegotiate(stream_ssl(client.stream)), 1);
+	(void)!stream_write(client.stream, "x", 1);
+	turn();
+	assert_true(stream_read(server.stream, &byte, 1) < 0);
+	assert_int_equal(SSL_get_state(stream_ssl(server.stream)), TLS_ST_OK);
+	stream_free(client.stream);
+	stream_free(server.stream);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain),
+		cmocka_unit_test(backpressure),
+		cmocka_unit_test(broken_pipe),
+		cmocka_unit_test(freed_in_its_own_callback),
+		cmocka_unit_test(again_is_fair),
+		cmocka_unit_test(tls),
+		cmocka_unit_test(tls_truncation),
+		cmocka_unit_test(tls_garbage),
+		cmocka_unit_test(tls_handshake_fails),
+		cmocka_unit_test(tls_bulk),
+		cmocka_unit_test(tls_shutdown_waits),
+		cmocka_unit_test(no_renegotiation),
+	};
+
+	return cmocka_run_group_tests(tests, make_contexts, free_contexts);
+}
