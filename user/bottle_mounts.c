@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The bottle's mount tree: private, and without what would reach round the walls. */
+#include <errno.h>
+#include <mntent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bottle_launch.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+/* Hosts' services that would resolve, connect or start something on a program's behalf. */
+static const char *const sockets[] = {
+	"/run/nscd/socket",
+	"/run/systemd/resolve/io.systemd.Resolve",
+	"/run/systemd/resolve/io.systemd.Resolve.Monitor",
+	"/run/avahi-daemon/socket",
+	"/run/dbus/system_bus_socket",
+	"/run/systemd/private",
+	"/run/systemd/io.system.ManagedOOM",
+	"/run/docker.sock",
+	"/run/containerd/containerd.sock",
+	"/run/podman/podman.sock",
+	"/run/crio/crio.sock",
+	"/run/snapd.socket",
+	"/run/user",
+};
+
+/* Filesystems through which the walls could be touched, wherever they are mounted. */
+static const char *const hidden_types[] = {"cgroup", "cgroup2", "bpf", "debugfs", "tracefs"};
+
+/* Parts of /proc that act on the whole machine; root inside would own their files. */
+static const char *const proc_read_only[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq",
+					     "/proc/bus", "/proc/fs"};
+
+static int failed(struct error *error, const char *what, const char *path)
+{
+	return error_set(error, "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+int launch_private_mounts(struct launch *launch, struct error *error)
+{
+	(void)launch;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return failed(error, "make the mounts private below", "/");
+	return 0;
+}
+
+int launch_proc(struct launch *launch, struct error *error)
+{
+	(void)launch;
+	if (mount("proc", "/proc", "proc", HARMLESS, NULL) < 0)
+		return failed(error, "mount", "/proc");
+	for (size_t i = 0; i < COUNT(proc_read_only); i++) {
+		const char *path = proc_read_only[i];
+
+		if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0) {
+			if (errno == ENOENT)
+				continue;
+			return failed(error, "bind", path);
+		}
+		if (mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | HARMLESS, NULL) < 0)
+			return failed(error, "make read-only", path);
+	}
+	return 0;
+}
+
+/* A sysfs of the new network namespace; cgroupfs, bpffs and debugfs are not on it. */
+int launch_sys(struct launch *launch, struct error *error)
+{
+	(void)launch;
+	if (mount("sysfs", "/sys", "sysfs", HARMLESS | MS_RDONLY, NULL) < 0)
+		return failed(error, "mount", "/sys");
+	return 0;
+}
+
+int bottle_cover(const struct launch *launch, const char *path, struct error *error)
+{
+	char *real = realpath(path, NULL);
+	struct stat status;
+	int rc = 0;
+
+	if (!real || stat(real, &status) < 0) {
+		free(real);
+		return errno == ENOENT || errno == ENOTDIR ? 0 : failed(error, "look at", path);
+	}
+	if (S_ISDIR(status.st_mode)) {
+		if (mount("tmpfs", real, "tmpfs", HARMLESS | MS_RDONLY, "size=4k,mode=755") < 0)
+			rc = failed(error, "hide", real);
+	} else {
+		rc = bottle_place(launch, "empty", NULL, 0, real, error);
+	}
+	free(real);
+	return rc;
+}
+
+/* The mount points first, then the mounts: the list changes while we mount. */
+static char **find_mount_points(void)
+{
+	char **points = calloc(1, sizeof(*points));
+	FILE *file = setmntent("/proc/self/mounts", "re");
+	size_t count = 0;
+	const struct mntent *entry;
+
+	while (points && file && (entry = getmntent(file))) {
+		char **more;
+
+		for (size_t i = 0; i < COUNT(hidden_types); i++) {
+			if (strcmp(entry->mnt_type, hidden_types[i]) != 0)
+				continue;
+			more = reallocarray(points, count + 2, sizeof(*points));
+			if (!more)
+				break;
+			points = more;
+			points[count++] = strdup(entry->mnt_dir);
+			points[count] = NULL;
+		}
+	}
+	if (file)
+		endmntent(file);
+	return file ? points : NULL;
+}
+
+int launch_hide_filesystems(struct launch *launch, struct error *error)
+{
+	char **points = find_mount_points();
+	int rc = points ? 0 : error_set(error, "cannot read /proc/self/mounts");
+
+	for (char **point = points; rc == 0 && *point; point++)
+		rc = bottle_cover(launch, *point, error);
+	for (char **point = points; point && *point; point++)
+		free(*point);
+	free(points);
+	return rc;
+}
+
+int launch_hide_sockets(struct launch *launch, struct error *error)
+{
+	for (size_t i = 0; i < COUNT(sockets); i++) {
+		if (bottle_cover(launch, sockets[i], error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int launch_hide_secrets(struct launch *launch, struct error *error)
+{
+	for (size_t i = 0; i < launch->plan.hidden_count; i++) {
+		if (bottle_cover(launch, launch->plan.hidden[i], error) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bottle_launch.h"
+
+static json_t *list_json(const char *const *items, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_string(items[i]));
+	return list;
+}
+
+static int write_all(int fd, const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t written = write(fd, text, length);
+
+		if (written < 0 && errno != EINTR)
+			return -1;
+		if (written > 0) {
+			text += written;
+			length -= (size_t)written;
+		}
+	}
+	return 0;
+}
+
+int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *error)
+{
+	json_t *json = json_pack("{s:s, s:s, s:o, s:o}", "ca_pem", plan->ca_pem, "proxy_name",
+				 plan->proxy_name, "secrets",
+				 list_json(plan->secrets, plan->secret_count), "hidden",
+				 list_json(plan->hidden, plan->hidden_count));
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int rc = 0;
+
+	if (!text)
+		rc = error_set(error, "cannot describe the sandbox (a path is not UTF-8?)");
+	else if (write_all(fd, text, strlen(text)) < 0)
+		rc = error_set(error, "cannot reach the sandbox: %s", strerror(errno));
+	free(text);
+	json_decref(json);
+	return rc;
+}
+
+/* The strings stay owned by `list`. */
+static int read_list(json_t *list, const char *const **ret_items, size_t *ret_count)
+{
+	size_t count = json_array_size(list);
+	const char **items = calloc(count + 1, sizeof(*items));
+
+	if (!items)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		items[i] = json_string_value(json_array_get(list, i));
+	*ret_items = items;
+	*ret_count = count;
+	return 0;
+}
+
+int bottle_plan_read(int fd, struct bottle_plan *ret_plan, struct error *error)
+{
+	struct bottle_plan plan = {0};
+	json_t *secrets, *hidden;
+	json_t *json = json_loadfd(fd, 0, NULL);
+
+	/* `json` is kept: the plan's strings are its own, and the process ends with them. */
+	if (!json || json_unpack(json, "{s:s, s:s, s:o, s:o}", "ca_pem", &plan.ca_pem,
+				 "proxy_name", &plan.proxy_name, "secrets", &secrets, "hidden",
+				 &hidden) < 0) {
+		json_decref(json);
+		return error_set(error, "the supervisor gave up");
+	}
+	if (read_list(secrets, &plan.secrets, &plan.secret_count) < 0 ||
+	    read_list(hidden, &plan.hidden, &plan.hidden_count) < 0)
+		return error_set(error, "out of memory");
+	*ret_plan = plan;
+	return 0;
+}

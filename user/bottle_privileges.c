@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the command may do and what it inherits: user, capabilities, filter, environment. */
+#include <cap-ng.h>
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "bottle_environment.h"
+#include "bottle_launch.h"
+#include "bottle_seccomp.h"
+
+int launch_environment(struct launch *launch, struct error *error)
+{
+	const struct bottle_user *user = launch->options->user;
+	struct environment_options options = {
+		.secrets = launch->plan.secrets,
+		.secret_count = launch->plan.secret_count,
+		.ca_bundle = launch->ca_bundle,
+		.proxy_name = launch->plan.proxy_name,
+		.user = user->name,
+		.home = user->home,
+		.shell = user->shell,
+	};
+
+	launch->environment = environment_build(environ, &options);
+	if (!launch->environment)
+		return error_set(error, "out of memory");
+	/* These strings are what /proc/1/environ shows. */
+	environment_wipe(environ);
+	environ = launch->environment;
+	return 0;
+}
+
+/* By its path: the directory that we stand in may have been covered since. */
+int launch_working_directory(struct launch *launch, struct error *error)
+{
+	if (launch->working_path && chdir(launch->working_path) == 0)
+		return 0;
+	if (chdir("/") < 0)
+		return error_set(error, "cannot change to /: %s", strerror(errno));
+	return 0;
+}
+
+/* An empty bounding set: no later execve(2) as uid 0 brings a capability back. */
+static int drop_bounding_set(struct error *error)
+{
+	capng_clear(CAPNG_SELECT_ALL);
+	if (capng_apply(CAPNG_SELECT_BOUNDS) < 0)
+		return error_set(error, "cannot empty the capability bounding set");
+	for (int capability = 0; capability <= 63; capability++) {
+		if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1)
+			return error_set(error, "capability %d stayed in the bounding set",
+					 capability);
+	}
+	return 0;
+}
+
+static int become(const struct bottle_user *user, struct error *error)
+{
+	if (setgroups(user->group_count, user->groups) < 0 ||
+	    setresgid(user->gid, user->gid, user->gid) < 0 ||
+	    setresuid(user->uid, user->uid, user->uid) < 0)
+		return error_set(error, "cannot become user %u: %s", (unsigned)user->uid,
+				 strerror(errno));
+	return 0;
+}
+
+static int drop_capabilities(struct error *error)
+{
+	capng_clear(CAPNG_SELECT_ALL);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0 ||
+	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return error_set(error, "cannot drop capabilities");
+	capng_clear(CAPNG_SELECT_ALL);
+	if (capng_get_caps_process() < 0 || capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE)
+		return error_set(error, "capabilities stayed after they were dropped");
+	return 0;
+}
+
+int launch_user(struct launch *launch, struct error *error)
+{
+	if (drop_bounding_set(error) < 0 || become(launch->options->user, error) < 0 ||
+	    drop_capabilities(error) < 0)
+		return -1;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set(error, "cannot set no_new_privs: %s", strerror(errno));
+	/* A change of user clears what was set before, so it is set here (prctl(2)). Nobody inside
+	 * may look into the init either. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return error_set(error, "prctl: %s", strerror(errno));
+	return 0;
+}
+
+int launch_seccomp(struct launch *launch, struct error *error)
+{
+	(void)launch;
+	return bottle_seccomp_load(error);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bottle_seccomp.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/sched.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+struct denied_call {
+	const char *name; /* by name: an older libseccomp or another machine may not know it */
+	int error;
+};
+
+/* ENOSYS where programs have a fallback for kernels without the call. */
+static const struct denied_call denied_calls[] = {
+	/* does what a filter on socket(2) and connect(2) cannot see */
+	{"io_uring_setup", ENOSYS},
+	{"io_uring_enter", ENOSYS},
+	{"io_uring_register", ENOSYS},
+	/* its flags are in memory, where no filter can read them; libc falls back to clone */
+	{"clone3", ENOSYS},
+	/* programs and maps of the kernel wall */
+	{"bpf", EPERM},
+	{"perf_event_open", EPERM},
+	/* the mount tree that hides cgroupfs, bpffs and secrets */
+	{"mount", EPERM},
+	{"umount2", EPERM},
+	{"pivot_root", EPERM},
+	{"chroot", EPERM},
+	{"move_mount", EPERM},
+	{"open_tree", EPERM},
+	{"fsopen", EPERM},
+	{"fsconfig", EPERM},
+	{"fsmount", EPERM},
+	{"fspick", EPERM},
+	{"mount_setattr", EPERM},
+	{"open_by_handle_at", EPERM},
+	/* other namespaces, other processes' descriptors */
+	{"setns", EPERM},
+	{"pidfd_getfd", EPERM},
+	/* keyrings belong to a user, not to a bottle */
+	{"keyctl", EPERM},
+	{"add_key", EPERM},
+	{"request_key", EPERM},
+	/* the kernel itself */
+	{"kexec_load", EPERM},
+	{"kexec_file_load", EPERM},
+	{"init_module", EPERM},
+	{"finit_module", EPERM},
+	{"delete_module", EPERM},
+	{"userfaultfd", EPERM},
+	{"iopl", EPERM},
+	{"ioperm", EPERM},
+	{"reboot", EPERM},
+	{"swapon", EPERM},
+	{"swapoff", EPERM},
+	{"quotactl", EPERM},
+	{"quotactl_fd", EPERM},
+	{"acct", EPERM},
+	{"syslog", EPERM},
+	{"settimeofday", EPERM},
+	{"clock_settime", EPERM},
+};
+
+static const uint64_t namespace_flags[] = {CLONE_NEWNS,	  CLONE_NEWCGROUP, CLONE_NEWUTS,
+					   CLONE_NEWIPC,  CLONE_NEWUSER,   CLONE_NEWPID,
+					   CLONE_NEWNET};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int deny_calls(scmp_filter_ctx filter)
+{
+	for (size_t i = 0; i < COUNT(denied_calls); i++) {
+		int call = seccomp_syscall_resolve_name(denied_calls[i].name);
+		int rc;
+
+		if (call == __NR_SCMP_ERROR)
+			continue;
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)denied_calls[i].error),
+				      call, 0);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* AF_UNIX, AF_INET, AF_INET6, and AF_NETLINK for routes and addresses (getaddrinfo needs it). */
+static int deny_socket_families(scmp_filter_ctx filter)
+{
+	uint32_t action = SCMP_ACT_ERRNO(EAFNOSUPPORT);
+	int rc = 0;
+
+	for (unsigned family = 0; rc == 0 && family < AF_NETLINK; family++) {
+		if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
+			rc = seccomp_rule_add(filter, action, SCMP_SYS(socket), 1,
+					      SCMP_A0(SCMP_CMP_EQ, family));
+	}
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, action, SCMP_SYS(socket), 1,
+				      SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, action, SCMP_SYS(socket), 2,
+				      SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
+				      SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE));
+	return rc;
+}
+
+/* A new user namespace would bring all capabilities back. */
+static int deny_namespaces(scmp_filter_ctx filter)
+{
+	uint32_t action = SCMP_ACT_ERRNO(EPERM);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < COUNT(namespace_flags); i++) {
+		uint64_t flag = namespace_flags[i];
+
+		rc = seccomp_rule_add(filter, action, SCMP_SYS(unshare), 1,
+				      SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+		if (rc == 0)
+#if defined(__s390x__)
+			rc = seccomp_rule_add(filter, action, SCMP_SYS(clone), 1,
+					      SCMP_A1(SCMP_CMP_MASKED_EQ, flag, flag));
+#else
+			rc = seccomp_rule_add(filter, action, SCMP_SYS(clone), 1,
+					      SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+#endif
+	}
+	/* CLONE_NEWTIME lies among clone's signal bits, so it exists for unshare only. */
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, action, SCMP_SYS(unshare), 1,
+				      SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWTIME, CLONE_NEWTIME));
+	return rc;
+}
+
+/* The terminal is shared with the shell outside: nothing may be typed into it. */
+static int deny_terminal_input(scmp_filter_ctx filter)
+{
+	static const uint64_t requests[] = {TIOCSTI, 0x541c /* TIOCLINUX */};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < COUNT(requests); i++)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+				      SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, requests[i]));
+	return rc;
+}
+
+static int build_and_load(scmp_filter_ctx filter)
+{
+	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+
+	/* A binary tree instead of a list: a dozen comparisons for each call, not a hundred. */
+	if (rc == 0)
+		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	if (rc == 0)
+		rc = deny_calls(filter);
+	if (rc == 0)
+		rc = deny_socket_families(filter);
+	if (rc == 0)
+		rc = deny_namespaces(filter);
+	if (rc == 0)
+		rc = deny_terminal_input(filter);
+	if (rc == 0)
+		rc = seccomp_load(filter);
+	return rc;
+}
+
+int bottle_seccomp_load(struct error *error)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int rc = filter ? build_and_load(filter) : -ENOMEM;
+
+	if (filter)
+		seccomp_release(filter);
+	if (rc < 0)
+		return error_set(error, "cannot load the seccomp filter: %s", strerror(-rc));
+	return 0;
+}

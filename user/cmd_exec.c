@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* exec: this process is the supervisor of a bottle made for one command. */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bottle.h"
+#include "bottle_routes.h"
+#include "bottle_summary.h"
+#include "cgroup.h"
+#include "cmd.h"
+#include "janitor.h"
+#include "kernel.h"
+#include "supervisor.h"
+
+static const char help_text[] =
+	"usage: egress-bpf exec [OPTIONS] [--] COMMAND [ARGUMENT...]\n"
+	"\n"
+	"Runs COMMAND in a sandbox of its own that reaches nothing but what a route allows. It needs\n"
+	"no proxy variable and no change: names, connections and certificates work as ever. Started\n"
+	"by sudo, COMMAND runs as the user who called it. The network is confined, files are not.\n"
+	"\n"
+	"  --policy FILE       routes (YAML or JSON); 'egress-bpf check FILE' explains errors\n"
+	"  --allow HOST[:PORT][/PATH]\n"
+	"                      one more route: ports 443 and 80 unless said, all paths unless said.\n"
+	"                      HOST may be '*.example.com'. tls://HOST is passed through unseen,\n"
+	"                      tcp://HOST:PORT is raw TCP. May be repeated\n"
+	"  --secret ENV@HOST[:PORT][/PATH][,scheme=Bearer|token|Basic][,username=NAME][,header=NAME]\n"
+	"                      the value of the variable ENV goes to HOST as a credential (Bearer\n"
+	"                      unless said), and is not seen inside. It keeps to the paths that\n"
+	"                      --allow gives for HOST. May be repeated\n"
+	"  --log FILE          one JSON line per decision, appended; '-' is standard output\n"
+	"  --name NAME         the bottle's name for 'egress-bpf status' (default exec-PID)\n"
+	"  --user NAME         run COMMAND as this user\n"
+	"  -q, --quiet         no summary at the end, no notices\n"
+	"  -h, --help          this text\n"
+	"\n"
+	"Without any route nothing is reachable. Inside, HTTPS_PROXY=http://egress:9099 works too.\n"
+	"\n"
+	"Exit status: COMMAND's own, 128+N when signal N ended it; 2 usage or policy error, 125 no\n"
+	"sandbox, 126 COMMAND cannot be run, 127 it was not found.\n"
+	"\n"
+	"  sudo egress-bpf exec --allow pypi.org --allow files.pythonhosted.org -- pip install flask\n"
+	"  sudo --preserve-env=TOKEN egress-bpf exec --allow api.github.com/repos/acme/ \\\n"
+	"       --secret TOKEN@api.github.com -- ./agent\n"
+	"  sudo egress-bpf exec --policy routes.yaml --log egress.jsonl -- npm ci\n";
+
+struct exec {
+	/* what was asked for */
+	const char *policy_path, *log_path, *user_name;
+	char name[80];
+	bool quiet;
+	char **argv;
+	struct bottle_routes *routes;
+	/* what it takes */
+	struct bottle_user user;
+	char *cgroup_root, *cgroup_path;
+	char *allow_text, *secret_text;
+	struct janitor *janitor;
+	struct bottle *bottle;
+	int netns_fd;
+	struct supervisor *supervisor;
+	struct event *ended, *report, *signals;
+	bool running; /* the command */
+	int status;
+};
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER };
+
+static const struct option options[] = {
+	{"policy", required_argument, NULL, OPTION_POLICY},
+	{"allow", required_argument, NULL, OPTION_ALLOW},
+	{"secret", required_argument, NULL, OPTION_SECRET},
+	{"log", required_argument, NULL, OPTION_LOG},
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"user", required_argument, NULL, OPTION_USER},
+	{"quiet", no_argument, NULL, 'q'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+static int set_name(struct exec *exec, const char *name)
+{
+	if (!kernel_name_valid(name))
+		return cmd_usage("exec", "--name: 1 to 64 letters, digits and '._-', "
+					 "not starting with '.'");
+	snprintf(exec->name, sizeof(exec->name), "%s", name);
+	return EXIT_OK;
+}
+
+/* EXIT_OK, or what to exit with. */
+static int take_option(struct exec *exec, int option)
+{
+	struct error error = {0};
+
+	switch (option) {
+	case OPTION_POLICY:
+		exec->policy_path = optarg;
+		return EXIT_OK;
+	case OPTION_ALLOW:
+		if (bottle_routes_allow(exec->routes, optarg, &error) < 0)
+			return cmd_usage("exec", "--allow: %s", error.text);
+		return EXIT_OK;
+	case OPTION_SECRET:
+		if (bottle_routes_secret(exec->routes, optarg, &error) < 0)
+			return cmd_usage("exec", "--secret: %s", error.text);
+		return EXIT_OK;
+	case OPTION_LOG:
+		exec->log_path = optarg;
+		return EXIT_OK;
+	case OPTION_NAME:
+		return set_name(exec, optarg);
+	case OPTION_USER:
+		exec->user_name = optarg;
+		return EXIT_OK;
+	case 'q':
+		exec->quiet = true;
+		return EXIT_OK;
+	case ':':
+		return cmd_usage("exec", "%s needs a value", exec->argv[optind - 1]);
+	default:
+		return cmd_usage("exec", "unknown option '%s'", exec->argv[optind - 1]);
+	}
+}
+
+/* -1 to go on, else what to exit with. `exec->argv` becomes the command's. */
+static int parse_options(struct exec *exec, int argc, char **argv)
+{
+	struct error error = {0};
+	int option, status;
+
+	exec->argv = argv;
+	while ((option = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		status = take_option(exec, option);
+		if (status != EXIT_OK)
+			return status;
+	}
+	if (optind >= argc)
+		return cmd_usage("exec", "say which COMMAND to run");
+	exec->argv = argv + optind;
+	if (bottle_routes_texts(exec->routes, &exec->allow_text, &exec->secret_text, &error) < 0)
+		return cmd_usage("exec", "%s", error.text);
+	return -1;
+}
+
+/* ---- building up ---------------------------------------------------------------------------- */
+
+static int find_place(struct exec *exec, struct error *error)
+{
+	if (geteuid() != 0)
+		return error_set(error, "must be started by root; use sudo");
+	if (bottle_user_find(exec->user_name, getenv("SUDO_UID"), getenv("SUDO_GID"), &exec->user,
+			     error) < 0 ||
+	    cgroup_root(&exec->cgroup_root, error) < 0)
+		return -1;
+	janitor_sweep(exec->cgroup_root);
+	if (exec->name[0] == '\0')
+		snprintf(exec->name, sizeof(exec->name), "exec-%d", (int)getpid());
+	if (janitor_claim(exec->cgroup_root, exec->name, error) < 0)
+		return -1;
+	exec->cgroup_path = janitor_cgroup_path(exec->cgroup_root, exec->name);
+	return exec->cgroup_path ? 0 : error_set(error, "out of memory");
+}
+
+static int make_bottle(struct exec *exec, struct error *error)
+{
+	const struct bottle_options bottle = {
+		.name = exec->name,
+		.cgroup_path = exec->cgroup_path,
+		.user = &exec->user,
+		.argv = exec->argv,
+	};
+
+	if (janitor_start(exec->cgroup_root, exec->name, &exec->janitor, error) < 0 ||
+	    cgroup_create(exec->cgroup_path, error) < 0 ||
+	    bottle_start(&bottle, &exec->bottle, error) < 0)
+		return -1;
+	exec->netns_fd = netns_of_pid(bottle_pid(exec->bottle), error);
+	return exec->netns_fd < 0 ? -1 : 0;
+}
+
+/* EXIT_OK, or what to exit with; errors are printed. */
+static int start_supervisor(struct exec *exec)
+{
+	static struct config_source sources[2];
+	const struct supervisor_options supervisor = {
+		.name = exec->name,
+		.cgroup_path = exec->cgroup_path,
+		.netns_fd = exec->netns_fd,
+		.policy_path = exec->policy_path,
+		.extra = sources,
+		.extra_count = 2,
+		.log_path = exec->log_path,
+		.forward_signals = true,
+	};
+	int status;
+
+	/* Secrets first: which of two routes for one path wins is then the one that can do more. */
+	sources[0] = (struct config_source){"--secret", span_from(exec->secret_text)};
+	sources[1] = (struct config_source){"--allow", span_from(exec->allow_text)};
+	status = supervisor_start(&supervisor, &exec->supervisor);
+	return status == EXIT_FAILED ? EXIT_SANDBOX : status;
+}
+
+/* The sources of the policy's secrets, of one kind. */
+static const char **secret_sources(const struct policy *policy, enum policy_secret_kind kind,
+				   size_t *ret_count)
+{
+	size_t total = policy_secret_count(policy), count = 0;
+	const char **sources = calloc(total + 1, sizeof(*sources));
+
+	for (size_t i = 0; sources && i < total; i++) {
+		const struct policy_secret *secret = policy_secret_at(policy, i);
+
+		if (secret->kind == kind)
+			sources[count++] = secret->source;
+	}
+	*ret_count = count;
+	return sources;
+}
+
+static int release_bottle(struct exec *exec, struct error *error)
+{
+	const struct config *config = supervisor_config(exec->supervisor);
+	struct bytes pem = {0};
+	struct bottle_plan plan = {.proxy_name = config->dns.proxy_name};
+	const char **names = secret_sources(config->policy, POLICY_SECRET_ENV, &plan.secret_count);
+	const char **files = secret_sources(config->policy, POLICY_SECRET_FILE, &plan.hidden_count);
+	int rc = -1;
+
+	plan.secrets = names;
+	plan.hidden = files;
+	if (!names || !files || cert_authority_pem(supervisor_ca(exec->supervisor), &pem) < 0 ||
+	    !bytes_append(&pem, "", 1)) {
+		error_set(error, "out of memory");
+	} else {
+		plan.ca_pem = bytes_span(&pem).data;
+		rc = bottle_release(exec->bottle, &plan, error);
+	}
+	bytes_free(&pem);
+	free(names);
+	free(files);
+	return rc;
+}
+
+/* ---- while it runs -------------------------------------------------------------------------- */
+
+struct signal_note {
+	int number, code;
+};
+
+static int signal_pipe[2] = {-1, -1};
+
+static void note_signal(int number, siginfo_t *info, void *context)
+{
+	const struct signal_note note = {number, info->si_code};
+	int saved = errno;
+	ssize_t written = write(signal_pipe[1], &note, sizeof(note));
+
+	(void)context;
+	(void)written;
+	errno = saved;
+}
+
+/* The terminal signals its whole process group, the command included: only what was sent to us
+ * alone is passed on. Before the command runs there is nobody else to hear it. */
+static void on_signal(evutil_socket_t fd, short what, void *context)
+{
+	struct exec *exec = context;
+	struct signal_note note;
+
+	(void)what;
+	while (read(fd, &note, sizeof(note)) == (ssize_t)sizeof(note)) {
+		if (note.code != SI_KERNEL || !exec->running)
+			bottle_signal(exec->bottle, note.number);
+	}
+}
+
+static int catch_signals(struct error *error)
+{
+	static const int numbers[] = {SIGTERM, SIGINT,  SIGHUP,	 SIGQUIT,
+				      SIGUSR1, SIGUSR2, SIGWINCH};
+	struct sigaction action = {.sa_sigaction = note_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct sigaction before;
+
+	if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_set(error, "cannot make a pipe: %s", strerror(errno));
+	sigfillset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		/* nohup and shells without job control: what is ignored stays ignored. */
+		if (sigaction(numbers[i], NULL, &before) < 0 || before.sa_handler == SIG_IGN)
+			continue;
+		if (sigaction(numbers[i], &action, NULL) < 0)
+			return error_set(error, "sigaction: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static void on_report(evutil_socket_t fd, short what, void *context)
+{
+	struct exec *exec = context;
+	struct error error = {0};
+
+	(void)fd;
+	(void)what;
+	event_del(exec->report);
+	if (bottle_read_report(exec->bottle, &error) == 0)
+		exec->running = true;
+	else
+		diag_error("exec: %s", error.text);
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *context)
+{
+	struct exec *exec = context;
+
+	(void)fd;
+	(void)what;
+	supervisor_quit(exec->supervisor);
+}
+
+static struct event *watch(struct exec *exec, int fd, short what, event_callback_fn callback)
+{
+	struct event *event =
+		event_new(supervisor_base(exec->supervisor), fd, EV_READ | what, callback, exec);
+
+	if (event && event_add(event, NULL) < 0) {
+		event_free(event);
+		return NULL;
+	}
+	return event;
+}
+
+static int watch_bottle(struct exec *exec, struct error *error)
+{
+	if (catch_signals(error) < 0)
+		return -1;
+	exec->ended = watch(exec, bottle_pidfd(exec->bottle), 0, on_ended);
+	exec->report = watch(exec, bottle_report_fd(exec->bottle), 0, on_report);
+	exec->signals = watch(exec, signal_pipe[0], EV_PERSIST, on_signal);
+	if (!exec->ended || !exec->report || !exec->signals)
+		return error_set(error, "cannot watch the sandbox");
+	return 0;
+}
+
+/* The end may be seen before the report of why. */
+static void finish_report(struct exec *exec)
+{
+	if (bottle_report_fd(exec->bottle) >= 0)
+		on_report(-1, 0, exec);
+}
+
+static void summarise(const struct exec *exec)
+{
+	struct kernel_status status;
+	struct error error = {0};
+	char line[1024];
+
+	if (exec->quiet || kernel_read_status(exec->name, &status, &error) < 0)
+		return;
+	bottle_summary(&status, line, sizeof(line));
+	fprintf(stderr, "egress-bpf: %s\n", line);
+	kernel_status_free(&status);
+}
+
+static int run(struct exec *exec)
+{
+	struct error error = {0};
+	int status;
+
+	if (find_place(exec, &error) < 0 || make_bottle(exec, &error) < 0) {
+		diag_error("exec: %s", error.text);
+		return EXIT_SANDBOX;
+	}
+	status = start_supervisor(exec);
+	if (status != EXIT_OK)
+		return status;
+	if (watch_bottle(exec, &error) < 0 || release_bottle(exec, &error) < 0) {
+		diag_error("exec: %s", error.text);
+		return EXIT_SANDBOX;
+	}
+	status = supervisor_loop(exec->supervisor);
+	if (status != EXIT_OK)
+		return EXIT_SANDBOX;
+	finish_report(exec);
+	status = bottle_wait(exec->bottle);
+	if (exec->running)
+		summarise(exec);
+	return status;
+}
+
+/* ---- taking down ---------------------------------------------------------------------------- */
+
+static void free_event(struct event *event)
+{
+	if (event)
+		event_free(event);
+}
+
+/* First the processes, then the wall, whatever had been built. */
+static void take_down(struct exec *exec)
+{
+	struct error error = {0};
+
+	free_event(exec->ended);
+	free_event(exec->report);
+	free_event(exec->signals);
+	bottle_free(exec->bottle);
+	if (exec->janitor && cgroup_destroy(exec->cgroup_path, &error) < 0)
+		diag_error("exec: %s", error.text);
+	supervisor_stop(exec->supervisor, error.text[0] == '\0');
+	if (exec->netns_fd >= 0)
+		close(exec->netns_fd);
+	/* Not dismissed when something is left: the janitor then goes on trying. */
+	if (exec->janitor && error.text[0] == '\0' &&
+	    janitor_clean(exec->cgroup_root, exec->name, &error) == 0)
+		janitor_dismiss(exec->janitor);
+}
+
+static void free_exec(struct exec *exec)
+{
+	bottle_routes_free(exec->routes);
+	bottle_user_release(&exec->user);
+	free(exec->cgroup_root);
+	free(exec->cgroup_path);
+	free(exec->allow_text);
+	free(exec->secret_text);
+}
+
+int cmd_exec(int argc, char **argv)
+{
+	struct exec exec = {.netns_fd = -1};
+	int status;
+
+	exec.routes = bottle_routes_new();
+	if (!exec.routes) {
+		diag_error("exec: out of memory");
+		return EXIT_SANDBOX;
+	}
+	status = parse_options(&exec, argc, argv);
+	if (status < 0) {
+		diag_set_quiet(exec.quiet);
+		status = run(&exec);
+		take_down(&exec);
+	}
+	free_exec(&exec);
+	return status;
+}

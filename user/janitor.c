@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "janitor.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bottle.h"
+#include "cgroup.h"
+#include "kernel.h"
+
+#define CGROUP_PREFIX "egress-bpf."
+#define NAME_PREFIX "exec-"
+
+struct janitor {
+	pid_t pid;
+	int pipe; /* end of file means: clean up; an octet before it: do not */
+};
+
+char *janitor_cgroup_path(const char *cgroup_root, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/" CGROUP_PREFIX "%s", cgroup_root, name) < 0 ? NULL : path;
+}
+
+static void remove_directory(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s", name);
+	rmdir(path);
+	/* The common one goes with the last: while another bottle's lies in it, it is not empty. */
+	rmdir(BOTTLE_RUN_DIRECTORY);
+}
+
+int janitor_clean(const char *cgroup_root, const char *name, struct error *error)
+{
+	char *path = janitor_cgroup_path(cgroup_root, name);
+	int rc = path ? 0 : error_set(error, "out of memory");
+
+	if (rc == 0)
+		rc = cgroup_destroy(path, error);
+	if (rc == 0)
+		rc = kernel_detach(name, true, error);
+	if (rc == 0)
+		remove_directory(name);
+	free(path);
+	return rc;
+}
+
+/* ---- the process that outlives exec --------------------------------------------------------- */
+
+/* Holds nothing of exec's: a reader of exec's output must see its end when exec ends. */
+static void detach_from_caller(int *pipe_end)
+{
+	int null = open("/dev/null", O_RDWR);
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	setsid();
+	prctl(PR_SET_NAME, "egress-janitor", 0, 0, 0);
+	for (int fd = 0; fd < 3 && null >= 0; fd++)
+		dup2(null, fd);
+	*pipe_end = dup2(*pipe_end, 3);
+	close_range(4, ~0U, 0);
+	if (chdir("/") < 0)
+		_exit(1);
+}
+
+static NORETURN void stand_by(const char *cgroup_root, const char *name, int pipe_end)
+{
+	struct error error = {0};
+	char octet;
+	ssize_t got;
+
+	detach_from_caller(&pipe_end);
+	do {
+		got = read(pipe_end, &octet, 1);
+	} while (got < 0 && errno == EINTR);
+	if (got == 1)
+		_exit(0);
+	/* Processes that die just now may hold on for a moment; then the next exec sweeps. */
+	for (int attempts = 0; attempts < 20; attempts++) {
+		if (janitor_clean(cgroup_root, name, &error) == 0)
+			_exit(0);
+		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+	}
+	_exit(1);
+}
+
+int janitor_start(const char *cgroup_root, const char *name, struct janitor **ret,
+		  struct error *error)
+{
+	struct janitor *janitor = calloc(1, sizeof(*janitor));
+	int ends[2];
+
+	if (!janitor)
+		return error_set(error, "out of memory");
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		free(janitor);
+		return error_set(error, "cannot make a pipe: %s", strerror(errno));
+	}
+	janitor->pid = fork();
+	if (janitor->pid == 0) {
+		close(ends[1]);
+		stand_by(cgroup_root, name, ends[0]);
+	}
+	close(ends[0]);
+	janitor->pipe = ends[1];
+	if (janitor->pid < 0) {
+		close(ends[1]);
+		free(janitor);
+		return error_set(error, "cannot start a process: %s", strerror(errno));
+	}
+	*ret = janitor;
+	return 0;
+}
+
+void janitor_dismiss(struct janitor *janitor)
+{
+	ssize_t written;
+
+	if (!janitor)
+		return;
+	written = write(janitor->pipe, "", 1);
+	close(janitor->pipe);
+	while (written == 1 && waitpid(janitor->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(janitor);
+}
+
+/* ---- what others left ----------------------------------------------------------------------- */
+
+/* Seconds since the epoch at which a process started, 0 when there is none. */
+static time_t started_at(pid_t pid)
+{
+	char path[64], text[1024], *field;
+	unsigned long long ticks = 0;
+	struct timespec now, up;
+	size_t length;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	length = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[length] = '\0';
+	/* The name may hold anything; the 20 fields from the state to the start time follow it. */
+	field = strrchr(text, ')');
+	for (int i = 0; field && i < 20; i++)
+		field = strchr(field + 1, ' ');
+	if (field)
+		ticks = strtoull(field + 1, NULL, 10);
+	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_BOOTTIME, &up);
+	return now.tv_sec - up.tv_sec + (time_t)(ticks / (unsigned long)sysconf(_SC_CLK_TCK));
+}
+
+/* True when the exec of that name is gone. A process of its number that is younger than the cgroup
+ * is somebody else's. When in doubt it lives. */
+static bool owner_is_gone(const char *name, const char *cgroup_path)
+{
+	struct stat status;
+	char *end;
+	long pid = strtol(name + strlen(NAME_PREFIX), &end, 10);
+	time_t started;
+
+	if (pid <= 0 || *end)
+		return false;
+	started = started_at((pid_t)pid);
+	if (started == 0)
+		return true;
+	return stat(cgroup_path, &status) == 0 && started > status.st_ctime + 2;
+}
+
+static bool has_supervisor(const char *name)
+{
+	struct kernel_status status;
+	struct error error = {0};
+	bool alive;
+
+	if (kernel_read_status(name, &status, &error) < 0)
+		return false;
+	alive = status.supervisor_pid != 0;
+	kernel_status_free(&status);
+	return alive;
+}
+
+static void sweep_name(const char *cgroup_root, const char *name)
+{
+	char *path = janitor_cgroup_path(cgroup_root, name);
+	struct error error = {0};
+
+	if (path && strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 &&
+	    owner_is_gone(name, path) && !has_supervisor(name) &&
+	    janitor_clean(cgroup_root, name, &error) < 0)
+		diag_warning("cannot clean up after %s: %s", name, error.text);
+	free(path);
+}
+
+/* Entries of a directory that start with `prefix`, without it. */
+static void sweep_directory(const char *cgroup_root, const char *directory, const char *prefix)
+{
+	DIR *stream = opendir(directory);
+	const struct dirent *entry;
+
+	while (stream && (entry = readdir(stream))) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			sweep_name(cgroup_root, entry->d_name + strlen(prefix));
+	}
+	if (stream)
+		closedir(stream);
+}
+
+void janitor_sweep(const char *cgroup_root)
+{
+	sweep_directory(cgroup_root, cgroup_root, CGROUP_PREFIX);
+	sweep_directory(cgroup_root, KERNEL_PIN_ROOT, "");
+	sweep_directory(cgroup_root, BOTTLE_RUN_DIRECTORY, "");
+}
+
+static bool is_pinned(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), KERNEL_PIN_ROOT "/%s", name);
+	return access(path, F_OK) == 0;
+}
+
+int janitor_claim(const char *cgroup_root, const char *name, struct error *error)
+{
+	char *path = janitor_cgroup_path(cgroup_root, name);
+	int rc = 0;
+
+	if (!path)
+		return error_set(error, "out of memory");
+	if (has_supervisor(name) || cgroup_any_pid(path) > 0)
+		rc = error_set(error, "a bottle '%s' is running", name);
+	else if (access(path, F_OK) == 0)
+		/* Only an exec makes this cgroup, so what is left of the name is its. */
+		rc = janitor_clean(cgroup_root, name, error);
+	else if (is_pinned(name))
+		rc = error_set(error, "'%s' is the wall of a 'run' (egress-bpf detach %s)", name,
+			       name);
+	free(path);
+	return rc;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a sandbox needs to trust our CA: the system's roots with ours added, as PEM and as a Java
+ * key store, and where programs look for them. Mounts nothing. */
+#ifndef TRUST_H
+#define TRUST_H
+
+#include <stddef.h>
+
+#include "attributes.h"
+#include "bytes.h"
+#include "diag.h"
+
+/* Paths without duplicates; zero-initialised is empty. */
+struct trust_paths {
+	char **items;
+	size_t count;
+};
+void trust_paths_free(struct trust_paths *paths);
+
+/* The real paths of the PEM bundles that this system has (Debian, RHEL, Alpine, SUSE). The first is
+ * the one to take the system's roots from. */
+int trust_find_bundles(struct trust_paths *ret, struct error *error) WARN_UNUSED;
+/* The real paths of Java's key stores: the system's, each JVM's under /usr/lib/jvm, the one of
+ * `java_home` (may be NULL) and of the java in `search_path` ($PATH, may be NULL). */
+int trust_find_java(const char *java_home, const char *search_path, struct trust_paths *ret,
+		    struct error *error) WARN_UNUSED;
+
+/* Appends the file's content (nothing when `path` is NULL) and then `ca_pem`. */
+int trust_merge(const char *path, struct span ca_pem, struct bytes *ret, struct error *error)
+	WARN_UNUSED;
+
+/* Appends a key store ("JKS", password "changeit") with every certificate of a PEM text. Blocks
+ * that are not certificates are skipped. -1 also when there is no certificate at all. */
+int trust_jks(struct span pem, struct bytes *ret, struct error *error) WARN_UNUSED;
+
+#endif
