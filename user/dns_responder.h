@@ -16,20 +16,28 @@
 /* ---- one query, pure but for the callbacks ------------------------------------------------- */
 
 enum dns_bound { DNS_BOUND, DNS_REFUSED, DNS_FAILED };
+/* What became of a name: its addresses when `reason` is EGRESS_ALLOWED. */
+typedef void (*dns_resolved_fn)(void *context, enum egress_reason reason,
+				const struct egress_address *addresses, size_t count, uint32_t ttl);
 struct dns_names {
 	/* The address of an allowed name. DNS_REFUSED with the reason otherwise. */
 	enum dns_bound (*bind)(void *context, const char *name, struct egress_address *ret_address,
 			       enum egress_reason *ret_reason);
+	/* dns.mode real: asked by the service in place of `bind` when set. Calls `done` once, maybe
+	 * before it returns, maybe after the responder is gone. */
+	void (*resolve)(void *context, const char *name, dns_resolved_fn done, void *done_context);
 	void *context;
 	const char *proxy_name; /* answered with 127.0.0.1 (A) and ::1 (AAAA) */
 };
 struct dns_answer {
 	enum egress_reason reason;
-	char name[EGRESS_NAME_SIZE]; /* asked for, printable; "" when unreadable */
+	char name[EGRESS_NAME_SIZE]; /* asked for, printable, maybe cut; "" when unreadable */
 	uint16_t type;
 };
 /* Judges one query message and appends the response to `ret_response` (nothing for a message that
- * deserves none). `udp_limit` is 0 for TCP. Fills ret_answer for the log. -1 when out of memory. */
+ * deserves none). `udp_limit` is 0 for TCP. Fills ret_answer for the log. -1 when out of memory;
+ * the response is then unchanged. A name reaches `bind` in lower case without the last dot, and
+ * only when all of it is printable and it is at most 253 characters. */
 int dns_respond(const struct dns_names *names, struct span query, struct bytes *ret_response,
 		size_t udp_limit, struct dns_answer *ret_answer) WARN_UNUSED;
 

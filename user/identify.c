@@ -85,11 +85,11 @@ static int look_up(struct identify *identify, uint32_t id, char name[EGRESS_NAME
 
 static int host_name(struct identify *identify, uint32_t id, char name[EGRESS_NAME_SIZE])
 {
-	size_t slot = id % CACHE_SIZE;
+	const char *known = identify->cache[id % CACHE_SIZE].name;
 
-	if (identify->cache[slot].id != id)
+	if (identify->cache[id % CACHE_SIZE].id != id)
 		return look_up(identify, id, name);
-	strcpy(name, identify->cache[slot].name);
+	memcpy(name, known, strlen(known) + 1);
 	return 0;
 }
 
