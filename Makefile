@@ -39,6 +39,10 @@ CFLAGS_ALL := -std=gnu11 $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE) $(CFLA
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
+# V=1 shows the commands.
+Q = $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$@")
+
 SOURCES := $(wildcard user/*.c)
 OBJECTS := $(SOURCES:user/%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
@@ -54,37 +58,44 @@ $(OBJECTS) $(LLHTTP_OBJECTS): | needs-packages
 endif
 
 $(BUILD)/egress-bpf: $(OBJECTS) $(LLHTTP_OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: user/%.c Makefile | $(BUILD)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # Not our code: its warnings are not ours to fix.
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp
-	$(CC) $(LLHTTP_CFLAGS) -std=gnu11 $(OPTIMISE) $(HARDENING) $(SANITIZE) -w -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(LLHTTP_CFLAGS) -std=gnu11 $(OPTIMISE) $(HARDENING) $(SANITIZE) -w -c -o $@ $<
 
 $(BUILD)/egress.bpf.o: $(wildcard bpf/*.c bpf/*.h) Makefile | $(BUILD)
-	$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Ibpf \
+	$(call say,BPF)
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Ibpf \
 		-I/usr/include/$(shell uname -m)-linux-gnu -c -o $@ bpf/egress.bpf.c
-	llvm-strip -g $@
+	$(Q)llvm-strip -g $@
 
 $(BUILD)/egress.skel.h: $(BUILD)/egress.bpf.o
-	$(BPFTOOL) gen skeleton $< name egress > $@.tmp && mv $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name egress > $@.tmp && mv $@.tmp $@
 
 $(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h
 
 # A unit test links only the modules named for it, so that a new dependency shows here.
 include tests/unit/links.mk
 $(BUILD)/tests/%.o: tests/unit/%.c Makefile | $(BUILD)/tests
-	$(CC) $(CPPFLAGS_ALL) -Itests/unit $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests/unit $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%.o: tests/kernel/%.c Makefile | $(BUILD)/tests
-	$(CC) $(CPPFLAGS_ALL) -Itests/kernel $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests/kernel $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(links_test_%))) $$(if $$(filter http1 llhttp,$$(links_test_%)),$$(LLHTTP_OBJECTS))
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 $(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
-	mkdir -p $@
+	$(Q)mkdir -p $@
 
 UNIT_BINARIES := $(UNIT_TESTS:%=$(BUILD)/tests/%)
 KERNEL_BINARIES := $(KERNEL_TESTS:%=$(BUILD)/tests/%)
@@ -115,7 +126,8 @@ print-cppflags:
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(BUILD)/fuzz/%: tests/fuzz/%.c $$(patsubst %,user/%.c,$$(links_$$*)) Makefile
 	@mkdir -p $(@D)
-	$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	$(call say,FUZZ)
+	$(Q)$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		$(filter-out $(WARNINGS),$(CPPFLAGS_ALL)) -std=gnu11 -o $@ $(filter %.c,$^) \
 		$(if $(filter llhttp,$(fuzz_needs_$*)),$(LLHTTP_SOURCES) -w) $(LIBS)
 fuzzers: $(FUZZERS)
