@@ -79,7 +79,7 @@ enum egress_hook {
 
 struct egress_address {
 	__u8 bytes[16];
-};
+} __attribute__((aligned(4))); /* at a multiple of 4 in every structure: copied as words */
 
 /* map `settings`, ARRAY of 1: written by the supervisor before any link is attached. */
 struct egress_settings {
@@ -130,6 +130,18 @@ struct egress_host_counters {
 
 /* map `counters`, PERCPU_ARRAY of EGRESS_COUNTER_COUNT __u64. */
 
+/* map `verdicts`, ARRAY with BPF_F_MMAPABLE of EGRESS_REASON_COUNT __u64: what proxy and responder
+ * decided, added up by the workers in shared memory, kept when they die. The programs do not use it. */
+
+/* map `host_verdicts`, ARRAY with BPF_F_MMAPABLE of EGRESS_MAX_COUNTED_HOSTS, by host id. */
+#define EGRESS_MAX_COUNTED_HOSTS 8192
+struct egress_host_verdicts {
+	__u64 allowed;
+	__u64 refused;
+	__u64 bytes_up;
+	__u64 bytes_down;
+};
+
 /* map `flows`, HASH struct egress_flow_key -> struct egress_flow: who asked for what, written
  * on the SYN. The reader deletes the record when it accepts. */
 struct egress_flow_key {
@@ -155,14 +167,17 @@ struct egress_flow {
 	__u16 padding;
 	__u32 host_id; /* 0: reached by a cidr route */
 	struct egress_process process;
+	__u64 socket; /* cookie of the socket that wrote the record, so that only it takes it back */
 };
 
 /* map `sockets`, SK_STORAGE: what connect() decided, read on the SYN and by getpeername. */
 #define EGRESS_SOCKET_STEERED 1u  /* TCP: destination and host_id hold the original */
 #define EGRESS_SOCKET_DNS 2u	  /* UDP or TCP 53: destination is the server that was asked */
 #define EGRESS_SOCKET_LISTENER 4u /* ours; set by user space on the listening sockets */
+#define EGRESS_SOCKET_BOTTLE 8u	  /* made in the bottle; only in a shared network namespace */
+#define EGRESS_SOCKET_RECORDED 16u /* `key` names a record this socket wrote */
 struct egress_socket {
-	__u64 netns_cookie;
+	struct egress_flow_key key; /* netns_cookie from connect() on, the rest from the SYN on */
 	struct egress_flow flow;
 	__u32 flags;
 	__u32 padding;

@@ -18,11 +18,16 @@ struct access_log;
  * `fd` -1: drops everything. Caller frees. */
 struct access_log *access_log_new(int fd, const char *bottle, bool log_query) WARN_UNUSED;
 void access_log_free(struct access_log *log);
+/* Every record is also counted there, by reason and host id, also when nothing is written.
+ * Borrowed; NULL: nowhere. */
+struct verdicts;
+void access_log_count_in(struct access_log *log, struct verdicts *verdicts);
 
 struct access_record {
 	const char *source;		       /* "proxy", "dns" or "kernel" */
 	const struct egress_process *process;  /* NULL when unknown */
 	const char *host;		       /* NULL when unknown */
+	uint32_t host_id;		       /* the kernel's, to count by; 0 when unknown */
 	const struct egress_address *address;  /* instead of, or beside, a host */
 	uint16_t port;
 	const char *protocol;		       /* "https", "http", "tls", "tcp", "udp", "dns", ... */

@@ -105,6 +105,7 @@ static int name_flow(struct identify *identify, const struct egress_flow *flow,
 		return 0;
 	default:
 		identity->kind = IDENTITY_NAME;
+		identity->host_id = flow->host_id;
 		return host_name(identify, flow->host_id, identity->host);
 	}
 }

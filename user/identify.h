@@ -18,6 +18,7 @@ enum identity_kind {
 struct identity {
 	enum identity_kind kind;
 	char host[EGRESS_NAME_SIZE];
+	uint32_t host_id; /* 0 when the kernel did not say */
 	uint16_t port; /* destination; 0 for explicit */
 	struct egress_address address;
 	bool has_process;

@@ -86,6 +86,10 @@ int kernel_flows_fd(const struct kernel *kernel); /* borrowed */
 int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egress_flow *ret_flow)
 	WARN_UNUSED;
 
+/* Maps that the worker maps into its memory and counts in; borrowed. */
+int kernel_verdicts_fd(const struct kernel *kernel);
+int kernel_host_verdicts_fd(const struct kernel *kernel);
+
 /* ---- denials ------------------------------------------------------------------------------ */
 
 /* The ring buffer's pollable descriptor (borrowed), and its events: returns how many were handed
@@ -100,12 +104,14 @@ int kernel_read_denials(struct kernel *kernel,
 struct kernel_host_status {
 	struct kernel_host host;
 	struct egress_host_counters counters;
+	struct egress_host_verdicts verdicts;
 	bool removed;
 };
 struct kernel_status {
 	char name[65];
 	struct egress_settings settings;
-	uint64_t counters[EGRESS_COUNTER_COUNT];
+	uint64_t counters[EGRESS_COUNTER_COUNT];  /* the kernel's */
+	uint64_t verdicts[EGRESS_REASON_COUNT];	  /* the proxy's and the responder's */
 	struct kernel_host_status *hosts;
 	size_t host_count;
 	/* every program by name, and whether its link is pinned and attached to the cgroup */

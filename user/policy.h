@@ -84,6 +84,11 @@ struct policy_route_spec {
 	int line;
 };
 
+/* Whether policy_add() takes the path; -1 with `error` set. A path with "%2F" is fine here, though
+ * only a route with allow_encoded_slash can ever see one: `ret_encoded_slash` says so. */
+int policy_check_path(const struct policy_path_spec *spec, bool *ret_encoded_slash,
+		      struct error *error) WARN_UNUSED;
+
 struct policy;
 struct policy *policy_new(void) WARN_UNUSED;
 /* Adds a copy of `spec`. -1 with `error` set when it conflicts with what is there (two modes on

@@ -259,3 +259,8 @@ int policy_finish(struct policy *policy, struct error *error)
 		qsort(policy->cidrs, policy->cidr_count, sizeof(*policy->cidrs), by_prefix_length);
 	return 0;
 }
+
+bool policy_host_is_wildcard(const struct policy_host *host)
+{
+	return strncmp(host->name, "*.", 2) == 0;
+}

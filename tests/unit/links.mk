@@ -18,3 +18,9 @@ links_test_worker := worker rpc bytes diag
 links_test_ledger := ledger $(config_modules)
 links_test_dns_respond := dns_message dns_respond address bytes
 links_test_dns_responder := dns_responder dns_tcp dns_message dns_respond address bytes
+links_test_bottle_routes := bottle_routes bytes diag
+links_test_bottle_environment := bottle_environment
+links_test_trust := trust trust_jks bytes diag
+links_test_bottle_summary := bottle_summary reason
+links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_files bottle_privileges \
+	bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
