@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* The files of the bottle that differ from the host's: names, resolver, trusted roots. They lie on
  * a private tmpfs, and are bound over the real paths in the bottle's mount tree alone. */
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* Process 1 of the bottle: prepares, runs the command, reaps, passes signals on. */
 #include <errno.h>
 #include <linux/close_range.h>

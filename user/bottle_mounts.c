@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* The bottle's mount tree: private, and without what would reach round the walls. */
 #include <errno.h>
 #include <mntent.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* What the command may do and what it inherits: user, capabilities, filter, environment. */
 #include <cap-ng.h>
 #include <errno.h>

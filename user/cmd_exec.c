@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* exec: this process is the supervisor of a bottle made for one command. */
 #include <errno.h>
 #include <event2/event.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+// SPDX-License-Identifier: BSD-2-Clause
 /* Java's own key store format: a header, entries, and a digest keyed with the password. */
 #include <openssl/bio.h>
 #include <openssl/evp.h>

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Runs real commands in a real bottle, without supervisor and wall. Needs root. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bottle.h"
+
+#define CA_PEM "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+static char cgroup_path[512], name[64], secret_file[] = "/tmp/test-bottle-secret-XXXXXX";
+static struct bottle_user root_user, plain_user = {.uid = 12345, .gid = 12346};
+
+struct outcome {
+	int status;
+	char output[4096];
+	struct error error;
+};
+
+static int make_cgroup(void)
+{
+	FILE *file = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+
+	assert_non_null(file);
+	while ((entry = getmntent(file)) && strcmp(entry->mnt_type, "cgroup2") != 0)
+		;
+	if (!entry) {
+		endmntent(file);
+		return -1;
+	}
+	snprintf(name, sizeof(name), "test-bottle-%d", (int)getpid());
+	snprintf(cgroup_path, sizeof(cgroup_path), "%s/%s", entry->mnt_dir, name);
+	endmntent(file);
+	return mkdir(cgroup_path, 0755);
+}
+
+static struct bottle *start(const struct bottle_user *user, char *const *argv)
+{
+	const char *const secrets[] = {"TEST_TOKEN"};
+	const char *const hidden[] = {secret_file, "/nonexistent/secret"};
+	const struct bottle_options options = {name, cgroup_path, user, argv};
+	const struct bottle_plan plan = {CA_PEM, "egress", secrets, 1, hidden, 2};
+	struct bottle *bottle = NULL;
+	struct error error = {0};
+
+	if (bottle_start(&options, &bottle, &error) < 0 ||
+	    bottle_release(bottle, &plan, &error) < 0)
+		fail_msg("%s", error.text);
+	return bottle;
+}
+
+/* Runs argv with its output in a pipe, to its end. */
+static struct outcome run_argv(const struct bottle_user *user, char *const *argv)
+{
+	struct outcome outcome = {0};
+	int ends[2], saved = dup(1), saved_error = dup(2);
+	struct bottle *bottle;
+	size_t length = 0;
+	ssize_t got;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	dup2(ends[1], 1);
+	dup2(ends[1], 2);
+	bottle = start(user, argv);
+	dup2(saved, 1);
+	dup2(saved_error, 2);
+	close(saved);
+	close(saved_error);
+	close(ends[1]);
+	while (length < sizeof(outcome.output) - 1 &&
+	       (got = read(ends[0], outcome.output + length, sizeof(outcome.output) - 1 - length)) >
+		       0)
+		length += (size_t)got;
+	close(ends[0]);
+	outcome.status = bottle_read_report(bottle, &outcome.error);
+	if (outcome.status == 0)
+		outcome.status = bottle_wait(bottle);
+	else
+		assert_int_equal(bottle_wait(bottle), outcome.status);
+	bottle_free(bottle);
+	return outcome;
+}
+
+static struct outcome run(const struct bottle_user *user, const char *script)
+{
+	char shell[] = "/bin/sh", flag[] = "-c", *text = strdup(script);
+	char *argv[] = {shell, flag, text, NULL};
+	struct outcome outcome = run_argv(user, argv);
+
+	free(text);
+	return outcome;
+}
+
+static void assert_script(const struct bottle_user *user, const char *script, const char *expected)
+{
+	struct outcome outcome = run(user, script);
+
+	if (strcmp(outcome.output, expected) != 0)
+		fail_msg("%s: '%s' (%s), expected '%s'", script, outcome.output,
+			 outcome.error.text, expected);
+}
+
+static void test_exit_status(void **state)
+{
+	(void)state;
+	assert_int_equal(run(&root_user, "exit 0").status, 0);
+	assert_int_equal(run(&root_user, "exit 42").status, 42);
+	assert_int_equal(run(&root_user, "kill -TERM $$").status, 128 + SIGTERM);
+	assert_int_equal(run(&root_user, "kill -KILL $$").status, 128 + SIGKILL);
+}
+
+static void test_cannot_run(void **state)
+{
+	char missing[] = "/nonexistent/command", directory[] = "/etc", bare[] = "no-such-command";
+	char *argv[] = {missing, NULL};
+	struct outcome outcome = run_argv(&root_user, argv);
+
+	(void)state;
+	assert_int_equal(outcome.status, 127);
+	assert_string_equal(outcome.error.text,
+			    "cannot run '/nonexistent/command': No such file or directory");
+	argv[0] = bare;
+	assert_int_equal(run_argv(&root_user, argv).status, 127);
+	argv[0] = directory;
+	assert_int_equal(run_argv(&root_user, argv).status, 126);
+}
+
+static void test_user_and_privileges(void **state)
+{
+	(void)state;
+	assert_script(&plain_user, "id -u; id -g; id -G", "12345\n12346\n12346\n");
+	assert_script(&root_user, "id -u; id -G", "0\n0\n");
+	assert_script(&root_user,
+		      "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status | tr -d '\\t'",
+		      "CapInh:0000000000000000\nCapPrm:0000000000000000\n"
+		      "CapEff:0000000000000000\nCapBnd:0000000000000000\n"
+		      "CapAmb:0000000000000000\nNoNewPrivs:1\nSeccomp:2\n");
+	assert_script(&root_user, "grep -c . /proc/1/environ 2>/dev/null; mount -t tmpfs x /mnt "
+				  "2>/dev/null; echo $?", "32\n");
+}
+
+static void test_namespaces(void **state)
+{
+	(void)state;
+	assert_script(&plain_user, "echo $$; ls /sys/class/net; cat /proc/self/cgroup | tail -n1",
+		      "2\nlo\n0::/\n");
+	assert_script(&plain_user, "ls /proc | grep -E '^[0-9]+$' | head -n1; "
+				   "ls /sys/fs/bpf /sys/fs/cgroup | tr '\\n' ' '",
+		      "1\n/sys/fs/bpf:  /sys/fs/cgroup: ");
+}
+
+/* What is open here is closed there. */
+static void test_descriptors(void **state)
+{
+	int fd = open("/etc/passwd", O_RDONLY);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_script(&root_user, "for f in /proc/self/fd/*; do f=${f##*/}; "
+				  "[ $f -gt 2 ] && [ -e /proc/$$/fd/$f ] && echo $f; done; :", "");
+	close(fd);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_script(&plain_user, "grep nameserver /etc/resolv.conf", "nameserver 127.0.0.1\n");
+	assert_script(&plain_user, "grep -c localhost /etc/hosts; wc -l < /etc/hosts", "2\n2\n");
+	assert_script(&root_user, "echo x >> /etc/hosts; :",
+		      "/bin/sh: 1: cannot create /etc/hosts: Read-only file system\n");
+}
+
+static void test_trust(void **state)
+{
+	(void)state;
+	assert_script(&plain_user, "tail -n 3 $SSL_CERT_FILE", CA_PEM);
+	assert_script(&plain_user,
+		      "f=/etc/ssl/certs/ca-certificates.crt; [ ! -e $f ] || "
+		      "cmp $f $NODE_EXTRA_CA_CERTS && echo same", "same\n");
+	assert_script(&plain_user,
+		      "for f in /etc/ssl/certs/java/cacerts /usr/lib/jvm/*/lib/security/cacerts; "
+		      "do [ ! -e $f ] || head -c 4 $f | od -An -tx1; done | sort -u",
+		      access("/usr/lib/jvm", F_OK) == 0 ? " fe ed fe ed\n" : "");
+}
+
+/* Neither in the environment, nor in any process, nor in the file. */
+static void test_secrets_are_hidden(void **state)
+{
+	(void)state;
+	setenv("TEST_COPY", "prefix-value-of-the-token", 1);
+	assert_script(&plain_user, "echo $TEST_TOKEN $TEST_COPY",
+		      "egress-bpf-placeholder egress-bpf-placeholder\n");
+	assert_script(&root_user, "cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | "
+				  "grep -c value-of-the-token", "0\n");
+	assert_script(&root_user, "cat /tmp/test-bottle-secret-* | wc -c", "0\n");
+	unsetenv("TEST_COPY");
+}
+
+/* A socket of each family that could go round the wall, and io_uring. */
+static void test_seccomp(void **state)
+{
+#ifndef __x86_64__
+	skip(); /* the numbers below are this machine's */
+#endif
+	static const char script[] =
+		"python3 -c '\n"
+		"import ctypes, socket, os\n"
+		"c = ctypes.CDLL(None, use_errno=True)\n"
+		"def sock(f, t=1, p=0):\n"
+		"    r = c.socket(f, t, p); print(0 if r >= 0 else ctypes.get_errno(), end=\" \")\n"
+		"def call(*a):\n"
+		"    r = c.syscall(*a); print(0 if r >= 0 else ctypes.get_errno(), end=\" \")\n"
+		"sock(1); sock(2); sock(10, 2); sock(16, 3, 0)\n"
+		"sock(16, 3, 9); sock(17, 3); sock(40); sock(44, 3); sock(38); sock(21); sock(30)\n"
+		"call(425, 1, 0); call(435, 0, 0); call(321, 0, 0, 0); call(272, 0x10000000)\n"
+		"call(56, 0x10000011, 0, 0, 0, 0); call(308, 0, 0); call(438, 0, 0, 0)\n"
+		"call(16, 0, 0x5412, 0); call(16, 0, 0x100005412, 0)'";
+
+	(void)state;
+	assert_script(&root_user, script, "0 0 0 0 97 97 97 97 97 97 97 38 38 1 1 1 1 1 1 1 ");
+}
+
+static void wait_for_file(const char *path)
+{
+	for (int i = 0; i < 500 && access(path, F_OK) < 0; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
+static void test_signals_are_passed_on(void **state)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+	char shell[] = "/bin/sh", flag[] = "-c", mark[64];
+	char script[256], *argv[] = {shell, flag, script, NULL};
+
+	(void)state;
+	snprintf(mark, sizeof(mark), "/tmp/test-bottle-mark-%d", (int)getpid());
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct bottle *bottle;
+		struct error error = {0};
+
+		snprintf(script, sizeof(script),
+			 "trap 'exit %zu' %d; : > %s; while :; do sleep 0.02; done", i + 50,
+			 numbers[i], mark);
+		bottle = start(&root_user, argv);
+		assert_int_equal(bottle_read_report(bottle, &error), 0);
+		wait_for_file(mark);
+		bottle_signal(bottle, numbers[i]);
+		assert_int_equal(bottle_wait(bottle), (int)i + 50);
+		bottle_free(bottle);
+		unlink(mark);
+	}
+}
+
+/* With its supervisor, the init dies; with the init, all that the command started. */
+static void test_dies_with_its_supervisor(void **state)
+{
+	char shell[] = "/bin/sh", flag[] = "-c", script[] = "sleep 600 & sleep 600", line[64] = "";
+	char *argv[] = {shell, flag, script, NULL}, events[600];
+	pid_t supervisor = fork();
+	struct error error = {0};
+	FILE *file;
+
+	(void)state;
+	if (supervisor == 0) {
+		struct bottle *bottle = start(&plain_user, argv);
+
+		if (bottle_read_report(bottle, &error) == 0)
+			raise(SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(supervisor, NULL, 0), supervisor);
+	snprintf(events, sizeof(events), "%s/cgroup.procs", cgroup_path);
+	for (int i = 0; i < 200; i++) {
+		file = fopen(events, "re");
+		assert_non_null(file);
+		if (!fgets(line, sizeof(line), file))
+			line[0] = '\0';
+		fclose(file);
+		if (!line[0])
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	assert_string_equal(line, "");
+}
+
+static void test_setup_error_is_one_line(void **state)
+{
+	char shell[] = "/bin/true", *argv[] = {shell, NULL};
+	const struct bottle_options options = {"a/b/c", cgroup_path, &root_user, argv};
+	const struct bottle_options nowhere = {name, "/nonexistent", &root_user, argv};
+	const struct bottle_plan plan = {CA_PEM, "egress", NULL, 0, NULL, 0};
+	struct bottle *bottle = NULL;
+	struct error error = {0};
+
+	(void)state;
+	assert_int_equal(bottle_start(&options, &bottle, &error), 0);
+	assert_int_equal(bottle_release(bottle, &plan, &error), 0);
+	assert_int_equal(bottle_read_report(bottle, &error), 125);
+	assert_string_equal(error.text,
+			    "cannot make /run/egress-bpf/a/b/c: No such file or directory");
+	assert_int_equal(bottle_wait(bottle), 125);
+	bottle_free(bottle);
+	error.text[0] = '\0';
+	assert_int_equal(bottle_start(&nowhere, &bottle, &error), -1);
+	assert_string_equal(error.text, "cannot open /nonexistent: No such file or directory");
+}
+
+static int set_up(void **state)
+{
+	int fd;
+
+	(void)state;
+	setenv("TEST_TOKEN", "value-of-the-token", 1);
+	fd = mkstemp(secret_file);
+	if (fd < 0 || fchmod(fd, 0644) < 0 || write(fd, "value-of-the-token", 18) != 18)
+		return -1;
+	close(fd);
+	return make_cgroup();
+}
+
+static int tear_down(void **state)
+{
+	char path[128];
+
+	(void)state;
+	unlink(secret_file);
+	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s", name);
+	rmdir(path);
+	rmdir(BOTTLE_RUN_DIRECTORY);
+	return rmdir(cgroup_path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_exit_status),
+		cmocka_unit_test(test_cannot_run),
+		cmocka_unit_test(test_user_and_privileges),
+		cmocka_unit_test(test_namespaces),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_trust),
+		cmocka_unit_test(test_secrets_are_hidden),
+		cmocka_unit_test(test_seccomp),
+		cmocka_unit_test(test_signals_are_passed_on),
+		cmocka_unit_test(test_dies_with_its_supervisor),
+		cmocka_unit_test(test_setup_error_is_one_line),
+	};
+
+	if (geteuid() != 0) {
+		puts("test_bottle: skipped, needs root");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
