@@ -24,7 +24,10 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
  * old settings stay. */
 int upstream_reconfigure(struct upstream *upstream, const struct config *config,
 			 struct error *error) WARN_UNUSED;
+/* No callback comes after it; requests under way are cancelled. Not from inside a callback. Run
+ * the event loop once more before freeing it, so that evdns can let go of its queries. */
 void upstream_free(struct upstream *upstream);
+void upstream_set_timeout(struct upstream *upstream, unsigned milliseconds); /* default 10 s */
 
 struct upstream_target {
 	const char *host;		      /* name to resolve, verify and send as SNI; or */
@@ -46,14 +49,15 @@ typedef void (*upstream_done_fn)(void *context, const struct upstream_result *re
 /* Gets a connection: an idle one of the same host, port and TLS, or a new one (Happy Eyeballs,
  * RFC 8305). `fresh` forbids the pool. `done` is called once, maybe before this returns; then the
  * handle is NULL. Otherwise the handle may be given to upstream_cancel() until `done` was called.
- * Times out after 10 s (UPSTREAM_TIMEOUT). */
+ * Times out after 10 s (UPSTREAM_TIMEOUT). `target` and what it points to are copied. */
 struct upstream_request;
 struct upstream_request *upstream_get(struct upstream *upstream,
 				      const struct upstream_target *target, bool fresh,
 				      upstream_done_fn done, void *context);
 void upstream_cancel(struct upstream_request *request); /* accepts NULL */
 
-/* Gives back a connection whose exchange is complete and that may serve another. */
+/* Gives back a connection whose exchange is complete and that may serve another; `target` as it
+ * was given to upstream_get(). */
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
 		  struct stream *stream);
 /* Closes idle connections to a host (its route is gone); NULL: all. */

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "upstream.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "upstream_dial.h"
+#include "upstream_pool.h"
+#include "upstream_resolver.h"
+#include "upstream_tls.h"
+
+#define TIMEOUT_MS 10000
+#define IDLE_MS 30000 /* below the 60 and 75 s of common servers: we close first */
+
+/* A look-up for dns.mode real. */
+struct look {
+	struct look *next, **at;
+	struct resolver_wait *wait;
+	upstream_resolved_fn done;
+	void *context;
+};
+
+struct upstream {
+	struct event_base *base;
+	struct tls_client *tls;
+	struct resolver *resolver;
+	struct pool *pool;
+	struct cidr synthetic; /* dns.pool: our own inventions, never dialled */
+	unsigned timeout_ms;
+	struct upstream_request *requests;
+	struct look *looks;
+};
+
+/* At most one of wait, dial and stream is set: resolving, connecting, TLS handshake. */
+struct upstream_request {
+	struct upstream *upstream;
+	struct upstream_request *next, **at;
+	char *host; /* or the address as text */
+	uint16_t port;
+	bool tls, allow_private;
+	struct resolver_wait *wait;
+	struct dial *dial;
+	struct stream *stream;
+	struct egress_address address; /* connected to */
+	struct event timer;
+	bool *finished; /* set while upstream_get() runs */
+	upstream_done_fn done;
+	void *context;
+	char detail[512];
+};
+
+/* ---- the end of a request ------------------------------------------------------------------- */
+
+/* Everything but the memory, so that nothing can call back any more. */
+static void detach(struct upstream_request *request)
+{
+	*request->at = request->next;
+	if (request->next)
+		request->next->at = request->at;
+	event_del(&request->timer);
+	resolver_cancel(request->wait);
+	dial_cancel(request->dial);
+	stream_free(request->stream);
+}
+
+static void release(struct upstream_request *request)
+{
+	free(request->host);
+	free(request);
+}
+
+void upstream_cancel(struct upstream_request *request)
+{
+	if (!request)
+		return;
+	detach(request);
+	release(request);
+}
+
+static void finish(struct upstream_request *request, enum egress_reason reason,
+		   struct stream *stream)
+{
+	struct upstream_result result = {
+		.reason = reason,
+		.detail = reason == EGRESS_ALLOWED ? NULL : request->detail,
+		.stream = stream,
+		.address = request->address,
+	};
+
+	if (request->finished)
+		*request->finished = true;
+	detach(request);
+	request->done(request->context, &result);
+	release(request);
+}
+
+static void succeed(struct upstream_request *request)
+{
+	struct stream *stream = request->stream;
+
+	request->stream = NULL;
+	stream_set_ready(stream, NULL, NULL);
+	finish(request, EGRESS_ALLOWED, stream);
+}
+
+static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
+		 ...) PRINTF(3, 4);
+static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
+		 ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(request->detail, sizeof(request->detail), format, arguments);
+	va_end(arguments);
+	finish(request, reason, NULL);
+}
+
+static void on_timeout(evutil_socket_t fd, short what, void *argument)
+{
+	struct upstream_request *request = argument;
+	const char *doing = request->wait   ? "resolving the name"
+			    : request->dial ? "connecting"
+					    : "the TLS handshake";
+
+	(void)fd, (void)what;
+	fail(request, EGRESS_UPSTREAM_TIMEOUT, "%s: %s took more than %u s", request->host, doing,
+	     (request->upstream->timeout_ms + 999) / 1000);
+}
+
+/* ---- resolve, dial, verify ------------------------------------------------------------------ */
+
+static void on_handshake(void *context)
+{
+	struct upstream_request *request = context;
+	SSL *ssl = stream_ssl(request->stream);
+	int rc = stream_handshake(request->stream);
+	enum egress_reason reason;
+
+	if (rc == -EAGAIN)
+		return;
+	reason = tls_client_judge(ssl, request->host, rc, request->detail, sizeof(request->detail));
+	if (reason == EGRESS_ALLOWED)
+		succeed(request);
+	else
+		finish(request, reason, NULL);
+}
+
+static void on_dialled(void *context, const struct dial_result *result)
+{
+	struct upstream_request *request = context;
+	char text[ADDRESS_TEXT_SIZE];
+	SSL *ssl;
+
+	request->dial = NULL;
+	request->address = result->address;
+	request->stream = result->stream;
+	if (!result->stream) {
+		fail(request, EGRESS_UPSTREAM_UNREACHABLE, "%s (%s) port %u: %s", request->host,
+		     address_format(&result->address, text), request->port,
+		     strerror(result->error));
+		return;
+	}
+	if (!request->tls) {
+		succeed(request);
+		return;
+	}
+	ssl = tls_client_connection(request->upstream->tls, request->host, request->port);
+	if (!ssl || stream_set_tls(request->stream, ssl) < 0) {
+		ERR_clear_error();
+		fail(request, EGRESS_INTERNAL, "%s: cannot set up TLS", request->host);
+		return;
+	}
+	stream_set_ready(request->stream, on_handshake, request);
+	on_handshake(request);
+}
+
+/* The wall against rebinding: judged on the very addresses that are dialled. */
+static bool may_dial(const struct upstream_request *request, const struct egress_address *address)
+{
+	return !cidr_contains(&request->upstream->synthetic, address) &&
+	       (request->allow_private || !address_is_private(address));
+}
+
+/* May end the request. */
+static void dial(struct upstream_request *request, const struct egress_address *addresses,
+		 size_t count)
+{
+	struct egress_address chosen[RESOLVER_MAX_ADDRESSES];
+	size_t chosen_count = 0;
+	struct dial *started;
+
+	for (size_t i = 0; i < count && chosen_count < RESOLVER_MAX_ADDRESSES; i++)
+		if (may_dial(request, &addresses[i]))
+			chosen[chosen_count++] = addresses[i];
+	if (chosen_count == 0) {
+		request->address = addresses[0];
+		fail(request, EGRESS_PRIVATE_ADDRESS,
+		     "%s is at a private or reserved address, which its route does not allow",
+		     request->host);
+		return;
+	}
+	started = dial_start(request->upstream->base, chosen, chosen_count, request->port,
+			     on_dialled, request);
+	if (started)
+		request->dial = started;
+}
+
+static void on_resolved(void *context, const struct egress_address *addresses, size_t count,
+			uint32_t ttl, const char *problem)
+{
+	struct upstream_request *request = context;
+
+	(void)ttl;
+	request->wait = NULL;
+	if (count > 0)
+		dial(request, addresses, count);
+	else
+		fail(request, EGRESS_UPSTREAM_UNRESOLVED, "%s: %s", request->host, problem);
+}
+
+/* ---- a request ------------------------------------------------------------------------------ */
+
+static struct pool_key key_of(const struct upstream_target *target, char text[ADDRESS_TEXT_SIZE])
+{
+	const char *host = target->host ? target->host : address_format(target->address, text);
+
+	return (struct pool_key){host, target->port, target->tls, target->allow_private};
+}
+
+static bool take_idle(struct upstream *upstream, const struct pool_key *key, upstream_done_fn done,
+		      void *context)
+{
+	struct upstream_result result = {.reason = EGRESS_ALLOWED, .reused = true};
+
+	result.stream = pool_take(upstream->pool, key, &result.address);
+	if (result.stream)
+		done(context, &result);
+	return result.stream;
+}
+
+static struct upstream_request *request_new(struct upstream *upstream, const struct pool_key *key,
+					    upstream_done_fn done, void *context)
+{
+	struct upstream_request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	request->host = strdup(key->host);
+	if (!request->host) {
+		free(request);
+		return NULL;
+	}
+	request->upstream = upstream;
+	request->port = key->port;
+	request->tls = key->tls;
+	request->allow_private = key->allow_private;
+	request->done = done;
+	request->context = context;
+	request->next = upstream->requests;
+	request->at = &upstream->requests;
+	if (request->next)
+		request->next->at = &request->next;
+	upstream->requests = request;
+	evtimer_assign(&request->timer, upstream->base, on_timeout, request);
+	event_add(&request->timer, &(struct timeval){upstream->timeout_ms / 1000,
+						     upstream->timeout_ms % 1000 * 1000});
+	return request;
+}
+
+struct upstream_request *upstream_get(struct upstream *upstream,
+				      const struct upstream_target *target, bool fresh,
+				      upstream_done_fn done, void *context)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	struct pool_key key = key_of(target, text);
+	struct upstream_request *request;
+	struct resolver_wait *wait;
+	bool finished = false;
+
+	if (!fresh && take_idle(upstream, &key, done, context))
+		return NULL;
+	request = request_new(upstream, &key, done, context);
+	if (!request) {
+		done(context, &(struct upstream_result){.reason = EGRESS_INTERNAL,
+							.detail = "out of memory"});
+		return NULL;
+	}
+	request->finished = &finished;
+	if (target->host) {
+		wait = resolver_get(upstream->resolver, request->host, on_resolved, request);
+		if (wait)
+			request->wait = wait;
+	} else {
+		dial(request, target->address, 1);
+	}
+	if (finished)
+		return NULL;
+	request->finished = NULL;
+	return request;
+}
+
+static bool peer_of(const struct stream *stream, struct egress_address *ret_address)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+	uint16_t port;
+
+	return getpeername(stream_fd(stream), (struct sockaddr *)&sa, &length) == 0 &&
+	       address_from_sockaddr((struct sockaddr *)&sa, ret_address, &port);
+}
+
+/* A connection from before the last reconfiguration was verified by other roots: not kept. */
+void upstream_put(struct upstream *upstream, const struct upstream_target *target,
+		  struct stream *stream)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	struct pool_key key = key_of(target, text);
+	struct egress_address address;
+	SSL *ssl = stream_ssl(stream);
+
+	if ((ssl != NULL) == target->tls && (!ssl || tls_client_made(upstream->tls, ssl)) &&
+	    peer_of(stream, &address))
+		pool_put(upstream->pool, &key, &address, stream);
+	else
+		stream_free(stream);
+}
+
+void upstream_forget(struct upstream *upstream, const char *host)
+{
+	pool_forget(upstream->pool, host);
+}
+
+/* ---- dns.mode real -------------------------------------------------------------------------- */
+
+static void look_free(struct look *look)
+{
+	*look->at = look->next;
+	if (look->next)
+		look->next->at = look->at;
+	free(look);
+}
+
+static void on_looked_up(void *context, const struct egress_address *addresses, size_t count,
+			 uint32_t ttl, const char *problem)
+{
+	struct look *look = context;
+	upstream_resolved_fn done = look->done;
+	void *done_context = look->context;
+
+	(void)problem;
+	look_free(look);
+	done(done_context, addresses, count, ttl);
+}
+
+void upstream_resolve(struct upstream *upstream, const char *name, upstream_resolved_fn done,
+		      void *context)
+{
+	struct look *look = calloc(1, sizeof(*look));
+	struct resolver_wait *wait;
+
+	if (!look) {
+		done(context, NULL, 0, 0);
+		return;
+	}
+	look->done = done;
+	look->context = context;
+	look->next = upstream->looks;
+	look->at = &upstream->looks;
+	if (look->next)
+		look->next->at = &look->next;
+	upstream->looks = look;
+	wait = resolver_get(upstream->resolver, name, on_looked_up, look);
+	if (wait)
+		look->wait = wait;
+}
+
+/* ---- set up --------------------------------------------------------------------------------- */
+
+/* Chaining through another proxy would replace dial() and on_dialled(). */
+static int check_supported(const struct config *config, struct error *error)
+{
+	return config->upstream.proxy ? error_set(error, "upstream.proxy is not supported yet") : 0;
+}
+
+int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
+		 struct error *error)
+{
+	struct upstream *upstream;
+
+	if (check_supported(config, error) < 0)
+		return -1;
+	upstream = calloc(1, sizeof(*upstream));
+	if (!upstream)
+		return error_set(error, "out of memory");
+	upstream->base = base;
+	upstream->synthetic = config->dns.pool;
+	upstream->timeout_ms = TIMEOUT_MS;
+	upstream->pool = pool_new(base, IDLE_MS);
+	if (!upstream->pool) {
+		error_set(error, "out of memory");
+	} else if (tls_client_new(config, &upstream->tls, error) == 0 &&
+		   resolver_new(base, config, &resolver_system_paths, &upstream->resolver, error) ==
+			   0) {
+		*ret = upstream;
+		return 0;
+	}
+	upstream_free(upstream);
+	return -1;
+}
+
+int upstream_reconfigure(struct upstream *upstream, const struct config *config,
+			 struct error *error)
+{
+	struct tls_client *tls;
+
+	if (check_supported(config, error) < 0 || tls_client_new(config, &tls, error) < 0)
+		return -1;
+	if (resolver_reconfigure(upstream->resolver, config, &resolver_system_paths, error) < 0) {
+		tls_client_free(tls);
+		return -1;
+	}
+	pool_forget(upstream->pool, NULL);
+	tls_client_free(upstream->tls);
+	upstream->tls = tls;
+	upstream->synthetic = config->dns.pool;
+	return 0;
+}
+
+void upstream_set_timeout(struct upstream *upstream, unsigned milliseconds)
+{
+	upstream->timeout_ms = milliseconds;
+}
+
+void upstream_free(struct upstream *upstream)
+{
+	if (!upstream)
+		return;
+	while (upstream->requests)
+		upstream_cancel(upstream->requests);
+	while (upstream->looks) {
+		resolver_cancel(upstream->looks->wait);
+		look_free(upstream->looks);
+	}
+	pool_free(upstream->pool);
+	resolver_free(upstream->resolver);
+	tls_client_free(upstream->tls);
+	free(upstream);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "upstream_pool.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bytes.h"
+
+#define BUCKET_COUNT 256 /* a power of two */
+#define KEY_LIMIT 32
+#define TOTAL_LIMIT 512
+
+/* In two lists: its bucket, newest first, and all by age, for the timer. */
+struct idle {
+	struct pool *pool;
+	struct stream *stream;
+	struct egress_address address;
+	uint64_t hash; /* of the whole key */
+	uint16_t port;
+	bool tls, allow_private;
+	int64_t deadline; /* ms */
+	struct idle *next, **at;
+	struct idle *newer, *older;
+	char host[];
+};
+
+struct pool {
+	unsigned idle_ms;
+	size_t count;
+	struct event timer; /* for the oldest */
+	struct idle *buckets[BUCKET_COUNT];
+	struct idle *newest, *oldest;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static uint64_t hash_key(const struct pool_key *key)
+{
+	uint64_t rest = (uint64_t)key->port << 2 | (uint64_t)key->tls << 1 | key->allow_private;
+
+	return bytes_hash(key->host, strlen(key->host)) + rest * 0x9e3779b97f4a7c15u;
+}
+
+static bool matches(const struct idle *idle, const struct pool_key *key, uint64_t hash)
+{
+	return idle->hash == hash && idle->port == key->port && idle->tls == key->tls &&
+	       idle->allow_private == key->allow_private && strcmp(idle->host, key->host) == 0;
+}
+
+static void link_idle(struct pool *pool, struct idle *idle)
+{
+	idle->at = &pool->buckets[idle->hash & (BUCKET_COUNT - 1)];
+	idle->next = *idle->at;
+	if (idle->next)
+		idle->next->at = &idle->next;
+	*idle->at = idle;
+	idle->older = pool->newest;
+	*(idle->older ? &idle->older->newer : &pool->oldest) = idle;
+	pool->newest = idle;
+	pool->count++;
+}
+
+static void unlink_idle(struct idle *idle)
+{
+	struct pool *pool = idle->pool;
+
+	*idle->at = idle->next;
+	if (idle->next)
+		idle->next->at = idle->at;
+	*(idle->newer ? &idle->newer->older : &pool->newest) = idle->older;
+	*(idle->older ? &idle->older->newer : &pool->oldest) = idle->newer;
+	pool->count--;
+}
+
+static void drop(struct idle *idle)
+{
+	unlink_idle(idle);
+	stream_free(idle->stream);
+	free(idle);
+}
+
+/* Nothing may come on an idle connection but what TLS keeps to itself, session tickets say. An
+ * answer to no request, an end, an error: all mean that it must not be used. */
+static bool is_quiet(struct stream *stream)
+{
+	char byte;
+
+	return stream_read(stream, &byte, 1) == -EAGAIN;
+}
+
+static void on_ready(void *context)
+{
+	struct idle *idle = context;
+
+	if (!is_quiet(idle->stream))
+		drop(idle);
+}
+
+static void arm(struct pool *pool)
+{
+	int64_t wait = pool->oldest ? pool->oldest->deadline - now_ms() : 0;
+
+	if (!pool->oldest)
+		return;
+	if (wait < 0)
+		wait = 0;
+	event_add(&pool->timer, &(struct timeval){wait / 1000, (wait % 1000) * 1000});
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *argument)
+{
+	struct pool *pool = argument;
+	int64_t now = now_ms();
+
+	(void)fd, (void)what;
+	while (pool->oldest && pool->oldest->deadline <= now)
+		drop(pool->oldest);
+	arm(pool);
+}
+
+struct pool *pool_new(struct event_base *base, unsigned idle_ms)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->idle_ms = idle_ms;
+	evtimer_assign(&pool->timer, base, on_timer, pool);
+	return pool;
+}
+
+void pool_free(struct pool *pool)
+{
+	if (!pool)
+		return;
+	pool_forget(pool, NULL);
+	event_del(&pool->timer);
+	free(pool);
+}
+
+static bool has_room(const struct pool *pool, const struct pool_key *key, uint64_t hash)
+{
+	size_t same = 0;
+
+	for (const struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)]; idle;
+	     idle = idle->next)
+		same += matches(idle, key, hash);
+	return same < KEY_LIMIT;
+}
+
+void pool_put(struct pool *pool, const struct pool_key *key, const struct egress_address *address,
+	      struct stream *stream)
+{
+	uint64_t hash = hash_key(key);
+	size_t size = strlen(key->host) + 1;
+	struct idle *idle = NULL;
+
+	if (is_quiet(stream) && has_room(pool, key, hash))
+		idle = malloc(sizeof(*idle) + size);
+	if (!idle) {
+		stream_free(stream);
+		return;
+	}
+	if (pool->count >= TOTAL_LIMIT)
+		drop(pool->oldest);
+	*idle = (struct idle){.pool = pool,
+			      .stream = stream,
+			      .address = *address,
+			      .hash = hash,
+			      .port = key->port,
+			      .tls = key->tls,
+			      .allow_private = key->allow_private,
+			      .deadline = now_ms() + pool->idle_ms};
+	memcpy(idle->host, key->host, size);
+	link_idle(pool, idle);
+	stream_set_ready(stream, on_ready, idle);
+	/* When armed already, for an older one, it looks again by itself. */
+	if (!event_pending(&pool->timer, EV_TIMEOUT, NULL))
+		arm(pool);
+}
+
+struct stream *pool_take(struct pool *pool, const struct pool_key *key,
+			 struct egress_address *ret_address)
+{
+	uint64_t hash = hash_key(key);
+	struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)];
+	struct stream *stream;
+
+	while (idle && !matches(idle, key, hash))
+		idle = idle->next;
+	if (!idle)
+		return NULL;
+	unlink_idle(idle);
+	stream = idle->stream;
+	*ret_address = idle->address;
+	free(idle);
+	stream_set_ready(stream, NULL, NULL);
+	return stream;
+}
+
+void pool_forget(struct pool *pool, const char *host)
+{
+	struct idle *older;
+
+	for (struct idle *idle = pool->newest; idle; idle = older) {
+		older = idle->older;
+		if (!host || strcmp(idle->host, host) == 0)
+			drop(idle);
+	}
+}
+
+size_t pool_count(const struct pool *pool)
+{
+	return pool->count;
+}

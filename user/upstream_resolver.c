@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "upstream_resolver.h"
+
+#include <event2/dns.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bytes.h"
+
+#define BUCKET_COUNT 512 /* a power of two */
+#define LOOKUP_LIMIT 1024
+#define TTL_LIMIT 60 /* seconds */
+#define HOSTS_TTL 60
+#define RESOLUTION_DELAY_MS 50 /* RFC 8305, 3: how long IPv4 waits for IPv6 */
+
+const struct resolver_paths resolver_system_paths = {"/etc/hosts", "/etc/resolv.conf"};
+
+/* One question to evdns. It always calls back exactly once, also after a cancel and after its base
+ * is gone; so the query outlives its lookup and is freed by the callback alone. */
+struct query {
+	struct lookup *lookup; /* NULL: nobody cares any more */
+	struct evdns_request *request;
+};
+
+/* A ring of those who wait, so that one can leave whichever ring it is in. */
+struct resolver_wait {
+	struct resolver_wait *next, *previous;
+	resolver_done_fn done;
+	void *context;
+};
+
+struct answer {
+	struct egress_address addresses[RESOLVER_MAX_ADDRESSES];
+	size_t count;
+};
+
+enum family { V6, V4, FAMILY_COUNT };
+
+/* A name that is being asked for (a query is not NULL) or an answer that is kept. */
+struct lookup {
+	struct resolver *resolver;
+	struct lookup *next;          /* in its bucket */
+	struct lookup *newer, *older; /* all of them */
+	char *name;
+	uint64_t hash;
+	struct query *queries[FAMILY_COUNT];
+	struct answer answers[FAMILY_COUNT];
+	int problem; /* DNS_ERR_* */
+	uint32_t ttl;
+	time_t expires;
+	struct event delay;
+	struct resolver_wait waits;
+};
+
+struct resolver {
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct hosts *hosts;
+	struct lookup *buckets[BUCKET_COUNT];
+	struct lookup *newest, *oldest;
+	size_t count;
+};
+
+static time_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec;
+}
+
+/* ---- who waits ------------------------------------------------------------------------------ */
+
+static void ring_init(struct resolver_wait *ring)
+{
+	ring->next = ring->previous = ring;
+}
+
+static void ring_add(struct resolver_wait *ring, struct resolver_wait *wait)
+{
+	wait->next = ring;
+	wait->previous = ring->previous;
+	wait->previous->next = wait;
+	ring->previous = wait;
+}
+
+static void ring_remove(struct resolver_wait *wait)
+{
+	wait->next->previous = wait->previous;
+	wait->previous->next = wait->next;
+}
+
+static void ring_move(struct resolver_wait *from, struct resolver_wait *to)
+{
+	ring_init(to);
+	if (from->next == from)
+		return;
+	*to = *from;
+	to->next->previous = to;
+	to->previous->next = to;
+	ring_init(from);
+}
+
+void resolver_cancel(struct resolver_wait *wait)
+{
+	if (!wait)
+		return;
+	ring_remove(wait);
+	free(wait);
+}
+
+/* ---- lookups -------------------------------------------------------------------------------- */
+
+static bool is_pending(const struct lookup *lookup)
+{
+	return lookup->queries[V6] || lookup->queries[V4];
+}
+
+static struct lookup **bucket(struct resolver *resolver, uint64_t hash)
+{
+	return &resolver->buckets[hash & (BUCKET_COUNT - 1)];
+}
+
+static struct lookup *find(struct resolver *resolver, const char *name, uint64_t hash)
+{
+	for (struct lookup *lookup = *bucket(resolver, hash); lookup; lookup = lookup->next)
+		if (lookup->hash == hash && strcmp(lookup->name, name) == 0)
+			return lookup;
+	return NULL;
+}
+
+static void abandon_queries(struct lookup *lookup)
+{
+	for (int family = 0; family < FAMILY_COUNT; family++) {
+		struct query *query = lookup->queries[family];
+
+		if (!query)
+			continue;
+		query->lookup = NULL;
+		lookup->queries[family] = NULL;
+		evdns_cancel_request(lookup->resolver->dns, query->request);
+	}
+}
+
+static void unlink_lookup(struct lookup *lookup)
+{
+	struct resolver *resolver = lookup->resolver;
+	struct lookup **at = bucket(resolver, lookup->hash);
+
+	while (*at != lookup)
+		at = &(*at)->next;
+	*at = lookup->next;
+	*(lookup->newer ? &lookup->newer->older : &resolver->newest) = lookup->older;
+	*(lookup->older ? &lookup->older->newer : &resolver->oldest) = lookup->newer;
+	resolver->count--;
+}
+
+static void drop(struct lookup *lookup)
+{
+	struct resolver_wait *wait;
+
+	unlink_lookup(lookup);
+	abandon_queries(lookup);
+	event_del(&lookup->delay);
+	while ((wait = lookup->waits.next) != &lookup->waits)
+		resolver_cancel(wait);
+	free(lookup->name);
+	free(lookup);
+}
+
+/* Keeps the number bounded by forgetting the oldest answer; those being asked for stay. */
+static void make_room(struct resolver *resolver)
+{
+	struct lookup *lookup = resolver->oldest;
+
+	if (resolver->count < LOOKUP_LIMIT)
+		return;
+	while (lookup && is_pending(lookup))
+		lookup = lookup->newer;
+	if (lookup)
+		drop(lookup);
+}
+
+static void on_delay(evutil_socket_t fd, short what, void *argument);
+
+static struct lookup *add(struct resolver *resolver, const char *name, uint64_t hash)
+{
+	struct lookup *lookup;
+
+	make_room(resolver);
+	lookup = calloc(1, sizeof(*lookup));
+	if (!lookup)
+		return NULL;
+	lookup->name = strdup(name);
+	if (!lookup->name) {
+		free(lookup);
+		return NULL;
+	}
+	lookup->resolver = resolver;
+	lookup->hash = hash;
+	ring_init(&lookup->waits);
+	evtimer_assign(&lookup->delay, resolver->base, on_delay, lookup);
+	lookup->next = *bucket(resolver, hash);
+	*bucket(resolver, hash) = lookup;
+	lookup->older = resolver->newest;
+	*(lookup->older ? &lookup->older->newer : &resolver->oldest) = lookup;
+	resolver->newest = lookup;
+	resolver->count++;
+	return lookup;
+}
+
+/* ---- answers -------------------------------------------------------------------------------- */
+
+/* IPv6, IPv4, IPv6, ... (RFC 8305, 4), at most RESOLVER_MAX_ADDRESSES of them. */
+static size_t interleave(const struct answer *v6, const struct answer *v4,
+			 struct egress_address *addresses)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < RESOLVER_MAX_ADDRESSES; i++) {
+		if (i < v6->count && count < RESOLVER_MAX_ADDRESSES)
+			addresses[count++] = v6->addresses[i];
+		if (i < v4->count && count < RESOLVER_MAX_ADDRESSES)
+			addresses[count++] = v4->addresses[i];
+	}
+	return count;
+}
+
+/* Tells all who wait. They may ask again, which may drop the lookup: it is not touched after. */
+static void deliver(struct lookup *lookup)
+{
+	struct egress_address addresses[RESOLVER_MAX_ADDRESSES];
+	size_t count = interleave(&lookup->answers[V6], &lookup->answers[V4], addresses);
+	const char *problem =
+		lookup->problem ? evdns_err_to_string(lookup->problem) : "the name has no address";
+	uint32_t ttl = lookup->ttl;
+	struct resolver_wait ring, *wait;
+
+	ring_move(&lookup->waits, &ring);
+	while ((wait = ring.next) != &ring) {
+		ring_remove(wait);
+		wait->done(wait->context, addresses, count, ttl, count ? NULL : problem);
+		free(wait);
+	}
+}
+
+static void complete(struct lookup *lookup)
+{
+	bool keep = (lookup->answers[V6].count || lookup->answers[V4].count) && lookup->ttl > 0;
+
+	event_del(&lookup->delay);
+	if (keep) {
+		lookup->expires = now_seconds() + lookup->ttl;
+		deliver(lookup);
+		return;
+	}
+	/* Out of the table first: who asks again from inside the callback asks anew. */
+	unlink_lookup(lookup);
+	deliver(lookup);
+	free(lookup->name);
+	free(lookup);
+}
+
+static void on_delay(evutil_socket_t fd, short what, void *argument)
+{
+	(void)fd, (void)what;
+	deliver(argument);
+}
+
+static void store(struct lookup *lookup, enum family family, int count, int ttl,
+		  const void *addresses)
+{
+	struct answer *answer = &lookup->answers[family];
+
+	for (int i = 0; i < count && answer->count < RESOLVER_MAX_ADDRESSES; i++) {
+		struct egress_address *to = &answer->addresses[answer->count++];
+
+		if (family == V4)
+			*to = address_from_v4(ntohl(((const uint32_t *)addresses)[i]));
+		else
+			memcpy(to, (const struct in6_addr *)addresses + i, sizeof(*to));
+	}
+	if (ttl < 0)
+		ttl = 0;
+	if (answer->count && (uint32_t)ttl < lookup->ttl)
+		lookup->ttl = (uint32_t)ttl;
+}
+
+static void on_answer(int result, char type, int count, int ttl, void *addresses, void *argument)
+{
+	struct query *query = argument;
+	struct lookup *lookup = query->lookup;
+	enum family family = lookup && query == lookup->queries[V6] ? V6 : V4;
+
+	free(query);
+	if (!lookup)
+		return;
+	lookup->queries[family] = NULL;
+	if (result != DNS_ERR_NONE)
+		lookup->problem = result;
+	else if (type == (family == V6 ? DNS_IPv6_AAAA : DNS_IPv4_A))
+		store(lookup, family, count, ttl, addresses);
+	if (!is_pending(lookup))
+		complete(lookup);
+	else if (family == V4 && lookup->answers[V4].count)
+		/* IPv6 alone may lead nowhere: it waits for IPv4 as long as that takes. */
+		event_add(&lookup->delay, &(struct timeval){.tv_usec = RESOLUTION_DELAY_MS * 1000});
+}
+
+/* ---- asking --------------------------------------------------------------------------------- */
+
+static void ask_family(struct lookup *lookup, enum family family)
+{
+	struct evdns_base *dns = lookup->resolver->dns;
+	struct query *query = calloc(1, sizeof(*query));
+
+	if (!query)
+		return;
+	query->lookup = lookup;
+	query->request = family == V6
+				 ? evdns_base_resolve_ipv6(dns, lookup->name, DNS_QUERY_NO_SEARCH,
+							   on_answer, query)
+				 : evdns_base_resolve_ipv4(dns, lookup->name, DNS_QUERY_NO_SEARCH,
+							   on_answer, query);
+	if (query->request)
+		lookup->queries[family] = query;
+	else
+		free(query);
+}
+
+/* Starts both queries; false when neither could be sent. */
+static bool ask(struct lookup *lookup)
+{
+	lookup->ttl = TTL_LIMIT;
+	lookup->problem = 0;
+	lookup->answers[V6].count = lookup->answers[V4].count = 0;
+	if (evdns_base_count_nameservers(lookup->resolver->dns) > 0) {
+		ask_family(lookup, V6);
+		ask_family(lookup, V4);
+	}
+	return is_pending(lookup);
+}
+
+/* What needs no query: a literal, the hosts file, a fresh answer. */
+static size_t find_local(struct resolver *resolver, const char *name, const struct lookup *known,
+			 struct egress_address *addresses, uint32_t *ret_ttl)
+{
+	size_t count = 1;
+	time_t now;
+
+	*ret_ttl = HOSTS_TTL;
+	if (!address_parse(name, &addresses[0]))
+		count = hosts_find(resolver->hosts, name, addresses);
+	if (count > 0 || !known || is_pending(known))
+		return count;
+	now = now_seconds();
+	if (known->expires <= now)
+		return 0;
+	*ret_ttl = (uint32_t)(known->expires - now);
+	return interleave(&known->answers[V6], &known->answers[V4], addresses);
+}
+
+struct resolver_wait *resolver_get(struct resolver *resolver, const char *name,
+				   resolver_done_fn done, void *context)
+{
+	struct egress_address addresses[RESOLVER_MAX_ADDRESSES];
+	uint64_t hash = bytes_hash(name, strlen(name));
+	struct lookup *lookup = find(resolver, name, hash);
+	uint32_t ttl;
+	size_t count = find_local(resolver, name, lookup, addresses, &ttl);
+	struct resolver_wait *wait;
+
+	if (count > 0) {
+		done(context, addresses, count, ttl, NULL);
+		return NULL;
+	}
+	wait = calloc(1, sizeof(*wait));
+	if (wait && !lookup)
+		lookup = add(resolver, name, hash);
+	if (!wait || !lookup || (!is_pending(lookup) && !ask(lookup))) {
+		if (lookup && !is_pending(lookup))
+			drop(lookup);
+		free(wait);
+		done(context, NULL, 0, 0, "no name server can be asked");
+		return NULL;
+	}
+	wait->done = done;
+	wait->context = context;
+	ring_add(&lookup->waits, wait);
+	return wait;
+}
+
+/* ---- set up --------------------------------------------------------------------------------- */
+
+static int add_servers(struct evdns_base *dns, const struct config *config, const char *resolv_conf,
+		       struct error *error)
+{
+	for (size_t i = 0; i < config->upstream.resolver_count; i++)
+		if (evdns_base_nameserver_ip_add(dns, config->upstream.resolvers[i]) != 0)
+			return error_set(error, "upstream.resolvers: cannot use '%s'",
+					 config->upstream.resolvers[i]);
+	/* Without a file or a server in it, 127.0.0.1 is asked: resolv.conf(5). */
+	if (config->upstream.resolver_count == 0)
+		evdns_base_resolv_conf_parse(dns, DNS_OPTION_NAMESERVERS | DNS_OPTION_MISC,
+					     resolv_conf);
+	return 0;
+}
+
+static void set_options(struct evdns_base *dns)
+{
+	evdns_base_set_option(dns, "randomize-case:", "0"); /* some servers do not echo the case */
+	evdns_base_set_option(dns, "timeout:", "2");
+	evdns_base_set_option(dns, "attempts:", "3");
+	evdns_base_set_option(dns, "max-inflight:", "512");
+}
+
+static int load(struct event_base *base, const struct config *config,
+		const struct resolver_paths *paths, struct evdns_base **ret_dns,
+		struct hosts **ret_hosts, struct error *error)
+{
+	struct evdns_base *dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	struct hosts *hosts = hosts_load(paths->hosts);
+
+	if (!dns || !hosts) {
+		error_set(error, "cannot set up the resolver: out of memory");
+	} else {
+		if (add_servers(dns, config, paths->resolv_conf, error) == 0) {
+			set_options(dns);
+			*ret_dns = dns;
+			*ret_hosts = hosts;
+			return 0;
+		}
+	}
+	if (dns)
+		evdns_base_free(dns, 0);
+	hosts_free(hosts);
+	return -1;
+}
+
+int resolver_new(struct event_base *base, const struct config *config,
+		 const struct resolver_paths *paths, struct resolver **ret, struct error *error)
+{
+	struct resolver *resolver = calloc(1, sizeof(*resolver));
+
+	if (!resolver)
+		return error_set(error, "out of memory");
+	resolver->base = base;
+	if (load(base, config, paths, &resolver->dns, &resolver->hosts, error) < 0) {
+		free(resolver);
+		return -1;
+	}
+	*ret = resolver;
+	return 0;
+}
+
+int resolver_reconfigure(struct resolver *resolver, const struct config *config,
+			 const struct resolver_paths *paths, struct error *error)
+{
+	struct evdns_base *dns, *old = resolver->dns;
+	struct lookup *next;
+	struct hosts *hosts;
+
+	if (load(resolver->base, config, paths, &dns, &hosts, error) < 0)
+		return -1;
+	hosts_free(resolver->hosts);
+	resolver->hosts = hosts;
+	for (struct lookup *lookup = resolver->oldest; lookup; lookup = next) {
+		next = lookup->newer;
+		if (!is_pending(lookup)) {
+			drop(lookup);
+			continue;
+		}
+		resolver->dns = old;
+		abandon_queries(lookup);
+		event_del(&lookup->delay);
+		resolver->dns = dns;
+		/* Told by the timer: not from inside this call. */
+		if (!ask(lookup))
+			event_add(&lookup->delay, &(struct timeval){0});
+	}
+	resolver->dns = dns;
+	evdns_base_free(old, 1);
+	return 0;
+}
+
+void resolver_free(struct resolver *resolver)
+{
+	if (!resolver)
+		return;
+	while (resolver->oldest)
+		drop(resolver->oldest);
+	evdns_base_free(resolver->dns, 1);
+	hosts_free(resolver->hosts);
+	free(resolver);
+}

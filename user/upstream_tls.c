@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "upstream_tls.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bytes.h"
+
+#define SLOT_COUNT 1024 /* sessions kept; a power of two */
+
+/* The newest session of a host and port; a collision replaces, it only costs a full handshake. */
+struct session_slot {
+	char *host;
+	uint16_t port;
+	SSL_SESSION *session;
+};
+
+struct tls_client {
+	SSL_CTX *context; /* its app data is this; NULL once this is gone */
+	struct session_slot slots[SLOT_COUNT];
+};
+
+/* ---- roots ---------------------------------------------------------------------------------- */
+
+static const char *system_bundle(void)
+{
+	static const char *const places[] = {
+		"/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
+		"/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora */
+		"/etc/ssl/ca-bundle.pem",             /* SUSE */
+		"/etc/ssl/cert.pem",                  /* BSD, old Alpine */
+	};
+	const char *chosen = getenv(X509_get_default_cert_file_env());
+
+	if (chosen && *chosen)
+		return chosen;
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++)
+		if (access(places[i], R_OK) == 0)
+			return places[i];
+	return NULL;
+}
+
+static int load_file(SSL_CTX *context, const char *what, const char *path, struct error *error)
+{
+	const char *reason;
+
+	if (SSL_CTX_load_verify_file(context, path) == 1)
+		return 0;
+	reason = ERR_reason_error_string(ERR_peek_last_error());
+	error_set(error, "%s: cannot load certificates from %s: %s", what, path,
+		  reason ? reason : "unknown error");
+	ERR_clear_error();
+	return -1;
+}
+
+/* The bundle as one file, read now: OpenSSL's default directory would be read at each look-up,
+ * which blocks, and which a worker without a file system cannot do. */
+static int load_roots(SSL_CTX *context, const char *ca_file, struct error *error)
+{
+	const char *bundle = system_bundle();
+
+	if (bundle && load_file(context, "system roots", bundle, error) < 0)
+		return -1;
+	if (!bundle)
+		SSL_CTX_set_default_verify_paths(context);
+	if (ca_file && load_file(context, "upstream.ca_file", ca_file, error) < 0)
+		return -1;
+	ERR_clear_error();
+	return 0;
+}
+
+/* ---- sessions ------------------------------------------------------------------------------- */
+
+static struct session_slot *slot_of(struct tls_client *client, const char *host, uint16_t port)
+{
+	uint64_t hash = bytes_hash(host, strlen(host)) + port;
+
+	return &client->slots[hash & (SLOT_COUNT - 1)];
+}
+
+static void slot_clear(struct session_slot *slot)
+{
+	SSL_SESSION_free(slot->session);
+	free(slot->host);
+	*slot = (struct session_slot){0};
+}
+
+/* Who a connection goes to, for the session callback; the SSL owns it by its app data. */
+struct peer {
+	uint16_t port;
+	char host[];
+};
+
+static int peer_index = -1;
+
+static void peer_free(void *parent, void *peer, CRYPTO_EX_DATA *data, int index, long argl,
+		      void *argp)
+{
+	(void)parent, (void)data, (void)index, (void)argl, (void)argp;
+	free(peer);
+}
+
+static bool set_peer(SSL *ssl, const char *host, uint16_t port)
+{
+	size_t size = strlen(host) + 1;
+	struct peer *peer = malloc(sizeof(*peer) + size);
+
+	if (!peer)
+		return false;
+	peer->port = port;
+	memcpy(peer->host, host, size);
+	if (SSL_set_ex_data(ssl, peer_index, peer) == 1)
+		return true;
+	free(peer);
+	return false;
+}
+
+/* OpenSSL gives its reference away when this returns 1. Runs only for verified connections:
+ * tickets come after the handshake (1.3) or at its very end (1.2). */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct tls_client *client = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const struct peer *peer = SSL_get_ex_data(ssl, peer_index);
+	struct session_slot *slot;
+	char *host;
+
+	if (!client || !peer || SSL_get_verify_result(ssl) != X509_V_OK)
+		return 0;
+	slot = slot_of(client, peer->host, peer->port);
+	host = strdup(peer->host);
+	if (!host)
+		return 0;
+	slot_clear(slot);
+	*slot = (struct session_slot){.host = host, .port = peer->port, .session = session};
+	return 1;
+}
+
+static void resume(struct tls_client *client, SSL *ssl, const char *host, uint16_t port)
+{
+	struct session_slot *slot = slot_of(client, host, port);
+
+	if (slot->session && slot->port == port && strcmp(slot->host, host) == 0 &&
+	    SSL_SESSION_is_resumable(slot->session))
+		SSL_set_session(ssl, slot->session);
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+static bool set_up(struct tls_client *client)
+{
+	SSL_CTX *context = client->context = SSL_CTX_new(TLS_client_method());
+
+	if (peer_index < 0)
+		peer_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, peer_free);
+	if (!context || peer_index < 0 ||
+	    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+	    SSL_CTX_set_app_data(context, client) != 1)
+		return false;
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(context, on_session);
+	/* Zero is success for this one. */
+	return SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\x08http/1.1", 9) == 0;
+}
+
+int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
+{
+	struct tls_client *client = calloc(1, sizeof(*client));
+
+	if (!client)
+		return error_set(error, "out of memory");
+	if (!set_up(client))
+		error_set(error, "cannot set up TLS: out of memory");
+	else if (load_roots(client->context, config->upstream.ca_file, error) == 0) {
+		*ret = client;
+		return 0;
+	}
+	tls_client_free(client);
+	return -1;
+}
+
+void tls_client_free(struct tls_client *client)
+{
+	if (!client)
+		return;
+	if (client->context)
+		SSL_CTX_set_app_data(client->context, NULL);
+	SSL_CTX_free(client->context);
+	for (size_t i = 0; i < SLOT_COUNT; i++)
+		slot_clear(&client->slots[i]);
+	free(client);
+}
+
+static bool set_name(SSL *ssl, const char *host)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* An IP literal is matched against iPAddress and is no SNI (RFC 6066, 3). */
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1)
+		return true;
+	ERR_clear_error();
+	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port)
+{
+	SSL *ssl = SSL_new(client->context);
+
+	if (!ssl)
+		return NULL;
+	if (!*host || !set_name(ssl, host) || !set_peer(ssl, host, port)) {
+		SSL_free(ssl);
+		return NULL;
+	}
+	SSL_set_connect_state(ssl);
+	resume(client, ssl, host, port);
+	return ssl;
+}
+
+bool tls_client_made(const struct tls_client *client, const SSL *ssl)
+{
+	return SSL_get_SSL_CTX(ssl) == client->context;
+}
+
+static bool protocol_agreed(const SSL *ssl)
+{
+	const unsigned char *name;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(ssl, &name, &length);
+	return length == 0 || (length == 8 && memcmp(name, "http/1.1", 8) == 0);
+}
+
+enum egress_reason tls_client_judge(SSL *ssl, const char *host, int rc, char *detail, size_t size)
+{
+	long verdict = SSL_get_verify_result(ssl);
+	unsigned long code = ERR_peek_error();
+	const char *reason = ERR_reason_error_string(code);
+
+	ERR_clear_error();
+	if (verdict != X509_V_OK) {
+		snprintf(detail, size, "%s: %s", host, X509_verify_cert_error_string(verdict));
+		return EGRESS_UPSTREAM_CERTIFICATE;
+	}
+	if (rc == 1 && protocol_agreed(ssl))
+		return EGRESS_ALLOWED;
+	if (rc == 1)
+		reason = "the server chose a protocol that was not offered";
+	else if (ERR_SYSTEM_ERROR(code))
+		reason = strerror(ERR_GET_REASON(code));
+	snprintf(detail, size, "%s: TLS: %s", host, reason ? reason : "handshake failed");
+	return EGRESS_UPSTREAM_PROTOCOL;
+}

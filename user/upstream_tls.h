@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Verified TLS towards the real host, with sessions to resume. Part of upstream. */
+#ifndef UPSTREAM_TLS_H
+#define UPSTREAM_TLS_H
+
+#include <openssl/ssl.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "config.h"
+#include "diag.h"
+#include "reason.h"
+
+struct tls_client;
+
+/* Loads the system's roots and `upstream.ca_file`: nothing is read from files later. */
+int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
+	WARN_UNUSED;
+/* Connections in use stay valid; their sessions are no longer kept. */
+void tls_client_free(struct tls_client *client);
+
+/* A connection's state: SNI, the name that the certificate must have, ALPN, a session of the same
+ * host and port if there is one. NULL when out of memory. Caller frees. */
+SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port) WARN_UNUSED;
+/* Made by this client, and so verified by what is trusted now. */
+bool tls_client_made(const struct tls_client *client, const SSL *ssl);
+
+/* After stream_handshake() returned `rc` (1 or an error): EGRESS_ALLOWED, or what is wrong, and a
+ * text about it in `detail`. Empties OpenSSL's error queue. */
+enum egress_reason tls_client_judge(SSL *ssl, const char *host, int rc, char *detail, size_t size);
+
+#endif
