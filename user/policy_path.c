@@ -227,6 +227,8 @@ int policy_path_init(struct policy_path *path, const struct policy_path_spec *sp
 		return compile_regex(path, error);
 	if (text.length == 0 || text.data[0] != '/')
 		return error_set(error, "the path \"%.100s\" does not start with /", spec->value);
+	if (strchr(spec->value, '?'))
+		return error_set(error, "the path \"%.100s\" holds a query", spec->value);
 	if (policy_path_normalise(text, path->text, &path->length, &why) == POLICY_PATH_AMBIGUOUS)
 		return error_set(error, "the path \"%.100s\" holds %s", spec->value, why);
 	return 0;
@@ -237,6 +239,18 @@ void policy_path_release(struct policy_path *path)
 	pcre2_code_free(path->regex);
 	free(path->text);
 	*path = (struct policy_path){0};
+}
+
+int policy_check_path(const struct policy_path_spec *spec, bool *ret_encoded_slash,
+		      struct error *error)
+{
+	struct policy_path path = {0};
+	int result = policy_path_init(&path, spec, error);
+
+	if (result == 0)
+		*ret_encoded_slash = spec->type != POLICY_PATH_REGEX && strstr(path.text, "%2F");
+	policy_path_release(&path);
+	return result;
 }
 
 int policy_path_regex(const struct policy_path *path, struct span normal,

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config_keys.h"
+#include "config_route.h"
+#include "config_values.h"
+
+#define MAX_FILE (16 * 1024 * 1024)
+#define DEFAULT_POOL "198.18.0.0/15"
+#define DEFAULT_NAME "egress"
+#define DEFAULT_NAME_LIMIT 4096
+
+/* What one source says; routes go to the policy at once. */
+struct draft_upstream {
+	struct config_text proxy, ca_file;
+	struct config_texts resolvers;
+};
+struct draft_dns {
+	struct config_text mode, pool, name;
+	struct config_number name_limit;
+};
+struct draft {
+	const struct config_node *routes;
+	struct draft_upstream upstream;
+	struct draft_dns dns;
+	struct config_flag hints;
+};
+
+#define KEY(type, name, parser) {#name, parser, offsetof(struct type, name)}
+
+static void parse_node(struct config_context *context, const struct config_node *node, void *ret)
+{
+	(void)context;
+	*(const struct config_node **)ret = node;
+}
+
+static void parse_upstream(struct config_context *context, const struct config_node *node, void *ret)
+{
+	static const struct config_key keys[] = {
+		KEY(draft_upstream, proxy, config_parse_text),
+		KEY(draft_upstream, ca_file, config_parse_text),
+		KEY(draft_upstream, resolvers, config_parse_texts),
+	};
+
+	config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), ret);
+}
+
+static void parse_dns(struct config_context *context, const struct config_node *node, void *ret)
+{
+	static const struct config_key keys[] = {
+		KEY(draft_dns, mode, config_parse_text),
+		KEY(draft_dns, pool, config_parse_text),
+		KEY(draft_dns, name, config_parse_text),
+		KEY(draft_dns, name_limit, config_parse_number),
+	};
+
+	config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), ret);
+}
+
+static const struct config_key top_keys[] = {
+	KEY(draft, routes, parse_node),
+	KEY(draft, upstream, parse_upstream),
+	KEY(draft, dns, parse_dns),
+	KEY(draft, hints, config_parse_flag),
+};
+
+/* ---- applying ------------------------------------------------------------------------------- */
+
+/* As for config_alloc(): without memory there is no half of a policy. */
+static char *copy_text(const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		abort();
+	return copy;
+}
+
+static void replace_text(char **text, const char *value)
+{
+	free(*text);
+	*text = copy_text(value);
+}
+
+static void apply_routes(struct config_context *context, const struct config_node *routes,
+			 struct config *config)
+{
+	size_t index = 0, mark = config_enter(context, "routes");
+
+	if (routes->kind != CONFIG_SEQUENCE && routes->kind != CONFIG_INVALID)
+		config_fault(context, routes->line,
+			     "a list of {host: NAME}; [] to refuse everything", "is not a list");
+	for (const struct config_node *node = routes->first; node; node = node->next) {
+		size_t inner = config_enter_index(context, index++);
+
+		if (routes->kind == CONFIG_SEQUENCE)
+			config_route(context, node, config->policy);
+		config_leave(context, inner);
+	}
+	config_leave(context, mark);
+}
+
+static void free_resolvers(struct config *config)
+{
+	for (size_t i = 0; i < config->upstream.resolver_count; i++)
+		free(config->upstream.resolvers[i]);
+	free(config->upstream.resolvers);
+	config->upstream.resolvers = NULL;
+	config->upstream.resolver_count = 0;
+}
+
+static void apply_resolvers(struct config_context *context, const struct config_texts *list,
+			    struct config *config)
+{
+	size_t mark = config_enter(context, "resolvers");
+
+	free_resolvers(config);
+	config->upstream.resolvers = calloc(list->count, sizeof(char *));
+	if (!config->upstream.resolvers)
+		abort();
+	for (size_t i = 0; i < list->count; i++) {
+		size_t inner = config_enter_index(context, i);
+
+		if (config_resolver(context, &list->list[i]))
+			config->upstream.resolvers[config->upstream.resolver_count++] =
+				copy_text(list->list[i].value);
+		config_leave(context, inner);
+	}
+	config_leave(context, mark);
+}
+
+static void apply_upstream(struct config_context *context, const struct draft_upstream *draft,
+			   struct config *config)
+{
+	size_t outer = config_enter(context, "upstream"), mark;
+
+	if (draft->proxy.value) {
+		mark = config_enter(context, "proxy");
+		if (config_proxy_url(context, &draft->proxy))
+			replace_text(&config->upstream.proxy, draft->proxy.value);
+		config_leave(context, mark);
+	}
+	if (draft->ca_file.value) {
+		mark = config_enter(context, "ca_file");
+		if (draft->ca_file.value[0] == '/')
+			replace_text(&config->upstream.ca_file, draft->ca_file.value);
+		else
+			config_fault(context, draft->ca_file.line,
+				     "an absolute path, such as /etc/egress/ca.pem",
+				     "\"%.80s\" is not absolute", draft->ca_file.value);
+		config_leave(context, mark);
+	}
+	if (draft->resolvers.count > 0)
+		apply_resolvers(context, &draft->resolvers, config);
+	config_leave(context, outer);
+}
+
+static void apply_dns_mode(struct config_context *context, const struct config_text *mode,
+			   struct config *config)
+{
+	if (strcmp(mode->value, "synthetic") == 0)
+		config->dns.mode = CONFIG_DNS_SYNTHETIC;
+	else if (strcmp(mode->value, "real") == 0)
+		config->dns.mode = CONFIG_DNS_REAL;
+	else
+		config_fault(context, mode->line, "synthetic (the default) or real",
+			     "mode \"%.40s\" is unknown", mode->value);
+}
+
+static void apply_dns_name(struct config_context *context, const struct config_text *name,
+			   struct config *config)
+{
+	char normal[EGRESS_NAME_SIZE];
+	struct egress_address address;
+
+	if (policy_normalise_host(span_from(name->value), normal) &&
+	    !address_parse(name->value, &address))
+		replace_text(&config->dns.proxy_name, normal);
+	else
+		config_fault(context, name->line, "a host name, such as egress",
+			     "name \"%.80s\" is not a host name", name->value);
+}
+
+static void apply_dns(struct config_context *context, const struct draft_dns *draft,
+		      struct config *config)
+{
+	const struct config_number *limit = &draft->name_limit;
+	size_t outer = config_enter(context, "dns"), mark;
+	struct cidr pool;
+
+	if (draft->mode.value)
+		apply_dns_mode(context, &draft->mode, config);
+	if (draft->name.value)
+		apply_dns_name(context, &draft->name, config);
+	if (draft->pool.value) {
+		mark = config_enter(context, "pool");
+		if (config_pool(context, &draft->pool, &pool))
+			config->dns.pool = pool;
+		config_leave(context, mark);
+	}
+	if (limit->line && limit->value >= 1 && limit->value <= EGRESS_MAX_ADDRESSES)
+		config->dns.name_limit = limit->value;
+	else if (limit->line)
+		config_fault(context, limit->line, "a number from 1 to 131072, such as 4096",
+			     "name_limit %lu is out of range", limit->value);
+	config_leave(context, outer);
+}
+
+/* True when the source had `routes`. */
+static bool parse_source(const struct config_source *source, struct config *config,
+			 struct diag_list *errors)
+{
+	struct config_arena arena = {0};
+	struct config_context context = {.arena = &arena, .errors = errors, .source = source->name};
+	struct draft draft = {0};
+	const struct config_node *root;
+
+	root = config_tree_parse(&arena, source->name, source->text, errors);
+	if (root) {
+		config_mapping(&context, root, top_keys, sizeof(top_keys) / sizeof(top_keys[0]),
+			       &draft);
+		if (draft.routes)
+			apply_routes(&context, draft.routes, config);
+		apply_upstream(&context, &draft.upstream, config);
+		apply_dns(&context, &draft.dns, config);
+		if (draft.hints.line)
+			config->hints = draft.hints.value;
+	}
+	config_arena_free(&arena);
+	return draft.routes != NULL;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static struct config *config_new(void)
+{
+	struct config *config = calloc(1, sizeof(*config));
+
+	if (!config)
+		abort();
+	config->policy = policy_new();
+	config->hints = true;
+	config->dns.proxy_name = copy_text(DEFAULT_NAME);
+	config->dns.name_limit = DEFAULT_NAME_LIMIT;
+	if (!config->policy || !cidr_parse(DEFAULT_POOL, &config->dns.pool))
+		abort();
+	return config;
+}
+
+void config_free(struct config *config)
+{
+	if (!config)
+		return;
+	policy_unref(config->policy);
+	free_resolvers(config);
+	free(config->upstream.proxy);
+	free(config->upstream.ca_file);
+	free(config->dns.proxy_name);
+	free(config);
+}
+
+static void hash_sources(const struct config_source *sources, size_t count, uint8_t ret_hash[16])
+{
+	EVP_MD_CTX *digest = EVP_MD_CTX_new();
+	unsigned char hash[EVP_MAX_MD_SIZE];
+
+	if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
+		abort();
+	for (size_t i = 0; i < count; i++) {
+		uint64_t length = sources[i].text.length; /* or "ab", "c" would be "a", "bc" */
+
+		if (EVP_DigestUpdate(digest, &length, sizeof(length)) != 1 ||
+		    EVP_DigestUpdate(digest, sources[i].text.data, sources[i].text.length) != 1)
+			abort();
+	}
+	if (EVP_DigestFinal_ex(digest, hash, NULL) != 1)
+		abort();
+	memcpy(ret_hash, hash, 16);
+	EVP_MD_CTX_free(digest);
+}
+
+struct config *config_parse(const struct config_source *sources, size_t count,
+			    struct diag_list *errors)
+{
+	struct config *config = config_new();
+	size_t before = errors->count;
+	struct error error = {0};
+	bool routes = false;
+
+	for (size_t i = 0; i < count; i++)
+		routes |= parse_source(&sources[i], config, errors);
+	if (!routes && errors->count == before)
+		diag_list_add(errors, count > 0 ? sources[0].name : "policy", 0,
+			      "routes: is missing; would be right: routes: [{host: NAME}], or [] to "
+			      "refuse everything");
+	if (policy_find_host(config->policy, config->dns.proxy_name))
+		diag_list_add(errors, sources[0].name, 0,
+			      "dns.name: \"%s\" is a host of the routes too; would be right: another "
+			      "name for the proxy",
+			      config->dns.proxy_name);
+	if (errors->count == before && policy_finish(config->policy, &error) < 0)
+		diag_list_add(errors, sources[0].name, 0, "%s", error.text);
+	if (errors->count != before) {
+		config_free(config);
+		return NULL;
+	}
+	hash_sources(sources, count, config->hash);
+	return config;
+}
+
+int config_read_file(const char *path, struct bytes *ret_content, struct error *error)
+{
+	struct bytes content = {0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	ssize_t got = -1;
+	int result = -1;
+
+	if (fd < 0)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	do {
+		char *room = bytes_reserve(&content, 65536);
+
+		got = room ? read(fd, room, 65536) : -1;
+		if (got > 0)
+			bytes_added(&content, (size_t)got);
+	} while (got > 0 && content.length <= MAX_FILE);
+	if (got < 0)
+		error_set(error, "%s: %s", path, strerror(errno));
+	else if (content.length > MAX_FILE)
+		error_set(error, "%s: larger than 16 MiB", path);
+	else
+		result = 0;
+	close(fd);
+	if (result == 0)
+		*ret_content = content;
+	else
+		bytes_free(&content);
+	return result;
+}

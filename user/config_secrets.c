@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Secrets from the environment and from files, and the blob that carries them to the worker. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PACK_MAGIC 0x45475031u /* "EGP1" */
+#define PACK_MAX_ITEMS 1000000
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static int check_secret_file(int fd, const char *path, struct error *error)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return error_set(error, "token_file %s: %s", path, strerror(errno));
+	if (!S_ISREG(status.st_mode))
+		return error_set(error, "token_file %s is not a regular file", path);
+	if (status.st_mode & S_IROTH)
+		return error_set(error,
+				 "token_file %s can be read by everybody on this machine (mode %04o); "
+				 "would be right: chmod o-r",
+				 path, (unsigned)status.st_mode & 07777);
+	if (status.st_size > POLICY_SECRET_SIZE)
+		return error_set(error, "token_file %s is larger than 64 KiB", path);
+	return 0;
+}
+
+/* Appends the file's content; O_NONBLOCK because a FIFO must not hang us before we look at it. */
+static int read_secret_file(const char *path, struct bytes *ret, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), result = -1;
+	ssize_t got = 1;
+
+	if (fd < 0)
+		return error_set(error, "token_file %s: %s", path, strerror(errno));
+	if (check_secret_file(fd, path, error) < 0)
+		goto out;
+	while (got > 0 && ret->length <= POLICY_SECRET_SIZE) {
+		char *room = bytes_reserve(ret, POLICY_SECRET_SIZE + 1 - ret->length);
+
+		got = room ? read(fd, room, POLICY_SECRET_SIZE + 1 - ret->length) : -1;
+		if (got > 0)
+			bytes_added(ret, (size_t)got);
+	}
+	if (got < 0)
+		error_set(error, "token_file %s: %s", path, strerror(errno));
+	else if (ret->length > POLICY_SECRET_SIZE)
+		error_set(error, "token_file %s is larger than 64 KiB", path);
+	else
+		result = 0;
+out:
+	close(fd);
+	return result;
+}
+
+/* An editor's or echo's last line break is not part of the secret. */
+static struct span trim_line_end(struct span text)
+{
+	if (text.length > 0 && text.data[text.length - 1] == '\n')
+		text.length--;
+	if (text.length > 0 && text.data[text.length - 1] == '\r')
+		text.length--;
+	return text;
+}
+
+static int load_from_file(struct policy *policy, size_t index, struct error *error)
+{
+	const struct policy_secret *secret = policy_secret_at(policy, index);
+	struct bytes content = {0};
+	int result = read_secret_file(secret->source, &content, error);
+
+	if (result == 0)
+		result = policy_set_secret(policy, index, trim_line_end(bytes_span(&content)), error);
+	bytes_wipe(&content);
+	return result;
+}
+
+static int load_from_environment(struct policy *policy, size_t index, struct error *error)
+{
+	const struct policy_secret *secret = policy_secret_at(policy, index);
+	const char *value = getenv(secret->source);
+
+	if (!value)
+		return error_set(error,
+				 "token_env: the variable %s is not set; would be right: %s=SECRET in "
+				 "the environment that starts egress-bpf",
+				 secret->source, secret->source);
+	return policy_set_secret(policy, index, span_from(value), error);
+}
+
+bool config_load_secrets(struct config *config, struct diag_list *errors)
+{
+	bool loaded = true;
+
+	for (size_t i = 0; i < policy_secret_count(config->policy); i++) {
+		const struct policy_secret *secret = policy_secret_at(config->policy, i);
+		struct error error = {0};
+		int result = secret->kind == POLICY_SECRET_ENV
+				     ? load_from_environment(config->policy, i, &error)
+				     : load_from_file(config->policy, i, &error);
+
+		if (result == 0)
+			continue;
+		diag_list_add(errors, secret->file, secret->line, "%s", error.text);
+		loaded = false;
+	}
+	return loaded;
+}
+
+/* ---- the blob: magic, sources (name, text), secrets (kind and source, value) ------------------ */
+
+static bool pack_number(struct bytes *blob, uint32_t number)
+{
+	return bytes_append(blob, &number, sizeof(number));
+}
+
+static bool pack_text(struct bytes *blob, struct span text)
+{
+	return text.length <= UINT32_MAX && pack_number(blob, (uint32_t)text.length) &&
+	       bytes_append(blob, text.data, text.length);
+}
+
+static bool pack_all(const struct config_source *sources, size_t count,
+		     const struct config *config, struct bytes *blob)
+{
+	size_t secrets = policy_secret_count(config->policy);
+
+	if (!pack_number(blob, PACK_MAGIC) || !pack_number(blob, (uint32_t)count))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (!pack_text(blob, span_from(sources[i].name)) ||
+		    !pack_text(blob, sources[i].text))
+			return false;
+	}
+	if (!pack_number(blob, (uint32_t)secrets))
+		return false;
+	for (size_t i = 0; i < secrets; i++) {
+		const struct policy_secret *secret = policy_secret_at(config->policy, i);
+
+		if (!secret->value || !pack_text(blob, span_from(secret->value)))
+			return false;
+	}
+	return true;
+}
+
+/* How much pack_all() writes. Reserving it at once leaves no copies of secrets behind in blocks
+ * that the growing buffer gave up. */
+static size_t packed_size(const struct config_source *sources, size_t count,
+			  const struct config *config)
+{
+	size_t size = 3 * sizeof(uint32_t);
+
+	for (size_t i = 0; i < count; i++)
+		size += 2 * sizeof(uint32_t) + strlen(sources[i].name) + sources[i].text.length;
+	for (size_t i = 0; i < policy_secret_count(config->policy); i++) {
+		const char *value = policy_secret_at(config->policy, i)->value;
+
+		size += sizeof(uint32_t) + (value ? strlen(value) : 0);
+	}
+	return size;
+}
+
+bool config_pack(const struct config_source *sources, size_t count, const struct config *config,
+		 struct bytes *ret_blob)
+{
+	struct bytes blob = {0};
+
+	if (!bytes_reserve(&blob, packed_size(sources, count, config)) ||
+	    !pack_all(sources, count, config, &blob)) {
+		bytes_wipe(&blob);
+		return false;
+	}
+	*ret_blob = blob;
+	return true;
+}
+
+static bool unpack_number(struct span *rest, uint32_t *ret_number)
+{
+	if (rest->length < sizeof(*ret_number))
+		return false;
+	memcpy(ret_number, rest->data, sizeof(*ret_number));
+	rest->data += sizeof(*ret_number);
+	rest->length -= sizeof(*ret_number);
+	return true;
+}
+
+static bool unpack_text(struct span *rest, struct span *ret_text)
+{
+	uint32_t length;
+
+	if (!unpack_number(rest, &length) || rest->length < length)
+		return false;
+	*ret_text = (struct span){rest->data, length};
+	rest->data += length;
+	rest->length -= length;
+	return true;
+}
+
+static void free_sources(struct config_source *sources, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free((char *)sources[i].name);
+	free(sources);
+}
+
+static struct config_source *unpack_sources(struct span *rest, size_t *ret_count)
+{
+	struct config_source *sources;
+	uint32_t magic, count, done;
+	struct span name;
+
+	if (!unpack_number(rest, &magic) || magic != PACK_MAGIC || !unpack_number(rest, &count) ||
+	    count == 0 || count > PACK_MAX_ITEMS || count > rest->length)
+		return NULL;
+	sources = calloc(count, sizeof(*sources));
+	for (done = 0; sources && done < count; done++) {
+		if (!unpack_text(rest, &name))
+			break;
+		sources[done].name = span_copy(name);
+		if (!sources[done].name || !unpack_text(rest, &sources[done].text)) {
+			free((char *)sources[done].name);
+			break;
+		}
+	}
+	if (sources && done < count) {
+		free_sources(sources, done);
+		return NULL;
+	}
+	*ret_count = count;
+	return sources;
+}
+
+static int unpack_secrets(struct span *rest, struct config *config, struct error *error)
+{
+	struct span value;
+	uint32_t count;
+
+	if (!unpack_number(rest, &count) || count != policy_secret_count(config->policy))
+		return error_set(error, "the configuration's secrets do not fit its routes");
+	for (uint32_t i = 0; i < count; i++) {
+		if (!unpack_text(rest, &value))
+			return error_set(error, "the configuration is cut short");
+		if (policy_set_secret(config->policy, i, value, error) < 0)
+			return -1;
+	}
+	return rest->length == 0 ? 0 : error_set(error, "the configuration is too long");
+}
+
+struct config *config_unpack(struct span blob, struct error *error)
+{
+	struct diag_list errors = {0};
+	struct config_source *sources;
+	struct config *config;
+	size_t count = 0;
+
+	sources = unpack_sources(&blob, &count);
+	if (!sources) {
+		error_set(error, "the configuration is damaged");
+		return NULL;
+	}
+	config = config_parse(sources, count, &errors);
+	if (!config)
+		error_set(error, "%s:%d: %s", errors.items[0].source, errors.items[0].line,
+			  errors.items[0].text);
+	if (config && unpack_secrets(&blob, config, error) < 0) {
+		config_free(config);
+		config = NULL;
+	}
+	diag_list_free(&errors);
+	free_sources(sources, count);
+	return config;
+}

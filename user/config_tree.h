@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* YAML text as a tree with line numbers; only config*.c includes it. What the policy language has
+ * no use for (anchors, aliases, tags, merge keys, several documents) is an error here. */
+#ifndef CONFIG_TREE_H
+#define CONFIG_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "attributes.h"
+#include "bytes.h"
+#include "diag.h"
+
+enum config_kind {
+	CONFIG_SCALAR,
+	CONFIG_SEQUENCE,
+	CONFIG_MAPPING,
+	CONFIG_INVALID, /* its error is in the list already */
+};
+struct config_node {
+	enum config_kind kind;
+	int line;
+	bool plain;		  /* a scalar without quotes */
+	const char *text;	  /* of a scalar; holds no NUL */
+	const char *key;	  /* when it is a mapping's value */
+	int key_line;
+	struct config_node *first; /* of a sequence or mapping */
+	struct config_node *next;
+	size_t count; /* of children */
+};
+
+/* Memory that lives as long as one tree. */
+struct config_arena {
+	struct config_block *blocks;
+};
+/* Zeroed. When memory is out the process ends: half a policy must not become one. */
+void *config_alloc(struct config_arena *arena, size_t size);
+char *config_strdup(struct config_arena *arena, struct span text);
+void config_arena_free(struct config_arena *arena);
+
+/* The root, or NULL when the text has no readable root; errors go to `errors`. */
+struct config_node *config_tree_parse(struct config_arena *arena, const char *source,
+				      struct span text, struct diag_list *errors) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Values that mean something: hosts, blocks of addresses, URLs; only config*.c includes it. Each
+ * function reports what is wrong and returns false. */
+#ifndef CONFIG_VALUES_H
+#define CONFIG_VALUES_H
+
+#include "config_keys.h"
+
+/* A host or "*.host": A-labels, lower case; arena memory. */
+bool config_host(struct config_context *context, const struct config_text *text,
+		 const char **ret_host) WARN_UNUSED;
+bool config_cidr(struct config_context *context, const struct config_text *text,
+		 struct cidr *ret_cidr) WARN_UNUSED;
+/* True when private addresses lie in the block. */
+bool config_cidr_is_private(const struct cidr *cidr);
+bool config_method(struct config_context *context, const struct config_text *text) WARN_UNUSED;
+bool config_header_name(struct config_context *context, const struct config_text *text)
+	WARN_UNUSED;
+bool config_variable(struct config_context *context, const struct config_text *text) WARN_UNUSED;
+bool config_path(struct config_context *context, int line, const struct policy_path_spec *spec,
+		 bool allow_encoded_slash) WARN_UNUSED;
+bool config_proxy_url(struct config_context *context, const struct config_text *text) WARN_UNUSED;
+bool config_resolver(struct config_context *context, const struct config_text *text) WARN_UNUSED;
+bool config_pool(struct config_context *context, const struct config_text *text,
+		 struct cidr *ret_pool) WARN_UNUSED;
+
+#endif
