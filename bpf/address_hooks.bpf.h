@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* connect(), unconnected datagrams and bind(): decide, remember, steer. */
+#ifndef ADDRESS_HOOKS_BPF_H
+#define ADDRESS_HOOKS_BPF_H
+
+#include "decide.bpf.h"
+#include "owner.bpf.h"
+#include "refuse.bpf.h"
+#include "socket.bpf.h"
+
+/* Where to go instead; port 0: as asked. */
+struct steering {
+	struct egress_address address;
+	__u16 port;
+};
+
+/* `socket` NULL: an unconnected datagram, whose socket has no memory yet. */
+static __always_inline int steer(struct bpf_sock_addr *ctx, const struct request *r,
+				 const struct verdict *v, const struct egress_settings *s,
+				 struct egress_socket *socket, struct steering *to)
+{
+	bool dns = v->action == STEER_DNS;
+
+	to->port = dns ? s->dns_port : s->proxy_port;
+	to->address = our_address(&r->destination);
+	if (!socket)
+		socket = socket_reset(ctx);
+	if (!socket || !to->port)
+		return refuse(r, EGRESS_INTERNAL, v->host_id);
+	socket_remember(ctx, socket, r, v->host_id,
+			dns ? EGRESS_SOCKET_DNS : EGRESS_SOCKET_STEERED);
+	count(dns ? EGRESS_COUNTER_DNS : EGRESS_COUNTER_STEERED);
+	if (v->host_id)
+		count_host_steered(v->host_id);
+	return 1;
+}
+
+static __always_inline int pass_loopback(struct bpf_sock_addr *ctx, const struct request *r,
+					 const struct egress_settings *s)
+{
+	if (s->shared_netns && r->protocol == IPPROTO_TCP &&
+	    listener_owner(ctx, r) == OWNER_OTHER)
+		return refuse(r, EGRESS_ADDRESS_NOT_ALLOWED, 0);
+	count(EGRESS_COUNTER_LOOPBACK);
+	return 1;
+}
+
+static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct request *r,
+				     const struct egress_settings *s, struct egress_socket *socket,
+				     struct steering *to)
+{
+	struct verdict v = decide(r);
+
+	switch (v.action) {
+	case STEER_DNS:
+	case STEER_PROXY:
+		return steer(ctx, r, &v, s, socket, to);
+	case PASS_LOOPBACK:
+		return pass_loopback(ctx, r, s);
+	case PASS_DIRECT:
+		count(EGRESS_COUNTER_DIRECT);
+		return 1;
+	case REFUSE_QUIETLY:
+		count(EGRESS_COUNTER_PROBE);
+		set_errno(r);
+		return 0;
+	}
+	return refuse(r, v.reason, v.host_id);
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct request *r,
+				      struct steering *to)
+{
+	const struct egress_settings *s = current_settings();
+	struct egress_socket *socket = socket_reset(ctx);
+
+	if (!s || !socket)
+		return refuse(r, EGRESS_INTERNAL, 0);
+	return carry_out(ctx, r, s, socket, to);
+}
+
+static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct request *r,
+				      struct steering *to)
+{
+	const struct egress_settings *s = current_settings();
+
+	if (!s)
+		return refuse(r, EGRESS_INTERNAL, 0);
+	return carry_out(ctx, r, s, NULL, to);
+}
+
+static __always_inline bool port_is_ours(const struct egress_settings *s, __u16 port)
+{
+	return port && (port == s->proxy_port || port == s->dns_port);
+}
+
+static __always_inline int on_bind(const struct request *r)
+{
+	const struct egress_settings *s = current_settings();
+
+	if (!s)
+		return refuse(r, EGRESS_INTERNAL, 0);
+	if (port_is_ours(s, r->port))
+		return refuse(r, EGRESS_PORT_NOT_ALLOWED, 0);
+	return 1;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What becomes of a connect() or an unconnected datagram. Deny is what is left. */
+#ifndef DECIDE_BPF_H
+#define DECIDE_BPF_H
+
+#include "maps.bpf.h"
+#include "request.bpf.h"
+
+enum action { REFUSE, REFUSE_QUIETLY, PASS_LOOPBACK, PASS_DIRECT, STEER_PROXY, STEER_DNS };
+
+struct verdict {
+	__u32 action;
+	__u32 reason;
+	__u32 host_id;
+};
+
+#define VERDICT(action, reason, host_id) ((struct verdict){action, EGRESS_##reason, host_id})
+
+static __always_inline bool port_listed(const struct egress_target *target, __u16 port)
+{
+	for (int i = 0; i < EGRESS_MAX_PORTS; i++)
+		if (i < target->port_count && target->ports[i] == port)
+			return true;
+	return false;
+}
+
+static __always_inline const struct egress_target *cidr_of(const struct egress_address *a)
+{
+	struct egress_cidr_key key = {.prefix_length = 128, .address = *a};
+
+	return bpf_map_lookup_elem(&cidrs, &key);
+}
+
+/* The wall behind connect(): may packets go there by the bottle's own wire? */
+static __always_inline bool direct_allowed(const struct egress_address *a, __u16 port)
+{
+	const struct egress_target *target = cidr_of(a);
+
+	return target && (target->flags & EGRESS_TARGET_DIRECT) &&
+	       !(target->flags & EGRESS_TARGET_REMOVED) && port_listed(target, port);
+}
+
+static __always_inline struct verdict decide_bound(const struct request *r,
+						   const struct egress_target *target)
+{
+	if (target->flags & EGRESS_TARGET_REMOVED)
+		return VERDICT(REFUSE, ROUTE_REMOVED, target->host_id);
+	if (r->protocol == IPPROTO_TCP)
+		return port_listed(target, r->port)
+			       ? VERDICT(STEER_PROXY, ALLOWED, target->host_id)
+			       : VERDICT(REFUSE, PORT_NOT_ALLOWED, target->host_id);
+	/* glibc's getaddrinfo() connects a datagram socket to each answer, to sort them */
+	if (r->hook == EGRESS_HOOK_CONNECT)
+		return VERDICT(REFUSE_QUIETLY, PROTOCOL_NOT_ALLOWED, target->host_id);
+	return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, target->host_id);
+}
+
+static __always_inline struct verdict decide_cidr(const struct request *r,
+						  const struct egress_target *target)
+{
+	if (target->flags & EGRESS_TARGET_REMOVED)
+		return VERDICT(REFUSE, ROUTE_REMOVED, 0);
+	if (!port_listed(target, r->port))
+		return VERDICT(REFUSE, PORT_NOT_ALLOWED, 0);
+	if (target->flags & EGRESS_TARGET_DIRECT)
+		return VERDICT(PASS_DIRECT, ALLOWED, 0);
+	if (r->protocol == IPPROTO_TCP)
+		return VERDICT(STEER_PROXY, ALLOWED, 0);
+	return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
+}
+
+static __always_inline struct verdict decide(const struct request *r)
+{
+	const struct egress_target *target;
+
+	if (r->protocol != IPPROTO_TCP && r->protocol != IPPROTO_UDP)
+		return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
+	if (r->port == PORT_DNS)
+		return VERDICT(STEER_DNS, ALLOWED, 0);
+	if (is_loopback(&r->destination))
+		return VERDICT(PASS_LOOPBACK, ALLOWED, 0);
+	target = bpf_map_lookup_elem(&addresses, &r->destination);
+	if (target)
+		return decide_bound(r, target);
+	target = cidr_of(&r->destination);
+	if (target)
+		return decide_cidr(r, target);
+	if (r->protocol == IPPROTO_UDP && r->port == PORT_HTTPS)
+		return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
+	return VERDICT(REFUSE, ADDRESS_NOT_ALLOWED, 0);
+}
+
+#endif

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Loading the wall: a new one, or new programs for one that stands. */
+#include "kernel_private.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "egress.skel.h"
+
+/* What libbpf says while it loads; looked at only when it fails. */
+static char load_log[16 * 1024];
+static size_t load_log_length;
+
+static int keep_log(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	size_t room = sizeof(load_log) - load_log_length;
+	int length;
+
+	if (level == LIBBPF_DEBUG || room < 2)
+		return 0;
+	length = vsnprintf(load_log + load_log_length, room, format, arguments);
+	if (length > 0)
+		load_log_length += (size_t)length < room ? (size_t)length : room - 1;
+	return 0;
+}
+
+static const char *since_of(const char *program)
+{
+	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
+		if (strcmp(kernel_programs[i].name, program) == 0)
+			return kernel_programs[i].since;
+	return "5.15";
+}
+
+/* The verifier's last words, if it had any: the line before its statistics. */
+static void last_words(char text[200])
+{
+	const char *end = strstr(load_log, "\nprocessed "), *start = end;
+
+	text[0] = '\0';
+	while (start && start > load_log && start[-1] != '\n')
+		start--;
+	if (start)
+		snprintf(text, 200, ": %.*s", (int)(end - start), start);
+}
+
+static int load_error(int code, struct error *error)
+{
+	struct utsname host = {0};
+	char program[32] = "", words[200];
+	const char *at = strstr(load_log, "prog '");
+
+	uname(&host);
+	if (!at || sscanf(at, "prog '%31[^']", program) != 1)
+		return error_set(error, "cannot load the kernel programs on Linux %s "
+				 "(5.15 or later is needed): %s", host.release, strerror(code));
+	last_words(words);
+	return error_set(error, "program '%s' does not load on Linux %s (its hook needs %s, "
+			 "all of the wall 5.15): %s%s", program, host.release, since_of(program),
+			 strerror(code), words);
+}
+
+/* ---- maps ---------------------------------------------------------------------------------- */
+
+static bool same_shape(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = {0};
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 &&
+	       info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map) &&
+	       info.map_flags == bpf_map__map_flags(map);
+}
+
+static int damaged(const char *name, const char *what, struct error *error)
+{
+	return error_set(error, "the pinned wall '%s' %s; it stays in force: stop what uses it and "
+			 "run 'egress-bpf detach %s'", name, what, name);
+}
+
+static int reuse_map(const struct bpf_object *object, const char *name, size_t i,
+		     struct error *error)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, kernel_map_names[i]);
+	int result, fd = kernel_pin_open(name, "map", kernel_map_names[i]);
+
+	if (!map || fd < 0)
+		return damaged(name, "lacks a map", error);
+	if (!same_shape(map, fd))
+		result = damaged(name, "was made by another version", error);
+	else if (bpf_map__reuse_fd(map, fd) < 0)
+		result = error_set(error, "map '%s': %s", kernel_map_names[i], strerror(errno));
+	else
+		result = 0;
+	close(fd);
+	return result;
+}
+
+static int reuse_maps(const struct bpf_object *object, const char *name, struct error *error)
+{
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (reuse_map(object, name, i, error) < 0)
+			return -1;
+	return 0;
+}
+
+static int pin_maps(const struct kernel *kernel, const char *name, struct error *error)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (bpf_obj_pin(kernel->maps[i],
+				kernel_pin_path(path, name, "map", kernel_map_names[i])) < 0)
+			return error_set(error, "cannot pin %s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int keep_maps(struct kernel *kernel, const struct bpf_object *object, struct error *error)
+{
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
+		int fd = bpf_object__find_map_fd_by_name(object, kernel_map_names[i]);
+
+		kernel->maps[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (kernel->maps[i] < 0)
+			return error_set(error, "map '%s': %s", kernel_map_names[i],
+					 strerror(errno));
+	}
+	return 0;
+}
+
+/* ---- programs ------------------------------------------------------------------------------ */
+
+/* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
+static struct egress *load_once(const char *name, bool adopt, bool set_retval, struct error *error)
+{
+	struct egress *skeleton = egress__open();
+	int code;
+
+	if (!skeleton) {
+		load_error(errno, error);
+		return NULL;
+	}
+	skeleton->rodata->has_set_retval = set_retval;
+	if (adopt && reuse_maps(skeleton->obj, name, error) < 0)
+		code = EINVAL;
+	else
+		code = -egress__load(skeleton);
+	if (code == 0)
+		return skeleton;
+	load_error(code, error);
+	egress__destroy(skeleton);
+	errno = code;
+	return NULL;
+}
+
+/* What the kernel can do is found by loading, best first. */
+static struct egress *load_programs(const char *name, bool adopt, struct error *error)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	struct error first = {0};
+	struct egress *skeleton;
+
+	load_log_length = 0;
+	load_log[0] = '\0';
+	skeleton = load_once(name, adopt, true, &first);
+	if (!skeleton) {
+		load_log_length = 0;
+		skeleton = load_once(name, adopt, false, error);
+	}
+	libbpf_set_print(previous);
+	return skeleton;
+}
+
+static int install(const struct egress *skeleton, const struct kernel_open_options *options,
+		   struct error *error)
+{
+	int programs[KERNEL_PROGRAM_COUNT], cgroup_fd, result;
+
+	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
+		programs[i] = bpf_program__fd(bpf_object__find_program_by_name(
+			skeleton->obj, kernel_programs[i].name));
+	cgroup_fd = open(options->cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup_fd < 0)
+		return error_set(error, "%s: %s", options->cgroup_path, strerror(errno));
+	result = kernel_links_install(options->name, cgroup_fd, programs, error);
+	close(cgroup_fd);
+	return result;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static int fill_settings(const struct kernel_open_options *options,
+			 struct egress_settings *settings, struct error *error)
+{
+	struct timespec now;
+
+	if (options->published_count > EGRESS_MAX_PUBLISHED)
+		return error_set(error, "at most %d ports can be published", EGRESS_MAX_PUBLISHED);
+	if (cgroup_identity(options->cgroup_path, (uint64_t *)&settings->bottle_cgroup,
+			    &settings->bottle_level, error) < 0)
+		return -1;
+	clock_gettime(CLOCK_REALTIME, &now);
+	settings->abi = EGRESS_ABI_VERSION;
+	settings->shared_netns = options->shared_netns;
+	settings->published_count = (uint32_t)options->published_count;
+	memset(settings->published, 0, sizeof(settings->published));
+	for (size_t i = 0; i < options->published_count; i++)
+		settings->published[i] = options->published[i];
+	settings->supervisor_pid = options->supervisor_pid;
+	settings->started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	memcpy(settings->policy_hash, options->policy_hash, sizeof(settings->policy_hash));
+	return 0;
+}
+
+/* The settings come before the first link: a program without them refuses everything. */
+static int build(struct kernel *kernel, const struct kernel_open_options *options,
+		 struct error *error)
+{
+	struct egress_settings settings = {0};
+	struct egress *skeleton;
+	int result = -1;
+
+	if (fill_settings(options, &settings, error) < 0)
+		return -1;
+	skeleton = load_programs(options->name, false, error);
+	if (!skeleton)
+		return -1;
+	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
+	    kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error) == 0 &&
+	    pin_maps(kernel, options->name, error) == 0)
+		result = install(skeleton, options, error);
+	egress__destroy(skeleton);
+	return result;
+}
+
+static int read_pinned_settings(const char *name, struct egress_settings *settings,
+				struct error *error)
+{
+	int fd = kernel_pin_open(name, "map", "settings");
+	int result = fd < 0 ? -1 : kernel_settings_read(fd, settings);
+
+	if (fd >= 0)
+		close(fd);
+	if (result < 0)
+		return damaged(name, "has no readable settings", error);
+	if (settings->abi != EGRESS_ABI_VERSION)
+		return damaged(name, "was made by another version", error);
+	return 0;
+}
+
+/* The old programs go on with the old settings until every new one is in force. */
+static int adopt(struct kernel *kernel, const struct kernel_open_options *options,
+		 struct error *error)
+{
+	struct egress_settings settings = {0};
+	struct egress *skeleton;
+	int result = -1;
+
+	if (read_pinned_settings(options->name, &settings, error) < 0 ||
+	    fill_settings(options, &settings, error) < 0 ||
+	    kernel_links_check(options->name, settings.bottle_cgroup, error) < 0)
+		return -1;
+	skeleton = load_programs(options->name, true, error);
+	if (!skeleton)
+		return -1;
+	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
+	    install(skeleton, options, error) == 0)
+		result = kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error);
+	egress__destroy(skeleton);
+	return result;
+}
+
+/* Links come after maps: maps alone were left by a start that did not get far. */
+static int remove_leftovers(struct kernel *kernel, const char *name, struct error *error)
+{
+	if (kernel_pins_remove(name, error) < 0)
+		return -1;
+	close(kernel->directory_fd);
+	kernel->directory_fd = -1;
+	return kernel_pins_lock(name, &kernel->directory_fd, error);
+}
+
+static int build_or_adopt(struct kernel *kernel, const struct kernel_open_options *options,
+			  struct error *error)
+{
+	size_t maps = kernel_pinned_maps(options->name);
+
+	if (maps == KERNEL_MAP_COUNT)
+		return adopt(kernel, options, error);
+	if (kernel_pinned_links(options->name) > 0)
+		return damaged(options->name, "lacks a map", error);
+	if (maps > 0 && remove_leftovers(kernel, options->name, error) < 0)
+		return -1;
+	if (build(kernel, options, error) == 0)
+		return 0;
+	(void)!kernel_pins_remove(options->name, error);
+	return -1;
+}
+
+static struct kernel *kernel_new(void)
+{
+	struct kernel *kernel = calloc(1, sizeof(*kernel));
+
+	if (!kernel)
+		return NULL;
+	kernel->directory_fd = -1;
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		kernel->maps[i] = -1;
+	return kernel;
+}
+
+int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
+		struct error *error)
+{
+	struct kernel *kernel;
+
+	if (!kernel_name_valid(options->name))
+		return error_set(error, "'%s' is not a valid name", options->name);
+	if (kernel_bpffs_mount(error) < 0)
+		return -1;
+	kernel = kernel_new();
+	if (!kernel)
+		return error_set(error, "out of memory");
+	if (kernel_pins_lock(options->name, &kernel->directory_fd, error) < 0 ||
+	    build_or_adopt(kernel, options, error) < 0) {
+		kernel_close(kernel);
+		return -1;
+	}
+	*ret_kernel = kernel;
+	return 0;
+}
+
+void kernel_close(struct kernel *kernel)
+{
+	if (!kernel)
+		return;
+	ring_buffer__free(kernel->ring);
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (kernel->maps[i] >= 0)
+			close(kernel->maps[i]);
+	if (kernel->directory_fd >= 0)
+		close(kernel->directory_fd);
+	free(kernel);
+}

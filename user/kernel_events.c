@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the programs tell: flow records and denials. */
+#include "kernel_private.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+
+int kernel_flows_fd(const struct kernel *kernel)
+{
+	return kernel->maps[KERNEL_MAP_FLOWS];
+}
+
+int kernel_verdicts_fd(const struct kernel *kernel)
+{
+	return kernel->maps[KERNEL_MAP_VERDICTS];
+}
+
+int kernel_host_verdicts_fd(const struct kernel *kernel)
+{
+	return kernel->maps[KERNEL_MAP_HOST_VERDICTS];
+}
+
+/* In one step, so that a record which the port's next user writes meanwhile is not lost. Needs no
+ * privilege since Linux 6.0; before, CAP_BPF while kernel.unprivileged_bpf_disabled is set. */
+int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egress_flow *ret_flow)
+{
+	struct egress_flow flow;
+
+	if (bpf_map_lookup_and_delete_elem(flows_fd, key, &flow) < 0)
+		return errno == ENOENT ? 0 : -1;
+	*ret_flow = flow;
+	return 1;
+}
+
+static int on_denial(void *context, void *data, size_t size)
+{
+	struct kernel *kernel = context;
+
+	if (size < sizeof(struct egress_denial))
+		return 0;
+	kernel->denials_read++;
+	kernel->each_denial(kernel->each_denial_context, data);
+	return 0;
+}
+
+static bool open_ring(struct kernel *kernel)
+{
+	if (!kernel->ring)
+		kernel->ring = ring_buffer__new(kernel->maps[KERNEL_MAP_DENIALS], on_denial, kernel,
+						NULL);
+	return kernel->ring != NULL;
+}
+
+int kernel_denials_fd(struct kernel *kernel)
+{
+	return open_ring(kernel) ? ring_buffer__epoll_fd(kernel->ring) : -1;
+}
+
+int kernel_read_denials(struct kernel *kernel,
+			void (*each)(void *context, const struct egress_denial *denial),
+			void *context)
+{
+	if (!open_ring(kernel))
+		return -1;
+	kernel->each_denial = each;
+	kernel->each_denial_context = context;
+	kernel->denials_read = 0;
+	if (ring_buffer__consume(kernel->ring) < 0)
+		return -1;
+	return kernel->denials_read;
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The pins: bpffs, directories, the lock, and taking everything down. */
+#include "kernel_private.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BPFFS "/sys/fs/bpf"
+#define LOCK_ATTEMPTS 20 /* a reader of the status may hold the lock for a moment */
+
+const char *const kernel_map_names[KERNEL_MAP_COUNT] = {
+#define X(symbol, name) #name,
+	KERNEL_MAPS(X)
+#undef X
+};
+
+bool kernel_name_valid(const char *name)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789._-";
+	size_t length = name ? strlen(name) : 0;
+
+	return length >= 1 && length <= 64 && name[0] != '.' && strspn(name, allowed) == length;
+}
+
+/* bpffs reserves dots in names: '+', which no NAME has, stands for them. */
+static void swap_character(char *text, char from, char to)
+{
+	for (; *text; text++)
+		if (*text == from)
+			*text = to;
+}
+
+static void directory_path(char path[KERNEL_PATH_SIZE], const char *name)
+{
+	char encoded[65];
+
+	snprintf(encoded, sizeof(encoded), "%s", name);
+	swap_character(encoded, '.', '+');
+	snprintf(path, KERNEL_PATH_SIZE, "%s/%s", KERNEL_PIN_ROOT, encoded);
+}
+
+const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const char *kind,
+			    const char *item)
+{
+	size_t length;
+
+	directory_path(path, name);
+	length = strlen(path);
+	snprintf(path + length, KERNEL_PATH_SIZE - length, "/%s-%s", kind, item);
+	return path;
+}
+
+int kernel_pin_open(const char *name, const char *kind, const char *item)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	return bpf_obj_get(kernel_pin_path(path, name, kind, item));
+}
+
+static bool pinned(const char *name, const char *kind, const char *item)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	return access(kernel_pin_path(path, name, kind, item), F_OK) == 0;
+}
+
+size_t kernel_pinned_maps(const char *name)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		count += pinned(name, "map", kernel_map_names[i]);
+	return count;
+}
+
+size_t kernel_pinned_links(const char *name)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
+		count += pinned(name, "link", kernel_programs[i].name);
+	return count;
+}
+
+static bool is_bpffs(void)
+{
+	struct statfs fs;
+
+	return statfs(BPFFS, &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
+}
+
+/* Two mounts on top of each other would hide one's pins: look and mount under one lock. */
+int kernel_bpffs_mount(struct error *error)
+{
+	int lock, result = 0;
+
+	if (is_bpffs())
+		return 0;
+	lock = open("/sys/fs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock < 0)
+		return error_set(error, "/sys/fs: %s", strerror(errno));
+	if (flock(lock, LOCK_EX) < 0)
+		result = error_set(error, "/sys/fs: lock: %s", strerror(errno));
+	else if (!is_bpffs() && mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+				      "mode=0700") < 0)
+		result = error_set(error, "cannot mount bpffs on " BPFFS ": %s", strerror(errno));
+	close(lock);
+	return result;
+}
+
+static void pause_briefly(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+}
+
+/* An open directory of NAME, made if need be. A detach may take it away in between. */
+static int open_directory(const char *name)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	directory_path(path, name);
+	if (mkdir(KERNEL_PIN_ROOT, 0700) < 0 && errno != EEXIST)
+		return -1;
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -1;
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static bool still_there(int fd, const char *name)
+{
+	char path[KERNEL_PATH_SIZE];
+	struct stat held, named;
+
+	directory_path(path, name);
+	return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
+	       held.st_dev == named.st_dev;
+}
+
+static int held_error(const char *name, struct error *error)
+{
+	struct egress_settings settings = {0};
+	int fd = kernel_pin_open(name, "map", "settings");
+
+	if (fd >= 0 && kernel_settings_read(fd, &settings) < 0)
+		settings.supervisor_pid = 0;
+	if (fd >= 0)
+		close(fd);
+	return error_set(error, "'%s' is in use by process %u", name, settings.supervisor_pid);
+}
+
+int kernel_pins_lock(const char *name, int *ret_fd, struct error *error)
+{
+	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+		int fd = open_directory(name);
+
+		if (fd < 0 && errno != ENOENT)
+			return error_set(error, KERNEL_PIN_ROOT "/%s: %s", name, strerror(errno));
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && still_there(fd, name)) {
+			*ret_fd = fd;
+			return 0;
+		}
+		if (fd >= 0)
+			close(fd);
+		pause_briefly();
+	}
+	return held_error(name, error);
+}
+
+bool kernel_pins_locked(const char *name)
+{
+	char path[KERNEL_PATH_SIZE];
+	bool locked;
+	int fd;
+
+	directory_path(path, name);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	locked = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return locked;
+}
+
+static int unpin(const char *name, const char *kind, const char *item, struct error *error)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	if (unlink(kernel_pin_path(path, name, kind, item)) < 0 && errno != ENOENT)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+int kernel_pins_remove(const char *name, struct error *error)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
+		if (unpin(name, "link", kernel_programs[i].name, error) < 0)
+			return -1;
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (unpin(name, "map", kernel_map_names[i], error) < 0)
+			return -1;
+	directory_path(path, name);
+	if (rmdir(path) < 0 && errno != ENOENT)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	rmdir(KERNEL_PIN_ROOT); /* stays while others live there */
+	return 0;
+}
+
+int kernel_detach(const char *name, bool force, struct error *error)
+{
+	char path[KERNEL_PATH_SIZE];
+	int result, lock = -1;
+
+	if (!kernel_name_valid(name))
+		return error_set(error, "'%s' is not a valid name", name);
+	directory_path(path, name);
+	if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	if (!force && kernel_pins_lock(name, &lock, error) < 0)
+		return -1;
+	result = kernel_pins_remove(name, error);
+	if (lock >= 0)
+		close(lock);
+	return result;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool list_add(char ***list, size_t *count, const char *encoded)
+{
+	char **more = realloc(*list, (*count + 2) * sizeof(*more));
+
+	if (!more)
+		return false;
+	*list = more;
+	more[*count] = strdup(encoded);
+	if (!more[*count])
+		return false;
+	swap_character(more[*count], '+', '.');
+	more[++*count] = NULL;
+	return true;
+}
+
+char **kernel_list(void)
+{
+	DIR *directory = opendir(KERNEL_PIN_ROOT);
+	struct dirent *entry;
+	char **list = NULL;
+	size_t count = 0;
+
+	if (!directory)
+		return NULL;
+	while ((entry = readdir(directory)))
+		if (entry->d_name[0] != '.' && !list_add(&list, &count, entry->d_name))
+			break;
+	closedir(directory);
+	if (list)
+		qsort(list, count, sizeof(*list), by_text);
+	return list;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the kernel module share, and nobody else. */
+#ifndef KERNEL_PRIVATE_H
+#define KERNEL_PRIVATE_H
+
+#include "kernel.h"
+
+/* The maps of bpf/egress_abi.h that are pinned; the names are the ELF's and the pins'. */
+#define KERNEL_MAPS(X)                                                                             \
+	X(SETTINGS, settings)                                                                      \
+	X(ADDRESSES, addresses)                                                                    \
+	X(CIDRS, cidrs)                                                                            \
+	X(HOSTS, hosts)                                                                            \
+	X(HOST_COUNTERS, host_counters)                                                            \
+	X(COUNTERS, counters)                                                                      \
+	X(VERDICTS, verdicts)                                                                      \
+	X(HOST_VERDICTS, host_verdicts)                                                            \
+	X(FLOWS, flows)                                                                            \
+	X(SOCKETS, sockets)                                                                        \
+	X(DENIALS, denials)
+enum kernel_map {
+#define X(symbol, name) KERNEL_MAP_##symbol,
+	KERNEL_MAPS(X)
+#undef X
+	KERNEL_MAP_COUNT
+};
+extern const char *const kernel_map_names[KERNEL_MAP_COUNT];
+
+/* The programs in the order in which they are attached. */
+struct kernel_program {
+	const char *name;
+	const char *since; /* the first Linux that has the hook */
+};
+#define KERNEL_PROGRAM_COUNT 14
+extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
+
+struct ring_buffer;
+struct kernel {
+	int directory_fd; /* holds the lock */
+	int maps[KERNEL_MAP_COUNT];
+	struct ring_buffer *ring; /* made by the first reader */
+	void (*each_denial)(void *context, const struct egress_denial *denial);
+	void *each_denial_context;
+	int denials_read;
+};
+
+/* ---- kernel_pins.c: bpffs ------------------------------------------------------------------ */
+
+#define KERNEL_PATH_SIZE 160
+/* "ROOT/NAME/KIND-ITEM"; KIND is "map" or "link". Returns `path`. */
+const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const char *kind,
+			    const char *item);
+int kernel_bpffs_mount(struct error *error) WARN_UNUSED;
+/* Makes and locks NAME's directory. When another process holds it, the error names its
+ * pid as the settings have it. The descriptor holds the lock until it is closed. */
+int kernel_pins_lock(const char *name, int *ret_fd, struct error *error) WARN_UNUSED;
+bool kernel_pins_locked(const char *name);
+/* How many of the pins are there. */
+size_t kernel_pinned_maps(const char *name);
+size_t kernel_pinned_links(const char *name);
+/* Removes every pin of NAME, links first, and its directory. */
+int kernel_pins_remove(const char *name, struct error *error) WARN_UNUSED;
+/* A pinned object; -1 with errno. */
+int kernel_pin_open(const char *name, const char *kind, const char *item);
+
+/* ---- kernel_links.c: programs on the cgroup ------------------------------------------------ */
+
+/* The cgroup that a pinned link is attached to: 0 when it is detached or not pinned. */
+uint64_t kernel_link_cgroup(const char *name, const char *program);
+/* Fails when a living link is attached to another cgroup than `cgroup_id`. */
+int kernel_links_check(const char *name, uint64_t cgroup_id, struct error *error) WARN_UNUSED;
+/* Puts every program in force: replaces those of living links, makes and pins the links that are
+ * missing. On failure what it did is undone. */
+int kernel_links_install(const char *name, int cgroup_fd, const int programs[], struct error *error)
+	WARN_UNUSED;
+
+/* ---- kernel_maps.c ------------------------------------------------------------------------- */
+
+int kernel_settings_read(int settings_fd, struct egress_settings *ret_settings) WARN_UNUSED;
+int kernel_settings_write(int settings_fd, const struct egress_settings *settings,
+			  struct error *error) WARN_UNUSED;
+int kernel_each_host_in(int hosts_fd, int (*each)(void *context, const struct kernel_host *host),
+			void *context);
+
+#endif

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The state of a wall, read from its pins alone. */
+#include "kernel_private.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The pinned maps that the status reads, and the list that grows. */
+struct reader {
+	int maps[KERNEL_MAP_COUNT];
+	size_t cpus;
+	struct kernel_status status;
+	size_t capacity;
+};
+
+static int open_maps(struct reader *reader, const char *name, struct error *error)
+{
+	int cpus = libbpf_num_possible_cpus();
+
+	if (cpus <= 0)
+		return error_set(error, "cannot count the processors: %s", strerror(-cpus));
+	reader->cpus = (size_t)cpus;
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
+		reader->maps[i] = kernel_pin_open(name, "map", kernel_map_names[i]);
+		if (reader->maps[i] < 0 && errno == ENOENT)
+			return error_set(error, "there is no wall named '%s'", name);
+		if (reader->maps[i] < 0)
+			return error_set(error, "'%s', map '%s': %s", name, kernel_map_names[i],
+					 strerror(errno));
+	}
+	return 0;
+}
+
+static void close_maps(struct reader *reader)
+{
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (reader->maps[i] >= 0)
+			close(reader->maps[i]);
+}
+
+static int read_settings(struct reader *reader, const char *name, struct error *error)
+{
+	struct egress_settings *settings = &reader->status.settings;
+
+	if (kernel_settings_read(reader->maps[KERNEL_MAP_SETTINGS], settings) < 0)
+		return error_set(error, "'%s': cannot read its settings: %s", name,
+				 strerror(errno));
+	if (settings->abi != EGRESS_ABI_VERSION)
+		return error_set(error, "'%s' was made by another version (ABI %u, not %d)", name,
+				 settings->abi, EGRESS_ABI_VERSION);
+	return 0;
+}
+
+static int read_counters(struct reader *reader, struct error *error)
+{
+	uint64_t *values = calloc(reader->cpus, sizeof(*values));
+	int result = 0;
+
+	if (!values)
+		return error_set(error, "out of memory");
+	for (uint32_t i = 0; i < EGRESS_COUNTER_COUNT && result == 0; i++) {
+		result = bpf_map_lookup_elem(reader->maps[KERNEL_MAP_COUNTERS], &i, values);
+		for (size_t cpu = 0; cpu < reader->cpus && result == 0; cpu++)
+			reader->status.counters[i] += values[cpu];
+	}
+	free(values);
+	for (uint32_t i = 0; i < EGRESS_REASON_COUNT && result == 0; i++)
+		result = bpf_map_lookup_elem(reader->maps[KERNEL_MAP_VERDICTS], &i,
+					     &reader->status.verdicts[i]);
+	return result < 0 ? error_set(error, "cannot read the counters: %s", strerror(errno)) : 0;
+}
+
+static void read_host_counters(const struct reader *reader, struct kernel_host_status *host)
+{
+	struct egress_host_counters *values = calloc(reader->cpus, sizeof(*values));
+	int fd = reader->maps[KERNEL_MAP_HOST_COUNTERS];
+
+	if (values && bpf_map_lookup_elem(fd, &host->host.id, values) == 0) {
+		for (size_t cpu = 0; cpu < reader->cpus; cpu++) {
+			host->counters.steered += values[cpu].steered;
+			host->counters.refused += values[cpu].refused;
+		}
+	}
+	free(values);
+}
+
+static bool is_removed(const struct reader *reader, const struct kernel_host *host)
+{
+	struct egress_target target;
+
+	return bpf_map_lookup_elem(reader->maps[KERNEL_MAP_ADDRESSES], &host->address, &target) <
+		       0 ||
+	       (target.flags & EGRESS_TARGET_REMOVED);
+}
+
+static struct kernel_host_status *new_host(struct reader *reader)
+{
+	struct kernel_status *status = &reader->status;
+
+	if (status->host_count == reader->capacity) {
+		size_t capacity = reader->capacity ? reader->capacity * 2 : 32;
+		void *more = realloc(status->hosts, capacity * sizeof(*status->hosts));
+
+		if (!more)
+			return NULL;
+		status->hosts = more;
+		reader->capacity = capacity;
+	}
+	memset(&status->hosts[status->host_count], 0, sizeof(*status->hosts));
+	return &status->hosts[status->host_count++];
+}
+
+static int read_host(void *context, const struct kernel_host *host)
+{
+	struct reader *reader = context;
+	struct kernel_host_status *status = new_host(reader);
+
+	if (!status)
+		return -1;
+	status->host = *host;
+	status->removed = is_removed(reader, host);
+	read_host_counters(reader, status);
+	if (host->id < EGRESS_MAX_COUNTED_HOSTS &&
+	    bpf_map_lookup_elem(reader->maps[KERNEL_MAP_HOST_VERDICTS], &host->id,
+				&status->verdicts) < 0)
+		return -1;
+	return 0;
+}
+
+static void read_links(struct kernel_status *status)
+{
+	_Static_assert(KERNEL_PROGRAM_COUNT <= sizeof(status->links) / sizeof(status->links[0]),
+		       "a slot for each program");
+
+	status->link_count = KERNEL_PROGRAM_COUNT;
+	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++) {
+		struct kernel_link_status *link = &status->links[i];
+
+		snprintf(link->name, sizeof(link->name), "%s", kernel_programs[i].name);
+		link->attached = kernel_link_cgroup(status->name, kernel_programs[i].name) ==
+				 status->settings.bottle_cgroup;
+		status->cgroup_alive |= link->attached;
+	}
+}
+
+static int read_all(struct reader *reader, const char *name, struct error *error)
+{
+	if (open_maps(reader, name, error) < 0 || read_settings(reader, name, error) < 0 ||
+	    read_counters(reader, error) < 0)
+		return -1;
+	if (kernel_each_host_in(reader->maps[KERNEL_MAP_HOSTS], read_host, reader) < 0)
+		return error_set(error, "cannot read the hosts of '%s'", name);
+	read_links(&reader->status);
+	if (kernel_pins_locked(name))
+		reader->status.supervisor_pid = reader->status.settings.supervisor_pid;
+	return 0;
+}
+
+int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
+{
+	struct reader reader = {0};
+	int result;
+
+	if (!kernel_name_valid(name))
+		return error_set(error, "'%s' is not a valid name", name);
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		reader.maps[i] = -1;
+	snprintf(reader.status.name, sizeof(reader.status.name), "%s", name);
+	result = read_all(&reader, name, error);
+	close_maps(&reader);
+	if (result < 0)
+		kernel_status_free(&reader.status);
+	else
+		*ret_status = reader.status;
+	return result;
+}
+
+void kernel_status_free(struct kernel_status *status)
+{
+	if (!status)
+		return;
+	free(status->hosts);
+	status->hosts = NULL;
+	status->host_count = 0;
+}
