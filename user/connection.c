@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connection_private.h"
+#include "http1_refusal.h"
+
+#define TLS_HANDSHAKE_RECORD 0x16
+#define DIAL_SECONDS 60 /* upstream.c gives up sooner; this is the belt */
+
+/* ---- clock and timer ------------------------------------------------------------------------ */
+
+uint64_t connection_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void arm_timer(struct connection *c, uint64_t now)
+{
+	uint64_t left = c->deadline_ms > now ? c->deadline_ms - now : 0;
+	struct timeval delay = {(time_t)(left / 1000), (suseconds_t)(left % 1000) * 1000};
+
+	c->timer_ms = c->deadline_ms;
+	if (event_add(&c->timer, &delay) < 0)
+		connection_close(c, EGRESS_INTERNAL, "out of memory");
+}
+
+/* The timer is moved only to an earlier time; when it fires too early it is set again. So a busy
+ * connection pays nothing for its deadline. */
+void connection_deadline(struct connection *c, unsigned seconds)
+{
+	uint64_t now = now_ms();
+
+	c->deadline_ms = now + (uint64_t)seconds * 1000;
+	if (c->timer_ms == 0 || c->deadline_ms < c->timer_ms)
+		arm_timer(c, now);
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static const char *protocol_name(const struct connection *c)
+{
+	if (c->by_address || c->mode == POLICY_TCP)
+		return "tcp";
+	return c->mode == POLICY_PASSTHROUGH ? "tls" : c->tls ? "https" : "http";
+}
+
+void connection_log(const struct connection *c, struct access_record *record)
+{
+	record->source = "proxy";
+	record->process = c->identity.has_process ? &c->identity.process : NULL;
+	if (!record->host && c->host[0])
+		record->host = c->host;
+	if (c->by_address)
+		record->address = &c->identity.address;
+	if (record->port == 0)
+		record->port = c->port;
+	if (!record->protocol)
+		record->protocol = protocol_name(c);
+	access_log_write(c->proxy->log, record);
+}
+
+static void unlink_connection(struct connection *c)
+{
+	struct proxy *proxy = c->proxy;
+
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	proxy->connection_count--;
+	if (proxy->closed)
+		proxy->closed(proxy->closed_context);
+}
+
+static void end_session(struct connection *c, enum egress_reason reason, const char *detail)
+{
+	if (c->protocol)
+		c->protocol->end(c->session, reason, detail);
+	c->protocol = NULL;
+	c->session = NULL;
+}
+
+void connection_close(struct connection *c, enum egress_reason reason, const char *detail)
+{
+	struct access_record record = {.reason = reason, .detail = detail};
+
+	if (c->state == CONNECTION_CLOSED)
+		return;
+	c->state = CONNECTION_CLOSED;
+	if (!c->protocol && reason != EGRESS_ALLOWED) {
+		record.microseconds = connection_now_us() - c->started_us;
+		connection_log(c, &record);
+	}
+	end_session(c, reason, detail);
+	upstream_cancel(c->dial);
+	client_hello_free(c->hello);
+	stream_free(c->upstream);
+	stream_free(c->client);
+	bytes_free(&c->sent);
+	bytes_free(&c->received);
+	bytes_wipe(&c->request_head);
+	event_del(&c->timer);
+	unlink_connection(c);
+	if (c->inside == 0)
+		free(c);
+}
+
+enum protocol_next connection_fault(struct connection *c, enum egress_reason reason,
+				    const char *detail)
+{
+	c->reason = reason;
+	snprintf(c->detail, sizeof(c->detail), "%s", detail ? detail : "");
+	return PROTOCOL_CLOSE;
+}
+
+static void close_faulted(struct connection *c)
+{
+	char detail[sizeof(c->detail)];
+
+	memcpy(detail, c->detail, sizeof(detail));
+	connection_close(c, c->reason, detail[0] ? detail : NULL);
+}
+
+void connection_abort_client(struct connection *c)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	if (stream_ssl(c->client))
+		SSL_set_quiet_shutdown(stream_ssl(c->client), 1);
+	(void)setsockopt(stream_fd(c->client), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+static void leave(struct connection *c)
+{
+	if (--c->inside == 0 && c->state == CONNECTION_CLOSED)
+		free(c);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context)
+{
+	struct connection *c = context;
+	uint64_t now = now_ms();
+	bool quiet = c->state == CONNECTION_FIRST_BYTE;
+
+	(void)fd;
+	(void)what;
+	c->inside++;
+	if (now < c->deadline_ms)
+		arm_timer(c, now);
+	else if (c->state == CONNECTION_PROTOCOL || c->state == CONNECTION_DIALLING)
+		connection_close(c, EGRESS_UPSTREAM_TIMEOUT, "silent for too long");
+	else
+		connection_close(c, quiet ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST,
+				 "the client's handshake timed out");
+	leave(c);
+}
+
+/* ---- protocols ------------------------------------------------------------------------------ */
+
+static void start_protocol(struct connection *c, const struct protocol *protocol)
+{
+	void *session;
+
+	c->reason = EGRESS_ALLOWED;
+	session = protocol->start(c);
+	if (!session) {
+		connection_close(c, EGRESS_INTERNAL, "out of memory");
+		return;
+	}
+	c->protocol = protocol;
+	c->session = session;
+	c->state = CONNECTION_PROTOCOL;
+}
+
+static void on_dialled(void *context, const struct upstream_result *result)
+{
+	struct connection *c = context;
+
+	c->dial = NULL;
+	if (result->reason == EGRESS_ALLOWED) {
+		c->upstream = result->stream;
+		stream_set_ready(c->upstream, connection_wake, c);
+	} else {
+		(void)connection_fault(c, result->reason, result->detail);
+	}
+	connection_wake(c);
+}
+
+static void dial(struct connection *c)
+{
+	const struct policy *policy = c->proxy->config->policy;
+	struct upstream_target target = {.port = c->port};
+	const struct policy_cidr *cidr;
+
+	if (c->by_address) {
+		cidr = policy_find_cidr(policy, &c->identity.address, c->port);
+		target.address = &c->identity.address;
+		target.allow_private = cidr && cidr->allow_private;
+	} else {
+		target.host = c->host;
+		target.allow_private = policy_host_allows_private(
+			policy_find_host(policy, c->host), c->port);
+	}
+	c->state = CONNECTION_DIALLING;
+	c->reason = EGRESS_ALLOWED;
+	connection_deadline(c, DIAL_SECONDS);
+	c->dial = upstream_get(c->proxy->upstream, &target, true, on_dialled, c);
+}
+
+/* The client that asked by CONNECT learns why there is no tunnel; others only see the end. */
+static void dial_failed(struct connection *c)
+{
+	struct bytes answer = {NULL, 0, 0, 0};
+	struct http1_refusal refusal = {
+		.reason = c->reason, .host = c->host, .method = SPAN("CONNECT"),
+		.detail = c->detail, .close = true,
+	};
+
+	/* Best effort: a fresh socket takes an answer of this size. */
+	if (c->connecting && http1_refusal_compose(&refusal, &answer) &&
+	    http1_flush(&answer, c->client) == HTTP1_FLOW_DONE)
+		stream_shutdown(c->client);
+	bytes_free(&answer);
+	close_faulted(c);
+}
+
+static void run_dialling(struct connection *c)
+{
+	if (c->dial)
+		return;
+	if (!c->upstream) {
+		if (c->reason == EGRESS_ALLOWED)
+			c->reason = EGRESS_INTERNAL;
+		dial_failed(c);
+		return;
+	}
+	if (c->connecting && !bytes_append_text(&c->received, HTTP1_CONNECTED)) {
+		connection_close(c, EGRESS_INTERNAL, "out of memory");
+		return;
+	}
+	c->connecting = false;
+	start_protocol(c, &tunnel_protocol);
+}
+
+enum egress_reason connection_judge(const struct proxy *proxy, const char *host, uint16_t port,
+				    enum policy_mode *ret_mode)
+{
+	const struct policy_host *found = policy_find_host(proxy->config->policy, host);
+
+	if (!found)
+		return EGRESS_HOST_NOT_ALLOWED;
+	if (!policy_host_allows_port(found, port))
+		return EGRESS_PORT_NOT_ALLOWED;
+	*ret_mode = policy_host_mode(found, port);
+	return EGRESS_ALLOWED;
+}
+
+/* From here on the connection is for one host: `host` and `port`. */
+static void begin_named(struct connection *c)
+{
+	enum egress_reason reason = connection_judge(c->proxy, c->host, c->port, &c->mode);
+
+	if (reason != EGRESS_ALLOWED) {
+		connection_close(c, reason, NULL);
+	} else if (c->mode == POLICY_TCP) {
+		dial(c);
+	} else if (c->mode == POLICY_PASSTHROUGH) {
+		c->state = CONNECTION_CLIENT_HELLO;
+		connection_deadline(c, HANDSHAKE_SECONDS);
+	} else {
+		c->state = CONNECTION_FIRST_BYTE;
+		connection_deadline(c, IDLE_SECONDS);
+	}
+}
+
+static void begin_address(struct connection *c)
+{
+	c->by_address = true;
+	if (policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port))
+		dial(c);
+	else
+		connection_close(c, EGRESS_ADDRESS_NOT_ALLOWED, NULL);
+}
+
+/* ---- before a protocol runs ----------------------------------------------------------------- */
+
+static void begin_tls(struct connection *c)
+{
+	c->tls = true;
+	if (connection_tls_start(c) < 0) {
+		connection_close(c, EGRESS_INTERNAL, "no certificate for this host");
+		return;
+	}
+	c->state = CONNECTION_HANDSHAKE;
+	connection_deadline(c, HANDSHAKE_SECONDS);
+}
+
+static void run_first_byte(struct connection *c)
+{
+	unsigned char byte;
+	ssize_t n = recv(stream_fd(c->client), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		connection_close(c, EGRESS_ALLOWED, NULL);
+	} else if (byte != TLS_HANDSHAKE_RECORD) {
+		start_protocol(c, &http1_protocol);
+	} else if (c->explicit) {
+		connection_close(c, EGRESS_PROTOCOL_NOT_ALLOWED, "TLS to the proxy itself");
+	} else if (c->host[0]) {
+		begin_tls(c);
+	} else {
+		c->state = CONNECTION_CLIENT_HELLO;
+		connection_deadline(c, HANDSHAKE_SECONDS);
+	}
+}
+
+/* The ClientHello named a host: the one we know, or, when none is known, the one it is for. */
+static void take_server_name(struct connection *c, const char *name)
+{
+	enum egress_reason reason = EGRESS_ALLOWED;
+
+	client_hello_free(c->hello);
+	c->hello = NULL;
+	if (!name[0] || (c->host[0] && strcmp(name, c->host) != 0))
+		reason = EGRESS_NAME_MISMATCH;
+	else if (!c->host[0])
+		reason = connection_judge(c->proxy, name, c->port, &c->mode);
+	if (reason != EGRESS_ALLOWED) {
+		connection_tls_refuse(c);
+		connection_close(c, reason, "by the TLS server name");
+		return;
+	}
+	memcpy(c->host, name, strlen(name) + 1);
+	if (c->mode == POLICY_INTERCEPT)
+		begin_tls(c);
+	else
+		dial(c);
+}
+
+/* The edge comes with each new segment, so peeking from the start again does not spin. */
+static void run_client_hello(struct connection *c)
+{
+	char *buffer, name[EGRESS_NAME_SIZE];
+	int result = -1;
+	ssize_t n;
+
+	if (!c->hello)
+		c->hello = client_hello_new();
+	buffer = c->hello ? malloc(CLIENT_HELLO_MAX) : NULL;
+	if (!buffer) {
+		connection_close(c, EGRESS_INTERNAL, "out of memory");
+		return;
+	}
+	n = recv(stream_fd(c->client), buffer, CLIENT_HELLO_MAX, MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		result = 0;
+	else if (n > 0)
+		result = client_hello_feed(c->hello, (struct span){buffer, (size_t)n}, name);
+	free(buffer);
+	if (result < 0 || (result == 0 && n == CLIENT_HELLO_MAX))
+		connection_close(c, n == 0 ? EGRESS_ALLOWED : EGRESS_PROTOCOL_NOT_ALLOWED,
+				 "not a TLS ClientHello");
+	else if (result > 0)
+		take_server_name(c, name);
+}
+
+static void run_handshake(struct connection *c)
+{
+	switch (connection_tls_run(c)) {
+	case PROTOCOL_WAIT:
+		break;
+	case PROTOCOL_CONNECT:
+		start_protocol(c, &http1_protocol);
+		break;
+	default:
+		close_faulted(c);
+	}
+}
+
+static void run_protocol(struct connection *c)
+{
+	while (c->state == CONNECTION_PROTOCOL) {
+		switch (c->protocol->run(c->session)) {
+		case PROTOCOL_WAIT:
+			return;
+		case PROTOCOL_CONNECT:
+			end_session(c, EGRESS_ALLOWED, NULL);
+			c->explicit = false;
+			if (c->by_address)
+				begin_address(c);
+			else
+				begin_named(c);
+			return;
+		case PROTOCOL_RELAY:
+			end_session(c, EGRESS_ALLOWED, NULL);
+			start_protocol(c, &tunnel_protocol);
+			break;
+		case PROTOCOL_CLOSE:
+			close_faulted(c);
+			return;
+		}
+	}
+}
+
+static void run_closed(struct connection *c)
+{
+	(void)c;
+}
+
+void connection_wake(void *context)
+{
+	static void (*const run[])(struct connection *) = {
+		[CONNECTION_FIRST_BYTE] = run_first_byte,
+		[CONNECTION_CLIENT_HELLO] = run_client_hello,
+		[CONNECTION_HANDSHAKE] = run_handshake,
+		[CONNECTION_DIALLING] = run_dialling,
+		[CONNECTION_PROTOCOL] = run_protocol,
+		[CONNECTION_CLOSED] = run_closed,
+	};
+	struct connection *c = context;
+	enum connection_state before;
+
+	if (c->inside > 0)
+		return;
+	c->inside++;
+	do {
+		before = c->state;
+		run[before](c);
+	} while (c->state != before);
+	leave(c);
+}
+
+/* ---- the beginning -------------------------------------------------------------------------- */
+
+static void begin(struct connection *c)
+{
+	switch (c->identity.kind) {
+	case IDENTITY_ADDRESS:
+		begin_address(c);
+		break;
+	case IDENTITY_NAME:
+		memcpy(c->host, c->identity.host, sizeof(c->host));
+		begin_named(c);
+		break;
+	case IDENTITY_EXPLICIT:
+		c->explicit = true;
+		/* fall through */
+	case IDENTITY_UNNAMED:
+		c->state = CONNECTION_FIRST_BYTE;
+		connection_deadline(c, IDLE_SECONDS);
+		break;
+	}
+}
+
+static struct connection *connection_new(struct proxy *proxy, int fd)
+{
+	struct connection *c;
+
+	if (!proxy->shared)
+		proxy->shared = calloc(1, sizeof(*proxy->shared));
+	c = proxy->shared ? calloc(1, sizeof(*c)) : NULL;
+	if (!c)
+		return NULL;
+	c->proxy = proxy;
+	c->state = CONNECTION_FIRST_BYTE;
+	c->started_us = connection_now_us();
+	if (evtimer_assign(&c->timer, proxy->base, on_timer, c) < 0)
+		goto fail;
+	c->client = stream_new(proxy->base, fd);
+	if (!c->client)
+		goto fail;
+	stream_set_ready(c->client, connection_wake, c);
+	c->next = proxy->connections;
+	if (c->next)
+		c->next->link = &c->next;
+	c->link = &proxy->connections;
+	proxy->connections = c;
+	proxy->connection_count++;
+	return c;
+fail:
+	free(c);
+	return NULL;
+}
+
+void connection_accept(struct proxy *proxy, int fd)
+{
+	struct connection *c = connection_new(proxy, fd);
+
+	if (!c) {
+		close(fd);
+		return;
+	}
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+	c->inside++;
+	if (identify_accepted(proxy->identify, fd, &c->identity) < 0) {
+		connection_close(c, EGRESS_INTERNAL, "the kernel's record names no host");
+	} else {
+		c->port = c->identity.port;
+		begin(c);
+	}
+	c->inside--;
+	if (c->state == CONNECTION_CLOSED)
+		free(c);
+	else
+		connection_wake(c);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+static bool still_allowed(struct connection *c)
+{
+	enum policy_mode mode;
+
+	if (c->by_address)
+		return policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
+	if (c->host[0] && (connection_judge(c->proxy, c->host, c->port, &mode) != EGRESS_ALLOWED ||
+			   mode != c->mode))
+		return false;
+	return !c->protocol || c->protocol->allowed(c->session);
+}
+
+void proxy_reconfigure(struct proxy *proxy, const struct config *config)
+{
+	struct connection *next;
+
+	proxy->config = config;
+	for (struct connection *c = proxy->connections; c; c = next) {
+		next = c->next;
+		if (!still_allowed(c))
+			connection_close(c, EGRESS_ROUTE_REMOVED, NULL);
+	}
+}
+
+void proxy_close_all(struct proxy *proxy)
+{
+	while (proxy->connections)
+		connection_close(proxy->connections, EGRESS_ALLOWED, "the proxy stops");
+	tunnel_pipes_close(proxy->shared);
+	free(proxy->shared);
+	proxy->shared = NULL;
+}

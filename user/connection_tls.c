@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "connection_private.h"
+
+/* Runs on every ClientHello, resumptions and second attempts included, before any session is
+ * looked up: no ticket gets round the name. */
+static int check_name(SSL *ssl, int *ret_alert, void *argument)
+{
+	struct connection *c = SSL_get_app_data(ssl);
+	char name[EGRESS_NAME_SIZE];
+
+	(void)argument;
+	if (client_hello_name(ssl, name) && strcmp(name, c->host) == 0)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	c->reason = EGRESS_NAME_MISMATCH;
+	snprintf(c->detail, sizeof(c->detail), "the TLS server name is not the host's");
+	*ret_alert = SSL_AD_UNRECOGNIZED_NAME;
+	return SSL_CLIENT_HELLO_ERROR;
+}
+
+int connection_tls_start(struct connection *c)
+{
+	SSL_CTX *context = leaf_cache_get(c->proxy->leaves, c->host);
+	SSL *ssl;
+
+	if (!context)
+		return -1;
+	SSL_CTX_set_client_hello_cb(context, check_name, NULL);
+	ssl = SSL_new(context);
+	if (!ssl)
+		return -1;
+	SSL_set_app_data(ssl, c);
+	SSL_set_accept_state(ssl);
+	c->reason = EGRESS_ALLOWED;
+	return stream_set_tls(c->client, ssl) < 0 ? -1 : 0;
+}
+
+enum protocol_next connection_tls_run(struct connection *c)
+{
+	int rc = stream_handshake(c->client);
+	const char *text;
+
+	if (rc == -EAGAIN)
+		return PROTOCOL_WAIT;
+	if (rc == 1)
+		return PROTOCOL_CONNECT;
+	if (c->reason != EGRESS_ALLOWED) {
+		ERR_clear_error();
+		return PROTOCOL_CLOSE;
+	}
+	/* Mostly a client that does not trust our CA: its alert says so. */
+	text = ERR_reason_error_string(ERR_peek_last_error());
+	snprintf(c->detail, sizeof(c->detail), "TLS handshake with the client: %s",
+		 text ? text : "connection closed");
+	ERR_clear_error();
+	c->reason = EGRESS_BAD_REQUEST;
+	return PROTOCOL_CLOSE;
+}
+
+void connection_tls_refuse(struct connection *c)
+{
+	/* A TLS 1.0 record (the version before negotiation): fatal alert unrecognized_name. */
+	static const unsigned char alert[] = {21, 3, 1, 0, 2, SSL3_AL_FATAL,
+					      TLS1_AD_UNRECOGNIZED_NAME};
+
+	(void)!send(stream_fd(c->client), alert, sizeof(alert), MSG_NOSIGNAL | MSG_DONTWAIT);
+	/* What the client sent is still unread, and closing on it would turn into an RST that
+	 * overtakes the alert: read it away. */
+	(void)!recv(stream_fd(c->client), NULL, CLIENT_HELLO_MAX, MSG_TRUNC | MSG_DONTWAIT);
+}

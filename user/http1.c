@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http1.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DRAIN_MAX (1024 * 1024)
+#define STEP_BUDGET 64 /* steps before other connections have their turn */
+
+ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to)
+{
+	char *buffer = http1_payload(&c->proxy->shared->scratch);
+	ssize_t n = stream_read(from, buffer, HTTP1_PAYLOAD_MAX);
+
+	if (n > 0 && !bytes_append(to, buffer, (size_t)n))
+		return -ENOMEM;
+	return n;
+}
+
+/* ---- ends ----------------------------------------------------------------------------------- */
+
+enum http1_step http1_fault(struct http1 *h, enum egress_reason reason, const char *detail)
+{
+	(void)connection_fault(h->connection, reason, detail);
+	return HTTP1_STEP_CLOSE;
+}
+
+static enum http1_step linger(struct http1 *h)
+{
+	stream_shutdown(h->connection->client);
+	connection_deadline(h->connection, LINGER_SECONDS);
+	bytes_free(&h->in);
+	h->state = HTTP1_LINGERING;
+	return HTTP1_STEP_NEXT;
+}
+
+enum http1_step http1_finish(struct http1 *h, bool close)
+{
+	http1_exchange_log(h->exchange, h->exchange->reason, NULL);
+	http1_exchange_free(h->exchange);
+	h->exchange = NULL;
+	if (close)
+		return linger(h);
+	h->state = HTTP1_AWAIT_HEAD;
+	connection_deadline(h->connection, IDLE_SECONDS);
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step lingering(struct http1 *h)
+{
+	struct connection *c = h->connection;
+	ssize_t n = stream_read(c->client, http1_payload(&c->proxy->shared->scratch),
+				HTTP1_PAYLOAD_MAX);
+
+	if (n == -EAGAIN)
+		return HTTP1_STEP_WAIT;
+	if (n <= 0)
+		return http1_fault(h, EGRESS_ALLOWED, NULL);
+	h->drained += (size_t)n;
+	return h->drained > DRAIN_MAX ? http1_fault(h, EGRESS_ALLOWED, NULL) : HTTP1_STEP_NEXT;
+}
+
+/* ---- answers of our own --------------------------------------------------------------------- */
+
+static bool is_head_request(const struct http1_exchange *x)
+{
+	return span_equal(x->method, SPAN("HEAD"));
+}
+
+enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigned status,
+			     const char *detail, const char *hint, bool close)
+{
+	struct http1_exchange *x = h->exchange;
+	bool hints = h->connection->proxy->config->hints;
+	struct http1_refusal refusal = {
+		.reason = reason,
+		.status = status,
+		.host = x->asked.host,
+		.method = x->method,
+		.path = http1_path(x->asked.target),
+		.detail = detail && detail[0] ? detail : NULL,
+		.hint = hints && hint && hint[0] ? hint : NULL,
+		.head = is_head_request(x),
+		/* A body that nobody will read makes the next request impossible to find. */
+		.close = close || !x->client_keeps || !x->up.complete,
+	};
+
+	x->reason = reason;
+	x->status = http1_refusal_status(&refusal);
+	if (detail && detail != x->detail)
+		snprintf(x->detail, sizeof(x->detail), "%s", detail);
+	h->close_after = refusal.close;
+	/* What is left of an interim response goes first. */
+	h->answer = x->down.pending;
+	x->down.pending = (struct bytes){NULL, 0, 0, 0};
+	if (!http1_refusal_compose(&refusal, &h->answer))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->state = HTTP1_ANSWERING;
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step answering(struct http1 *h)
+{
+	switch (http1_flush(&h->answer, h->connection->client)) {
+	case HTTP1_FLOW_WAIT:
+		return HTTP1_STEP_WAIT;
+	case HTTP1_FLOW_DONE:
+		break;
+	default:
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	}
+	return h->connect_after ? HTTP1_STEP_CONNECT : http1_finish(h, h->close_after);
+}
+
+/* ---- a request's head ----------------------------------------------------------------------- */
+
+static enum http1_step grant_connect(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct connection *c = h->connection;
+	enum policy_mode mode = POLICY_TCP;
+
+	if (h->in.length > 0)
+		return http1_refuse(h, EGRESS_BAD_REQUEST, 0, NULL,
+				    "wait for the answer to CONNECT before sending", true);
+	if (!x->asked.by_address &&
+	    connection_judge(c->proxy, x->asked.host, x->asked.port, &mode) != EGRESS_ALLOWED)
+		return http1_refuse(h, EGRESS_INTERNAL, 0, NULL, NULL, true);
+	memcpy(c->host, x->asked.host, sizeof(c->host));
+	c->port = x->asked.port;
+	c->mode = mode;
+	c->by_address = x->asked.by_address;
+	if (c->by_address)
+		c->identity.address = x->asked.address;
+	/* A tunnel can still fail to be dialled; where we are the other end, nothing can. */
+	c->connecting = mode == POLICY_TCP;
+	if (!c->connecting && !bytes_append_text(&h->answer, HTTP1_CONNECTED))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->connect_after = true;
+	h->state = HTTP1_ANSWERING;
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step forward(struct http1 *h, const struct http1_head *head)
+{
+	struct http1_exchange *x = h->exchange;
+
+	x->upgrade = http1_may_upgrade(head);
+	x->up.route = x->route;
+	if (!http1_compose_request(head, &x->asked, x->route, x->upgrade, &x->request))
+		return http1_refuse(h, EGRESS_INTERNAL, 0, "the request could not be composed",
+				    NULL, true);
+	return http1_dial(h, false);
+}
+
+static enum http1_step judge(struct http1 *h, struct http1_head *head)
+{
+	struct http1_exchange *x = h->exchange;
+	struct policy_verdict verdict;
+	enum egress_reason reason = http1_judge(h->connection, head, &x->asked, &verdict);
+
+	x->policy = policy_ref(h->connection->proxy->config->policy);
+	x->route = verdict.route;
+	if (reason != EGRESS_ALLOWED)
+		return http1_refuse(h, reason, 0, NULL, verdict.hint, reason == EGRESS_BAD_REQUEST);
+	switch (x->asked.kind) {
+	case HTTP1_ASKED_LOCAL:
+		return http1_local_page(h, head);
+	case HTTP1_ASKED_CONNECT:
+		return grant_connect(h);
+	case HTTP1_ASKED_HOST:
+		break;
+	}
+	return forward(h, head);
+}
+
+/* Moves the head out of `in`: it stays with the exchange. */
+static bool take_head(struct http1 *h, size_t length)
+{
+	struct span rest = bytes_span(&h->in);
+	struct bytes after = {NULL, 0, 0, 0};
+
+	rest.data += length;
+	rest.length -= length;
+	if (rest.length > 0 && !bytes_append(&after, rest.data, rest.length))
+		return false;
+	h->exchange->head = h->in;
+	h->exchange->head.length = length;
+	h->in = after;
+	h->scanned = 0;
+	return true;
+}
+
+static enum http1_step begin_exchange(struct http1 *h, size_t length)
+{
+	struct connection *c = h->connection;
+	struct http1_head head = {.fields = c->proxy->shared->fields};
+	struct http1_exchange *x = calloc(1, sizeof(*x));
+	int status;
+
+	if (!x)
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->exchange = x;
+	x->connection = c;
+	x->started_us = connection_now_us();
+	if (!take_head(h, length))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	connection_deadline(c, EXCHANGE_SECONDS);
+	status = http1_request_parse(bytes_span(&x->head), &x->up.parser, &head);
+	if (status != 0)
+		return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE,
+				    (unsigned)status, NULL, NULL, true);
+	x->method = head.method;
+	x->target = head.target;
+	x->old_client = head.minor == 0;
+	x->client_keeps = head.keep_alive;
+	http1_body_start(&x->up, head.framing, head.length, head.framing == HTTP1_CHUNKED);
+	return judge(h, &head);
+}
+
+/* A head that cannot become a good one: the answer needs an exchange to be logged with. */
+static enum http1_step bad_head(struct http1 *h, unsigned status)
+{
+	h->exchange = calloc(1, sizeof(*h->exchange));
+	if (!h->exchange)
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->exchange->connection = h->connection;
+	h->exchange->started_us = connection_now_us();
+	return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE, status, NULL,
+			    NULL, true);
+}
+
+static enum http1_step await_head(struct http1 *h)
+{
+	struct connection *c = h->connection;
+	long end = http1_head_end(bytes_span(&h->in), &h->scanned);
+	bool first = h->in.length == 0;
+	ssize_t n;
+
+	if (end < 0)
+		return bad_head(h, 400);
+	if (end > 0)
+		return begin_exchange(h, (size_t)end);
+	if (h->in.length > HTTP1_HEAD_MAX)
+		return bad_head(h, 431);
+	if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
+		return bad_head(h, 414);
+	n = http1_read(c, c->client, &h->in);
+	if (n > 0) {
+		/* Only what comes in pieces gets, and pays for, a deadline of its own. */
+		if (!first)
+			return HTTP1_STEP_NEXT;
+		if (http1_head_end(bytes_span(&h->in), &(size_t){0}) == 0)
+			connection_deadline(c, HEAD_SECONDS);
+		return HTTP1_STEP_NEXT;
+	}
+	if (n == -EAGAIN && !h->client_eof)
+		return HTTP1_STEP_WAIT;
+	return http1_fault(h, n == -ENOMEM ? EGRESS_INTERNAL : EGRESS_ALLOWED, NULL);
+}
+
+/* ---- the protocol --------------------------------------------------------------------------- */
+
+static enum http1_step step(struct http1 *h)
+{
+	switch (h->state) {
+	case HTTP1_AWAIT_HEAD:
+		return await_head(h);
+	case HTTP1_DIALLING:
+		return http1_dialling(h);
+	case HTTP1_RELAYING:
+		return http1_relay(h);
+	case HTTP1_ANSWERING:
+		return answering(h);
+	case HTTP1_LINGERING:
+		return lingering(h);
+	}
+	return http1_fault(h, EGRESS_INTERNAL, NULL);
+}
+
+static enum protocol_next http1_run(void *session)
+{
+	struct http1 *h = session;
+
+	for (int turn = 0; turn < STEP_BUDGET; turn++) {
+		switch (step(h)) {
+		case HTTP1_STEP_NEXT:
+			break;
+		case HTTP1_STEP_WAIT:
+			return PROTOCOL_WAIT;
+		case HTTP1_STEP_CLOSE:
+			return PROTOCOL_CLOSE;
+		case HTTP1_STEP_RELAY:
+			return PROTOCOL_RELAY;
+		case HTTP1_STEP_CONNECT:
+			http1_exchange_free(h->exchange);
+			h->exchange = NULL;
+			return PROTOCOL_CONNECT;
+		}
+	}
+	stream_again(h->connection->client);
+	return PROTOCOL_WAIT;
+}
+
+static void *http1_start(struct connection *c)
+{
+	struct http1 *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->connection = c;
+	h->state = HTTP1_AWAIT_HEAD;
+	connection_deadline(c, IDLE_SECONDS);
+	return h;
+}
+
+static bool http1_allowed(void *session)
+{
+	const struct http1 *h = session;
+
+	if (h->state != HTTP1_DIALLING && h->state != HTTP1_RELAYING)
+		return true;
+	return http1_head_allowed(h->connection, bytes_span(&h->exchange->head));
+}
+
+static void http1_end(void *session, enum egress_reason reason, const char *detail)
+{
+	struct http1 *h = session;
+
+	if (h->exchange) {
+		if (h->client_eof && reason == EGRESS_UPSTREAM_TIMEOUT) {
+			reason = EGRESS_ALLOWED;
+			detail = "client closed";
+		}
+		http1_exchange_log(h->exchange, reason, detail);
+		http1_exchange_free(h->exchange);
+	}
+	bytes_free(&h->in);
+	bytes_free(&h->answer);
+	free(h);
+}
+
+const struct protocol http1_protocol = {
+	.name = "http/1.1",
+	.start = http1_start,
+	.run = http1_run,
+	.allowed = http1_allowed,
+	.end = http1_end,
+};

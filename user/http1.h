@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* HTTP/1 on one connection: what http1*.c share; others use http1_protocol alone. */
+#ifndef HTTP1_H
+#define HTTP1_H
+
+#include "connection_private.h"
+#include "http1_forward.h"
+#include "http1_refusal.h"
+#include "http1_target.h"
+
+enum http1_state {
+	HTTP1_AWAIT_HEAD, /* nothing under way; `in` may hold part of a head */
+	HTTP1_DIALLING,	  /* judged and allowed; the upstream is not there yet */
+	HTTP1_RELAYING,	  /* request and response pass, both at the same time */
+	HTTP1_ANSWERING,  /* an answer of our own is being written */
+	HTTP1_LINGERING,  /* all is written; what the client still sends is thrown away, so that
+			     no RST overtakes the answer */
+};
+
+struct http1_exchange {
+	struct connection *connection;
+	struct bytes head; /* the request's, raw: judged again when the policy changes */
+	struct span method, target;
+	struct http1_asked asked;
+	struct policy *policy; /* a reference: `route` lives in it */
+	const struct policy_route *route;
+	struct bytes request; /* the head as sent, to send again; holds the credential */
+
+	struct upstream_request *dial;
+	struct stream *upstream;
+	struct bytes received; /* read from the upstream, not yet used */
+	size_t scanned;
+	unsigned interim; /* 1xx responses so far */
+	bool reused, retried;
+	bool old_client;     /* HTTP/1.0 */
+	bool client_keeps;   /* its connection serves another request */
+	bool upstream_keeps; /* the same on the other side */
+	bool upgrade;	     /* asked for */
+	bool sent;	     /* the request is written whole */
+	bool unsendable;     /* the upstream takes no more of it, but may still answer */
+	bool responded;	     /* the final response's head was composed */
+
+	struct http1_body up, down;
+	enum egress_reason reason;
+	char detail[128];
+	unsigned status;
+	uint64_t started_us;
+};
+
+struct http1 {
+	struct connection *connection;
+	enum http1_state state;
+	struct bytes in; /* read from the client, not yet used */
+	size_t scanned;
+	bool client_eof;
+	struct bytes answer;
+	bool close_after; /* the answer */
+	bool connect_after;
+	size_t drained;
+	struct http1_exchange *exchange;
+};
+
+/* What a step of the machine says: go on with the new state, or return this from run(). */
+enum http1_step { HTTP1_STEP_NEXT, HTTP1_STEP_WAIT, HTTP1_STEP_CLOSE, HTTP1_STEP_CONNECT,
+		  HTTP1_STEP_RELAY };
+
+/* http1_exchange.c */
+void http1_exchange_free(struct http1_exchange *exchange);
+/* Writes the record. */
+void http1_exchange_log(struct http1_exchange *exchange, enum egress_reason reason,
+			const char *detail);
+enum http1_step http1_dial(struct http1 *h, bool fresh);
+enum http1_step http1_dialling(struct http1 *h);
+enum http1_step http1_relay(struct http1 *h);
+
+/* http1_judge.c: what a head asks for and whether it may. `head` comes out without hop fields.
+ * Returns the reason; `verdict` has route and hint when policy spoke. */
+enum egress_reason http1_judge(const struct connection *c, struct http1_head *head,
+			       struct http1_asked *ret_asked, struct policy_verdict *ret_verdict);
+/* The same for a raw head that was allowed once: is it still? */
+bool http1_head_allowed(const struct connection *c, struct span head);
+
+/* http1_local.c: pages of the proxy itself. */
+enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head);
+
+/* http1.c */
+/* Answers the exchange under way with a refusal, or with an answer that is already composed.
+ * `close`: the connection ends with it. */
+enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigned status,
+			     const char *detail, const char *hint, bool close);
+/* The exchange is over: logs it, frees it; on to the next one or to the end. */
+enum http1_step http1_finish(struct http1 *h, bool close);
+enum http1_step http1_fault(struct http1 *h, enum egress_reason reason, const char *detail);
+/* Reads into `to`. As stream_read(), or -ENOMEM. */
+ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to);
+
+#endif

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http1_body.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TRAILERS_MAX (16 * 1024)
+#define PUMP_BUDGET 16 /* buffers moved before other connections have their turn */
+
+/* ---- trailers ------------------------------------------------------------------------------- */
+
+static bool begins_nocase(struct span text, struct span prefix)
+{
+	return text.length >= prefix.length &&
+	       span_equal_nocase((struct span){text.data, prefix.length}, prefix);
+}
+
+/* Framing, routing, authentication and content fields have no business behind the body
+ * (RFC 9110 section 6.5.1). */
+static bool trailer_forbidden(const struct http1_body *body, struct span name)
+{
+	static const char *const forbidden[] = {
+		"transfer-encoding", "host",	"connection",	  "trailer",	"te",
+		"upgrade",	     "keep-alive", "authorization", "cookie",	"set-cookie",
+		"www-authenticate",  "cache-control", "expect",	  "max-forwards", "pragma",
+		"range",	     "age",	"expires",	  "date",	"location",
+		"retry-after",	     "vary",	"http2-settings",
+	};
+
+	if (begins_nocase(name, SPAN("content-")) || begins_nocase(name, SPAN("proxy-")) ||
+	    begins_nocase(name, SPAN("if-")))
+		return true;
+	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+		if (span_equal_nocase(name, span_from(forbidden[i])))
+			return true;
+	return body->route && policy_route_strips(body->route, name);
+}
+
+/* Takes over the trailer that llhttp finished, if there is one. */
+static bool take_trailer(struct http1_body *body)
+{
+	struct span name = bytes_span(&body->name);
+	struct span value = span_trim(bytes_span(&body->value));
+	bool fine = true;
+
+	if (name.length == 0 && value.length == 0)
+		return true;
+	if (!http1_is_token(name) || !http1_is_value(value))
+		return false;
+	if (body->chunk && !trailer_forbidden(body, name))
+		fine = bytes_append(&body->trailers, name.data, name.length) &&
+		       bytes_append(&body->trailers, ": ", 2) &&
+		       bytes_append(&body->trailers, value.data, value.length) &&
+		       bytes_append(&body->trailers, "\r\n", 2);
+	bytes_free(&body->name);
+	bytes_free(&body->value);
+	return fine;
+}
+
+static bool trailer_append(struct http1_body *body, struct bytes *part, const char *data,
+			   size_t length)
+{
+	if (body->trailers.length + body->name.length + body->value.length + length > TRAILERS_MAX)
+		return false;
+	return bytes_append(part, data, length);
+}
+
+/* ---- chunks: llhttp's callbacks ------------------------------------------------------------- */
+
+static int on_body(llhttp_t *parser, const char *at, size_t length)
+{
+	struct http1_body *body = parser->data;
+
+	/* Closes the gaps that the framing leaves: the parser is already past them. */
+	memmove(body->gathered + body->gathered_length, at, length);
+	body->gathered_length += length;
+	return 0;
+}
+
+static int on_field(llhttp_t *parser, const char *at, size_t length)
+{
+	struct http1_body *body = parser->data;
+
+	return trailer_append(body, &body->name, at, length) ? 0 : HPE_USER;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t length)
+{
+	struct http1_body *body = parser->data;
+
+	return trailer_append(body, &body->value, at, length) ? 0 : HPE_USER;
+}
+
+static int on_value_complete(llhttp_t *parser)
+{
+	return take_trailer(parser->data) ? 0 : HPE_USER;
+}
+
+static int on_message_complete(llhttp_t *parser)
+{
+	struct http1_body *body = parser->data;
+
+	body->ended = true;
+	return HPE_PAUSED;
+}
+
+/* Feeds the parser; the payload is gathered at the front of `data`. Returns how many bytes were
+ * used, or -1. */
+static ssize_t parse_chunks(struct http1_body *body, char *data, size_t length)
+{
+	llhttp_errno_t error;
+
+	body->gathered = data;
+	body->gathered_length = 0;
+	error = llhttp_execute(&body->parser, data, length);
+	if (body->ended && error == HPE_PAUSED)
+		return llhttp_get_error_pos(&body->parser) - data;
+	return error == HPE_OK ? (ssize_t)length : -1;
+}
+
+void http1_body_start(struct http1_body *body, enum http1_framing framing, uint64_t length,
+		      bool chunk)
+{
+	static llhttp_settings_t settings = {
+		.on_body = on_body,
+		.on_header_field = on_field,
+		.on_header_value = on_value,
+		.on_header_value_complete = on_value_complete,
+		.on_message_complete = on_message_complete,
+	};
+
+	body->framing = framing;
+	body->chunk = chunk;
+	body->remaining = framing == HTTP1_LENGTH ? length : 0;
+	body->complete = framing == HTTP1_NO_BODY || (framing == HTTP1_LENGTH && length == 0);
+	body->parser.settings = &settings;
+	body->parser.data = body;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
+{
+	while (pending->length > 0) {
+		struct span rest = bytes_span(pending);
+		ssize_t n = stream_write(sink, rest.data, rest.length);
+
+		if (n == -EAGAIN)
+			return HTTP1_FLOW_WAIT;
+		if (n <= 0)
+			return HTTP1_FLOW_SINK_GONE;
+		bytes_consume(pending, (size_t)n);
+	}
+	bytes_wipe(pending);
+	return HTTP1_FLOW_DONE;
+}
+
+/* Writes `data`, behind what is pending; what the sink does not take is kept. */
+static enum http1_flow emit(struct http1_body *body, struct stream *sink, const char *data,
+			    size_t length)
+{
+	while (body->pending.length == 0 && length > 0) {
+		ssize_t n = stream_write(sink, data, length);
+
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0)
+			return HTTP1_FLOW_SINK_GONE;
+		data += n;
+		length -= (size_t)n;
+	}
+	body->corked = false;
+	if (length > 0 && !bytes_append(&body->pending, data, length))
+		return HTTP1_FLOW_NO_MEMORY;
+	return HTTP1_FLOW_DONE;
+}
+
+/* Frames the payload at the front of the scratch and writes it. */
+static enum http1_flow emit_payload(struct http1_body *body, struct stream *sink,
+				    struct http1_scratch *scratch, size_t length)
+{
+	char head[HTTP1_CHUNK_HEAD];
+	char *start = http1_payload(scratch);
+	size_t digits;
+
+	body->bytes += length;
+	if (length == 0)
+		return HTTP1_FLOW_DONE;
+	if (!body->chunk)
+		return emit(body, sink, start, length);
+	digits = (size_t)snprintf(head, sizeof(head), "%zx\r\n", length);
+	start -= digits;
+	memcpy(start, head, digits);
+	memcpy(http1_payload(scratch) + length, "\r\n", HTTP1_CHUNK_TAIL);
+	return emit(body, sink, start, digits + length + HTTP1_CHUNK_TAIL);
+}
+
+static enum http1_flow emit_end(struct http1_body *body)
+{
+	struct span trailers = bytes_span(&body->trailers);
+
+	body->complete = true;
+	body->corked = false;
+	if (!body->chunk)
+		return HTTP1_FLOW_DONE;
+	if (!bytes_append(&body->pending, "0\r\n", 3) ||
+	    !bytes_append(&body->pending, trailers.data, trailers.length) ||
+	    !bytes_append(&body->pending, "\r\n", 2))
+		return HTTP1_FLOW_NO_MEMORY;
+	return HTTP1_FLOW_DONE;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* The next bytes into the scratch: from the surplus first. As stream_read(). */
+static ssize_t take(const struct http1_body *body, struct stream *source, struct bytes *surplus,
+		    struct http1_scratch *scratch)
+{
+	size_t limit = HTTP1_PAYLOAD_MAX;
+
+	if (body->framing == HTTP1_LENGTH && body->remaining < limit)
+		limit = (size_t)body->remaining;
+	if (surplus->length == 0)
+		return stream_read(source, http1_payload(scratch), limit);
+	if (surplus->length < limit)
+		limit = surplus->length;
+	memcpy(http1_payload(scratch), bytes_span(surplus).data, limit);
+	bytes_consume(surplus, limit);
+	return (ssize_t)limit;
+}
+
+/* Gives back what was read beyond the end of the body: in front of what is still in `surplus`. */
+static bool put_back(struct bytes *surplus, const char *data, size_t length)
+{
+	struct bytes joined = {NULL, 0, 0, 0};
+	struct span rest = bytes_span(surplus);
+
+	if (length == 0)
+		return true;
+	if (!bytes_append(&joined, data, length) ||
+	    !bytes_append(&joined, rest.data, rest.length)) {
+		bytes_free(&joined);
+		return false;
+	}
+	bytes_free(surplus);
+	*surplus = joined;
+	return true;
+}
+
+static enum http1_flow pass_chunks(struct http1_body *body, struct bytes *surplus,
+				   struct stream *sink, struct http1_scratch *scratch, size_t length)
+{
+	ssize_t used = parse_chunks(body, http1_payload(scratch), length);
+	enum http1_flow flow;
+
+	if (used < 0)
+		return HTTP1_FLOW_MALFORMED;
+	if (!put_back(surplus, http1_payload(scratch) + used, length - (size_t)used))
+		return HTTP1_FLOW_NO_MEMORY;
+	flow = emit_payload(body, sink, scratch, body->gathered_length);
+	if (flow == HTTP1_FLOW_DONE && body->ended)
+		flow = emit_end(body);
+	return flow;
+}
+
+static enum http1_flow pass_bare(struct http1_body *body, struct stream *sink,
+				 struct http1_scratch *scratch, size_t length)
+{
+	enum http1_flow flow = emit_payload(body, sink, scratch, length);
+
+	if (body->framing == HTTP1_LENGTH) {
+		body->remaining -= length;
+		if (body->remaining == 0 && flow == HTTP1_FLOW_DONE)
+			flow = emit_end(body);
+	}
+	return flow;
+}
+
+static enum http1_flow source_ended(struct http1_body *body, ssize_t result)
+{
+	if (result != 0 || body->framing != HTTP1_UNTIL_EOF)
+		return HTTP1_FLOW_CUT;
+	return emit_end(body);
+}
+
+static enum http1_flow pass(struct http1_body *body, struct stream *source, struct bytes *surplus,
+			    struct stream *sink, struct http1_scratch *scratch)
+{
+	ssize_t n = take(body, source, surplus, scratch);
+
+	if (n == -EAGAIN) {
+		body->corked = false;
+		return HTTP1_FLOW_WAIT;
+	}
+	if (n <= 0)
+		return source_ended(body, n);
+	body->touched = true;
+	if (body->framing == HTTP1_CHUNKED)
+		return pass_chunks(body, surplus, sink, scratch, (size_t)n);
+	return pass_bare(body, sink, scratch, (size_t)n);
+}
+
+enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
+				struct bytes *surplus, struct stream *sink,
+				struct http1_scratch *scratch)
+{
+	for (int turn = 0; turn < PUMP_BUDGET; turn++) {
+		enum http1_flow flow = HTTP1_FLOW_DONE;
+
+		if (!body->corked || body->complete)
+			flow = http1_flush(&body->pending, sink);
+		if (flow != HTTP1_FLOW_DONE || body->complete)
+			return flow;
+		flow = pass(body, source, surplus, sink, scratch);
+		if (flow == HTTP1_FLOW_WAIT) {
+			/* Nothing to read: what was corked must not wait for it. */
+			flow = http1_flush(&body->pending, sink);
+			return flow == HTTP1_FLOW_DONE ? HTTP1_FLOW_WAIT : flow;
+		}
+		if (flow != HTTP1_FLOW_DONE)
+			return flow;
+	}
+	stream_again(source);
+	return HTTP1_FLOW_WAIT;
+}
+
+void http1_body_free(struct http1_body *body)
+{
+	bytes_wipe(&body->pending);
+	bytes_free(&body->trailers);
+	bytes_free(&body->name);
+	bytes_free(&body->value);
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One request across: the upstream's connection, the two directions, the end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http1.h"
+
+#define INTERIM_MAX 32
+#define READ_AHEAD_MAX (16 * 1024) /* of pipelined requests, while one is under way */
+
+/* ---- record and release --------------------------------------------------------------------- */
+
+void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, const char *detail)
+{
+	struct access_record record = {
+		.host = x->asked.host[0] ? x->asked.host : NULL,
+		.port = x->asked.port,
+		.method = x->method,
+		.target = x->asked.target.length > 0 ? x->asked.target : x->target,
+		.reason = x->reason != EGRESS_ALLOWED ? x->reason : reason,
+		.detail = x->detail[0] ? x->detail : detail,
+		.status = (int)x->status,
+		.bytes_up = x->up.bytes,
+		.bytes_down = x->down.bytes,
+		.microseconds = connection_now_us() - x->started_us,
+		.reused = x->reused,
+	};
+	char route[EGRESS_NAME_SIZE + 256];
+
+	if (x->route) {
+		snprintf(route, sizeof(route), "%s (%s:%d)", policy_route_host(x->route),
+			 policy_route_file(x->route), policy_route_line(x->route));
+		record.route = route;
+	}
+	connection_log(x->connection, &record);
+}
+
+void http1_exchange_free(struct http1_exchange *x)
+{
+	if (!x)
+		return;
+	upstream_cancel(x->dial);
+	stream_free(x->upstream);
+	bytes_wipe(&x->head);
+	bytes_wipe(&x->request);
+	bytes_free(&x->received);
+	http1_body_free(&x->up);
+	http1_body_free(&x->down);
+	if (x->policy)
+		policy_unref(x->policy);
+	free(x);
+}
+
+/* ---- the way to the upstream ---------------------------------------------------------------- */
+
+static struct upstream_target target_of(const struct http1_exchange *x)
+{
+	return (struct upstream_target){
+		.host = x->asked.host,
+		.port = x->asked.port,
+		.tls = x->asked.tls,
+		.allow_private = policy_host_allows_private(
+			policy_find_host(x->policy, x->asked.host), x->asked.port),
+	};
+}
+
+static void on_dialled(void *context, const struct upstream_result *result)
+{
+	struct http1_exchange *x = context;
+
+	x->dial = NULL;
+	if (result->reason == EGRESS_ALLOWED) {
+		x->upstream = result->stream;
+		x->reused = result->reused;
+		stream_set_ready(x->upstream, connection_wake, x->connection);
+	} else {
+		x->reason = result->reason;
+		snprintf(x->detail, sizeof(x->detail), "%s", result->detail ? result->detail : "");
+	}
+	connection_wake(x->connection);
+}
+
+enum http1_step http1_dial(struct http1 *h, bool fresh)
+{
+	struct http1_exchange *x = h->exchange;
+	struct upstream_target target = target_of(x);
+
+	h->state = HTTP1_DIALLING;
+	x->dial = upstream_get(h->connection->proxy->upstream, &target, fresh, on_dialled, x);
+	return HTTP1_STEP_NEXT;
+}
+
+enum http1_step http1_dialling(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct span request = bytes_span(&x->request);
+
+	if (x->dial)
+		return HTTP1_STEP_WAIT;
+	if (!x->upstream)
+		return http1_refuse(h, x->reason ? x->reason : EGRESS_INTERNAL, 0, x->detail, NULL,
+				    false);
+	/* Room for the first part of the body too, so that the credential is never moved. */
+	if (!bytes_reserve(&x->up.pending,
+			   request.length + (x->up.complete ? 0 : sizeof(struct http1_scratch))) ||
+	    !bytes_append(&x->up.pending, request.data, request.length))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	x->up.corked = true;
+	h->state = HTTP1_RELAYING;
+	return HTTP1_STEP_NEXT;
+}
+
+static void drop_upstream(struct http1_exchange *x)
+{
+	stream_free(x->upstream);
+	x->upstream = NULL;
+	bytes_free(&x->received);
+	x->scanned = 0;
+}
+
+/* The upstream failed before a response. A connection from the pool may have been dead all along:
+ * then one more try on a fresh one, when nothing of a body is gone with it. */
+static enum http1_step upstream_failed(struct http1 *h, const char *detail)
+{
+	struct http1_exchange *x = h->exchange;
+
+	if (x->reused && !x->retried && x->received.length == 0 && x->interim == 0 &&
+	    !x->up.touched) {
+		x->retried = true;
+		x->sent = x->unsendable = false;
+		bytes_wipe(&x->up.pending);
+		drop_upstream(x);
+		return http1_dial(h, true);
+	}
+	drop_upstream(x);
+	return http1_refuse(h, EGRESS_UPSTREAM_PROTOCOL, 0, detail, NULL, x->up.touched);
+}
+
+/* The response broke off or is wrong in its body: the client must not take it for whole. */
+static enum http1_step abort_response(struct http1 *h, enum egress_reason reason,
+				      const char *detail)
+{
+	if (!h->exchange->down.chunk && h->exchange->down.framing != HTTP1_LENGTH)
+		connection_abort_client(h->connection);
+	else if (stream_ssl(h->connection->client))
+		SSL_set_quiet_shutdown(stream_ssl(h->connection->client), 1);
+	return http1_fault(h, reason, detail);
+}
+
+/* ---- the request ---------------------------------------------------------------------------- */
+
+/* While nothing more of this request is to come: what the client pipelines, or that it left. */
+static enum http1_step watch_client(struct http1 *h)
+{
+	struct connection *c = h->connection;
+	ssize_t n;
+
+	if (h->client_eof || h->in.length >= READ_AHEAD_MAX)
+		return HTTP1_STEP_NEXT;
+	n = http1_read(c, c->client, &h->in);
+	if (n == 0)
+		h->client_eof = true;
+	else if (n < 0 && n != -EAGAIN)
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step send_request(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct connection *c = h->connection;
+
+	if (x->sent)
+		return watch_client(h);
+	if (x->unsendable)
+		return HTTP1_STEP_NEXT;
+	switch (http1_body_pump(&x->up, c->client, &h->in, x->upstream,
+				&c->proxy->shared->scratch)) {
+	case HTTP1_FLOW_WAIT:
+		break;
+	case HTTP1_FLOW_DONE:
+		x->sent = true;
+		return watch_client(h);
+	case HTTP1_FLOW_SINK_GONE:
+		x->unsendable = true;
+		break;
+	case HTTP1_FLOW_CUT:
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	case HTTP1_FLOW_MALFORMED:
+		if (x->responded || x->interim > 0)
+			return abort_response(h, EGRESS_BAD_REQUEST, "malformed chunks");
+		drop_upstream(x);
+		return http1_refuse(h, EGRESS_BAD_REQUEST, 0, "malformed chunks", NULL, true);
+	case HTTP1_FLOW_NO_MEMORY:
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	}
+	return HTTP1_STEP_NEXT;
+}
+
+/* ---- the response --------------------------------------------------------------------------- */
+
+static bool append_response(struct http1_exchange *x, struct http1_head *head, bool chunk,
+			    bool say_length, enum http1_connection_field say)
+{
+	return http1_drop_hop_fields(head) &&
+	       http1_compose_response(head, chunk, say_length, say, &x->down.pending);
+}
+
+static enum http1_step take_interim(struct http1 *h, struct http1_head *head)
+{
+	struct http1_exchange *x = h->exchange;
+
+	if (++x->interim > INTERIM_MAX)
+		return upstream_failed(h, "too many interim responses");
+	if (x->old_client)
+		return HTTP1_STEP_NEXT;
+	if (!append_response(x, head, false, false, HTTP1_SAY_NOTHING))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	if (http1_flush(&x->down.pending, h->connection->client) == HTTP1_FLOW_SINK_GONE)
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step take_switch(struct http1 *h, struct http1_head *head)
+{
+	struct http1_exchange *x = h->exchange;
+	struct connection *c = h->connection;
+	struct span early;
+
+	if (!x->upgrade || !head->upgrade.data || !x->sent)
+		return upstream_failed(h, "switches protocols without being asked");
+	x->status = head->status;
+	if (!append_response(x, head, false, false, HTTP1_SAY_UPGRADE))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	early = bytes_span(&x->received);
+	if (!bytes_append(&x->down.pending, early.data, early.length))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	c->upstream = x->upstream;
+	c->sent = h->in;
+	c->received = x->down.pending;
+	c->request_head = x->head;
+	x->upstream = NULL;
+	h->in = x->down.pending = (struct bytes){NULL, 0, 0, 0};
+	/* The record that http1_end() writes needs the request line, which has moved: the same
+	 * memory, now the connection's, outlives it. */
+	x->head = (struct bytes){NULL, 0, 0, 0};
+	return HTTP1_STEP_RELAY;
+}
+
+static enum http1_framing response_framing(const struct http1_exchange *x,
+					   const struct http1_head *head)
+{
+	if (span_equal(x->method, SPAN("HEAD")) || head->status == 204 || head->status == 304)
+		return HTTP1_NO_BODY;
+	return head->framing == HTTP1_NO_BODY ? HTTP1_UNTIL_EOF : head->framing;
+}
+
+static enum http1_step take_final(struct http1 *h, struct http1_head *head)
+{
+	struct http1_exchange *x = h->exchange;
+	enum http1_framing framing = response_framing(x, head);
+	bool open_ended = framing == HTTP1_CHUNKED || framing == HTTP1_UNTIL_EOF;
+	bool chunk = open_ended && !x->old_client;
+	/* No length with 204; with HEAD and 304 it describes what would have come. */
+	bool say_length = head->framing == HTTP1_LENGTH && head->status != 204;
+	enum http1_connection_field say = HTTP1_SAY_NOTHING;
+
+	x->status = head->status;
+	x->upstream_keeps = head->keep_alive && framing != HTTP1_UNTIL_EOF;
+	if (open_ended && !chunk)
+		x->client_keeps = false;
+	if (!x->client_keeps)
+		say = HTTP1_SAY_CLOSE;
+	else if (x->old_client)
+		say = HTTP1_SAY_KEEP_ALIVE;
+	if (!append_response(x, head, chunk, say_length, say))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	http1_body_start(&x->down, framing, head->length, chunk);
+	x->down.corked = true;
+	x->responded = true;
+	return HTTP1_STEP_NEXT;
+}
+
+static enum http1_step take_response_head(struct http1 *h, size_t length)
+{
+	struct http1_exchange *x = h->exchange;
+	struct http1_head head = {.fields = h->connection->proxy->shared->fields};
+	struct span text = {bytes_span(&x->received).data, length};
+	enum http1_step step;
+
+	if (http1_response_parse(text, &x->down.parser, &head) != 0)
+		return upstream_failed(h, "malformed response");
+	/* The spans of `head` point into what is consumed: that only moves the start. */
+	bytes_consume(&x->received, length);
+	x->scanned = 0;
+	if (head.status == 101)
+		step = take_switch(h, &head);
+	else if (head.status < 200)
+		step = take_interim(h, &head);
+	else
+		step = take_final(h, &head);
+	return step;
+}
+
+static enum http1_step await_response(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	long end = http1_head_end(bytes_span(&x->received), &x->scanned);
+	ssize_t n;
+
+	if (end < 0 || x->received.length > HTTP1_HEAD_MAX)
+		return upstream_failed(h, "malformed response");
+	if (end > 0)
+		return take_response_head(h, (size_t)end);
+	n = http1_read(h->connection, x->upstream, &x->received);
+	if (n > 0)
+		return HTTP1_STEP_NEXT;
+	if (n == -EAGAIN)
+		return HTTP1_STEP_WAIT;
+	if (n == -ENOMEM)
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	return upstream_failed(h, "the upstream closed before it answered");
+}
+
+/* The response is through. */
+static enum http1_step complete(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct upstream_target target = target_of(x);
+
+	if (x->sent && x->upstream_keeps && x->received.length == 0) {
+		stream_set_ready(x->upstream, NULL, NULL);
+		upstream_put(h->connection->proxy->upstream, &target, x->upstream);
+		x->upstream = NULL;
+	}
+	return http1_finish(h, !x->client_keeps || !x->sent);
+}
+
+static enum http1_step receive_response(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct connection *c = h->connection;
+
+	if (!x->responded)
+		return await_response(h);
+	switch (http1_body_pump(&x->down, x->upstream, &x->received, c->client,
+				&c->proxy->shared->scratch)) {
+	case HTTP1_FLOW_DONE:
+		return complete(h);
+	case HTTP1_FLOW_CUT:
+		return abort_response(h, EGRESS_UPSTREAM_PROTOCOL,
+				      "the upstream closed in the middle of its response");
+	case HTTP1_FLOW_MALFORMED:
+		return abort_response(h, EGRESS_UPSTREAM_PROTOCOL, "malformed chunks");
+	case HTTP1_FLOW_SINK_GONE:
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	case HTTP1_FLOW_NO_MEMORY:
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	case HTTP1_FLOW_WAIT:
+		break;
+	}
+	return HTTP1_STEP_WAIT;
+}
+
+enum http1_step http1_relay(struct http1 *h)
+{
+	enum http1_step step = send_request(h);
+
+	if (step == HTTP1_STEP_NEXT && h->state == HTTP1_RELAYING)
+		step = receive_response(h);
+	if (step == HTTP1_STEP_WAIT)
+		connection_deadline(h->connection,
+				    h->client_eof ? HALF_CLOSED_SECONDS : EXCHANGE_SECONDS);
+	return step;
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http1_forward.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NOMINATIONS_MAX 8
+
+static bool append_span(struct bytes *to, struct span text)
+{
+	return bytes_append(to, text.data, text.length);
+}
+
+static bool append_field(struct bytes *to, struct span name, struct span value)
+{
+	return append_span(to, name) && append_span(to, SPAN(": ")) && append_span(to, value) &&
+	       append_span(to, SPAN("\r\n"));
+}
+
+static bool is_hop_field(struct span name)
+{
+	/* X-Egress-Reason is ours alone: an upstream must not be able to speak for the wall. */
+	static const struct span names[] = {
+		{"connection", 10},	  {"keep-alive", 10}, {"te", 2},
+		{"transfer-encoding", 17}, {"upgrade", 7},    {"content-length", 14},
+		{"host", 4},		  {"http2-settings", 14}, {"x-egress-reason", 15},
+	};
+
+	if (name.length > 6 && span_equal_nocase((struct span){name.data, 6}, SPAN("proxy-")))
+		return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (span_equal_nocase(name, names[i]))
+			return true;
+	return false;
+}
+
+static bool is_nominated(struct span name, const struct span *lists, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (http1_list_has(lists[i], name))
+			return true;
+	return false;
+}
+
+bool http1_drop_hop_fields(struct http1_head *head)
+{
+	struct span lists[NOMINATIONS_MAX];
+	size_t list_count = 0, kept = 0;
+
+	for (size_t i = 0; head->nominates && i < head->count; i++) {
+		if (!span_equal_nocase(head->fields[i].name, SPAN("connection")))
+			continue;
+		if (list_count == NOMINATIONS_MAX)
+			return false;
+		lists[list_count++] = head->fields[i].value;
+	}
+	for (size_t i = 0; i < head->count; i++) {
+		struct span name = head->fields[i].name;
+
+		if (!is_hop_field(name) && !is_nominated(name, lists, list_count))
+			head->fields[kept++] = head->fields[i];
+	}
+	head->count = kept;
+	return true;
+}
+
+static bool begins(struct span text, struct span prefix)
+{
+	return text.length >= prefix.length &&
+	       span_equal_nocase((struct span){text.data, prefix.length}, prefix);
+}
+
+bool http1_may_upgrade(const struct http1_head *head)
+{
+	struct span name = head->upgrade;
+	const char *slash = name.data ? memchr(name.data, '/', name.length) : NULL;
+
+	if (!name.data || head->minor == 0 || head->framing != HTTP1_NO_BODY ||
+	    begins(name, SPAN("h2")) || begins(name, SPAN("h3")) || begins(name, SPAN("http")) ||
+	    begins(name, SPAN("tls")))
+		return false;
+	if (slash)
+		name.length = (size_t)(slash - name.data);
+	return http1_is_token(name) && (!slash || http1_is_token((struct span){
+		slash + 1, head->upgrade.length - name.length - 1}));
+}
+
+static bool append_host(struct bytes *to, const struct http1_asked *asked)
+{
+	unsigned usual = asked->tls ? 443 : 80;
+
+	if (asked->authority.data)
+		return append_field(to, SPAN("Host"), asked->authority);
+	if (asked->port == usual)
+		return append_field(to, SPAN("Host"), span_from(asked->host));
+	return bytes_printf(to, "Host: %s:%u\r\n", asked->host, (unsigned)asked->port);
+}
+
+static bool append_framing(struct bytes *to, enum http1_framing framing, uint64_t length)
+{
+	if (framing == HTTP1_CHUNKED)
+		return append_span(to, SPAN("Transfer-Encoding: chunked\r\n"));
+	if (framing == HTTP1_LENGTH)
+		return bytes_printf(to, "Content-Length: %" PRIu64 "\r\n", length);
+	return true;
+}
+
+static bool append_credential(struct bytes *to, const struct policy_route *route)
+{
+	struct span name, value;
+
+	if (!policy_route_credential(route, &name, &value))
+		return false;
+	return name.length == 0 || append_field(to, name, value);
+}
+
+static bool append_hop_fields(struct bytes *to, const struct http1_head *head, bool upgrade)
+{
+	if (upgrade)
+		return append_span(to, SPAN("Connection: Upgrade\r\n")) &&
+		       append_field(to, SPAN("Upgrade"), head->upgrade);
+	if (head->te_trailers)
+		return append_span(to, SPAN("Connection: TE\r\nTE: trailers\r\n"));
+	return true;
+}
+
+bool http1_compose_request(const struct http1_head *head, const struct http1_asked *asked,
+			   const struct policy_route *route, bool upgrade, struct bytes *ret)
+{
+	/* Room at once, so that no copy of the credential is left behind by growing. */
+	if (!bytes_reserve(ret, HTTP1_HEAD_MAX / 16))
+		return false;
+	if (!append_span(ret, head->method) || !append_span(ret, SPAN(" ")) ||
+	    !append_span(ret, asked->target) || !append_span(ret, SPAN(" HTTP/1.1\r\n")) ||
+	    !append_host(ret, asked))
+		return false;
+	for (size_t i = 0; i < head->count; i++) {
+		const struct policy_header *field = &head->fields[i];
+
+		if (!policy_route_strips(route, field->name) &&
+		    !append_field(ret, field->name, field->value))
+			return false;
+	}
+	return append_framing(ret, head->framing, head->length) &&
+	       append_hop_fields(ret, head, upgrade) && append_credential(ret, route) &&
+	       append_span(ret, SPAN("\r\n"));
+}
+
+static bool append_said(struct bytes *to, const struct http1_head *head,
+			enum http1_connection_field say)
+{
+	switch (say) {
+	case HTTP1_SAY_CLOSE:
+		return append_span(to, SPAN("Connection: close\r\n"));
+	case HTTP1_SAY_KEEP_ALIVE:
+		return append_span(to, SPAN("Connection: keep-alive\r\n"));
+	case HTTP1_SAY_UPGRADE:
+		return append_span(to, SPAN("Connection: Upgrade\r\n")) &&
+		       append_field(to, SPAN("Upgrade"), head->upgrade);
+	case HTTP1_SAY_NOTHING:
+		break;
+	}
+	return true;
+}
+
+bool http1_compose_response(const struct http1_head *head, bool chunk, bool say_length,
+			    enum http1_connection_field say, struct bytes *ret)
+{
+	enum http1_framing framing = chunk ? HTTP1_CHUNKED : say_length ? HTTP1_LENGTH
+									: HTTP1_NO_BODY;
+
+	if (!bytes_printf(ret, "HTTP/1.1 %03u ", head->status) || !append_span(ret, head->phrase) ||
+	    !append_span(ret, SPAN("\r\n")))
+		return false;
+	for (size_t i = 0; i < head->count; i++)
+		if (!append_field(ret, head->fields[i].name, head->fields[i].value))
+			return false;
+	return append_framing(ret, framing, head->length) && append_said(ret, head, say) &&
+	       append_span(ret, SPAN("\r\n"));
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http1_head.h"
+
+#include <string.h>
+
+#define METHOD_MAX 32
+#define LENGTH_DIGITS_MAX 18 /* fits in 64 bits with room for arithmetic */
+
+/* What a byte may be part of. */
+enum { TOKEN = 1, VALUE = 2, TARGET = 4 };
+
+enum { ANY = TOKEN | VALUE | TARGET, DELIMITER = VALUE | TARGET };
+static const unsigned char classes[256] = {
+	['\t'] = VALUE,
+	[' '] = VALUE,
+	['!'] = ANY,
+	['"'] = DELIMITER,
+	['#'] = TOKEN | VALUE, /* no fragment in a target: servers disagree on what it hides */
+	['$' ... '\''] = ANY,
+	['(' ... ')'] = DELIMITER,
+	['*' ... '+'] = ANY,
+	[','] = DELIMITER,
+	['-' ... '.'] = ANY,
+	['/'] = DELIMITER,
+	['0' ... '9'] = ANY,
+	[':' ... '@'] = DELIMITER,
+	['A' ... 'Z'] = ANY,
+	['[' ... ']'] = DELIMITER,
+	['^' ... 'z'] = ANY,
+	['{'] = DELIMITER,
+	['|'] = ANY,
+	['}'] = DELIMITER,
+	['~'] = ANY,
+	[0x80 ... 0xff] = VALUE,
+};
+
+static bool all_of(struct span text, unsigned class)
+{
+	for (size_t i = 0; i < text.length; i++)
+		if (!(classes[(unsigned char)text.data[i]] & class))
+			return false;
+	return true;
+}
+
+bool http1_is_token(struct span text)
+{
+	return text.length > 0 && all_of(text, TOKEN);
+}
+
+bool http1_is_value(struct span text)
+{
+	return all_of(text, VALUE);
+}
+
+bool http1_list_has(struct span list, struct span token)
+{
+	while (list.length > 0) {
+		const char *comma = memchr(list.data, ',', list.length);
+		size_t length = comma ? (size_t)(comma - list.data) : list.length;
+
+		if (span_equal_nocase(span_trim((struct span){list.data, length}), token))
+			return true;
+		length += comma != NULL;
+		list.data += length;
+		list.length -= length;
+	}
+	return false;
+}
+
+long http1_head_end(struct span text, size_t *scanned)
+{
+	size_t line = *scanned;
+
+	while (line < text.length) {
+		const char *end = memchr(text.data + line, '\n', text.length - line);
+		size_t next;
+
+		if (!end)
+			break;
+		next = (size_t)(end - text.data) + 1;
+		if (next < line + 2 || end[-1] != '\r')
+			return -1;
+		if (next == line + 2)
+			return (long)next;
+		line = next;
+	}
+	*scanned = line;
+	return 0;
+}
+
+/* Cuts the line that begins `text` off it, without its CRLF. False for a bare CR or LF. */
+static bool cut_line(struct span *text, struct span *ret_line)
+{
+	const char *end = memchr(text->data, '\n', text->length);
+	size_t length;
+
+	if (!end || end == text->data || end[-1] != '\r')
+		return false;
+	length = (size_t)(end - text->data) - 1;
+	*ret_line = (struct span){text->data, length};
+	text->data += length + 2;
+	text->length -= length + 2;
+	return true;
+}
+
+/* Cuts what stands before the first space off `line`, and the space. */
+static bool cut_word(struct span *line, struct span *ret_word)
+{
+	const char *space = memchr(line->data, ' ', line->length);
+
+	if (!space)
+		return false;
+	*ret_word = (struct span){line->data, (size_t)(space - line->data)};
+	line->data += ret_word->length + 1;
+	line->length -= ret_word->length + 1;
+	return true;
+}
+
+static bool parse_version(struct span text, unsigned *ret_minor)
+{
+	if (span_equal(text, SPAN("HTTP/1.1")))
+		*ret_minor = 1;
+	else if (span_equal(text, SPAN("HTTP/1.0")))
+		*ret_minor = 0;
+	else
+		return false;
+	return true;
+}
+
+static int parse_request_line(struct span line, struct http1_head *head)
+{
+	if (!cut_word(&line, &head->method) || !cut_word(&line, &head->target))
+		return 400;
+	if (head->target.length > HTTP1_TARGET_MAX)
+		return 414;
+	if (!http1_is_token(head->method) || head->method.length > METHOD_MAX ||
+	    head->target.length == 0 || !all_of(head->target, TARGET) ||
+	    !parse_version(line, &head->minor))
+		return 400;
+	return 0;
+}
+
+static int parse_status_line(struct span line, struct http1_head *head)
+{
+	struct span version;
+
+	if (!cut_word(&line, &version) || !parse_version(version, &head->minor) ||
+	    line.length < 3 || (line.length > 3 && line.data[3] != ' '))
+		return 400;
+	head->status = 0;
+	for (size_t i = 0; i < 3; i++) {
+		if (line.data[i] < '0' || line.data[i] > '9')
+			return 400;
+		head->status = head->status * 10 + (unsigned)(line.data[i] - '0');
+	}
+	head->phrase = (struct span){line.data + 3, line.length - 3};
+	if (head->phrase.length > 0)
+		head->phrase = (struct span){line.data + 4, line.length - 4};
+	return head->status >= 100 && http1_is_value(head->phrase) ? 0 : 400;
+}
+
+static int parse_field(struct span line, struct http1_head *head)
+{
+	const char *colon = memchr(line.data, ':', line.length);
+	struct policy_header *field;
+
+	if (!colon)
+		return 400;
+	if (head->count == HTTP1_FIELDS_MAX)
+		return 431;
+	field = &head->fields[head->count++];
+	field->name = (struct span){line.data, (size_t)(colon - line.data)};
+	field->value = span_trim(
+		(struct span){colon + 1, line.length - field->name.length - 1});
+	/* A folded line begins with a blank, which is no token; so does a space before ':'. */
+	return http1_is_token(field->name) && http1_is_value(field->value) ? 0 : 400;
+}
+
+static int parse_length(struct span value, uint64_t *ret_length)
+{
+	uint64_t length = 0;
+
+	if (value.length == 0 || value.length > LENGTH_DIGITS_MAX)
+		return 400;
+	for (size_t i = 0; i < value.length; i++) {
+		if (value.data[i] < '0' || value.data[i] > '9')
+			return 400;
+		length = length * 10 + (uint64_t)(value.data[i] - '0');
+	}
+	*ret_length = length;
+	return 0;
+}
+
+/* Each of these may be given once, and not both: anything else is somebody's trick. */
+static int note_framing(struct http1_head *head, const struct policy_header *field)
+{
+	if (span_equal_nocase(field->name, SPAN("content-length"))) {
+		if (head->framing != HTTP1_NO_BODY)
+			return 400;
+		head->framing = HTTP1_LENGTH;
+		return parse_length(field->value, &head->length);
+	}
+	if (span_equal_nocase(field->name, SPAN("transfer-encoding"))) {
+		if (head->framing != HTTP1_NO_BODY || head->minor == 0 ||
+		    !span_equal_nocase(field->value, SPAN("chunked")))
+			return 400;
+		head->framing = HTTP1_CHUNKED;
+	}
+	return 0;
+}
+
+static int note_field(struct http1_head *head, const struct policy_header *field)
+{
+	if (span_equal_nocase(field->name, SPAN("host"))) {
+		if (head->host.data)
+			return 400;
+		head->host = field->value;
+	} else if (span_equal_nocase(field->name, SPAN("connection"))) {
+		head->nominates = true;
+	} else if (span_equal_nocase(field->name, SPAN("upgrade"))) {
+		head->upgrade = field->value;
+	} else if (span_equal_nocase(field->name, SPAN("te"))) {
+		head->te_trailers |= http1_list_has(field->value, SPAN("trailers"));
+	}
+	return note_framing(head, field);
+}
+
+static int parse_fields(struct span text, struct http1_head *head)
+{
+	while (text.length > 0) {
+		struct span line;
+		int status;
+
+		if (!cut_line(&text, &line))
+			return 400;
+		if (line.length == 0)
+			return text.length == 0 ? 0 : 400;
+		status = parse_field(line, head);
+		if (status == 0)
+			status = note_field(head, &head->fields[head->count - 1]);
+		if (status != 0)
+			return status;
+	}
+	return 400;
+}
+
+static int on_headers_complete(llhttp_t *parser)
+{
+	struct http1_head *head = parser->data;
+
+	head->keep_alive = head->minor == 1 ? !(parser->flags & F_CONNECTION_CLOSE)
+					    : !!(parser->flags & F_CONNECTION_KEEP_ALIVE);
+	if (!(parser->flags & F_CONNECTION_UPGRADE))
+		head->upgrade = (struct span){NULL, 0};
+	/* Two parsers that disagree on the framing: refuse, whoever is right. */
+	if (!!(parser->flags & F_CHUNKED) != (head->framing == HTTP1_CHUNKED) ||
+	    !!(parser->flags & F_CONTENT_LENGTH) != (head->framing == HTTP1_LENGTH) ||
+	    (head->framing == HTTP1_LENGTH && parser->content_length != head->length))
+		return HPE_USER;
+	return 0;
+}
+
+static int run_llhttp(struct span text, llhttp_type_t type, llhttp_t *parser,
+		      struct http1_head *head)
+{
+	static const llhttp_settings_t settings = {.on_headers_complete = on_headers_complete};
+	llhttp_errno_t error;
+
+	llhttp_init(parser, type, &settings);
+	parser->data = head;
+	error = llhttp_execute(parser, text.data, text.length);
+	parser->data = NULL;
+	return error == HPE_OK || error == HPE_PAUSED_UPGRADE ? 0 : 400;
+}
+
+static int parse(struct span text, llhttp_type_t type, llhttp_t *parser, struct http1_head *head)
+{
+	struct span rest = text, line;
+	int status;
+
+	*head = (struct http1_head){.fields = head->fields};
+	if (text.length > HTTP1_HEAD_MAX)
+		return 431;
+	if (!cut_line(&rest, &line))
+		return 400;
+	status = type == HTTP_REQUEST ? parse_request_line(line, head)
+				      : parse_status_line(line, head);
+	if (status == 0)
+		status = parse_fields(rest, head);
+	if (status == 0)
+		status = run_llhttp(text, type, parser, head);
+	return status;
+}
+
+int http1_request_parse(struct span text, llhttp_t *parser, struct http1_head *head)
+{
+	return parse(text, HTTP_REQUEST, parser, head);
+}
+
+int http1_response_parse(struct span text, llhttp_t *parser, struct http1_head *head)
+{
+	return parse(text, HTTP_RESPONSE, parser, head);
+}

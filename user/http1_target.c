@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http1_target.h"
+
+#include <string.h>
+
+/* "host", "host:port", "[v6]:port". */
+struct authority {
+	char host[EGRESS_NAME_SIZE]; /* "" for an address */
+	bool literal, has_port;
+	uint16_t port;
+	struct egress_address address;
+};
+
+static bool parse_port(struct span text, uint16_t *ret_port)
+{
+	unsigned port = 0;
+
+	if (text.length == 0 || text.length > 5)
+		return false;
+	for (size_t i = 0; i < text.length; i++) {
+		if (text.data[i] < '0' || text.data[i] > '9')
+			return false;
+		port = port * 10 + (unsigned)(text.data[i] - '0');
+	}
+	if (port == 0 || port > UINT16_MAX)
+		return false;
+	*ret_port = (uint16_t)port;
+	return true;
+}
+
+static bool parse_host(struct span text, struct authority *ret)
+{
+	char name[EGRESS_NAME_SIZE];
+
+	if (text.length == 0 || text.length >= sizeof(name))
+		return false;
+	memcpy(name, text.data, text.length);
+	name[text.length] = '\0';
+	ret->literal = address_parse(name, &ret->address);
+	return ret->literal || policy_normalise_host(text, ret->host);
+}
+
+static bool parse_authority(struct span text, struct authority *ret)
+{
+	struct span host = text, port = {NULL, 0};
+	const char *end;
+
+	*ret = (struct authority){.literal = false};
+	if (text.length > 0 && text.data[0] == '[') {
+		end = memchr(text.data, ']', text.length);
+		if (!end)
+			return false;
+		host = (struct span){text.data + 1, (size_t)(end - text.data) - 1};
+		port = (struct span){end + 1, text.length - host.length - 2};
+		if (!memchr(host.data, ':', host.length))
+			return false;
+	} else {
+		end = memchr(text.data, ':', text.length);
+		host.length = end ? (size_t)(end - text.data) : text.length;
+		port = (struct span){text.data + host.length, text.length - host.length};
+	}
+	if (port.length > 0) {
+		if (port.data[0] != ':' ||
+		    !parse_port((struct span){port.data + 1, port.length - 1}, &ret->port))
+			return false;
+		ret->has_port = true;
+	}
+	return parse_host(host, ret);
+}
+
+struct span http1_path(struct span target)
+{
+	const char *query = target.length ? memchr(target.data, '?', target.length) : NULL;
+
+	return (struct span){target.data,
+			     query ? (size_t)(query - target.data) : target.length};
+}
+
+/* The Host field against a name that is known; a missing port is no contradiction. */
+static enum egress_reason check_host(const struct http1_head *head, const char *host, uint16_t port)
+{
+	struct authority named;
+
+	if (!head->host.data)
+		return head->minor == 0 ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST;
+	if (!parse_authority(head->host, &named))
+		return EGRESS_BAD_REQUEST;
+	if (named.literal || strcmp(named.host, host) != 0 ||
+	    (named.has_port && named.port != port))
+		return EGRESS_NAME_MISMATCH;
+	return EGRESS_ALLOWED;
+}
+
+/* Only OPTIONS may ask for the server as a whole. */
+static bool is_origin_form(const struct http1_head *head)
+{
+	return head->target.data[0] == '/' || (span_equal(head->target, SPAN("*")) &&
+					       span_equal(head->method, SPAN("OPTIONS")));
+}
+
+static enum egress_reason steered(const struct http1_context *context,
+				  const struct http1_head *head, struct http1_asked *ret,
+				  const char **ret_hint)
+{
+	struct authority named;
+
+	ret->kind = HTTP1_ASKED_HOST;
+	ret->port = context->port;
+	ret->tls = context->tls;
+	ret->target = head->target;
+	ret->authority = head->host;
+	memcpy(ret->host, context->host, strlen(context->host) + 1);
+	if (span_equal(head->method, SPAN("CONNECT")))
+		return EGRESS_METHOD_NOT_ALLOWED;
+	if (!is_origin_form(head)) {
+		*ret_hint = "send the request target in origin-form: /path";
+		return EGRESS_BAD_REQUEST;
+	}
+	if (ret->host[0])
+		return check_host(head, ret->host, ret->port);
+	if (!head->host.data || !parse_authority(head->host, &named))
+		return EGRESS_BAD_REQUEST;
+	if (named.literal || (named.has_port && named.port != ret->port))
+		return EGRESS_NAME_MISMATCH;
+	memcpy(ret->host, named.host, sizeof(ret->host));
+	return EGRESS_ALLOWED;
+}
+
+static enum egress_reason connect_form(const struct http1_head *head, struct http1_asked *ret,
+				       const char **ret_hint)
+{
+	struct authority named;
+
+	ret->kind = HTTP1_ASKED_CONNECT;
+	if (!parse_authority(head->target, &named) || !named.has_port) {
+		*ret_hint = "CONNECT needs host:port";
+		return EGRESS_BAD_REQUEST;
+	}
+	memcpy(ret->host, named.host, sizeof(ret->host));
+	ret->port = named.port;
+	ret->by_address = named.literal;
+	ret->address = named.address;
+	return EGRESS_ALLOWED;
+}
+
+static bool is_local(const struct http1_context *context, const char *host)
+{
+	return strcmp(host, HTTP1_LOCAL_HOST) == 0 || strcmp(host, context->proxy_name) == 0;
+}
+
+/* http://authority/path: the authority decides, and Host must agree with it. */
+static enum egress_reason absolute_form(const struct http1_context *context,
+					const struct http1_head *head, struct http1_asked *ret,
+					const char **ret_hint)
+{
+	const size_t skip = sizeof("http://") - 1;
+	struct span rest = {head->target.data + skip, head->target.length - skip};
+	const char *slash = memchr(rest.data, '/', rest.length);
+	struct span authority = {rest.data, slash ? (size_t)(slash - rest.data) : rest.length};
+	struct authority named;
+
+	if (memchr(authority.data, '?', authority.length) || !parse_authority(authority, &named)) {
+		*ret_hint = "the request target must be http://host/path, without user name";
+		return EGRESS_BAD_REQUEST;
+	}
+	ret->port = named.has_port ? named.port : 80;
+	ret->authority = authority;
+	ret->target = slash ? (struct span){slash, rest.length - authority.length} : SPAN("/");
+	memcpy(ret->host, named.host, sizeof(ret->host));
+	if (named.literal)
+		return EGRESS_ADDRESS_NOT_ALLOWED;
+	if (is_local(context, ret->host)) {
+		ret->kind = HTTP1_ASKED_LOCAL;
+		return EGRESS_ALLOWED;
+	}
+	ret->kind = HTTP1_ASKED_HOST;
+	return check_host(head, ret->host, ret->port);
+}
+
+static enum egress_reason own_page(const struct http1_context *context,
+				   const struct http1_head *head, struct http1_asked *ret,
+				   const char **ret_hint)
+{
+	struct authority named;
+
+	if (!head->host.data || !parse_authority(head->host, &named) ||
+	    !is_local(context, named.host)) {
+		*ret_hint = "this is a proxy: use CONNECT, or http://host/path as request target";
+		return EGRESS_BAD_REQUEST;
+	}
+	ret->kind = HTTP1_ASKED_LOCAL;
+	ret->target = head->target;
+	memcpy(ret->host, named.host, sizeof(ret->host));
+	return EGRESS_ALLOWED;
+}
+
+enum egress_reason http1_target(const struct http1_context *context, const struct http1_head *head,
+				struct http1_asked *ret, const char **ret_hint)
+{
+	struct span scheme = {head->target.data, sizeof("http://") - 1};
+
+	*ret = (struct http1_asked){.kind = HTTP1_ASKED_HOST};
+	*ret_hint = NULL;
+	/* TRACE would show the bottle the credential that we put in. */
+	if (span_equal(head->method, SPAN("TRACE")))
+		return EGRESS_METHOD_NOT_ALLOWED;
+	if (!context->explicit)
+		return steered(context, head, ret, ret_hint);
+	if (span_equal(head->method, SPAN("CONNECT")))
+		return connect_form(head, ret, ret_hint);
+	if (head->target.length > scheme.length && span_equal_nocase(scheme, SPAN("http://")))
+		return absolute_form(context, head, ret, ret_hint);
+	if (head->target.data[0] == '/')
+		return own_page(context, head, ret, ret_hint);
+	*ret_hint = "for https use CONNECT";
+	return EGRESS_BAD_REQUEST;
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Bytes as they are, both ways: by splice(2) through a pipe between plain sockets, through the
+ * shared scratch where one side is TLS. Constant memory: what one side does not take stops the
+ * reading from the other. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http1.h"
+
+#define SPLICE_SIZE (64 * 1024)
+#define TURN_BUDGET 16
+
+struct direction {
+	struct stream *from, *to;
+	struct tunnel_pipe pipe;
+	bool has_pipe;
+	bool eof;	/* `from` ended */
+	bool shut;	/* and `to` was told */
+	size_t in_pipe;
+	struct bytes pending;
+	uint64_t bytes;
+};
+
+struct tunnel {
+	struct connection *connection;
+	bool splice;
+	struct direction up, down;
+};
+
+/* ---- pipes ---------------------------------------------------------------------------------- */
+
+static bool borrow_pipe(struct proxy_shared *shared, struct direction *d)
+{
+	int fds[2];
+
+	if (d->has_pipe)
+		return true;
+	if (shared->pipe_count > 0) {
+		d->pipe = shared->pipes[--shared->pipe_count];
+	} else {
+		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+			return false;
+		d->pipe = (struct tunnel_pipe){fds[0], fds[1]};
+	}
+	d->has_pipe = true;
+	return true;
+}
+
+/* Only an empty pipe may serve another connection. */
+static void return_pipe(struct proxy_shared *shared, struct direction *d)
+{
+	if (!d->has_pipe)
+		return;
+	d->has_pipe = false;
+	if (d->in_pipe == 0 && shared->pipe_count < PIPE_POOL_SIZE) {
+		shared->pipes[shared->pipe_count++] = d->pipe;
+		return;
+	}
+	close(d->pipe.read);
+	close(d->pipe.write);
+}
+
+void tunnel_pipes_close(struct proxy_shared *shared)
+{
+	while (shared && shared->pipe_count > 0) {
+		shared->pipe_count--;
+		close(shared->pipes[shared->pipe_count].read);
+		close(shared->pipes[shared->pipe_count].write);
+	}
+}
+
+/* ---- moving --------------------------------------------------------------------------------- */
+
+static ssize_t splice_once(int from, int to, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. */
+static int move_spliced(struct proxy_shared *shared, struct direction *d)
+{
+	ssize_t n;
+
+	if (d->in_pipe == 0) {
+		if (!borrow_pipe(shared, d))
+			return -errno;
+		n = splice_once(stream_fd(d->from), d->pipe.write, SPLICE_SIZE);
+		if (n <= 0)
+			return_pipe(shared, d);
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0)
+			return (int)n;
+		d->eof = n == 0;
+		d->in_pipe = (size_t)n;
+		if (d->eof)
+			return 1;
+	}
+	n = splice_once(d->pipe.read, stream_fd(d->to), d->in_pipe);
+	if (n == -EAGAIN)
+		return 0;
+	if (n <= 0)
+		return n < 0 ? (int)n : -EPIPE;
+	d->in_pipe -= (size_t)n;
+	d->bytes += (size_t)n;
+	return 1;
+}
+
+static int move_copied(struct proxy_shared *shared, struct direction *d)
+{
+	char *buffer = http1_payload(&shared->scratch);
+	ssize_t n = stream_read(d->from, buffer, HTTP1_PAYLOAD_MAX), written;
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n < 0)
+		return (int)n;
+	d->eof = n == 0;
+	d->bytes += (size_t)n;
+	for (ssize_t done = 0; done < n; done += written) {
+		written = stream_write(d->to, buffer + done, (size_t)(n - done));
+		if (written == -EAGAIN)
+			return bytes_append(&d->pending, buffer + done, (size_t)(n - done))
+				       ? 1 : -ENOMEM;
+		if (written <= 0)
+			return -EPIPE;
+	}
+	return 1;
+}
+
+static int move(struct tunnel *t, struct direction *d)
+{
+	struct proxy_shared *shared = t->connection->proxy->shared;
+
+	if (d->pending.length > 0) {
+		enum http1_flow flow = http1_flush(&d->pending, d->to);
+
+		if (flow != HTTP1_FLOW_DONE)
+			return flow == HTTP1_FLOW_WAIT ? 0 : -EPIPE;
+	}
+	if (d->eof) {
+		if (!d->shut)
+			stream_shutdown(d->to);
+		d->shut = true;
+		return 0;
+	}
+	return t->splice ? move_spliced(shared, d) : move_copied(shared, d);
+}
+
+/* True when something moved; a failure is left in *ret_error. */
+static bool run_direction(struct tunnel *t, struct direction *d, int *ret_error)
+{
+	bool moved = false;
+
+	for (int turn = 0; turn < TURN_BUDGET; turn++) {
+		int rc = move(t, d);
+
+		if (rc < 0)
+			*ret_error = rc;
+		if (rc <= 0)
+			return moved;
+		moved = true;
+	}
+	stream_again(d->from);
+	return moved;
+}
+
+/* ---- the protocol --------------------------------------------------------------------------- */
+
+static enum protocol_next tunnel_run(void *session)
+{
+	struct tunnel *t = session;
+	struct connection *c = t->connection;
+	int error = 0;
+	bool moved = run_direction(t, &t->up, &error);
+
+	if (run_direction(t, &t->down, &error))
+		moved = true;
+	if (error < 0) {
+		/* An end that was not in order must not look like one. */
+		connection_abort_client(c);
+		return connection_fault(c, EGRESS_ALLOWED, "connection reset");
+	}
+	if (t->up.shut && t->down.shut)
+		return connection_fault(c, EGRESS_ALLOWED, NULL);
+	if (moved)
+		connection_deadline(c, TUNNEL_SECONDS);
+	return PROTOCOL_WAIT;
+}
+
+static void take_pending(struct direction *d, struct bytes *from)
+{
+	d->pending = *from;
+	d->bytes = from->length;
+	*from = (struct bytes){NULL, 0, 0, 0};
+}
+
+static void *tunnel_start(struct connection *c)
+{
+	struct tunnel *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->connection = c;
+	t->splice = !stream_ssl(c->client) && !stream_ssl(c->upstream);
+	t->up = (struct direction){.from = c->client, .to = c->upstream};
+	t->down = (struct direction){.from = c->upstream, .to = c->client};
+	take_pending(&t->up, &c->sent);
+	take_pending(&t->down, &c->received);
+	(void)setsockopt(stream_fd(c->upstream), SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+	connection_deadline(c, TUNNEL_SECONDS);
+	return t;
+}
+
+/* connection.c asks for the host itself, which is all there is to a tunnel, unless it began as a
+ * request. */
+static bool tunnel_allowed(void *session)
+{
+	const struct connection *c = ((struct tunnel *)session)->connection;
+
+	return c->request_head.length == 0 ||
+	       http1_head_allowed(c, bytes_span(&c->request_head));
+}
+
+static void tunnel_end(void *session, enum egress_reason reason, const char *detail)
+{
+	struct tunnel *t = session;
+	struct connection *c = t->connection;
+	struct access_record record = {
+		.reason = reason,
+		.detail = detail,
+		.bytes_up = t->up.bytes,
+		.bytes_down = t->down.bytes,
+		.microseconds = connection_now_us() - c->started_us,
+	};
+
+	connection_log(c, &record);
+	return_pipe(c->proxy->shared, &t->up);
+	return_pipe(c->proxy->shared, &t->down);
+	bytes_free(&t->up.pending);
+	bytes_free(&t->down.pending);
+	free(t);
+}
+
+const struct protocol tunnel_protocol = {
+	.name = "tunnel",
+	.start = tunnel_start,
+	.run = tunnel_run,
+	.allowed = tunnel_allowed,
+	.end = tunnel_end,
+};
