@@ -383,6 +383,12 @@ int policy_add(struct policy *policy, const struct policy_route_spec *spec, stru
 {
 	if (check_spec(spec, error) < 0)
 		return -1;
+	policy->route_count++;
 	return spec->cidr ? add_cidr_route(policy, spec, error)
 			  : add_host_route(policy, spec, error);
+}
+
+size_t policy_route_count(const struct policy *policy)
+{
+	return policy->route_count;
 }

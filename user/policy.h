@@ -182,10 +182,15 @@ bool policy_route_keeps_authorization(const struct policy_route *route);
  * the secret was never set this is false and the request must be refused as internal. */
 bool policy_route_credential(const struct policy_route *route, struct span *ret_name,
 			     struct span *ret_value) WARN_UNUSED;
+/* Whose secret the route injects, in which header; NULL without auth. For `why`, outside. */
+const struct policy_secret *policy_route_secret(const struct policy_route *route,
+						const char **ret_header);
 /* True for a header that must not pass from the bottle to this host: Authorization, and what any
  * route of the host injects, unless the chosen route keeps authorization. */
 bool policy_route_strips(const struct policy_route *route, struct span header_name);
 
+size_t policy_route_count(const struct policy *policy); /* as they were added */
+size_t policy_host_count(const struct policy *policy);	/* names and wildcards, each once */
 /* The routes without secrets as JSON text for `_egress.local/allowlist`; caller frees. */
 char *policy_describe(const struct policy *policy) WARN_UNUSED;
 

@@ -112,7 +112,7 @@ struct policy_host {
 	bool strict; /* some route has path rules or auth: an ambiguous path is refused */
 };
 struct policy {
-	size_t references;
+	size_t references, route_count;
 	struct policy_host **hosts; /* in the order they were added */
 	size_t host_count;
 	struct policy_table names, suffixes; /* suffixes: of "*.", without it */

@@ -234,6 +234,15 @@ bool policy_route_credential(const struct policy_route *route, struct span *ret_
 	return true;
 }
 
+const struct policy_secret *policy_route_secret(const struct policy_route *route,
+						const char **ret_header)
+{
+	if (!route->has_auth)
+		return NULL;
+	*ret_header = route->auth.header;
+	return &route->auth.secret->shown;
+}
+
 bool policy_route_strips(const struct policy_route *route, struct span header_name)
 {
 	const struct policy_host *host = route->host;

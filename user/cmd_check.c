@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cmd.h"
+#include "config.h"
+#include "diag.h"
+
+static const char help_text[] =
+	"usage: egress-bpf check [--json] FILE...\n"
+	"\n"
+	"Validates policy files (YAML or JSON), each on its own. Prints every error of a file at\n"
+	"once, with its line and what would be right. Secrets are not looked up.\n"
+	"\n"
+	"  --json   one JSON object per file: file, ok, routes, hosts, errors\n"
+	"  --help   this text\n"
+	"\n"
+	"Exit status: 0 all files are valid, 2 one is not, or usage error.\n";
+
+static void print_json(const char *path, const struct config *config,
+		       const struct diag_list *errors)
+{
+	json_t *list = json_array(), *object;
+
+	for (size_t i = 0; i < errors->count; i++)
+		json_array_append_new(list, json_pack("{s:i, s:s}", "line", errors->items[i].line,
+						      "message", errors->items[i].text));
+	object = json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", path, "ok", config != NULL, "routes",
+			   config ? (json_int_t)policy_route_count(config->policy) : (json_int_t)0,
+			   "hosts",
+			   config ? (json_int_t)policy_host_count(config->policy) : (json_int_t)0,
+			   "errors", list);
+	json_dumpf(object, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(object);
+}
+
+static bool check_file(const char *path, bool json)
+{
+	struct diag_list errors = {0};
+	struct error error = {0};
+	struct bytes content = {0};
+	struct config *config = NULL;
+	bool valid;
+
+	if (config_read_file(path, &content, &error) < 0) {
+		diag_list_add(&errors, path, 0, "%s", error.text);
+	} else {
+		struct config_source source = {path, bytes_span(&content)};
+
+		config = config_parse(&source, 1, &errors);
+	}
+	valid = config != NULL;
+	if (json)
+		print_json(path, config, &errors);
+	else if (config)
+		printf("%s: ok, %zu routes, %zu hosts\n", path, policy_route_count(config->policy),
+		       policy_host_count(config->policy));
+	else
+		diag_list_print(&errors);
+	config_free(config);
+	bytes_free(&content);
+	diag_list_free(&errors);
+	return valid;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	bool json = false, valid = true;
+	int option;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (option != 'j')
+			return cmd_usage("check", "unknown option");
+		json = true;
+	}
+	if (optind == argc)
+		return cmd_usage("check", "say which FILE");
+	for (int i = optind; i < argc; i++)
+		valid &= check_file(argv[i], json);
+	return valid ? EXIT_OK : EXIT_USAGE;
+}
