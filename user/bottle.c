@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "bottle_launch.h"
-#include "cmd.h"
 
 struct bottle {
 	pid_t pid; /* 0 when it was waited for */
@@ -191,7 +190,7 @@ int bottle_wait(struct bottle *bottle)
 	} while (pid < 0 && errno == EINTR);
 	bottle->pid = 0;
 	if (pid < 0)
-		bottle->status = EXIT_SANDBOX;
+		bottle->status = BOTTLE_NO_SANDBOX;
 	else
 		bottle->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status)
 						     : WEXITSTATUS(status);

@@ -13,6 +13,9 @@
 
 #define BOTTLE_RUN_DIRECTORY "/run/egress-bpf"
 
+/* Exit statuses that are not the command's; those of env(1), nohup(1) and docker-run(1). */
+enum { BOTTLE_NO_SANDBOX = 125, BOTTLE_CANNOT_RUN = 126, BOTTLE_NOT_FOUND = 127 };
+
 struct bottle_options {
 	const char *name;	 /* of the private directory BOTTLE_RUN_DIRECTORY/NAME */
 	const char *cgroup_path; /* exists */

@@ -17,9 +17,6 @@
 #include <unistd.h>
 
 #include "bottle_launch.h"
-#include "cmd.h"
-
-enum { EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 /* In this order: each step relies on those before it, and privileges go last. */
 static int (*const steps[])(struct launch *, struct error *) = {
@@ -47,7 +44,7 @@ static NORETURN void give_up(int report, int status, const char *text)
 
 	if (written == 1)
 		written = write(report, text, strlen(text));
-	_exit(written < 0 ? EXIT_SANDBOX : status);
+	_exit(written < 0 ? BOTTLE_NO_SANDBOX : status);
 }
 
 static void close_between(int first, int last)
@@ -105,13 +102,13 @@ static void prepare(const struct bottle_options *options, const struct launch_pi
 
 	launch.working_path = getcwd(NULL, 0);
 	if (loopback_up(&error) < 0 || own_cgroup_namespace(&error) < 0)
-		give_up(pipes->report, EXIT_SANDBOX, error.text);
+		give_up(pipes->report, BOTTLE_NO_SANDBOX, error.text);
 	if (write(pipes->report, "", 1) != 1 ||
 	    bottle_plan_read(pipes->plan, &launch.plan, &error) < 0)
-		_exit(EXIT_SANDBOX);
+		_exit(BOTTLE_NO_SANDBOX);
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		if (steps[i](&launch, &error) < 0)
-			give_up(pipes->report, EXIT_SANDBOX, error.text);
+			give_up(pipes->report, BOTTLE_NO_SANDBOX, error.text);
 	}
 }
 
@@ -125,7 +122,7 @@ static NORETURN void run_command(char *const *argv, const sigset_t *mask, int re
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	execvp(argv[0], argv);
 	snprintf(text, sizeof(text), "cannot run '%s': %s", argv[0], strerror(errno));
-	give_up(report, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, text);
+	give_up(report, errno == ENOENT ? BOTTLE_NOT_FOUND : BOTTLE_CANNOT_RUN, text);
 }
 
 static int status_of(int wait_status)
@@ -161,9 +158,9 @@ static NORETURN void tend(pid_t command, int signals, int life)
 
 	for (;;) {
 		if (poll(polled, 2, -1) < 0 && errno != EINTR)
-			_exit(EXIT_SANDBOX);
+			_exit(BOTTLE_NO_SANDBOX);
 		if (polled[1].revents)
-			_exit(EXIT_SANDBOX);
+			_exit(BOTTLE_NO_SANDBOX);
 		if (!(polled[0].revents & POLLIN) || read(signals, &info, sizeof(info)) <= 0)
 			continue;
 		if (info.ssi_signo == SIGCHLD) {
@@ -200,7 +197,7 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	if (command == 0)
 		run_command(options->argv, &before, pipes->report);
 	if (command < 0)
-		give_up(pipes->report, EXIT_SANDBOX, "cannot start a process in the sandbox");
+		give_up(pipes->report, BOTTLE_NO_SANDBOX, "cannot start a process in the sandbox");
 	close(pipes->report);
 	tend(command, signals, pipes->life);
 }

@@ -100,43 +100,62 @@ int bottle_cover(const struct launch *launch, const char *path, struct error *er
 	return rc;
 }
 
-/* The mount points first, then the mounts: the list changes while we mount. */
-static char **find_mount_points(void)
+static bool is_hidden_type(const char *type)
 {
-	char **points = calloc(1, sizeof(*points));
-	FILE *file = setmntent("/proc/self/mounts", "re");
+	for (size_t i = 0; i < COUNT(hidden_types); i++) {
+		if (strcmp(type, hidden_types[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void free_list(char **list)
+{
+	for (char **item = list; item && *item; item++)
+		free(*item);
+	free(list);
+}
+
+/* Where such filesystems are mounted; NULL when that cannot be told. */
+static char **find_mount_points(FILE *mounts)
+{
+	char **points = calloc(1, sizeof(*points)), **more;
 	size_t count = 0;
 	const struct mntent *entry;
 
-	while (points && file && (entry = getmntent(file))) {
-		char **more;
-
-		for (size_t i = 0; i < COUNT(hidden_types); i++) {
-			if (strcmp(entry->mnt_type, hidden_types[i]) != 0)
-				continue;
-			more = reallocarray(points, count + 2, sizeof(*points));
-			if (!more)
-				break;
-			points = more;
-			points[count++] = strdup(entry->mnt_dir);
-			points[count] = NULL;
-		}
+	while (points && (entry = getmntent(mounts))) {
+		if (!is_hidden_type(entry->mnt_type))
+			continue;
+		more = reallocarray(points, count + 2, sizeof(*points));
+		if (!more)
+			break;
+		points = more;
+		points[count + 1] = NULL;
+		points[count] = strdup(entry->mnt_dir);
+		if (!points[count++])
+			break;
 	}
-	if (file)
-		endmntent(file);
-	return file ? points : NULL;
+	if (points && !feof(mounts)) {
+		free_list(points);
+		return NULL;
+	}
+	return points;
 }
 
+/* The mount points first, then the mounts: the list changes while we mount. */
 int launch_hide_filesystems(struct launch *launch, struct error *error)
 {
-	char **points = find_mount_points();
-	int rc = points ? 0 : error_set(error, "cannot read /proc/self/mounts");
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	char **points = mounts ? find_mount_points(mounts) : NULL;
+	int rc = 0;
 
-	for (char **point = points; rc == 0 && *point; point++)
-		rc = bottle_cover(launch, *point, error);
-	for (char **point = points; point && *point; point++)
-		free(*point);
-	free(points);
+	if (mounts)
+		endmntent(mounts);
+	if (!points)
+		return error_set(error, "cannot read /proc/self/mounts");
+	for (size_t i = 0; rc == 0 && points[i]; i++)
+		rc = bottle_cover(launch, points[i], error);
+	free_list(points);
 	return rc;
 }
 

@@ -77,9 +77,12 @@ int bottle_plan_read(int fd, struct bottle_plan *ret_plan, struct error *error)
 		json_decref(json);
 		return error_set(error, "the supervisor gave up");
 	}
-	if (read_list(secrets, &plan.secrets, &plan.secret_count) < 0 ||
-	    read_list(hidden, &plan.hidden, &plan.hidden_count) < 0)
+	if (read_list(secrets, &plan.secrets, &plan.secret_count) < 0)
 		return error_set(error, "out of memory");
+	if (read_list(hidden, &plan.hidden, &plan.hidden_count) < 0) {
+		free((void *)plan.secrets);
+		return error_set(error, "out of memory");
+	}
 	*ret_plan = plan;
 	return 0;
 }

@@ -69,16 +69,21 @@ void bottle_routes_free(struct bottle_routes *routes)
 	free(routes);
 }
 
-/* Takes over the strings of `rule` only when it succeeds. */
-static int rules_add(struct rules *rules, const struct rule *rule, struct error *error)
+/* A new, empty last rule; NULL when out of memory. */
+static struct rule *rules_append(struct rules *rules)
 {
 	struct rule *items = reallocarray(rules->items, rules->count + 1, sizeof(*items));
 
 	if (!items)
-		return error_set(error, "out of memory");
+		return NULL;
 	rules->items = items;
-	items[rules->count++] = *rule;
-	return 0;
+	items[rules->count] = (struct rule){0};
+	return &items[rules->count++];
+}
+
+static void rules_drop_last(struct rules *rules)
+{
+	rule_free(&rules->items[--rules->count]);
 }
 
 static int parse_port(const char *text, size_t length, uint16_t *ret_port)
@@ -147,13 +152,15 @@ static int parse_target(const char *text, struct rule *rule, struct error *error
 
 int bottle_routes_allow(struct bottle_routes *routes, const char *text, struct error *error)
 {
-	struct rule rule = {0};
+	struct rule *rule = rules_append(&routes->allows);
 
-	if (parse_target(text, &rule, error) == 0 &&
-	    rules_add(&routes->allows, &rule, error) == 0)
-		return 0;
-	rule_free(&rule);
-	return -1;
+	if (!rule)
+		return error_set(error, "out of memory");
+	if (parse_target(text, rule, error) < 0) {
+		rules_drop_last(&routes->allows);
+		return -1;
+	}
+	return 0;
 }
 
 /* One "key=value" of a secret's suffix. */
@@ -227,17 +234,17 @@ static int parse_secret(char *text, struct rule *rule, struct error *error)
 
 int bottle_routes_secret(struct bottle_routes *routes, const char *text, struct error *error)
 {
-	struct rule rule = {0};
+	struct rule *rule = rules_append(&routes->secrets);
 	char *copy = strdup(text);
 	int rc = -1;
 
-	if (!copy)
+	if (!rule || !copy)
 		error_set(error, "out of memory");
-	else if (parse_secret(copy, &rule, error) == 0)
-		rc = rules_add(&routes->secrets, &rule, error);
+	else
+		rc = parse_secret(copy, rule, error);
+	if (rc < 0 && rule)
+		rules_drop_last(&routes->secrets);
 	free(copy);
-	if (rc < 0)
-		rule_free(&rule);
 	return rc;
 }
 

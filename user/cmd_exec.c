@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "bottle.h"
+#include "bottle_janitor.h"
 #include "bottle_routes.h"
 #include "bottle_summary.h"
 #include "cgroup.h"
 #include "cmd.h"
-#include "janitor.h"
 #include "kernel.h"
 #include "supervisor.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "janitor.h"
+#include "bottle_janitor.h"
 
 #include <dirent.h>
 #include <errno.h>

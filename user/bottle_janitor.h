@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What an exec leaves on the machine, and its removal: by itself, by a process that outlives it,
  * or by the next exec. */
-#ifndef JANITOR_H
-#define JANITOR_H
+#ifndef BOTTLE_JANITOR_H
+#define BOTTLE_JANITOR_H
 
 #include "attributes.h"
 #include "diag.h"
