@@ -59,11 +59,6 @@ const struct policy_host *policy_find_host(const struct policy *policy, const ch
 	return host;
 }
 
-bool policy_host_is_wildcard(const struct policy_host *host)
-{
-	return host->name[0] == '*';
-}
-
 size_t policy_host_count(const struct policy *policy)
 {
 	return policy->host_count;
