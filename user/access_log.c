@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "access_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "address.h"
+
+#define LINE_SIZE 32768
+#define FILE_PATH_LIMIT 16384 /* bytes of the escaped path */
+#define FIELD_LIMIT 600
+/* A pipe takes up to PIPE_BUF (4096) bytes whole or not at all: pipe(7). */
+#define PIPE_PATH_LIMIT 1000
+
+enum kind { NOTHING, REGULAR, SOCKET, NON_BLOCKING, BLOCKING };
+
+/* The line being made. What does not fit is left out; LINE_SIZE is above the sum of the limits. */
+struct line {
+	size_t length;
+	char text[LINE_SIZE];
+};
+
+struct access_log {
+	int fd;
+	int own_fd; /* the same pipe, opened again to be non-blocking; -1: none */
+	enum kind kind;
+	bool log_query;
+	bool cut; /* the last line was written in part */
+	uint64_t lost;
+	time_t second;
+	char second_text[32];
+	char *bottle;
+	struct line line;
+};
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static void put(struct line *line, const char *text, size_t length)
+{
+	if (length > sizeof(line->text) - line->length)
+		return;
+	memcpy(line->text + line->length, text, length);
+	line->length += length;
+}
+
+static void put_number(struct line *line, uint64_t number)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	put(line, digits + at, sizeof(digits) - at);
+}
+
+/* The length of the UTF-8 sequence at `text`, 0 when there is no valid one (RFC 3629, 4). */
+static size_t utf8_length(const unsigned char *text, size_t left)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+
+	if (text[0] < 0xc2 || text[0] > 0xf4 || left < length)
+		return 0;
+	if (text[0] == 0xe0)
+		low = 0xa0; /* overlong */
+	if (text[0] == 0xed)
+		high = 0x9f; /* surrogates */
+	if (text[0] == 0xf0)
+		low = 0x90; /* overlong */
+	if (text[0] == 0xf4)
+		high = 0x8f; /* above U+10FFFF */
+	if (text[1] < low || text[1] > high)
+		return 0;
+	for (size_t i = 2; i < length; i++)
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+	return length;
+}
+
+/* One character that is not plain ASCII, escaped into `ret`. Returns how many bytes of `text` it
+ * took. C1 controls are escaped too: people read logs on terminals. */
+static size_t escape(const unsigned char *text, size_t left, char ret[8])
+{
+	size_t length;
+
+	if (text[0] == '"' || text[0] == '\\') {
+		snprintf(ret, 8, "\\%c", text[0]);
+		return 1;
+	}
+	if (text[0] < 0x80) {
+		snprintf(ret, 8, "\\u%04x", text[0]);
+		return 1;
+	}
+	length = utf8_length(text, left);
+	if (length == 0) {
+		strcpy(ret, "\xef\xbf\xbd"); /* U+FFFD */
+		return 1;
+	}
+	if (text[0] == 0xc2 && text[1] < 0xa0)
+		snprintf(ret, 8, "\\u%04x", text[1]);
+	else
+		snprintf(ret, 8, "%.*s", (int)length, (const char *)text);
+	return length;
+}
+
+static size_t plain_run(struct span text, size_t from)
+{
+	size_t at = from;
+
+	for (; at < text.length; at++) {
+		unsigned char c = (unsigned char)text.data[at];
+
+		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+			break;
+	}
+	return at - from;
+}
+
+/* The content of a string; ends in "..." when there is more than `limit` bytes of it. */
+static void put_escaped(struct line *line, struct span text, size_t limit)
+{
+	size_t end = line->length + limit, at = 0;
+
+	while (at < text.length) {
+		size_t run = plain_run(text, at), room = end - line->length;
+		char escaped[8];
+
+		if (run > 0) {
+			put(line, text.data + at, run < room ? run : room);
+			at += run < room ? run : room;
+			if (run > room)
+				break;
+		} else {
+			run = escape((const unsigned char *)text.data + at, text.length - at,
+				     escaped);
+			if (strlen(escaped) > room)
+				break;
+			put(line, escaped, strlen(escaped));
+			at += run;
+		}
+	}
+	if (at < text.length)
+		put(line, "...", 3);
+}
+
+/* `key` with its punctuation: ,"key": */
+#define KEY(name) ",\"" name "\":"
+#define PUT(line, literal) put(line, literal, sizeof(literal) - 1)
+
+static void put_span(struct line *line, const char *key, struct span text, size_t limit)
+{
+	if (text.length == 0)
+		return;
+	put(line, key, strlen(key));
+	PUT(line, "\"");
+	put_escaped(line, text, limit);
+	PUT(line, "\"");
+}
+
+static void put_string(struct line *line, const char *key, const char *text, size_t limit)
+{
+	if (text)
+		put_span(line, key, span_from(text), limit);
+}
+
+static void put_integer(struct line *line, const char *key, uint64_t number)
+{
+	put(line, key, strlen(key));
+	put_number(line, number);
+}
+
+/* ---- a record ------------------------------------------------------------------------------- */
+
+/* RFC 3339 in UTC with milliseconds; the seconds' text is made once a second. */
+static void put_time(struct access_log *log)
+{
+	struct timespec now;
+	struct tm tm;
+	char milliseconds[8];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec != log->second) {
+		log->second = now.tv_sec;
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(log->second_text, sizeof(log->second_text), "%Y-%m-%dT%H:%M:%S", &tm);
+	}
+	PUT(&log->line, "{\"time\":\"");
+	put(&log->line, log->second_text, strlen(log->second_text));
+	snprintf(milliseconds, sizeof(milliseconds), ".%03dZ\"",
+		 (int)(now.tv_nsec / 1000000 % 1000));
+	put(&log->line, milliseconds, strlen(milliseconds));
+}
+
+static void put_process(struct line *line, const struct egress_process *process)
+{
+	if (!process)
+		return;
+	put_integer(line, KEY("pid"), process->tgid);
+	put_span(line, KEY("command"),
+		 (struct span){process->comm, strnlen(process->comm, sizeof(process->comm))},
+		 FIELD_LIMIT);
+}
+
+/* Where a target's path begins: absolute and authority forms may hold a password. */
+static struct span without_authority(struct span target)
+{
+	const char *from = target.data, *end = target.data + target.length, *at;
+
+	if (target.length == 0 || *from == '/')
+		return target;
+	at = memmem(from, target.length, "://", 3);
+	if (at) {
+		from = memchr(at + 3, '/', (size_t)(end - at - 3));
+		return from ? (struct span){from, (size_t)(end - from)} : SPAN("/");
+	}
+	at = memrchr(from, '@', target.length);
+	return at ? (struct span){at + 1, (size_t)(end - at - 1)} : target;
+}
+
+static void put_path(struct access_log *log, struct span target)
+{
+	size_t limit = log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT;
+	struct span path = without_authority(target);
+
+	if (!log->log_query) {
+		const char *query = memchr(path.data ? path.data : "", '?', path.length);
+
+		if (query)
+			path.length = (size_t)(query - path.data);
+	}
+	put_span(&log->line, KEY("path"), path, limit);
+}
+
+static void put_milliseconds(struct line *line, uint64_t microseconds)
+{
+	char fraction[8];
+
+	put_integer(line, KEY("ms"), microseconds / 1000);
+	snprintf(fraction, sizeof(fraction), ".%03u", (unsigned)(microseconds % 1000));
+	put(line, fraction, 4);
+}
+
+static void put_outcome(struct line *line, const struct access_record *record)
+{
+	bool allowed = record->reason == EGRESS_ALLOWED;
+
+	put_string(line, KEY("verdict"), allowed ? "allowed" : "refused", FIELD_LIMIT);
+	put_string(line, KEY("reason"), reason_name(record->reason), FIELD_LIMIT);
+	put_string(line, KEY("detail"), record->detail, FIELD_LIMIT);
+	if (record->status)
+		put_integer(line, KEY("status"), (uint64_t)record->status);
+	put_integer(line, KEY("bytes_up"), record->bytes_up);
+	put_integer(line, KEY("bytes_down"), record->bytes_down);
+	put_milliseconds(line, record->microseconds);
+	if (record->reused)
+		PUT(line, ",\"reused\":true");
+}
+
+static void format(struct access_log *log, const struct access_record *record)
+{
+	struct line *line = &log->line;
+	char text[ADDRESS_TEXT_SIZE];
+
+	line->length = 0;
+	/* What was cut off must not swallow this one. */
+	if (log->cut)
+		PUT(line, "\n");
+	put_time(log);
+	put_string(line, KEY("bottle"), log->bottle, FIELD_LIMIT / 2);
+	put_string(line, KEY("source"), record->source, FIELD_LIMIT);
+	put_process(line, record->process);
+	put_string(line, KEY("host"), record->host, FIELD_LIMIT);
+	if (record->address)
+		put_string(line, KEY("address"), address_format(record->address, text),
+			   FIELD_LIMIT);
+	if (record->port)
+		put_integer(line, KEY("port"), record->port);
+	put_string(line, KEY("protocol"), record->protocol, FIELD_LIMIT);
+	put_span(line, KEY("method"), record->method, FIELD_LIMIT / 4);
+	put_path(log, record->target);
+	put_string(line, KEY("route"), record->route, FIELD_LIMIT);
+	put_outcome(line, record);
+	if (log->lost)
+		put_integer(line, KEY("lost"), log->lost);
+	PUT(line, "}\n");
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static ssize_t write_line(const struct access_log *log)
+{
+	struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
+
+	switch (log->kind) {
+	case SOCKET:
+		return send(log->fd, log->line.text, log->line.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	case BLOCKING:
+		/* Good for one line of PIPE_BUF: poll(2) says yes only when there is room for it.
+		 */
+		if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+			return -1;
+		return write(log->fd, log->line.text, log->line.length);
+	default:
+		return write(log->own_fd >= 0 ? log->own_fd : log->fd, log->line.text,
+			     log->line.length);
+	}
+}
+
+void access_log_write(struct access_log *log, const struct access_record *record)
+{
+	ssize_t count;
+
+	if (log->kind == NOTHING)
+		return;
+	format(log, record);
+	count = write_line(log);
+	if (count == (ssize_t)log->line.length) {
+		log->lost = 0;
+		log->cut = false;
+		return;
+	}
+	log->lost++;
+	if (count > 0)
+		log->cut = log->line.text[count - 1] != '\n';
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+/* A pipe is opened a second time, since O_NONBLOCK on the borrowed descriptor would reach all who
+ * share it. Where that cannot be, poll(2) goes before each write. */
+static enum kind find_kind(int fd, int *ret_own_fd)
+{
+	char path[32];
+	struct stat st;
+	int flags;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return NOTHING;
+	if (S_ISREG(st.st_mode))
+		return REGULAR;
+	if (S_ISSOCK(st.st_mode))
+		return SOCKET;
+	flags = fcntl(fd, F_GETFL);
+	if (flags >= 0 && (flags & O_NONBLOCK))
+		return NON_BLOCKING;
+	if (!S_ISFIFO(st.st_mode))
+		return BLOCKING;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	*ret_own_fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+	return *ret_own_fd >= 0 ? NON_BLOCKING : BLOCKING;
+}
+
+struct access_log *access_log_new(int fd, const char *bottle, bool log_query)
+{
+	struct access_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return NULL;
+	log->fd = fd;
+	log->own_fd = -1;
+	log->second = -1;
+	log->log_query = log_query;
+	log->bottle = bottle ? strdup(bottle) : NULL;
+	if (bottle && !log->bottle) {
+		free(log);
+		return NULL;
+	}
+	log->kind = find_kind(fd, &log->own_fd);
+	return log;
+}
+
+void access_log_free(struct access_log *log)
+{
+	if (!log)
+		return;
+	if (log->own_fd >= 0)
+		close(log->own_fd);
+	free(log->bottle);
+	free(log);
+}
