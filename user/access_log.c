@@ -215,7 +215,7 @@ static struct span without_authority(struct span target)
 {
 	const char *from = target.data, *end = target.data + target.length, *at;
 
-	if (target.length == 0 || *from == '/')
+	if (*from == '/')
 		return target;
 	at = memmem(from, target.length, "://", 3);
 	if (at) {
@@ -229,14 +229,15 @@ static struct span without_authority(struct span target)
 static void put_path(struct access_log *log, struct span target)
 {
 	size_t limit = log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT;
-	struct span path = without_authority(target);
+	const char *query;
+	struct span path;
 
-	if (!log->log_query) {
-		const char *query = memchr(path.data ? path.data : "", '?', path.length);
-
-		if (query)
-			path.length = (size_t)(query - path.data);
-	}
+	if (!target.data || target.length == 0)
+		return;
+	path = without_authority(target);
+	query = log->log_query ? NULL : memchr(path.data, '?', path.length);
+	if (query)
+		path.length = (size_t)(query - path.data);
 	put_span(&log->line, KEY("path"), path, limit);
 }
 

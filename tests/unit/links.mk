@@ -28,4 +28,7 @@ http1_modules := http1 http1_exchange http1_judge http1_local http1_target http1
 	http1_body http1_refusal
 connection_modules := connection connection_tls client_hello tunnel stream $(http1_modules) \
 	$(policy_modules)
+links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
+links_test_access_log := access_log address bytes reason
+links_fuzz_dns := dns_message dns_respond address bytes

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "access_log.h"
+#include "address.h"
+
+static int memory_file(void)
+{
+	char path[] = "/tmp/test_access_log.XXXXXX";
+	int fd = mkostemp(path, O_APPEND);
+
+	assert_true(fd >= 0);
+	unlink(path);
+	return fd;
+}
+
+/* Everything in the file, parsed line by line: an array. */
+static json_t *lines_of(int fd)
+{
+	json_t *all = json_array();
+	FILE *file = fdopen(dup(fd), "r");
+	char *line = NULL;
+	size_t size = 0;
+
+	rewind(file);
+	while (getline(&line, &size, file) >= 0) {
+		json_error_t error;
+		json_t *object;
+
+		if (strcmp(line, "\n") == 0)
+			continue;
+		object = json_loads(line, JSON_REJECT_DUPLICATES, &error);
+		if (!object)
+			fail_msg("%s: %s", error.text, line);
+		json_array_append_new(all, object);
+	}
+	free(line);
+	fclose(file);
+	return all;
+}
+
+static const char *text(json_t *lines, size_t index, const char *key)
+{
+	return json_string_value(json_object_get(json_array_get(lines, index), key));
+}
+
+static long long number(json_t *lines, size_t index, const char *key)
+{
+	json_t *value = json_object_get(json_array_get(lines, index), key);
+
+	assert_true(json_is_integer(value));
+	return json_integer_value(value);
+}
+
+static bool has(json_t *lines, size_t index, const char *key)
+{
+	return json_object_get(json_array_get(lines, index), key) != NULL;
+}
+
+/* One record to a file of its own. */
+static json_t *logged(const struct access_record *record, bool log_query)
+{
+	int fd = memory_file();
+	struct access_log *log = access_log_new(fd, "dev", log_query);
+	json_t *lines;
+
+	access_log_write(log, record);
+	lines = lines_of(fd);
+	assert_int_equal(json_array_size(lines), 1);
+	access_log_free(log);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC & fcntl(fd, F_GETFD)); /* still open */
+	close(fd);
+	return lines;
+}
+
+static void whole_record(void **state)
+{
+	struct egress_process process = {.pid = 12, .tgid = 11, .comm = "curl"};
+	struct egress_address address;
+	struct access_record record = {
+		.source = "proxy",
+		.process = &process,
+		.host = "api.example.com",
+		.address = &address,
+		.port = 443,
+		.protocol = "https",
+		.method = SPAN("POST"),
+		.target = SPAN("/v1/x?key=secret"),
+		.route = "api.example.com (routes.yaml:3)",
+		.reason = EGRESS_ALLOWED,
+		.status = 200,
+		.bytes_up = 10,
+		.bytes_down = 18446744073709551ull,
+		.microseconds = 1234005,
+		.reused = true,
+	};
+	json_t *lines;
+	struct tm tm;
+	double ms;
+
+	(void)state;
+	assert_true(address_parse("203.0.113.9", &address));
+	lines = logged(&record, false);
+	assert_string_equal(text(lines, 0, "bottle"), "dev");
+	assert_string_equal(text(lines, 0, "source"), "proxy");
+	assert_int_equal(number(lines, 0, "pid"), 11);
+	assert_string_equal(text(lines, 0, "command"), "curl");
+	assert_string_equal(text(lines, 0, "host"), "api.example.com");
+	assert_string_equal(text(lines, 0, "address"), "203.0.113.9");
+	assert_int_equal(number(lines, 0, "port"), 443);
+	assert_string_equal(text(lines, 0, "protocol"), "https");
+	assert_string_equal(text(lines, 0, "method"), "POST");
+	assert_string_equal(text(lines, 0, "path"), "/v1/x");
+	assert_string_equal(text(lines, 0, "route"), "api.example.com (routes.yaml:3)");
+	assert_string_equal(text(lines, 0, "verdict"), "allowed");
+	assert_string_equal(text(lines, 0, "reason"), "allowed");
+	assert_int_equal(number(lines, 0, "status"), 200);
+	assert_int_equal(number(lines, 0, "bytes_up"), 10);
+	assert_int_equal(number(lines, 0, "bytes_down"), 18446744073709551ll);
+	ms = json_real_value(json_object_get(json_array_get(lines, 0), "ms"));
+	assert_true(ms > 1234.0049 && ms < 1234.0051);
+	assert_true(json_is_true(json_object_get(json_array_get(lines, 0), "reused")));
+	assert_non_null(strptime(text(lines, 0, "time"), "%Y-%m-%dT%H:%M:%S", &tm));
+	assert_in_range(time(NULL) - timegm(&tm), 0, 2);
+	assert_int_equal(strlen(text(lines, 0, "time")), 24);
+	assert_string_equal(text(lines, 0, "time") + 23, "Z");
+	json_decref(lines);
+}
+
+static void bare_record(void **state)
+{
+	struct access_record record = {.source = "kernel", .reason = EGRESS_HOST_NOT_ALLOWED};
+	json_t *lines = logged(&record, false);
+	static const char *const absent[] = {"pid",    "command", "host",    "address", "port",
+					     "method", "path",    "route",   "status",  "lost",
+					     "detail", "reused",  "protocol"};
+
+	(void)state;
+	assert_string_equal(text(lines, 0, "verdict"), "refused");
+	assert_string_equal(text(lines, 0, "reason"), "host_not_allowed");
+	for (size_t i = 0; i < sizeof(absent) / sizeof(*absent); i++)
+		assert_false(has(lines, 0, absent[i]));
+	json_decref(lines);
+}
+
+static void assert_path(const char *target, bool query, const char *expected)
+{
+	struct access_record record = {.target = span_from(target)};
+	json_t *lines = logged(&record, query);
+
+	assert_string_equal(text(lines, 0, "path"), expected);
+	json_decref(lines);
+}
+
+static void queries_and_passwords(void **state)
+{
+	(void)state;
+	assert_path("/a?b=c", false, "/a");
+	assert_path("/a?b=c", true, "/a?b=c");
+	assert_path("*", false, "*");
+	assert_path("a.example:443", false, "a.example:443");
+	assert_path("user:pass@a.example:443", false, "a.example:443");
+	assert_path("http://user:pass@a.example/x?y", false, "/x");
+	assert_path("http://user:pass@a.example", true, "/");
+}
+
+/* Every byte, and UTF-8 good and bad: what comes back must be valid and the same where it can. */
+static void hostile_bytes(void **state)
+{
+	static const struct {
+		struct span in;
+		const char *out;
+	} cases[] = {
+		{SPAN("/\"\\\n\r\t\x1b[31m\x7f"), "/\"\\\n\r\t\x1b[31m\x7f"},
+		{SPAN("/gr\xc3\xbc\xc3\x9f"), "/gr\xc3\xbc\xc3\x9f"},
+		{SPAN("/\xf0\x9f\x90\xb3!"), "/\xf0\x9f\x90\xb3!"},
+		{SPAN("/\xc2\x9b"
+		      "31m"),
+		 "/\xc2\x9b"
+		 "31m"},
+		{SPAN("/\x80"), "/\xef\xbf\xbd"},
+		{SPAN("/\xc3"), "/\xef\xbf\xbd"},
+		{SPAN("/\xc0\xaf"), "/\xef\xbf\xbd\xef\xbf\xbd"},
+		{SPAN("/\xe0\x80\xaf"), "/\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+		{SPAN("/\xed\xa0\x80"), "/\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+		{SPAN("/\xf4\x90\x80\x80"), "/\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+		{SPAN("/\xf0\x9f\x90"), "/\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct access_record record = {.target = cases[i].in};
+		json_t *lines = logged(&record, false);
+
+		assert_string_equal(text(lines, 0, "path"), cases[i].out);
+		json_decref(lines);
+	}
+}
+
+static void no_raw_controls(void **state)
+{
+	char target[512], line[8192];
+	struct access_record record = {.target = {target, sizeof(target)}};
+	int fd = memory_file();
+	struct access_log *log = access_log_new(fd, "dev", true);
+	ssize_t count;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(target); i++)
+		target[i] = (char)(i + 1);
+	access_log_write(log, &record);
+	count = pread(fd, line, sizeof(line), 0);
+	assert_true(count > 512);
+	for (ssize_t i = 0; i < count - 1; i++)
+		assert_true((unsigned char)line[i] >= 0x20 && line[i] != 0x7f);
+	assert_int_equal(line[count - 1], '\n');
+	access_log_free(log);
+	close(fd);
+}
+
+/* The largest of everything, through a pipe: at most PIPE_BUF, so never torn. */
+static void long_fields(void **state)
+{
+	char huge[40000], name[300], line[LINE_MAX + PIPE_BUF];
+	struct egress_process process = {.tgid = 4294967295u};
+	struct egress_address address;
+	struct access_record record = {.source = "kernel",
+				       .process = &process,
+				       .host = name,
+				       .address = &address,
+				       .port = 65535,
+				       .protocol = "https",
+				       .method = {huge, sizeof(huge)},
+				       .target = {huge, sizeof(huge)},
+				       .route = name,
+				       .detail = name,
+				       .status = 599,
+				       .bytes_up = INT64_MAX,
+				       .bytes_down = INT64_MAX,
+				       .microseconds = INT64_MAX,
+				       .reused = true};
+	int fds[2], fd = memory_file();
+	struct access_log *log;
+	json_t *lines;
+	ssize_t count;
+
+	(void)state;
+	memset(huge, '\x01', sizeof(huge));
+	memset(name, '\x02', sizeof(name));
+	name[sizeof(name) - 1] = 0;
+	memset(process.comm, '\x03', sizeof(process.comm));
+	memset(&address, 0xfd, sizeof(address));
+	assert_int_equal(pipe(fds), 0);
+	log = access_log_new(fds[1], name, true);
+	access_log_write(log, &record);
+	count = read(fds[0], line, sizeof(line));
+	assert_in_range(count, 3000, PIPE_BUF);
+	assert_int_equal(write(fd, line, (size_t)count), count);
+	lines = lines_of(fd);
+	assert_int_equal(json_array_size(lines), 1);
+	json_decref(lines);
+	access_log_free(log);
+	close(fd);
+	close(fds[0]);
+	close(fds[1]);
+	/* A file takes more of a path, and says where it was cut. */
+	memset(huge, 'a', sizeof(huge));
+	lines = logged(&record, true);
+	assert_int_equal(strlen(text(lines, 0, "path")), 16384 + 3);
+	assert_string_equal(text(lines, 0, "path") + 16384, "...");
+	json_decref(lines);
+}
+
+/* A reader that does not read: lines are lost and counted, the writer goes on at once. */
+static void full_reader(int reader, int writer)
+{
+	struct access_record record = {.source = "proxy", .target = SPAN("/some/path")};
+	struct access_log *log = access_log_new(writer, "dev", false);
+	char block[65536];
+	int fd = memory_file(), written = 20000;
+	long long lost = 0;
+	json_t *lines;
+	ssize_t count;
+
+	alarm(20); /* blocked: killed */
+	for (int i = 0; i < written; i++)
+		access_log_write(log, &record);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(fcntl(reader, F_SETFL, O_NONBLOCK), 0);
+		while ((count = read(reader, block, sizeof(block))) > 0)
+			assert_int_equal(write(fd, block, (size_t)count), count);
+		access_log_write(log, &record);
+		written++;
+	}
+	while ((count = read(reader, block, sizeof(block))) > 0)
+		assert_int_equal(write(fd, block, (size_t)count), count);
+	alarm(0);
+	lines = lines_of(fd);
+	for (size_t i = 0; i < json_array_size(lines); i++)
+		if (has(lines, i, "lost"))
+			lost += number(lines, i, "lost");
+	assert_true(lost > 0);
+	assert_int_equal(lost + (long long)json_array_size(lines), written);
+	json_decref(lines);
+	access_log_free(log);
+	close(fd);
+	close(reader);
+	close(writer);
+}
+
+static void full_pipe(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	full_reader(fds[0], fds[1]);
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	full_reader(fds[0], fds[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	full_reader(fds[0], fds[1]);
+}
+
+static void flags_are_not_touched(void **state)
+{
+	int fds[2];
+	struct access_log *log;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	log = access_log_new(fds[1], "dev", false);
+	assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0);
+	access_log_free(log);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void nowhere(void **state)
+{
+	struct access_record record = {.source = "proxy"};
+	struct access_log *log = access_log_new(-1, "dev", false);
+
+	(void)state;
+	assert_non_null(log);
+	access_log_write(log, &record);
+	access_log_free(log);
+	access_log_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whole_record),
+		cmocka_unit_test(bare_record),
+		cmocka_unit_test(queries_and_passwords),
+		cmocka_unit_test(hostile_bytes),
+		cmocka_unit_test(no_raw_controls),
+		cmocka_unit_test(long_fields),
+		cmocka_unit_test(full_pipe),
+		cmocka_unit_test(flags_are_not_touched),
+		cmocka_unit_test(nowhere),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
