@@ -32,3 +32,9 @@ links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
 links_test_access_log := access_log address bytes reason
 links_fuzz_dns := dns_message dns_respond address bytes
+upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
+	upstream_pool stream address bytes diag
+links_test_upstream_pool := upstream_pool stream bytes
+links_test_upstream_resolver := upstream_resolver upstream_hosts address bytes diag
+links_test_upstream := $(upstream_modules) cert_authority
+-include tests/kernel/links.mk
