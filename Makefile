@@ -90,7 +90,7 @@ $(BUILD)/tests/%.o: tests/kernel/%.c Makefile | $(BUILD)/tests
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests/kernel $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 .SECONDEXPANSION:
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(links_test_%))) $$(if $$(filter http1 llhttp,$$(links_test_%)),$$(LLHTTP_OBJECTS))
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(links_test_%))) $$(if $$(filter http1_head llhttp,$$(links_test_%)),$$(LLHTTP_OBJECTS))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 

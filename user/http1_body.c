@@ -109,13 +109,21 @@ static int on_message_complete(llhttp_t *parser)
  * used, or -1. */
 static ssize_t parse_chunks(struct http1_body *body, char *data, size_t length)
 {
+	char before = body->last;
 	llhttp_errno_t error;
+	ssize_t used;
 
 	body->gathered = data;
 	body->gathered_length = 0;
+	body->last = data[length - 1];
 	error = llhttp_execute(&body->parser, data, length);
-	if (body->ended && error == HPE_PAUSED)
-		return llhttp_get_error_pos(&body->parser) - data;
+	if (body->ended && error == HPE_PAUSED) {
+		used = llhttp_get_error_pos(&body->parser) - data;
+		/* llhttp lets a bare LF end the last line. */
+		if ((used >= 2 ? data[used - 2] : before) != '\r')
+			return -1;
+		return used;
+	}
 	return error == HPE_OK ? (ssize_t)length : -1;
 }
 

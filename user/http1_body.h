@@ -36,6 +36,7 @@ struct http1_body {
 	bool complete;		    /* all came and was framed; `pending` may still hold some */
 	bool corked;		    /* a head is pending: wait for the first bytes of the body */
 	bool touched;		    /* something of it was taken from the source */
+	char last;		    /* byte of the previous feed of the parser */
 	bool ended;		    /* llhttp saw the end of the last chunk */
 	uint64_t remaining;	    /* HTTP1_LENGTH */
 	uint64_t bytes;		    /* of body, passed so far */

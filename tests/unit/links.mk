@@ -13,7 +13,7 @@ links_test_rpc := rpc bytes
 links_test_stream := stream
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
-links_test_identify := identify address
+links_test_identify := identify address bytes
 links_test_worker := worker rpc bytes diag
 links_test_ledger := ledger $(config_modules)
 links_test_dns_respond := dns_message dns_respond address bytes
@@ -30,7 +30,7 @@ connection_modules := connection connection_tls client_hello tunnel stream $(htt
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
-links_test_access_log := access_log address bytes reason
+links_test_access_log := access_log verdicts address bytes reason
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
 	upstream_pool stream address bytes diag
@@ -38,3 +38,8 @@ links_test_upstream_pool := upstream_pool stream bytes
 links_test_upstream_resolver := upstream_resolver upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 -include tests/kernel/links.mk
+links_fuzz_policy := $(config_modules)
+links_fuzz_decide := $(config_modules)
+links_fuzz_http1 := http1_head bytes
+links_fuzz_hello := client_hello $(policy_modules)
+fuzz_needs_fuzz_http1 := llhttp
