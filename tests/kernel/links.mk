@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The modules that each kernel test links.
+kernel_modules := kernel kernel_pins kernel_links kernel_maps kernel_events kernel_status cgroup \
+	address diag tests/wall
+links_test_kernel_steer := $(kernel_modules)
+links_test_kernel_refuse := $(kernel_modules)
+links_test_kernel_flow := $(kernel_modules)
+links_test_kernel_shared := $(kernel_modules)
+links_test_kernel_pins := $(kernel_modules)
+links_test_kernel_bench := $(kernel_modules)
+links_test_cgroup := cgroup diag tests/wall
