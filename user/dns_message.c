@@ -280,6 +280,7 @@ fail:
 	return NULL;
 }
 
+/* In wire form; ldns compresses owners to pointers at the question, whose case they so share. */
 static ldns_buffer *encode(const struct dns_query *query, const struct dns_reply *reply,
 			   bool with_data)
 {

@@ -70,6 +70,7 @@ static size_t client_limit(const struct dns_client *client)
 	return client->connection ? 0 : UDP_LIMIT;
 }
 
+/* After the responder is gone it is on no list any more. */
 static void pending_free(struct dns_pending *pending)
 {
 	if (pending->responder) {
@@ -100,6 +101,7 @@ static void deliver(struct dns_pending *pending)
 		send_udp(&pending->client, response);
 }
 
+/* Logs and writes; the one way out of every query of dns.mode real. */
 static int finish(struct dns_responder *responder, const struct dns_query *query,
 		  const struct dns_reply *reply, size_t limit, struct bytes *ret_response)
 {
@@ -132,6 +134,8 @@ static void resolved(void *context, enum egress_reason reason,
 	pending_free(pending);
 }
 
+/* The look-up was answered before resolve() returned (a cache, say): then the response is given
+ * back like any other, so that pipelined queries do not recurse. */
 static int take_early(struct dns_pending *pending, struct bytes *ret_response)
 {
 	struct span response = bytes_span(&pending->response);

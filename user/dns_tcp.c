@@ -44,6 +44,7 @@ struct dns_tcp {
 	uint64_t uses;
 };
 
+/* The only end of a connection; an answer still to come finds it abandoned. */
 static void connection_close(struct dns_connection *connection)
 {
 	struct dns_tcp *tcp = connection->tcp;
@@ -91,6 +92,7 @@ static bool append_response(struct dns_connection *connection, struct span respo
 	       bytes_append(&connection->out, response.data, response.length);
 }
 
+/* One look-up at a time keeps the answers in order, and the rest of the input is backpressure. */
 static bool may_answer(const struct dns_connection *connection)
 {
 	return !connection->pending && connection->out.length < OUT_LIMIT;
@@ -203,6 +205,7 @@ static void connection_idle(evutil_socket_t fd, short what, void *context)
 	connection_close(context);
 }
 
+/* Sixty-four at most: a scan is cheaper than keeping a list in order. */
 static struct dns_connection *longest_idle(const struct dns_tcp *tcp)
 {
 	struct dns_connection *oldest = tcp->connections[0];

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bytes.h"
 #include "kernel.h"
 #include "rpc.h"
 
@@ -22,7 +23,7 @@ struct identify {
 	struct {
 		uint32_t id; /* 0: empty */
 		char *name;
-	} cache[CACHE_SIZE];
+	} cache[CACHE_SIZE], ids[CACHE_SIZE]; /* by id, and by the name's hash */
 };
 
 struct identify *identify_new(int flows_fd, int calls_fd)
@@ -40,11 +41,14 @@ void identify_free(struct identify *identify)
 {
 	if (!identify)
 		return;
-	for (size_t i = 0; i < CACHE_SIZE; i++)
+	for (size_t i = 0; i < CACHE_SIZE; i++) {
 		free(identify->cache[i].name);
+		free(identify->ids[i].name);
+	}
 	free(identify);
 }
 
+/* As the kernel wrote it on the SYN: the client's end, in the namespace both ends are in. */
 static int flow_key(int fd, struct egress_flow_key *ret)
 {
 	struct sockaddr_storage peer = {0};
@@ -136,4 +140,25 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	}
 	*ret = identity;
 	return 0;
+}
+
+uint32_t identify_host_id(struct identify *identify, const char *name)
+{
+	size_t slot = bytes_hash(name, strlen(name)) % CACHE_SIZE;
+	struct rpc_host host;
+	char *copy;
+
+	if (identify->flows_fd < 0)
+		return 0;
+	if (identify->ids[slot].name && strcmp(identify->ids[slot].name, name) == 0)
+		return identify->ids[slot].id;
+	if (rpc_bind_name(identify->calls_fd, name, &host) < 0 || host.reason != EGRESS_ALLOWED)
+		return 0;
+	copy = strdup(name);
+	if (copy) {
+		free(identify->ids[slot].name);
+		identify->ids[slot].id = host.id;
+		identify->ids[slot].name = copy;
+	}
+	return host.id;
 }
