@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "verdicts.h"
 
 #define LINE_SIZE 32768
 #define FILE_PATH_LIMIT 16384 /* bytes of the escaped path */
@@ -35,6 +36,7 @@ struct access_log {
 	bool log_query;
 	bool cut; /* the last line was written in part */
 	uint64_t lost;
+	struct verdicts *verdicts;
 	time_t second;
 	char second_text[32];
 	char *bottle;
@@ -320,6 +322,9 @@ void access_log_write(struct access_log *log, const struct access_record *record
 {
 	ssize_t count;
 
+	if (log->verdicts)
+		verdicts_count(log->verdicts, record->reason, record->host_id, record->bytes_up,
+			       record->bytes_down);
 	if (log->kind == NOTHING)
 		return;
 	format(log, record);
@@ -332,6 +337,11 @@ void access_log_write(struct access_log *log, const struct access_record *record
 	log->lost++;
 	if (count > 0)
 		log->cut = log->line.text[count - 1] != '\n';
+}
+
+void access_log_count_in(struct access_log *log, struct verdicts *verdicts)
+{
+	log->verdicts = verdicts;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

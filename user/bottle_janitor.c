@@ -7,9 +7,11 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -26,13 +28,48 @@
 struct janitor {
 	pid_t pid;
 	int pipe; /* end of file means: clean up; an octet before it: do not */
+	char *cgroup_root, *name, *cgroup_path;
+	uint64_t cgroup_id; /* the name may be somebody else's later; this may not */
 };
 
-char *janitor_cgroup_path(const char *cgroup_root, const char *name)
+static char *cgroup_path_of(const char *cgroup_root, const char *name)
 {
 	char *path;
 
 	return asprintf(&path, "%s/" CGROUP_PREFIX "%s", cgroup_root, name) < 0 ? NULL : path;
+}
+
+static void janitor_free(struct janitor *janitor)
+{
+	if (!janitor)
+		return;
+	if (janitor->pipe >= 0)
+		close(janitor->pipe);
+	free(janitor->cgroup_root);
+	free(janitor->name);
+	free(janitor->cgroup_path);
+	free(janitor);
+}
+
+const char *janitor_cgroup(const struct janitor *janitor)
+{
+	return janitor->cgroup_path;
+}
+
+/* Execs and janitors make and remove cgroups one at a time. Closing the descriptor unlocks. */
+static int lock(const char *cgroup_root, struct error *error)
+{
+	int fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return error_set(error, "cannot open %s: %s", cgroup_root, strerror(errno));
+	do {
+		rc = flock(fd, LOCK_EX);
+	} while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return error_set(error, "cannot lock %s: %s", cgroup_root, strerror(errno));
 }
 
 static void remove_directory(const char *name)
@@ -45,18 +82,28 @@ static void remove_directory(const char *name)
 	rmdir(BOTTLE_RUN_DIRECTORY);
 }
 
-int janitor_clean(const char *cgroup_root, const char *name, struct error *error)
+/* Under the lock. */
+static int clean(const char *cgroup_path, const char *name, struct error *error)
 {
-	char *path = janitor_cgroup_path(cgroup_root, name);
-	int rc = path ? 0 : error_set(error, "out of memory");
+	if (cgroup_destroy(cgroup_path, error) < 0 || kernel_detach(name, true, error) < 0)
+		return -1;
+	remove_directory(name);
+	return 0;
+}
 
-	if (rc == 0)
-		rc = cgroup_destroy(path, error);
-	if (rc == 0)
-		rc = kernel_detach(name, true, error);
-	if (rc == 0)
-		remove_directory(name);
-	free(path);
+/* What the janitor was made for, unless another bottle has the name by now. */
+static int clean_own(const struct janitor *janitor, struct error *error)
+{
+	int fd = lock(janitor->cgroup_root, error), rc = 0;
+	uint64_t id = 0;
+	uint32_t level;
+
+	if (fd < 0)
+		return -1;
+	if (cgroup_identity(janitor->cgroup_path, &id, &level, NULL) < 0 ||
+	    id == janitor->cgroup_id)
+		rc = clean(janitor->cgroup_path, janitor->name, error);
+	close(fd);
 	return rc;
 }
 
@@ -80,7 +127,7 @@ static void detach_from_caller(int *pipe_end)
 		_exit(1);
 }
 
-static NORETURN void stand_by(const char *cgroup_root, const char *name, int pipe_end)
+static NORETURN void stand_by(const struct janitor *janitor, int pipe_end)
 {
 	struct error error = {0};
 	char octet;
@@ -94,52 +141,44 @@ static NORETURN void stand_by(const char *cgroup_root, const char *name, int pip
 		_exit(0);
 	/* Processes that die just now may hold on for a moment; then the next exec sweeps. */
 	for (int attempts = 0; attempts < 20; attempts++) {
-		if (janitor_clean(cgroup_root, name, &error) == 0)
+		if (clean_own(janitor, &error) == 0)
 			_exit(0);
 		nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
 	}
 	_exit(1);
 }
 
-int janitor_start(const char *cgroup_root, const char *name, struct janitor **ret,
-		  struct error *error)
+static int start_process(struct janitor *janitor, struct error *error)
 {
-	struct janitor *janitor = calloc(1, sizeof(*janitor));
 	int ends[2];
 
-	if (!janitor)
-		return error_set(error, "out of memory");
-	if (pipe2(ends, O_CLOEXEC) < 0) {
-		free(janitor);
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_set(error, "cannot make a pipe: %s", strerror(errno));
-	}
 	janitor->pid = fork();
 	if (janitor->pid == 0) {
 		close(ends[1]);
-		stand_by(cgroup_root, name, ends[0]);
+		stand_by(janitor, ends[0]);
 	}
 	close(ends[0]);
 	janitor->pipe = ends[1];
-	if (janitor->pid < 0) {
-		close(ends[1]);
-		free(janitor);
+	if (janitor->pid < 0)
 		return error_set(error, "cannot start a process: %s", strerror(errno));
-	}
-	*ret = janitor;
 	return 0;
 }
 
-void janitor_dismiss(struct janitor *janitor)
+int janitor_finish(struct janitor *janitor, struct error *error)
 {
-	ssize_t written;
+	int rc;
 
 	if (!janitor)
-		return;
-	written = write(janitor->pipe, "", 1);
-	close(janitor->pipe);
-	while (written == 1 && waitpid(janitor->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	free(janitor);
+		return 0;
+	rc = clean_own(janitor, error);
+	if (rc == 0 && write(janitor->pipe, "", 1) == 1) {
+		while (waitpid(janitor->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	janitor_free(janitor);
+	return rc;
 }
 
 /* ---- what others left ----------------------------------------------------------------------- */
@@ -203,12 +242,11 @@ static bool has_supervisor(const char *name)
 
 static void sweep_name(const char *cgroup_root, const char *name)
 {
-	char *path = janitor_cgroup_path(cgroup_root, name);
+	char *path = cgroup_path_of(cgroup_root, name);
 	struct error error = {0};
 
 	if (path && strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 &&
-	    owner_is_gone(name, path) && !has_supervisor(name) &&
-	    janitor_clean(cgroup_root, name, &error) < 0)
+	    owner_is_gone(name, path) && !has_supervisor(name) && clean(path, name, &error) < 0)
 		diag_warning("cannot clean up after %s: %s", name, error.text);
 	free(path);
 }
@@ -227,7 +265,8 @@ static void sweep_directory(const char *cgroup_root, const char *directory, cons
 		closedir(stream);
 }
 
-void janitor_sweep(const char *cgroup_root)
+/* After execs of the name exec-PID whose process is gone, their janitors too. */
+static void sweep(const char *cgroup_root)
 {
 	sweep_directory(cgroup_root, cgroup_root, CGROUP_PREFIX);
 	sweep_directory(cgroup_root, KERNEL_PIN_ROOT, "");
@@ -242,21 +281,58 @@ static bool is_pinned(const char *name)
 	return access(path, F_OK) == 0;
 }
 
-int janitor_claim(const char *cgroup_root, const char *name, struct error *error)
+/* Makes sure that the name is free. Only an exec makes such a cgroup, so what a dead process left
+ * under both is an exec's. */
+static int claim(const struct janitor *janitor, struct error *error)
 {
-	char *path = janitor_cgroup_path(cgroup_root, name);
-	int rc = 0;
+	if (has_supervisor(janitor->name) || cgroup_any_pid(janitor->cgroup_path) > 0)
+		return error_set(error, "a bottle '%s' is running", janitor->name);
+	if (access(janitor->cgroup_path, F_OK) == 0)
+		return clean(janitor->cgroup_path, janitor->name, error);
+	if (is_pinned(janitor->name))
+		return error_set(error, "'%s' is the wall of a 'run' (egress-bpf detach %s)",
+				 janitor->name, janitor->name);
+	return 0;
+}
 
-	if (!path)
+/* Under the lock. */
+static int begin(struct janitor *janitor, struct error *error)
+{
+	uint32_t level;
+
+	sweep(janitor->cgroup_root);
+	if (claim(janitor, error) < 0 || cgroup_create(janitor->cgroup_path, error) < 0)
+		return -1;
+	if (cgroup_identity(janitor->cgroup_path, &janitor->cgroup_id, &level, error) == 0 &&
+	    start_process(janitor, error) == 0)
+		return 0;
+	rmdir(janitor->cgroup_path);
+	return -1;
+}
+
+int janitor_start(const char *cgroup_root, const char *name, struct janitor **ret,
+		  struct error *error)
+{
+	struct janitor *janitor = calloc(1, sizeof(*janitor));
+	int fd, rc;
+
+	if (!janitor)
 		return error_set(error, "out of memory");
-	if (has_supervisor(name) || cgroup_any_pid(path) > 0)
-		rc = error_set(error, "a bottle '%s' is running", name);
-	else if (access(path, F_OK) == 0)
-		/* Only an exec makes this cgroup, so what is left of the name is its. */
-		rc = janitor_clean(cgroup_root, name, error);
-	else if (is_pinned(name))
-		rc = error_set(error, "'%s' is the wall of a 'run' (egress-bpf detach %s)", name,
-			       name);
-	free(path);
+	janitor->pipe = -1;
+	janitor->cgroup_root = strdup(cgroup_root);
+	janitor->name = strdup(name);
+	janitor->cgroup_path = cgroup_path_of(cgroup_root, name);
+	if (!janitor->cgroup_root || !janitor->name || !janitor->cgroup_path) {
+		janitor_free(janitor);
+		return error_set(error, "out of memory");
+	}
+	fd = lock(cgroup_root, error);
+	rc = fd < 0 ? -1 : begin(janitor, error);
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0)
+		janitor_free(janitor);
+	else
+		*ret = janitor;
 	return rc;
 }

@@ -11,20 +11,16 @@
 char *janitor_cgroup_path(const char *cgroup_root, const char *name) WARN_UNUSED;
 
 struct janitor;
-/* Forks a process in a session of its own, which cleans up when this one has ended without
- * janitor_dismiss(). Call it before anything is created and before secrets are read. */
+/* Makes the cgroup of the bottle NAME, and forks a process in a session of its own that removes it
+ * with all that belongs to it when this process ends without janitor_finish(). Before that it
+ * cleans up after execs that were killed together with their janitors. -1 with `error` set when
+ * NAME is in use, or is the wall of a `run`. Call it before secrets are read. */
 int janitor_start(const char *cgroup_root, const char *name, struct janitor **ret,
 		  struct error *error) WARN_UNUSED;
-/* Everything was removed: it ends without doing anything. Accepts NULL. */
-void janitor_dismiss(struct janitor *janitor);
-
+const char *janitor_cgroup(const struct janitor *janitor); /* path, borrowed */
 /* Kills what is in the bottle, then removes its cgroup, its wall and its directory, in this order:
- * the wall stands as long as a process does. */
-int janitor_clean(const char *cgroup_root, const char *name, struct error *error) WARN_UNUSED;
-/* Cleans up after execs of the name exec-PID whose process is gone, its janitor too. Reports. */
-void janitor_sweep(const char *cgroup_root);
-/* Makes sure that NAME is free: cleans up after a dead exec of that name; -1 with `error` set when
- * it is in use, or is the wall of a `run`. */
-int janitor_claim(const char *cgroup_root, const char *name, struct error *error) WARN_UNUSED;
+ * the wall stands as long as a process does. Frees. When it fails the other process goes on
+ * trying. Accepts NULL. */
+int janitor_finish(struct janitor *janitor, struct error *error);
 
 #endif

@@ -60,7 +60,7 @@ struct exec {
 	struct bottle_routes *routes;
 	/* what it takes */
 	struct bottle_user user;
-	char *cgroup_root, *cgroup_path;
+	char *cgroup_root;
 	char *allow_text, *secret_text;
 	struct janitor *janitor;
 	struct bottle *bottle;
@@ -165,27 +165,23 @@ static int find_place(struct exec *exec, struct error *error)
 			     error) < 0 ||
 	    cgroup_root(&exec->cgroup_root, error) < 0)
 		return -1;
-	janitor_sweep(exec->cgroup_root);
 	if (exec->name[0] == '\0')
 		snprintf(exec->name, sizeof(exec->name), "exec-%d", (int)getpid());
-	if (janitor_claim(exec->cgroup_root, exec->name, error) < 0)
-		return -1;
-	exec->cgroup_path = janitor_cgroup_path(exec->cgroup_root, exec->name);
-	return exec->cgroup_path ? 0 : error_set(error, "out of memory");
+	return 0;
 }
 
 static int make_bottle(struct exec *exec, struct error *error)
 {
-	const struct bottle_options bottle = {
+	struct bottle_options bottle = {
 		.name = exec->name,
-		.cgroup_path = exec->cgroup_path,
 		.user = &exec->user,
 		.argv = exec->argv,
 	};
 
-	if (janitor_start(exec->cgroup_root, exec->name, &exec->janitor, error) < 0 ||
-	    cgroup_create(exec->cgroup_path, error) < 0 ||
-	    bottle_start(&bottle, &exec->bottle, error) < 0)
+	if (janitor_start(exec->cgroup_root, exec->name, &exec->janitor, error) < 0)
+		return -1;
+	bottle.cgroup_path = janitor_cgroup(exec->janitor);
+	if (bottle_start(&bottle, &exec->bottle, error) < 0)
 		return -1;
 	exec->netns_fd = netns_of_pid(bottle_pid(exec->bottle), error);
 	return exec->netns_fd < 0 ? -1 : 0;
@@ -197,7 +193,7 @@ static int start_supervisor(struct exec *exec)
 	static struct config_source sources[2];
 	const struct supervisor_options supervisor = {
 		.name = exec->name,
-		.cgroup_path = exec->cgroup_path,
+		.cgroup_path = janitor_cgroup(exec->janitor),
 		.netns_fd = exec->netns_fd,
 		.policy_path = exec->policy_path,
 		.extra = sources,
@@ -409,7 +405,7 @@ static void free_event(struct event *event)
 		event_free(event);
 }
 
-/* First the processes, then the wall, whatever had been built. */
+/* Whatever had been built. The wall goes last, after every process of the bottle. */
 static void take_down(struct exec *exec)
 {
 	struct error error = {0};
@@ -418,15 +414,11 @@ static void take_down(struct exec *exec)
 	free_event(exec->report);
 	free_event(exec->signals);
 	bottle_free(exec->bottle);
-	if (exec->janitor && cgroup_destroy(exec->cgroup_path, &error) < 0)
-		diag_error("exec: %s", error.text);
-	supervisor_stop(exec->supervisor, error.text[0] == '\0');
+	supervisor_stop(exec->supervisor, false);
 	if (exec->netns_fd >= 0)
 		close(exec->netns_fd);
-	/* Not dismissed when something is left: the janitor then goes on trying. */
-	if (exec->janitor && error.text[0] == '\0' &&
-	    janitor_clean(exec->cgroup_root, exec->name, &error) == 0)
-		janitor_dismiss(exec->janitor);
+	if (janitor_finish(exec->janitor, &error) < 0)
+		diag_error("exec: %s", error.text);
 }
 
 static void free_exec(struct exec *exec)
@@ -434,7 +426,6 @@ static void free_exec(struct exec *exec)
 	bottle_routes_free(exec->routes);
 	bottle_user_release(&exec->user);
 	free(exec->cgroup_root);
-	free(exec->cgroup_path);
 	free(exec->allow_text);
 	free(exec->secret_text);
 }

@@ -73,6 +73,10 @@ void connection_log(const struct connection *c, struct access_record *record)
 		record->port = c->port;
 	if (!record->protocol)
 		record->protocol = protocol_name(c);
+	record->host_id = c->identity.host_id;
+	if (record->host_id == 0 && record->host &&
+	    policy_find_host(c->proxy->config->policy, record->host))
+		record->host_id = identify_host_id(c->proxy->identify, record->host);
 	access_log_write(c->proxy->log, record);
 }
 
@@ -546,6 +550,18 @@ void proxy_reconfigure(struct proxy *proxy, const struct config *config)
 		next = c->next;
 		if (!still_allowed(c))
 			connection_close(c, EGRESS_ROUTE_REMOVED, NULL);
+	}
+}
+
+void proxy_drain(struct proxy *proxy)
+{
+	struct connection *c, *next;
+
+	proxy->draining = true;
+	for (c = proxy->connections; c; c = next) {
+		next = c->next;
+		if (c->state == CONNECTION_FIRST_BYTE || (c->protocol && c->protocol->idle(c->session)))
+			connection_close(c, EGRESS_ALLOWED, NULL);
 	}
 }
 

@@ -45,6 +45,8 @@ struct protocol {
 	enum protocol_next (*run)(void *session);
 	/* What is under way still stands under the policy in force? */
 	bool (*allowed)(void *session);
+	/* Nothing is under way: closing now loses nothing. */
+	bool (*idle)(void *session);
 	/* Logs what is under way as ended by `reason`, and frees. */
 	void (*end)(void *session, enum egress_reason reason, const char *detail);
 };

@@ -41,7 +41,7 @@ enum http1_step http1_finish(struct http1 *h, bool close)
 	http1_exchange_log(h->exchange, h->exchange->reason, NULL);
 	http1_exchange_free(h->exchange);
 	h->exchange = NULL;
-	if (close)
+	if (close || h->connection->proxy->draining)
 		return linger(h);
 	h->state = HTTP1_AWAIT_HEAD;
 	connection_deadline(h->connection, IDLE_SECONDS);
@@ -325,6 +325,13 @@ static bool http1_allowed(void *session)
 	return http1_head_allowed(h->connection, bytes_span(&h->exchange->head));
 }
 
+static bool http1_idle(void *session)
+{
+	const struct http1 *h = session;
+
+	return h->state == HTTP1_AWAIT_HEAD && h->in.length == 0;
+}
+
 static void http1_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct http1 *h = session;
@@ -347,5 +354,6 @@ const struct protocol http1_protocol = {
 	.start = http1_start,
 	.run = http1_run,
 	.allowed = http1_allowed,
+	.idle = http1_idle,
 	.end = http1_end,
 };

@@ -82,6 +82,9 @@ static int on_field(llhttp_t *parser, const char *at, size_t length)
 {
 	struct http1_body *body = parser->data;
 
+	/* A value that is left over belongs to a folded line. */
+	if (body->value.length > 0)
+		return HPE_USER;
 	return trailer_append(body, &body->name, at, length) ? 0 : HPE_USER;
 }
 
@@ -101,6 +104,8 @@ static int on_message_complete(llhttp_t *parser)
 {
 	struct http1_body *body = parser->data;
 
+	if (!take_trailer(body))
+		return HPE_USER;
 	body->ended = true;
 	return HPE_PAUSED;
 }

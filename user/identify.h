@@ -32,5 +32,8 @@ void identify_free(struct identify *identify);
 /* Takes the record of an accepted socket. -1 when a record names a host that nobody knows or when
  * the look-up failed: close the connection. */
 int identify_accepted(struct identify *identify, int fd, struct identity *ret) WARN_UNUSED;
+/* The id of an allowed name that came by CONNECT or absolute-form; the supervisor binds it when it
+ * is new. 0 when there is none, or no wall. */
+uint32_t identify_host_id(struct identify *identify, const char *name);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHOWN_TEXT 80 /* bytes shown of what the bottle sent */
+#define SHOWN_TEXT 64 /* bytes shown of what the bottle sent */
 
 /* A printable, bounded copy. */
 static const char *show(struct span text, char ret[SHOWN_TEXT + 4])

@@ -47,24 +47,36 @@ struct server {
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-/* The blob in a memfd, mapped: it holds secrets, so it is not copied, and gone when unmapped. */
-static struct config *config_from_memfd(int fd, struct error *error)
+/* A memfd's content, mapped: secrets are not copied, and gone when unmapped. Empty on failure. */
+static struct span map_memfd(int fd)
 {
-	struct config *config = NULL;
 	struct stat status;
 	void *memory;
 
-	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size <= 0) {
-		error_set(error, "no configuration was sent");
-		return NULL;
-	}
+	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size <= 0)
+		return (struct span){NULL, 0};
 	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (memory == MAP_FAILED) {
-		error_set(error, "cannot read the configuration: %s", strerror(errno));
-		return NULL;
-	}
-	config = config_unpack((struct span){memory, (size_t)status.st_size}, error);
-	munmap(memory, (size_t)status.st_size);
+	if (memory == MAP_FAILED)
+		return (struct span){NULL, 0};
+	return (struct span){memory, (size_t)status.st_size};
+}
+
+static void unmap(struct span mapped)
+{
+	if (mapped.data)
+		munmap((void *)mapped.data, mapped.length);
+}
+
+static struct config *config_from_memfd(int fd, struct error *error)
+{
+	struct span blob = map_memfd(fd);
+	struct config *config = NULL;
+
+	if (blob.data)
+		config = config_unpack(blob, error);
+	else
+		error_set(error, "cannot read the configuration");
+	unmap(blob);
 	return config;
 }
 
@@ -198,11 +210,13 @@ static bool open_responder(struct server *s)
 static int open_proxy(struct server *s, struct error *error)
 {
 	const struct server_handover *h = s->handover;
+	struct span ca = map_memfd(h->ca_fd);
 
 	s->verdicts = verdicts_new(h->verdicts_fd, h->host_verdicts_fd);
 	s->log = access_log_new(h->log_fd, h->bottle, h->log_query);
 	s->identify = identify_new(h->flows_fd, h->calls_fd);
-	s->leaves = leaf_cache_new(sign_leaf, s, (struct span){"", 0}, LEAF_CACHE_CAPACITY);
+	s->leaves = leaf_cache_new(sign_leaf, s, ca, LEAF_CACHE_CAPACITY);
+	unmap(ca);
 	if (!s->verdicts || !s->log || !s->identify || !s->leaves)
 		return error_set(error, "out of memory");
 	access_log_count_in(s->log, s->verdicts);

@@ -16,6 +16,7 @@
 struct server_handover {
 	int calls_fd, control_fd; /* rpc.h */
 	int flows_fd, log_fd;
+	int ca_fd; /* a memfd with the CA certificate's DER */
 	int verdicts_fd, host_verdicts_fd; /* maps to count in: kernel_verdicts_fd() */
 	int proxy_fds[SERVER_MAX_SOCKETS];
 	int dns_udp_fds[SERVER_MAX_SOCKETS], dns_tcp_fds[SERVER_MAX_SOCKETS];

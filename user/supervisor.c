@@ -470,9 +470,10 @@ static void fill_fds(int *to, const int *from, size_t count)
 		to[i] = i < count ? from[i] : -1;
 }
 
-static void fill_handover(struct supervisor *s)
+static int fill_handover(struct supervisor *s, struct error *error)
 {
 	struct server_handover *h = &s->handover;
+	struct bytes der = {0};
 	const struct passwd *account = getpwnam(WORKER_ACCOUNT);
 
 	fill_fds(h->proxy_fds, s->sockets.proxy, s->sockets.proxy_count);
@@ -486,6 +487,10 @@ static void fill_handover(struct supervisor *s)
 	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
 	h->uid = account ? account->pw_uid : WORKER_UID;
 	h->gid = account ? account->pw_gid : WORKER_UID;
+	if (cert_authority_der(s->ca, &der) == 0)
+		h->ca_fd = worker_memfd(bytes_span(&der));
+	bytes_free(&der);
+	return h->ca_fd >= 0 ? 0 : error_set(error, "cannot pass the CA certificate on");
 }
 
 static void on_signal(evutil_socket_t signal_number, short what, void *context)
@@ -584,6 +589,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->options = *options;
 	s->log_fd = -1;
 	s->worker.pid = -1;
+	s->handover.ca_fd = -1;
 	existed = options->cgroup_path && wall_stands(options->name);
 	s->config = load_config(options, &s->blob);
 	if (!s->config) {
@@ -593,8 +599,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	if (open_log(s, &error) < 0 || open_authority(s, &error) < 0 ||
 	    open_walls(s, &error) < 0 || open_events(s, &error) < 0)
 		goto fail;
-	fill_handover(s);
-	if (wait_until_ready(s, &error) < 0)
+	if (fill_handover(s, &error) < 0 || wait_until_ready(s, &error) < 0)
 		goto fail;
 	*ret = s;
 	return EXIT_OK;
@@ -661,6 +666,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	access_log_free(s->log);
 	if (s->log_fd_owned)
 		close(s->log_fd);
+	if (s->handover.ca_fd >= 0)
+		close(s->handover.ca_fd);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

@@ -230,6 +230,13 @@ static bool tunnel_allowed(void *session)
 	       http1_head_allowed(c, bytes_span(&c->request_head));
 }
 
+/* Bytes may come at any time. */
+static bool tunnel_idle(void *session)
+{
+	(void)session;
+	return false;
+}
+
 static void tunnel_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct tunnel *t = session;
@@ -255,5 +262,6 @@ const struct protocol tunnel_protocol = {
 	.start = tunnel_start,
 	.run = tunnel_run,
 	.allowed = tunnel_allowed,
+	.idle = tunnel_idle,
 	.end = tunnel_end,
 };

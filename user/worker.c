@@ -30,6 +30,7 @@ static const struct fd_option {
 	{"flows", offsetof(struct server_handover, flows_fd), 1},
 	{"verdicts", offsetof(struct server_handover, verdicts_fd), 1},
 	{"host-verdicts", offsetof(struct server_handover, host_verdicts_fd), 1},
+	{"ca", offsetof(struct server_handover, ca_fd), 1},
 	{"log", offsetof(struct server_handover, log_fd), 1},
 	{"proxy", offsetof(struct server_handover, proxy_fds), SERVER_MAX_SOCKETS},
 	{"dns-udp", offsetof(struct server_handover, dns_udp_fds), SERVER_MAX_SOCKETS},
@@ -161,7 +162,7 @@ static NORETURN void become_worker(const struct server_handover *handover)
 	_exit(127);
 }
 
-static int blob_to_memfd(struct span blob)
+int worker_memfd(struct span blob)
 {
 	int fd = memfd_create("egress-bpf-config", MFD_CLOEXEC);
 	size_t written = 0;
@@ -184,7 +185,7 @@ static int blob_to_memfd(struct span blob)
 int worker_send_config(const struct worker *worker, struct span blob)
 {
 	struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
-	int fd = blob_to_memfd(blob), result;
+	int fd = worker_memfd(blob), result;
 
 	if (fd < 0)
 		return fd;

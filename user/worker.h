@@ -22,6 +22,8 @@ struct worker {
  * control_fd when it serves. -1 with `error` set. */
 int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
 		 struct error *error) WARN_UNUSED;
+/* An anonymous file with a copy of the bytes; the caller's. -errno on failure. */
+int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
 /* Asks it to end, waits `grace_ms`, kills it, reaps it, closes the descriptors. */
@@ -29,7 +31,7 @@ void worker_stop(struct worker *worker, int grace_ms);
 
 /* The handover as the worker's argv, and back; `argv` points into `text`. */
 #define WORKER_ARGS_SIZE 2048
-#define WORKER_MAX_ARGS 32
+#define WORKER_MAX_ARGS 48
 int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SIZE],
 		char *argv[WORKER_MAX_ARGS]) WARN_UNUSED;
 int worker_parse_args(int argc, char **argv, struct server_handover *ret) WARN_UNUSED;

@@ -12,7 +12,7 @@
 static void arguments_there_and_back(void **state)
 {
 	struct server_handover before = {
-		.calls_fd = 3, .control_fd = 4, .flows_fd = -1, .log_fd = 1, .verdicts_fd = 17,
+		.calls_fd = 3, .control_fd = 4, .flows_fd = -1, .log_fd = 1, .ca_fd = -1, .verdicts_fd = 17,
 		.host_verdicts_fd = 18, .proxy_fds = {10, 11, 12, -1, -1, -1, -1, -1},
 		.dns_udp_fds = {20, -1, -1, -1, -1, -1, -1, -1},
 		.dns_tcp_fds = {21, 22, 23, 24, 25, 26, 27, 28}, .bottle = "ci-1", .uid = 64086,
