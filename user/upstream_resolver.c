@@ -409,6 +409,12 @@ static int add_servers(struct evdns_base *dns, const struct config *config, cons
 	return 0;
 }
 
+/* What evdns says on standard error is in each failed look-up's `problem` too. */
+static void be_quiet(int is_warning, const char *message)
+{
+	(void)is_warning, (void)message;
+}
+
 static void set_options(struct evdns_base *dns)
 {
 	evdns_base_set_option(dns, "randomize-case:", "0"); /* some servers do not echo the case */
@@ -424,6 +430,7 @@ static int load(struct event_base *base, const struct config *config,
 	struct evdns_base *dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	struct hosts *hosts = hosts_load(paths->hosts);
 
+	evdns_set_log_fn(be_quiet);
 	if (!dns || !hosts) {
 		error_set(error, "cannot set up the resolver: out of memory");
 	} else {

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "upstream_pool.h"
+
+static struct event_base *base;
+static const struct egress_address address = {{0xfd, 1, 2}};
+
+static int setup(void **state)
+{
+	(void)state;
+	base = event_base_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	event_base_free(base);
+	return 0;
+}
+
+static void turn(void)
+{
+	event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+}
+
+/* Puts a new connection; returns the other end of it. */
+static int put(struct pool *pool, const struct pool_key *key)
+{
+	struct stream *stream;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	stream = stream_new(base, fds[0]);
+	assert_non_null(stream);
+	pool_put(pool, key, &address, stream);
+	return fds[1];
+}
+
+/* The fd of the one taken, which is closed; -1 when there was none. */
+static int take(struct pool *pool, const struct pool_key *key)
+{
+	struct egress_address from;
+	struct stream *stream = pool_take(pool, key, &from);
+	int fd = stream ? stream_fd(stream) : -1;
+
+	if (stream)
+		assert_memory_equal(&from, &address, sizeof(from));
+	stream_free(stream);
+	return fd;
+}
+
+static void keys_must_agree(void **state)
+{
+	const struct pool_key key = {"a.example", 443, true, false};
+	const struct pool_key others[] = {
+		{"b.example", 443, true, false},  {"a.example", 444, true, false},
+		{"a.example", 443, false, false}, {"a.example", 443, true, true},
+		{"a.exampl", 443, true, false},
+	};
+	struct pool *pool = pool_new(base, 30000);
+	int fd = put(pool, &key);
+
+	(void)state;
+	turn();
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		assert_int_equal(take(pool, &others[i]), -1);
+	assert_int_equal(pool_count(pool), 1);
+	assert_true(take(pool, &key) >= 0);
+	assert_int_equal(take(pool, &key), -1);
+	close(fd);
+	pool_free(pool);
+	pool_free(NULL);
+}
+
+static void last_used_first(void **state)
+{
+	const struct pool_key key = {"a.example", 80, false, false};
+	struct pool *pool = pool_new(base, 30000);
+	struct egress_address from;
+	int fds[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		fds[i] = put(pool, &key);
+	for (int i = 2; i >= 0; i--) {
+		struct stream *stream = pool_take(pool, &key, &from);
+		char byte = 0;
+
+		assert_int_equal(stream_write(stream, "x", 1), 1);
+		assert_int_equal(read(fds[i], &byte, 1), 1);
+		stream_free(stream);
+	}
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	pool_free(pool);
+}
+
+static void dead_and_dirty_ones_go(void **state)
+{
+	const struct pool_key key = {"a.example", 80, false, false};
+	struct pool *pool = pool_new(base, 30000);
+	struct stream *stream;
+	int pair[2], fd;
+
+	(void)state;
+	close(put(pool, &key));
+	turn();
+	assert_int_equal(pool_count(pool), 0);
+	fd = put(pool, &key);
+	assert_int_equal(write(fd, "HTTP/1.1 408\r\n", 14), 14);
+	turn();
+	assert_int_equal(pool_count(pool), 0);
+	close(fd);
+	/* Something waits already when it is put back: not kept at all. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(write(pair[1], "x", 1), 1);
+	stream = stream_new(base, pair[0]);
+	turn();
+	pool_put(pool, &key, &address, stream);
+	assert_int_equal(pool_count(pool), 0);
+	close(pair[1]);
+	pool_free(pool);
+}
+
+static void limits(void **state)
+{
+	struct pool *pool = pool_new(base, 30000);
+	struct pool_key key = {"a.example", 80, false, false};
+	char host[32];
+	int fds[40], others[600];
+
+	(void)state;
+	for (int i = 0; i < 40; i++)
+		fds[i] = put(pool, &key);
+	assert_int_equal(pool_count(pool), 32);
+	for (int i = 0; i < 40; i++)
+		close(fds[i]);
+	turn();
+	assert_int_equal(pool_count(pool), 0);
+	key.host = host;
+	for (int i = 0; i < 600; i++) {
+		snprintf(host, sizeof(host), "h%d.example", i);
+		others[i] = put(pool, &key);
+	}
+	assert_int_equal(pool_count(pool), 512);
+	strcpy(host, "h87.example");
+	assert_int_equal(take(pool, &key), -1); /* the oldest went */
+	strcpy(host, "h88.example");
+	assert_true(take(pool, &key) >= 0);
+	for (int i = 0; i < 600; i++)
+		close(others[i]);
+	pool_free(pool);
+}
+
+static void idle_timeout(void **state)
+{
+	const struct pool_key a = {"a.example", 80, false, false},
+			      b = {"b.example", 80, false, false};
+	struct pool *pool = pool_new(base, 600);
+	int fd = put(pool, &a), other;
+
+	(void)state;
+	usleep(400000);
+	turn();
+	assert_int_equal(pool_count(pool), 1);
+	other = put(pool, &b);
+	usleep(400000);
+	turn();
+	assert_int_equal(pool_count(pool), 1);
+	assert_int_equal(take(pool, &a), -1);
+	usleep(400000);
+	turn();
+	assert_int_equal(pool_count(pool), 0);
+	close(fd);
+	close(other);
+	pool_free(pool);
+}
+
+static void forget(void **state)
+{
+	const struct pool_key a = {"a.example", 80, false, false},
+			      b = {"b.example", 80, false, false};
+	struct pool *pool = pool_new(base, 30000);
+	int fds[] = {put(pool, &a), put(pool, &b), put(pool, &a)};
+
+	(void)state;
+	pool_forget(pool, "a.example");
+	assert_int_equal(pool_count(pool), 1);
+	assert_int_equal(take(pool, &a), -1);
+	pool_forget(pool, NULL);
+	assert_int_equal(pool_count(pool), 0);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	pool_free(pool);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keys_must_agree),        cmocka_unit_test(last_used_first),
+		cmocka_unit_test(dead_and_dirty_ones_go), cmocka_unit_test(limits),
+		cmocka_unit_test(idle_timeout),           cmocka_unit_test(forget),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
