@@ -82,16 +82,17 @@ static int on_field(llhttp_t *parser, const char *at, size_t length)
 {
 	struct http1_body *body = parser->data;
 
-	/* A value that is left over belongs to a folded line. */
-	if (body->value.length > 0)
-		return HPE_USER;
 	return trailer_append(body, &body->name, at, length) ? 0 : HPE_USER;
 }
 
 static int on_value(llhttp_t *parser, const char *at, size_t length)
 {
 	struct http1_body *body = parser->data;
+	char before = at > body->gathered ? at[-1] : body->last;
 
+	/* llhttp unfolds lines; we do not take them folded. */
+	if (before == '\n')
+		return HPE_USER;
 	return trailer_append(body, &body->value, at, length) ? 0 : HPE_USER;
 }
 
@@ -114,14 +115,14 @@ static int on_message_complete(llhttp_t *parser)
  * used, or -1. */
 static ssize_t parse_chunks(struct http1_body *body, char *data, size_t length)
 {
-	char before = body->last;
+	char before = body->last, last = data[length - 1];
 	llhttp_errno_t error;
 	ssize_t used;
 
 	body->gathered = data;
 	body->gathered_length = 0;
-	body->last = data[length - 1];
 	error = llhttp_execute(&body->parser, data, length);
+	body->last = last;
 	if (body->ended && error == HPE_PAUSED) {
 		used = llhttp_get_error_pos(&body->parser) - data;
 		/* llhttp lets a bare LF end the last line. */

@@ -90,6 +90,13 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	return 0;
 }
 
+uint32_t identify_host_id(struct identify *identify, const char *name)
+{
+	(void)identify;
+	(void)name;
+	return 7;
+}
+
 SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
 {
 	(void)cache;
