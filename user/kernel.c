@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -349,7 +350,9 @@ void kernel_close(struct kernel *kernel)
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		if (kernel->maps[i] >= 0)
 			close(kernel->maps[i]);
-	if (kernel->directory_fd >= 0)
+	if (kernel->directory_fd >= 0) {
+		flock(kernel->directory_fd, LOCK_UN); /* a forked child may hold a copy */
 		close(kernel->directory_fd);
+	}
 	free(kernel);
 }

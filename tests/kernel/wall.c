@@ -138,7 +138,7 @@ static socklen_t length_of(int family)
 int try_connect(int family, int type, const char *address, uint16_t port)
 {
 	struct sockaddr_storage to = sockaddr_of(family, address, port);
-	struct timeval patience = {.tv_sec = 3};
+	struct timeval patience = {.tv_sec = 1};
 	int fd = socket(family, type | SOCK_CLOEXEC, 0), saved;
 
 	if (fd < 0)

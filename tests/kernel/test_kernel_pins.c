@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The wall outlives us, is taken up again without a gap, and goes only when it is told to. */
+#include "wall.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+
+static void pause_ms(long ms)
+{
+	nanosleep(&(struct timespec){.tv_nsec = ms * 1000 * 1000}, NULL);
+}
+
+static void pin_path(const struct wall *wall, const char *pin, char path[256])
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s", wall->name);
+	*strchr(name, '.') = '+';
+	snprintf(path, 256, "%s/%s%s%s", KERNEL_PIN_ROOT, name, *pin ? "/" : "", pin);
+}
+
+/* ---- adoption ------------------------------------------------------------------------------- */
+
+struct hammer {
+	volatile unsigned long tried, opened, broken;
+	volatile int stop;
+};
+
+/* Without the wall these would give ENETUNREACH, or a raw socket. */
+static int hammer(void *memory)
+{
+	struct hammer *h = memory;
+
+	while (!h->stop) {
+		int fd;
+
+		h->opened += try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) != -EPERM;
+		h->opened += try_connect(AF_INET6, SOCK_STREAM, "2001:db8::1", 443) != -EPERM;
+		h->opened += socket(AF_INET, SOCK_RAW, IPPROTO_RAW) >= 0 || errno != EPERM;
+		fd = try_send(AF_INET, "192.0.2.1", 9);
+		h->opened += fd != -EPERM && fd != -ECONNREFUSED;
+		fd = try_connect(AF_INET, SOCK_DGRAM, "192.0.2.53", 53);
+		h->broken += fd < 0;
+		if (fd >= 0)
+			close(fd);
+		h->tried += 5;
+	}
+	return 0;
+}
+
+static int count_host(void *context, const struct kernel_host *host)
+{
+	int *count = context;
+
+	(*count)++;
+	if (host->id == 1)
+		assert_string_equal(host->name, "one.example");
+	return 0;
+}
+
+static void test_adoption(void **state)
+{
+	struct wall *wall = *state;
+	struct hammer *h = wall->memory;
+	struct error error = {0};
+	uint16_t proxy, dns;
+	uint64_t before;
+	int pid, hosts;
+
+	pid = wall_start(wall, true, hammer);
+	while (h->tried < 100)
+		pause_ms(5);
+	for (int i = 0; i < 20; i++) {
+		before = wall_counter(wall, EGRESS_ADDRESS_NOT_ALLOWED);
+		assert_true(before > 0);
+		kernel_close(wall->kernel);
+		wall->kernel = NULL;
+		if (wall_open(wall, &error) < 0)
+			fail_msg("%s", error.text);
+		assert_true(wall_counter(wall, EGRESS_ADDRESS_NOT_ALLOWED) >= before);
+		kernel_get_ports(wall->kernel, &proxy, &dns);
+		assert_int_equal(proxy, PROXY_PORT);
+		assert_int_equal(dns, DNS_PORT);
+		hosts = 0;
+		assert_int_equal(kernel_each_host(wall->kernel, count_host, &hosts), 0);
+		assert_int_equal(hosts, 2);
+	}
+	h->stop = 1;
+	assert_int_equal(wall_wait(pid), 0);
+	printf("# %lu tries from inside during 20 adoptions, %lu opened, %lu broken\n", h->tried,
+	       h->opened, h->broken);
+	assert_int_equal(h->opened, 0);
+	assert_int_equal(h->broken, 0);
+}
+
+static int still_steered(void *memory)
+{
+	int fd = try_connect(AF_INET, SOCK_STREAM, HOST_ONE, 443);
+
+	(void)memory;
+	return fd >= 0 ? 0 : 1;
+}
+
+/* A program whose pin somebody removed is put back. */
+static void test_adoption_repairs(void **state)
+{
+	struct wall *wall = *state;
+	struct kernel_status status = {0};
+	char path[256];
+
+	pin_path(wall, "link-connect4", path);
+	assert_return_code(unlink(path), errno);
+	assert_int_not_equal(wall_run(wall, still_steered), 0);
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(wall_open(wall, NULL), 0);
+	assert_int_equal(wall_run(wall, still_steered), 0);
+	assert_int_equal(kernel_read_status(wall->name, &status, NULL), 0);
+	for (size_t i = 0; i < status.link_count; i++)
+		assert_true(status.links[i].attached);
+	kernel_status_free(&status);
+}
+
+static int old_wall_stands(void *memory)
+{
+	(void)memory;
+	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -EPERM ? 0 : 1;
+}
+
+static void expect_refused(struct wall *wall, const char *words)
+{
+	struct error error = {0};
+
+	assert_int_equal(wall_open(wall, &error), -1);
+	if (!strstr(error.text, words))
+		fail_msg("'%s' is not in: %s", words, error.text);
+	assert_int_equal(wall_run(wall, old_wall_stands), 0);
+}
+
+static void test_adoption_refused(void **state)
+{
+	struct wall *wall = *state;
+	struct egress_settings settings;
+	struct kernel_status status;
+	uint32_t zero = 0;
+	char path[256], cgroup[300];
+	int fd;
+
+	expect_refused(wall, "in use by process");
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	/* another cgroup */
+	snprintf(cgroup, sizeof(cgroup), "%s", wall->cgroup);
+	snprintf(wall->cgroup, sizeof(wall->cgroup), "%.290s/child", cgroup);
+	assert_int_equal(cgroup_create(wall->cgroup, NULL), 0);
+	expect_refused(wall, "another cgroup");
+	assert_return_code(rmdir(wall->cgroup), errno);
+	snprintf(wall->cgroup, sizeof(wall->cgroup), "%s", cgroup);
+	/* another version */
+	pin_path(wall, "map-settings", path);
+	fd = bpf_obj_get(path);
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &settings), 0);
+	settings.abi++;
+	assert_int_equal(bpf_map_update_elem(fd, &zero, &settings, BPF_ANY), 0);
+	expect_refused(wall, "another version");
+	assert_int_equal(kernel_read_status(wall->name, &status, NULL), -1);
+	settings.abi--;
+	assert_int_equal(bpf_map_update_elem(fd, &zero, &settings, BPF_ANY), 0);
+	close(fd);
+	/* another shape */
+	pin_path(wall, "map-flows", path);
+	assert_return_code(unlink(path), errno);
+	expect_refused(wall, "lacks a map");
+	fd = bpf_map_create(BPF_MAP_TYPE_HASH, "flows", 8, 8, 16, NULL);
+	assert_int_equal(bpf_obj_pin(fd, path), 0);
+	close(fd);
+	expect_refused(wall, "another version");
+}
+
+/* ---- without us ----------------------------------------------------------------------------- */
+
+static int inside_alone(void *memory)
+{
+	(void)memory;
+	if (try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) != -EPERM)
+		return 1;
+	if (try_connect(AF_INET, SOCK_STREAM, HOST_ONE, 443) != -ECONNREFUSED)
+		return 2;
+	if (socket(AF_INET, SOCK_RAW, IPPROTO_RAW) >= 0)
+		return 3;
+	if (open_listener(AF_INET, SOCK_STREAM, "127.0.0.1", PROXY_PORT) >= 0)
+		return 4;
+	return 0;
+}
+
+/* In a process of its own, so that it can be killed like a supervisor. */
+static int hold_wall(struct wall *wall)
+{
+	int pid = fork();
+
+	if (pid != 0)
+		return pid;
+	if (wall_open(wall, NULL) < 0)
+		_exit(1);
+	*(volatile int *)wall->memory = 1;
+	pause();
+	_exit(2);
+}
+
+static void close_sockets(struct wall *wall)
+{
+	int *fds[] = {&wall->proxy4, &wall->proxy6, &wall->dns_udp4, &wall->dns_udp6,
+		      &wall->dns_tcp4};
+
+	for (size_t i = 0; i < 5; i++) {
+		close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+static void test_killed(void **state)
+{
+	struct wall *wall = *state;
+	struct kernel_status status = {0};
+	int pid;
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	close_sockets(wall);
+	pid = hold_wall(wall);
+	while (*(volatile int *)wall->memory == 0)
+		pause_ms(5);
+	assert_int_equal(kernel_read_status(wall->name, &status, NULL), 0);
+	assert_int_equal(status.supervisor_pid, pid);
+	kernel_status_free(&status);
+	assert_int_equal(kernel_detach(wall->name, false, NULL), -1); /* it lives */
+	wall_kill(pid);
+	assert_int_equal(wall_run(wall, inside_alone), 0);
+	assert_int_equal(kernel_read_status(wall->name, &status, NULL), 0);
+	assert_int_equal(status.supervisor_pid, 0);
+	assert_int_equal(status.counters[EGRESS_ADDRESS_NOT_ALLOWED], 1);
+	assert_int_equal(status.counters[EGRESS_COUNTER_STEERED], 1);
+	assert_int_equal(status.host_count, 2);
+	assert_true(status.cgroup_alive);
+	for (size_t i = 0; i < status.host_count; i++) {
+		bool one = status.hosts[i].host.id == 1;
+
+		assert_int_equal(status.hosts[i].counters.steered, one);
+		assert_int_equal(status.hosts[i].removed, !one);
+	}
+	kernel_status_free(&status);
+}
+
+/* ---- detach, and failures on the way up ------------------------------------------------------ */
+
+static bool listed(const char *name)
+{
+	char **names = kernel_list();
+	bool found = false;
+
+	for (size_t i = 0; names && names[i]; i++) {
+		found |= strcmp(names[i], name) == 0;
+		free(names[i]);
+	}
+	free(names);
+	return found;
+}
+
+static int no_wall(void *memory)
+{
+	(void)memory;
+	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -ENETUNREACH ? 0 : 1;
+}
+
+static void test_detach(void **state)
+{
+	struct wall *wall = *state;
+	struct stat directory;
+	char path[256];
+
+	pin_path(wall, "", path);
+	assert_return_code(stat(path, &directory), errno);
+	assert_int_equal(directory.st_mode & 0777, 0700);
+	assert_true(listed(wall->name));
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_false(listed(wall->name));
+	assert_int_equal(wall_run(wall, no_wall), 0);
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+}
+
+static void test_failed_start(void **state)
+{
+	struct wall *wall = *state;
+	struct wall other = *wall;
+	struct error error = {0};
+	char path[256];
+
+	snprintf(other.name, sizeof(other.name), "%.30s.x", wall->name);
+	snprintf(other.cgroup, sizeof(other.cgroup), "/proc");
+	assert_int_equal(wall_open(&other, &error), -1);
+	assert_true(strlen(error.text) > 0);
+	pin_path(&other, "", path);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_false(kernel_name_valid("../x"));
+	assert_false(kernel_name_valid(".x"));
+	assert_false(kernel_name_valid(""));
+	assert_false(kernel_name_valid("a/b"));
+	assert_true(kernel_name_valid("a.b_c-D9"));
+}
+
+/* The cgroup goes, a new one comes under the same name: the maps are kept. */
+static void test_cgroup_replaced(void **state)
+{
+	struct wall *wall = *state;
+	struct kernel_status status = {0};
+	struct error error = {0};
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(cgroup_destroy(wall->cgroup, NULL), 0);
+	for (int i = 0; i < 200; i++) { /* the kernel detaches in its own time */
+		assert_int_equal(kernel_read_status(wall->name, &status, NULL), 0);
+		kernel_status_free(&status);
+		if (!status.cgroup_alive)
+			break;
+		pause_ms(10);
+	}
+	assert_false(status.cgroup_alive);
+	assert_int_equal(cgroup_create(wall->cgroup, NULL), 0);
+	if (wall_open(wall, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(wall_run(wall, still_steered), 0);
+}
+
+/* ---- maps ----------------------------------------------------------------------------------- */
+
+static void test_shared_addresses(void **state)
+{
+	struct wall *wall = *state;
+	struct egress_address address, bound;
+	uint16_t many[EGRESS_MAX_PORTS];
+
+	for (uint16_t i = 0; i < EGRESS_MAX_PORTS; i++)
+		many[i] = (uint16_t)(1000 + i);
+	assert_true(address_parse("192.0.2.80", &address));
+	assert_true(address_parse(HOST_ONE, &bound));
+	assert_int_equal(kernel_bind_shared(wall->kernel, &address, (uint16_t[]){443}, 1, NULL), 0);
+	assert_int_equal(kernel_bind_shared(wall->kernel, &address, (uint16_t[]){80}, 1, NULL), 0);
+	assert_int_equal(kernel_bind_shared(wall->kernel, &address, many, 16, NULL), -1);
+	assert_int_equal(kernel_bind_shared(wall->kernel, &bound, many, 1, NULL), -1);
+	assert_int_equal(kernel_forget_shared(wall->kernel, NULL), 0);
+	assert_int_equal(wall_run(wall, still_steered), 0);
+	assert_int_equal(wall_run(wall, old_wall_stands), 0);
+}
+
+static int run(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_adoption, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_adoption_repairs, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_adoption_refused, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_killed, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_detach, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_failed_start, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_cgroup_replaced, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_shared_addresses, wall_setup, wall_teardown),
+	};
+
+	return cmocka_run_group_tests_name("kernel: pins", tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return wall_main(run);
+}
