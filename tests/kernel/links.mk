@@ -8,4 +8,4 @@ links_test_kernel_flow := $(kernel_modules)
 links_test_kernel_shared := $(kernel_modules)
 links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_bench := $(kernel_modules)
-links_test_cgroup := cgroup diag tests/wall
+links_test_cgroup := $(kernel_modules)
