@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define CALL_TIMEOUT_MS 5000
-#define MAX_ADDRESSES 64
+
 #define MAX_PUBLIC_KEY 1024
 #define MAX_LEAF 4096
 
@@ -36,7 +36,7 @@ struct addresses_call { /* sent without the unused end of the array */
 	struct header header;
 	char name[EGRESS_NAME_SIZE];
 	uint32_t count;
-	struct egress_address addresses[MAX_ADDRESSES];
+	struct egress_address addresses[RPC_MAX_ADDRESSES];
 };
 struct leaf_call { /* sent without the unused end of the key */
 	struct header header;
@@ -235,8 +235,8 @@ int rpc_bind_addresses(int fd, const char *name, const struct egress_address *ad
 
 	if (!name_fits(name))
 		return refuse_name(ret);
-	if (count > MAX_ADDRESSES)
-		count = MAX_ADDRESSES;
+	if (count > RPC_MAX_ADDRESSES)
+		count = RPC_MAX_ADDRESSES;
 	call.addresses = (struct addresses_call){.count = (uint32_t)count};
 	memcpy(call.addresses.name, name, strlen(name));
 	if (count)
@@ -272,7 +272,7 @@ static bool addresses_call_valid(const struct addresses_call *call, size_t lengt
 {
 	size_t fixed = offsetof(struct addresses_call, addresses);
 
-	return length >= fixed && call->count <= MAX_ADDRESSES &&
+	return length >= fixed && call->count <= RPC_MAX_ADDRESSES &&
 	       length == fixed + call->count * sizeof(call->addresses[0]) &&
 	       text_valid(call->name, sizeof(call->name));
 }

@@ -27,6 +27,7 @@ struct rpc_host {
 int rpc_bind_name(int fd, const char *name, struct rpc_host *ret) WARN_UNUSED;
 /* The name bound to a host id; reason is EGRESS_INTERNAL when there is none. */
 int rpc_host_by_id(int fd, uint32_t id, struct rpc_host *ret) WARN_UNUSED;
+#define RPC_MAX_ADDRESSES 64
 /* dns.mode real: lets the name's real addresses through to the proxy; the first 64 of them. */
 int rpc_bind_addresses(int fd, const char *name, const struct egress_address *addresses,
 		       size_t count, struct rpc_host *ret) WARN_UNUSED;

@@ -45,6 +45,8 @@ struct server {
 	struct event *control, *idle_check;
 };
 
+static void set_dns_mode(struct server *s);
+
 /* ---- configuration -------------------------------------------------------------------------- */
 
 /* A memfd's content, mapped: secrets are not copied, and gone when unmapped. Empty on failure. */
@@ -93,9 +95,9 @@ static void reconfigure(struct server *s, int fd, struct rpc_control *ret_answer
 		return;
 	}
 	proxy_reconfigure(&s->proxy, next);
-	s->names.proxy_name = next->dns.proxy_name;
 	config_free(s->config);
 	s->config = next;
+	set_dns_mode(s);
 	ret_answer->type = RPC_CONTROL_DONE;
 }
 
@@ -175,6 +177,60 @@ static enum dns_bound bind_name(void *context, const char *name,
 	return DNS_BOUND;
 }
 
+/* dns.mode real: one look-up on its way from the responder to the upstream's resolver and back. */
+struct lookup {
+	struct server *server;
+	dns_resolved_fn done;
+	void *done_context;
+	char name[EGRESS_NAME_SIZE];
+};
+
+/* The kernel wall learns the addresses before the bottle does. */
+static void looked_up(void *context, const struct egress_address *addresses, size_t count,
+		      uint32_t ttl)
+{
+	struct lookup *l = context;
+	enum egress_reason reason = EGRESS_UPSTREAM_UNRESOLVED;
+	struct rpc_host answer;
+
+	if (count > RPC_MAX_ADDRESSES)
+		count = RPC_MAX_ADDRESSES;
+	if (count > 0)
+		reason = rpc_bind_addresses(l->server->handover->calls_fd, l->name, addresses, count,
+					    &answer) < 0
+				 ? EGRESS_INTERNAL
+				 : answer.reason;
+	l->done(l->done_context, reason, addresses, reason == EGRESS_ALLOWED ? count : 0, ttl);
+	free(l);
+}
+
+static void resolve_name(void *context, const char *name, dns_resolved_fn done, void *done_context)
+{
+	struct server *s = context;
+	struct lookup *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		done(done_context, EGRESS_INTERNAL, NULL, 0, 0);
+		return;
+	}
+	l->server = s;
+	l->done = done;
+	l->done_context = done_context;
+	if (!policy_normalise_host(span_from(name), l->name) ||
+	    !policy_find_host(s->config->policy, l->name)) {
+		done(done_context, EGRESS_HOST_NOT_ALLOWED, NULL, 0, 0);
+		free(l);
+		return;
+	}
+	upstream_resolve(s->upstream, l->name, looked_up, l);
+}
+
+static void set_dns_mode(struct server *s)
+{
+	s->names.proxy_name = s->config->dns.proxy_name;
+	s->names.resolve = s->config->dns.mode == CONFIG_DNS_REAL ? resolve_name : NULL;
+}
+
 /* ---- parts ---------------------------------------------------------------------------------- */
 
 static size_t count_fds(const int fds[SERVER_MAX_SOCKETS])
@@ -194,8 +250,8 @@ static bool open_responder(struct server *s)
 	s->names = (struct dns_names){
 		.bind = bind_name,
 		.context = s,
-		.proxy_name = s->config->dns.proxy_name,
 	};
+	set_dns_mode(s);
 	s->responder = dns_responder_new(s->base, &s->names, s->log);
 	if (!s->responder)
 		return false;
