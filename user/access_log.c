@@ -104,7 +104,7 @@ static size_t escape(const unsigned char *text, size_t left, char ret[8])
 	}
 	length = utf8_length(text, left);
 	if (length == 0) {
-		strcpy(ret, "\xef\xbf\xbd"); /* U+FFFD */
+		memcpy(ret, "\xef\xbf\xbd", 4); /* U+FFFD */
 		return 1;
 	}
 	if (text[0] == 0xc2 && text[1] < 0xa0)

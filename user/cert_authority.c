@@ -15,7 +15,7 @@
 
 #define KEY_FILE "ca.pem"
 #define CERT_FILE "ca-cert.pem"
-#define FILE_LIMIT (64 * 1024)
+#define FILE_LIMIT 65536
 #define BACKDATE_SECONDS 3600L /* clocks in containers and virtual machines run behind */
 #define CA_SECONDS (10L * 365 * 86400)
 #define LEAF_SECONDS (7L * 86400)

@@ -281,10 +281,14 @@ struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span 
 
 void leaf_cache_free(struct leaf_cache *cache)
 {
+	struct leaf *older;
+
 	if (!cache)
 		return;
-	while (cache->count > 0)
-		drop(cache, cache->ring.newer);
+	for (struct leaf *leaf = cache->ring.older; leaf != &cache->ring; leaf = older) {
+		older = leaf->older;
+		leaf_free(leaf);
+	}
 	X509_free(cache->issuer);
 	EVP_PKEY_free(cache->key);
 	bytes_free(&cache->public_key);

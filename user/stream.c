@@ -33,8 +33,8 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 	struct stream *stream = argument;
 
 	(void)fd;
-	stream->read_blocked &= (short)~what;
-	stream->write_blocked &= (short)~what;
+	stream->read_blocked = (short)(stream->read_blocked & ~what);
+	stream->write_blocked = (short)(stream->write_blocked & ~what);
 	if (stream->shutdown_pending)
 		try_shutdown(stream);
 	if (stream->ready)

@@ -439,13 +439,20 @@ void upstream_set_timeout(struct upstream *upstream, unsigned milliseconds)
 
 void upstream_free(struct upstream *upstream)
 {
+	struct upstream_request *next_request;
+	struct look *next_look;
+
 	if (!upstream)
 		return;
-	while (upstream->requests)
-		upstream_cancel(upstream->requests);
-	while (upstream->looks) {
-		resolver_cancel(upstream->looks->wait);
-		look_free(upstream->looks);
+	for (struct upstream_request *request = upstream->requests; request;
+	     request = next_request) {
+		next_request = request->next;
+		upstream_cancel(request);
+	}
+	for (struct look *look = upstream->looks; look; look = next_look) {
+		next_look = look->next;
+		resolver_cancel(look->wait);
+		look_free(look);
 	}
 	pool_free(upstream->pool);
 	resolver_free(upstream->resolver);

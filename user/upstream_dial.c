@@ -25,7 +25,6 @@ struct dial {
 	size_t count, begun, failed;
 	int error;
 	struct egress_address failed_address;
-	bool *finished; /* set while dial_start() runs */
 	dial_done_fn done;
 	void *context;
 };
@@ -46,8 +45,6 @@ static void finish(struct dial *dial, const struct dial_result *result)
 	dial_done_fn done = dial->done;
 	void *context = dial->context;
 
-	if (dial->finished)
-		*dial->finished = true;
 	dial_cancel(dial);
 	done(context, &copy);
 }
@@ -63,7 +60,7 @@ static int try_connect(const struct attempt *attempt, int fd)
 	return errno == EINPROGRESS || errno == EINTR ? -EALREADY : -errno;
 }
 
-static void begin_next(struct dial *dial);
+static bool begin_next(struct dial *dial);
 
 /* The last thing that its callers do: it may free the dial. */
 static void attempt_failed(struct attempt *attempt, int error)
@@ -75,7 +72,7 @@ static void attempt_failed(struct attempt *attempt, int error)
 	dial->failed++;
 	dial->error = error;
 	dial->failed_address = attempt->address;
-	begin_next(dial);
+	(void)begin_next(dial);
 }
 
 static void on_ready(void *context)
@@ -116,8 +113,9 @@ static int begin(struct attempt *attempt)
 	return result;
 }
 
-/* Begins one more attempt, passing over those that fail at once; gives up when all have failed. */
-static void begin_next(struct dial *dial)
+/* Begins one more attempt, passing over those that fail at once. False when all have failed: the
+ * dial is over and freed. */
+static bool begin_next(struct dial *dial)
 {
 	while (dial->begun < dial->count) {
 		struct attempt *attempt = &dial->attempts[dial->begun++];
@@ -129,24 +127,26 @@ static void begin_next(struct dial *dial)
 		dial->error = -result;
 		dial->failed_address = attempt->address;
 	}
-	if (dial->failed == dial->count)
+	if (dial->failed == dial->count) {
 		finish(dial, &(struct dial_result){.address = dial->failed_address,
 						   .error = dial->error});
-	else if (dial->begun < dial->count)
+		return false;
+	}
+	if (dial->begun < dial->count)
 		event_add(&dial->timer, &(struct timeval){.tv_usec = ATTEMPT_DELAY_MS * 1000});
+	return true;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *argument)
 {
 	(void)fd, (void)what;
-	begin_next(argument);
+	(void)begin_next(argument);
 }
 
 struct dial *dial_start(struct event_base *base, const struct egress_address *addresses,
 			size_t count, uint16_t port, dial_done_fn done, void *context)
 {
 	struct dial *dial = calloc(1, sizeof(*dial));
-	bool finished = false;
 
 	if (!dial) {
 		done(context, &(struct dial_result){.address = addresses[0], .error = ENOMEM});
@@ -160,10 +160,5 @@ struct dial *dial_start(struct event_base *base, const struct egress_address *ad
 	for (size_t i = 0; i < dial->count; i++)
 		dial->attempts[i] = (struct attempt){.dial = dial, .address = addresses[i]};
 	evtimer_assign(&dial->timer, base, on_timer, dial);
-	dial->finished = &finished;
-	begin_next(dial);
-	if (finished)
-		return NULL;
-	dial->finished = NULL;
-	return dial;
+	return begin_next(dial) ? dial : NULL;
 }

@@ -69,10 +69,8 @@ static void link_idle(struct pool *pool, struct idle *idle)
 	pool->count++;
 }
 
-static void unlink_idle(struct idle *idle)
+static void unlink_idle(struct pool *pool, struct idle *idle)
 {
-	struct pool *pool = idle->pool;
-
 	*idle->at = idle->next;
 	if (idle->next)
 		idle->next->at = idle->at;
@@ -81,9 +79,9 @@ static void unlink_idle(struct idle *idle)
 	pool->count--;
 }
 
-static void drop(struct idle *idle)
+static void drop(struct pool *pool, struct idle *idle)
 {
-	unlink_idle(idle);
+	unlink_idle(pool, idle);
 	stream_free(idle->stream);
 	free(idle);
 }
@@ -102,15 +100,16 @@ static void on_ready(void *context)
 	struct idle *idle = context;
 
 	if (!is_quiet(idle->stream))
-		drop(idle);
+		drop(idle->pool, idle);
 }
 
-static void arm(struct pool *pool)
+static void arm(struct pool *pool, const struct idle *oldest)
 {
-	int64_t wait = pool->oldest ? pool->oldest->deadline - now_ms() : 0;
+	int64_t wait;
 
-	if (!pool->oldest)
+	if (!oldest)
 		return;
+	wait = oldest->deadline - now_ms();
 	if (wait < 0)
 		wait = 0;
 	event_add(&pool->timer, &(struct timeval){wait / 1000, (wait % 1000) * 1000});
@@ -119,12 +118,15 @@ static void arm(struct pool *pool)
 static void on_timer(evutil_socket_t fd, short what, void *argument)
 {
 	struct pool *pool = argument;
+	struct idle *idle = pool->oldest, *newer;
 	int64_t now = now_ms();
 
 	(void)fd, (void)what;
-	while (pool->oldest && pool->oldest->deadline <= now)
-		drop(pool->oldest);
-	arm(pool);
+	for (; idle && idle->deadline <= now; idle = newer) {
+		newer = idle->newer;
+		drop(pool, idle);
+	}
+	arm(pool, idle);
 }
 
 struct pool *pool_new(struct event_base *base, unsigned idle_ms)
@@ -171,7 +173,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 		return;
 	}
 	if (pool->count >= TOTAL_LIMIT)
-		drop(pool->oldest);
+		drop(pool, pool->oldest);
 	*idle = (struct idle){.pool = pool,
 			      .stream = stream,
 			      .address = *address,
@@ -185,7 +187,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 	stream_set_ready(stream, on_ready, idle);
 	/* When armed already, for an older one, it looks again by itself. */
 	if (!event_pending(&pool->timer, EV_TIMEOUT, NULL))
-		arm(pool);
+		arm(pool, pool->oldest);
 }
 
 struct stream *pool_take(struct pool *pool, const struct pool_key *key,
@@ -199,7 +201,7 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 		idle = idle->next;
 	if (!idle)
 		return NULL;
-	unlink_idle(idle);
+	unlink_idle(pool, idle);
 	stream = idle->stream;
 	*ret_address = idle->address;
 	free(idle);
@@ -214,7 +216,7 @@ void pool_forget(struct pool *pool, const char *host)
 	for (struct idle *idle = pool->newest; idle; idle = older) {
 		older = idle->older;
 		if (!host || strcmp(idle->host, host) == 0)
-			drop(idle);
+			drop(pool, idle);
 	}
 }
 

@@ -93,6 +93,17 @@ static void ring_remove(struct resolver_wait *wait)
 	wait->previous->next = wait->next;
 }
 
+static struct resolver_wait *ring_pop(struct resolver_wait *ring)
+{
+	struct resolver_wait *wait = ring->next;
+
+	if (wait == ring)
+		return NULL;
+	ring->next = wait->next;
+	wait->next->previous = ring;
+	return wait;
+}
+
 static void ring_move(struct resolver_wait *from, struct resolver_wait *to)
 {
 	ring_init(to);
@@ -165,8 +176,8 @@ static void drop(struct lookup *lookup)
 	unlink_lookup(lookup);
 	abandon_queries(lookup);
 	event_del(&lookup->delay);
-	while ((wait = lookup->waits.next) != &lookup->waits)
-		resolver_cancel(wait);
+	while ((wait = ring_pop(&lookup->waits)))
+		free(wait);
 	free(lookup->name);
 	free(lookup);
 }
@@ -240,8 +251,7 @@ static void deliver(struct lookup *lookup)
 	struct resolver_wait ring, *wait;
 
 	ring_move(&lookup->waits, &ring);
-	while ((wait = ring.next) != &ring) {
-		ring_remove(wait);
+	while ((wait = ring_pop(&ring))) {
 		wait->done(wait->context, addresses, count, ttl, count ? NULL : problem);
 		free(wait);
 	}
@@ -495,10 +505,14 @@ int resolver_reconfigure(struct resolver *resolver, const struct config *config,
 
 void resolver_free(struct resolver *resolver)
 {
+	struct lookup *newer;
+
 	if (!resolver)
 		return;
-	while (resolver->oldest)
-		drop(resolver->oldest);
+	for (struct lookup *lookup = resolver->oldest; lookup; lookup = newer) {
+		newer = lookup->newer;
+		drop(lookup);
+	}
 	evdns_base_free(resolver->dns, 1);
 	hosts_free(resolver->hosts);
 	free(resolver);
