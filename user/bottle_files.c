@@ -16,6 +16,7 @@
 #include "trust.h"
 
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define HASHED_DIRECTORY "/etc/ssl/certs"
 #define RESOLV_CONF "nameserver 127.0.0.1\noptions edns0\n"
 
 static int failed(struct error *error, const char *what, const char *path)
@@ -154,12 +155,38 @@ static int place_java(struct launch *launch, struct span pem, struct error *erro
 	return rc;
 }
 
+/* OpenSSL's directory of roots with our CA's file laid over it, for programs that drop the
+ * variables. An extra: where overlayfs is missing, bundles and variables still serve. */
+static int place_hashed(struct launch *launch, struct error *error)
+{
+	struct span ca = span_from(launch->plan.ca_pem);
+	char hash[16], name[32], directory[PATH_MAX], options[2 * PATH_MAX + 32];
+	char *real = realpath(HASHED_DIRECTORY, NULL);
+	int rc = 0;
+
+	snprintf(directory, sizeof(directory), "%s/certs", launch->directory);
+	if (real && !strpbrk(real, ":,\\") && trust_hash_name(ca, hash, NULL) == 0) {
+		snprintf(name, sizeof(name), "certs/%s", hash);
+		snprintf(options, sizeof(options), "lowerdir=%s:%s", directory, real);
+		if (mkdir(directory, 0755) < 0)
+			rc = failed(error, "make", directory);
+		else if (bottle_place(launch, name, ca.data, ca.length, NULL, error) < 0)
+			rc = -1;
+		else
+			(void)mount("overlay", real, "overlay", HARMLESS | MS_RDONLY, options);
+	}
+	free(real);
+	return rc;
+}
+
 int launch_trust(struct launch *launch, struct error *error)
 {
 	struct trust_paths paths = {0};
 	struct bytes bundle = {0};
-	int rc = trust_find_bundles(&paths, error);
+	int rc = place_hashed(launch, error);
 
+	if (rc == 0)
+		rc = trust_find_bundles(&paths, error);
 	if (rc == 0 && asprintf(&launch->ca_bundle, "%s/ca-bundle.pem", launch->directory) < 0)
 		rc = error_set(error, "out of memory");
 	if (rc == 0)

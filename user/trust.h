@@ -29,6 +29,9 @@ int trust_find_java(const char *java_home, const char *search_path, struct trust
 int trust_merge(const char *path, struct span ca_pem, struct bytes *ret, struct error *error)
 	WARN_UNUSED;
 
+/* The name under which OpenSSL looks for the certificate in a directory: "HASH.0". */
+int trust_hash_name(struct span ca_pem, char ret_name[16], struct error *error) WARN_UNUSED;
+
 /* Appends a key store ("JKS", password "changeit") with every certificate of a PEM text. Blocks
  * that are not certificates are skipped. -1 also when there is no certificate at all. */
 int trust_jks(struct span pem, struct bytes *ret, struct error *error) WARN_UNUSED;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Java's own key store format: a header, entries, and a digest keyed with the password. */
+/* The formats other than a plain bundle. Java's key store is a header, entries, and a digest keyed
+ * with the password; OpenSSL's is a directory of files named by a hash. */
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -118,5 +121,20 @@ int trust_jks(struct span pem, struct bytes *ret, struct error *error)
 		rc = error_set(error, "out of memory");
 	BIO_free(bio);
 	bytes_free(&store);
+	return rc;
+}
+
+int trust_hash_name(struct span ca_pem, char ret_name[16], struct error *error)
+{
+	BIO *bio = BIO_new_mem_buf(ca_pem.data, (int)ca_pem.length);
+	X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	int rc = 0;
+
+	if (certificate)
+		snprintf(ret_name, 16, "%08lx.0", X509_subject_name_hash(certificate));
+	else
+		rc = error_set(error, "the CA certificate cannot be read");
+	X509_free(certificate);
+	BIO_free(bio);
 	return rc;
 }

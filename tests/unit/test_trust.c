@@ -103,6 +103,21 @@ static void test_jks_layout(void **state)
 	assert_int_equal(store.length, 0);
 }
 
+/* As `openssl rehash` names it. */
+static void test_hash_name(void **state)
+{
+	struct bytes pem = {0};
+	struct error error = {0};
+	char name[16] = "";
+
+	(void)state;
+	add_certificate(&pem, 7);
+	assert_int_equal(trust_hash_name(bytes_span(&pem), name, &error), 0);
+	assert_string_equal(name, "756b76dc.0");
+	assert_int_equal(trust_hash_name(SPAN("x"), name, &error), -1);
+	bytes_free(&pem);
+}
+
 /* Java's own tool checks the digest and parses every certificate. */
 static void test_jks_is_read_by_keytool(void **state)
 {
@@ -227,6 +242,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_jks_layout),
+		cmocka_unit_test(test_hash_name),
 		cmocka_unit_test(test_jks_is_read_by_keytool),
 		cmocka_unit_test(test_find_java),
 		cmocka_unit_test(test_find_bundles),
