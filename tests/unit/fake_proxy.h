@@ -4,7 +4,10 @@
 #ifndef FAKE_PROXY_H
 #define FAKE_PROXY_H
 
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,7 @@ struct fake {
 	struct proxy proxy;
 	struct config config;
 	struct identity identity;
+	bool tcp;		  /* the client's side is TCP, not a UNIX pair */
 	int client;		  /* the test's end; -1 when closed */
 	int upstream;		  /* the test's end of the newest upstream connection */
 	int get_count, put_count, forget_count;
@@ -192,15 +196,38 @@ static UNUSED int fake_teardown(void **state)
 
 static UNUSED void fake_turn(struct fake *f)
 {
+	if (f->tcp)
+		usleep(300); /* the loopback delivers when it sees fit */
 	for (int i = 0; i < 20; i++)
 		event_base_loop(f->proxy.base, EVLOOP_NONBLOCK);
+}
+
+static void fake_tcp_pair(int pair[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(pair[0], (struct sockaddr *)&address, length), 0);
+	pair[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(pair[1] >= 0);
+	close(listener);
+	assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+	(void)setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 }
 
 static UNUSED void fake_connect(struct fake *f)
 {
 	int pair[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	if (f->tcp)
+		fake_tcp_pair(pair);
+	else
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	f->client = pair[0];
 	connection_accept(&f->proxy, pair[1]);
 	fake_turn(f);
@@ -252,6 +279,7 @@ static UNUSED const char *fake_client_got(struct fake *f)
 
 static UNUSED const char *fake_upstream_got(struct fake *f)
 {
+	fake_turn(f); /* may make the connection */
 	return fake_got(f, f->upstream);
 }
 

@@ -30,6 +30,8 @@ connection_modules := connection connection_tls client_hello tunnel stream $(htt
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
+links_test_connection := $(connection_modules)
+links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log verdicts address bytes reason
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
