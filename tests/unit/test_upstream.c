@@ -601,6 +601,7 @@ static void reconfigured(void **state)
 	struct upstream_target target;
 	struct origin origin;
 	struct got first, second;
+	char byte;
 
 	(void)state;
 	origin_start(&origin, server_context(authority, "origin.example"), SERVE);
@@ -620,6 +621,7 @@ static void reconfigured(void **state)
 	other.upstream.ca_file = NULL;
 	assert_int_equal(upstream_reconfigure(upstream, &other, &error), 0);
 	settle();
+	assert_int_equal(stream_read(second.result.stream, &byte, 1), -EAGAIN);
 	upstream_put(upstream, &target, second.result.stream);
 	first = get(upstream, &target, false);
 	assert_int_equal(first.result.reason, EGRESS_UPSTREAM_CERTIFICATE);
