@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What is left when an exec is killed: nothing. Needs root. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bottle_janitor.h"
+#include "cgroup.h"
+
+static char *root, name[64];
+
+struct fake_exec {
+	pid_t pid, janitor;
+	char cgroup[512];
+};
+
+/* In the bottle until it is killed. */
+static void sleep_inside(const char *cgroup, int ready)
+{
+	char path[600];
+	FILE *file;
+
+	/* the end of the janitor's pipe, as the bottle's init does */
+	close_range((unsigned)ready + 1, ~0U, 0);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	file = fopen(path, "we");
+	if (file && fprintf(file, "%d", (int)getpid()) > 0 && fclose(file) == 0 &&
+	    write(ready, "", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+static pid_t janitor_of(pid_t pid)
+{
+	char path[64], children[64] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	assert_non_null(fgets(children, sizeof(children), file));
+	fclose(file);
+	return (pid_t)strtol(children, NULL, 10);
+}
+
+/* A process that holds a bottle as exec does. */
+static struct fake_exec start(const char *bottle)
+{
+	struct fake_exec exec;
+	int ready[2];
+	char octet;
+
+	assert_int_equal(pipe(ready), 0);
+	exec.pid = fork();
+	if (exec.pid == 0) {
+		struct janitor *janitor = NULL;
+		char own[64];
+
+		snprintf(own, sizeof(own), "exec-%d", (int)getpid());
+		if (janitor_start(root, bottle ? bottle : own, &janitor, NULL) < 0)
+			_exit(1);
+		if (fork() == 0)
+			sleep_inside(janitor_cgroup(janitor), ready[1]);
+		pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &octet, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	if (bottle)
+		snprintf(exec.cgroup, sizeof(exec.cgroup), "%s/egress-bpf.%s", root, bottle);
+	else
+		snprintf(exec.cgroup, sizeof(exec.cgroup), "%s/egress-bpf.exec-%d", root,
+			 (int)exec.pid);
+	assert_true(cgroup_any_pid(exec.cgroup) > 0);
+	exec.janitor = janitor_of(exec.pid);
+	return exec;
+}
+
+static void kill_and_wait(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void wait_until_gone(const char *path)
+{
+	for (int i = 0; i < 300 && access(path, F_OK) == 0; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void finish(struct janitor *janitor)
+{
+	struct error error = {0};
+
+	if (janitor_finish(janitor, &error) < 0)
+		fail_msg("%s", error.text);
+}
+
+static void test_killed_exec(void **state)
+{
+	struct fake_exec exec = start(NULL);
+
+	(void)state;
+	kill_and_wait(exec.pid);
+	wait_until_gone(exec.cgroup);
+}
+
+/* Both killed: the next exec finds it, and leaves a living one alone. */
+static void test_killed_with_its_janitor(void **state)
+{
+	struct fake_exec dead = start(NULL), alive = start(NULL);
+	struct janitor *janitor = NULL;
+	struct error error = {0};
+
+	(void)state;
+	kill(dead.janitor, SIGKILL);
+	kill_and_wait(dead.pid);
+	assert_int_equal(access(dead.cgroup, F_OK), 0);
+	assert_int_equal(janitor_start(root, name, &janitor, &error), 0);
+	assert_int_equal(access(dead.cgroup, F_OK), -1);
+	assert_true(cgroup_any_pid(alive.cgroup) > 0);
+	finish(janitor);
+	kill_and_wait(alive.pid);
+	wait_until_gone(alive.cgroup);
+}
+
+static void test_names(void **state)
+{
+	struct fake_exec exec = start(name);
+	struct janitor *janitor = NULL;
+	struct error error = {0};
+
+	(void)state;
+	assert_int_equal(janitor_start(root, name, &janitor, &error), -1);
+	assert_non_null(strstr(error.text, "is running"));
+	kill_and_wait(exec.pid);
+	wait_until_gone(exec.cgroup);
+	assert_int_equal(janitor_start(root, name, &janitor, &error), 0);
+	assert_int_equal(access(janitor_cgroup(janitor), F_OK), 0);
+	finish(janitor);
+	assert_int_equal(access(exec.cgroup, F_OK), -1);
+}
+
+static int set_up(void **state)
+{
+	struct error error = {0};
+
+	(void)state;
+	snprintf(name, sizeof(name), "test-janitor-%d", (int)getpid());
+	return cgroup_root(&root, &error);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	free(root);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_killed_exec),
+		cmocka_unit_test(test_killed_with_its_janitor),
+		cmocka_unit_test(test_names),
+	};
+
+	if (geteuid() != 0) {
+		puts("test_bottle_janitor: skipped, needs root");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
