@@ -329,6 +329,9 @@ static void close_server(struct server *s)
 	proxy_close_all(&s->proxy);
 	listener_free(s->listener);
 	upstream_free(s->upstream);
+	/* evdns frees what it cancelled from the loop. */
+	if (s->base)
+		event_base_loop(s->base, EVLOOP_NONBLOCK);
 	leaf_cache_free(s->leaves);
 	identify_free(s->identify);
 	access_log_free(s->log);
