@@ -14,19 +14,18 @@ struct steering {
 	__u16 port;
 };
 
-/* `socket` NULL: an unconnected datagram, whose socket has no memory yet. */
 static __always_inline int steer(struct bpf_sock_addr *ctx, const struct request *r,
 				 const struct verdict *v, const struct egress_settings *s,
-				 struct egress_socket *socket, struct steering *to)
+				 struct steering *to)
 {
 	bool dns = v->action == STEER_DNS;
+	struct egress_socket *socket = socket_make(ctx);
 
 	to->port = dns ? s->dns_port : s->proxy_port;
 	to->address = our_address(&r->destination);
-	if (!socket)
-		socket = socket_reset(ctx);
 	if (!socket || !to->port)
 		return refuse(r, EGRESS_INTERNAL, v->host_id);
+	socket->flags &= EGRESS_SOCKET_BOTTLE; /* an unconnected socket may have asked before */
 	socket_remember(ctx, socket, r, v->host_id,
 			dns ? EGRESS_SOCKET_DNS : EGRESS_SOCKET_STEERED);
 	count(dns ? EGRESS_COUNTER_DNS : EGRESS_COUNTER_STEERED);
@@ -41,20 +40,26 @@ static __always_inline int pass_loopback(struct bpf_sock_addr *ctx, const struct
 	if (s->shared_netns && r->protocol == IPPROTO_TCP &&
 	    listener_owner(ctx, r) == OWNER_OTHER)
 		return refuse(r, EGRESS_ADDRESS_NOT_ALLOWED, 0);
+	/* its SYN removes a stale record, for which it needs the namespace's cookie */
+	if (r->protocol == IPPROTO_TCP && r->port == s->proxy_port && !socket_make(ctx))
+		return refuse(r, EGRESS_INTERNAL, 0);
 	count(EGRESS_COUNTER_LOOPBACK);
 	return 1;
 }
 
 static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct request *r,
-				     const struct egress_settings *s, struct egress_socket *socket,
 				     struct steering *to)
 {
-	struct verdict v = decide(r);
+	const struct egress_settings *s = current_settings();
+	struct verdict v;
 
+	if (!s)
+		return refuse(r, EGRESS_INTERNAL, 0);
+	v = decide(r);
 	switch (v.action) {
 	case STEER_DNS:
 	case STEER_PROXY:
-		return steer(ctx, r, &v, s, socket, to);
+		return steer(ctx, r, &v, s, to);
 	case PASS_LOOPBACK:
 		return pass_loopback(ctx, r, s);
 	case PASS_DIRECT:
@@ -71,22 +76,8 @@ static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct req
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct request *r,
 				      struct steering *to)
 {
-	const struct egress_settings *s = current_settings();
-	struct egress_socket *socket = socket_reset(ctx);
-
-	if (!s || !socket)
-		return refuse(r, EGRESS_INTERNAL, 0);
-	return carry_out(ctx, r, s, socket, to);
-}
-
-static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct request *r,
-				      struct steering *to)
-{
-	const struct egress_settings *s = current_settings();
-
-	if (!s)
-		return refuse(r, EGRESS_INTERNAL, 0);
-	return carry_out(ctx, r, s, NULL, to);
+	socket_reset(ctx);
+	return carry_out(ctx, r, to);
 }
 
 static __always_inline bool port_is_ours(const struct egress_settings *s, __u16 port)

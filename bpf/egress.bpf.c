@@ -45,7 +45,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	int allowed;
 
 	request_read4(ctx, EGRESS_HOOK_SENDMSG, &r);
-	allowed = on_sendmsg(ctx, &r, &to);
+	allowed = carry_out(ctx, &r, &to);
 	if (to.port)
 		rewrite4(ctx, &to.address, to.port);
 	return allowed;
@@ -60,7 +60,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	int allowed;
 
 	request_read6(ctx, EGRESS_HOOK_SENDMSG, &r);
-	allowed = on_sendmsg(ctx, &r, &to);
+	allowed = carry_out(ctx, &r, &to);
 	if (to.port)
 		rewrite6(ctx, &to.address, to.port);
 	return allowed;

@@ -20,17 +20,25 @@ static __always_inline void record_forget(struct egress_socket *socket)
 	socket->flags &= ~EGRESS_SOCKET_RECORDED;
 }
 
-/* The socket's memory without an identity of an earlier connect(). NULL: out of memory. */
-static __always_inline struct egress_socket *socket_reset(struct bpf_sock_addr *ctx)
+/* A new connect() starts without the identity of an earlier one. */
+static __always_inline void socket_reset(struct bpf_sock_addr *ctx)
+{
+	struct egress_socket *socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+
+	if (!socket)
+		return;
+	record_forget(socket);
+	socket->flags &= EGRESS_SOCKET_BOTTLE;
+}
+
+/* Made only for sockets that come to us: it is the dearest step of all. NULL: out of memory. */
+static __always_inline struct egress_socket *socket_make(struct bpf_sock_addr *ctx)
 {
 	struct egress_socket *socket;
 
 	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket)
-		return NULL;
-	record_forget(socket);
-	socket->flags &= EGRESS_SOCKET_BOTTLE;
-	socket->key.netns_cookie = bpf_get_netns_cookie(ctx);
+	if (socket)
+		socket->key.netns_cookie = bpf_get_netns_cookie(ctx);
 	return socket;
 }
 

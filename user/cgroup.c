@@ -141,7 +141,7 @@ static int depth_below_root(const char *path, uint32_t *ret_level, struct error 
 int cgroup_identity(const char *path, uint64_t *ret_id, uint32_t *ret_level, struct error *error)
 {
 	struct stat directory;
-	uint32_t level;
+	uint32_t level = 0;
 
 	if (stat(path, &directory) < 0)
 		return error_set(error, "%s: %s", path, strerror(errno));
@@ -274,7 +274,7 @@ int cgroup_destroy(const char *path, struct error *error)
 		result = remove_tree(path, NULL);
 		if (result == 0)
 			return 0;
-		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
 	}
 	return error_set(error, "cannot remove cgroup %s: %s", path, strerror(result));
 }

@@ -123,7 +123,7 @@ int kernel_bpffs_mount(struct error *error)
 
 static void pause_briefly(void)
 {
-	nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
 }
 
 /* An open directory of NAME, made if need be. A detach may take it away in between. */
@@ -203,10 +203,23 @@ static int unpin(const char *name, const char *kind, const char *item, struct er
 	return 0;
 }
 
+/* Unpinning alone lets the kernel detach in its own time. */
+static void detach_link(const char *name, const char *program)
+{
+	int link = kernel_pin_open(name, "link", program);
+
+	if (link < 0)
+		return;
+	bpf_link_detach(link);
+	close(link);
+}
+
 int kernel_pins_remove(const char *name, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
 
+	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
+		detach_link(name, kernel_programs[i].name);
 	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
 		if (unpin(name, "link", kernel_programs[i].name, error) < 0)
 			return -1;

@@ -367,7 +367,7 @@ static void test_squatter_gets_nothing(void **state)
 	close(wall->proxy6);
 	wall->proxy4 = wall->proxy6 = -1;
 	wall_enter(wall);
-	snprintf(range, sizeof(range), "%d %d", PROXY_PORT, PROXY_PORT + 100);
+	snprintf(range, sizeof(range), "%d %d", PROXY_PORT, PROXY_PORT + 101);
 	write_file("/proc/sys/net/ipv4/ip_local_port_range", range);
 	wall_leave(wall);
 	assert_int_equal(wall_run(wall, squat), 0);
