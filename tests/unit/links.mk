@@ -45,5 +45,7 @@ links_test_upstream := $(upstream_modules) cert_authority
 links_fuzz_policy := $(config_modules)
 links_fuzz_decide := $(config_modules)
 links_fuzz_http1 := http1_head bytes
+links_fuzz_http1_body := http1_body http1_head bytes
 links_fuzz_hello := client_hello $(policy_modules)
 fuzz_needs_fuzz_http1 := llhttp
+fuzz_needs_fuzz_http1_body := llhttp

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Bytes through a spliced tunnel: both ways, in pieces, half-closed, against a side that does not
+ * read, and cut off. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <malloc.h>
+
+#include "fake_proxy.h"
+
+static int tunnel_setup(void **state)
+{
+	fake_setup(state);
+	fake->identity = (struct identity){.kind = IDENTITY_NAME, .host = "tcp.test", .port = 22};
+	fake_connect(fake);
+	return 0;
+}
+
+static size_t open_files(void)
+{
+	size_t count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void both_ways(void **state)
+{
+	struct fake *f = *state;
+	size_t files = open_files();
+
+	for (int i = 0; i < 10; i++) {
+		fake_client_sends(f, "ping");
+		assert_string_equal(fake_upstream_got(f), "ping");
+		fake_upstream_sends(f, "pong");
+		assert_string_equal(fake_client_got(f), "pong");
+	}
+	assert_in_range(open_files() - files, 0, 2); /* one pipe, borrowed and given back */
+	close(f->client);
+	f->client = -1;
+	fake_turn(f);
+	close(f->upstream);
+	f->upstream = -1;
+	fake_turn(f);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->last.bytes_up, 40);
+	assert_int_equal(f->last.bytes_down, 40);
+	assert_int_equal(f->last.reason, EGRESS_ALLOWED);
+	assert_string_equal(f->last.protocol, "tcp");
+}
+
+static void half_close(void **state)
+{
+	struct fake *f = *state;
+	char byte;
+
+	fake_client_sends(f, "question");
+	shutdown(f->client, SHUT_WR);
+	assert_string_equal(fake_upstream_got(f), "question");
+	assert_int_equal(recv(f->upstream, &byte, 1, 0), 0);
+	assert_int_equal(f->proxy.connection_count, 1);
+	fake_upstream_sends(f, "answer");
+	assert_string_equal(fake_client_got(f), "answer");
+	shutdown(f->upstream, SHUT_WR);
+	fake_turn(f);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_true(fake_client_closed(f));
+	assert_int_equal(f->log_count, 1);
+}
+
+/* 32 MiB pushed at a client that does not read: the sender is stopped. Then all comes through, in
+ * order. */
+static void backpressure(void **state)
+{
+	static unsigned char block[65536];
+	struct fake *f = *state;
+	size_t before = mallinfo2().uordblks, pushed = 0, got = 0;
+	ssize_t n;
+
+	for (size_t i = 0; i < 512; i++) {
+		for (size_t j = 0; j < sizeof(block); j++)
+			block[j] = (unsigned char)((pushed + j) % 251);
+		n = send(f->upstream, block, sizeof(block), MSG_NOSIGNAL);
+		fake_turn(f);
+		if (n < 0)
+			break;
+		pushed += (size_t)n;
+	}
+	assert_in_range(pushed, 1, 4 << 20);
+	assert_in_range(mallinfo2().uordblks - before, 0, 64 * 1024);
+	while (got < pushed) {
+		fake_turn(f);
+		n = recv(f->client, block, sizeof(block), 0);
+		assert_true(n > 0);
+		for (ssize_t j = 0; j < n; j++)
+			assert_int_equal(block[j], (got + (size_t)j) % 251);
+		got += (size_t)n;
+	}
+}
+
+/* A reset on one side is a reset on the other, not an end. */
+static void reset(void **state)
+{
+	struct fake *f = *state;
+	char byte;
+
+	close(f->client);
+	fake_turn(f);
+	f->tcp = true;
+	fake_connect(f);
+	/* The upstream is a UNIX pair; closing it with data unread is its way of a reset. */
+	fake_client_sends(f, "unread");
+	fake_turn(f);
+	close(f->upstream);
+	f->upstream = -1;
+	for (int i = 0; i < 1000 && f->log_count < 2; i++)
+		fake_turn(f);
+	assert_int_equal(recv(f->client, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, tunnel_setup, fake_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(both_ways), TEST(half_close), TEST(backpressure), TEST(reset),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
