@@ -66,30 +66,6 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	return allowed;
 }
 
-static __always_inline int show_original4(struct bpf_sock_addr *ctx, __u8 hook, __u32 kinds)
-{
-	const struct egress_flow *flow;
-	struct request seen = {};
-
-	request_read4(ctx, hook, &seen);
-	flow = original_peer(ctx, &seen, kinds);
-	if (flow)
-		rewrite4(ctx, &flow->destination, flow->destination_port);
-	return 1;
-}
-
-static __always_inline int show_original6(struct bpf_sock_addr *ctx, __u8 hook, __u32 kinds)
-{
-	const struct egress_flow *flow;
-	struct request seen = {};
-
-	request_read6(ctx, hook, &seen);
-	flow = original_peer(ctx, &seen, kinds);
-	if (flow)
-		rewrite6(ctx, &flow->destination, flow->destination_port);
-	return 1;
-}
-
 SEC("cgroup/recvmsg4")
 int recvmsg4(struct bpf_sock_addr *ctx)
 {

@@ -82,4 +82,28 @@ static __always_inline const struct egress_flow *original_peer(struct bpf_sock_a
 	return socket && (socket->flags & kinds) ? &socket->flow : NULL;
 }
 
+static __always_inline int show_original4(struct bpf_sock_addr *ctx, __u8 hook, __u32 kinds)
+{
+	const struct egress_flow *flow;
+	struct request seen = {};
+
+	request_read4(ctx, hook, &seen);
+	flow = original_peer(ctx, &seen, kinds);
+	if (flow)
+		rewrite4(ctx, &flow->destination, flow->destination_port);
+	return 1;
+}
+
+static __always_inline int show_original6(struct bpf_sock_addr *ctx, __u8 hook, __u32 kinds)
+{
+	const struct egress_flow *flow;
+	struct request seen = {};
+
+	request_read6(ctx, hook, &seen);
+	flow = original_peer(ctx, &seen, kinds);
+	if (flow)
+		rewrite6(ctx, &flow->destination, flow->destination_port);
+	return 1;
+}
+
 #endif

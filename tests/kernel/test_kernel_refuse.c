@@ -187,7 +187,7 @@ static void test_refusals(void **state)
 		int error = results->errors[i];
 
 		if (not_in_this_kernel(r, error)) {
-			printf("# %s: this kernel has none (%s)\n", r->name, strerror(error));
+			printf("# skipped: %s: this kernel has none (%s)\n", r->name, strerror(error));
 			continue;
 		}
 		if (error != EPERM && !(error == ECONNREFUSED && r->type == SOCK_DGRAM))
