@@ -14,6 +14,7 @@
 #include "config_values.h"
 
 #define MAX_FILE (16 * 1024 * 1024)
+#define MAX_ERRORS 200 /* of one source; nobody reads more */
 #define DEFAULT_POOL "198.18.0.0/15"
 #define DEFAULT_NAME "egress"
 #define DEFAULT_NAME_LIMIT 4096
@@ -93,7 +94,7 @@ static void replace_text(char **text, const char *value)
 static void apply_routes(struct config_context *context, const struct config_node *routes,
 			 struct config *config)
 {
-	size_t index = 0, mark = config_enter(context, "routes");
+	size_t index = 0, mark = config_enter(context, "routes"), before = context->errors->count;
 
 	if (routes->kind != CONFIG_SEQUENCE && routes->kind != CONFIG_INVALID)
 		config_fault(context, routes->line,
@@ -101,6 +102,11 @@ static void apply_routes(struct config_context *context, const struct config_nod
 	for (const struct config_node *node = routes->first; node; node = node->next) {
 		size_t inner = config_enter_index(context, index++);
 
+		if (context->errors->count - before >= MAX_ERRORS) {
+			config_fault(context, node->line, "these first",
+				     "is not looked at after so many errors");
+			break;
+		}
 		if (routes->kind == CONFIG_SEQUENCE)
 			config_route(context, node, config->policy);
 		config_leave(context, inner);

@@ -86,7 +86,8 @@ static const struct {
 	{"token", "token_env or token_file: a secret itself has no place in the policy"},
 	{"secret", "token_env or token_file: a secret itself has no place in the policy"},
 	{"password", "token_env or token_file: a secret itself has no place in the policy"},
-	{"path", "path_allowlist: [/path], or matches: [{paths: [{type: exact, value: /path}]}]"},
+	{"path", "paths: [{type: prefix, value: /path}] in matches, or path_allowlist: [/path] in the "
+		 "route"},
 	{"allow", "routes, a list of {host: NAME}"},
 	{"deny", "nothing: what no route allows is refused"},
 	{"domain", "host"},
@@ -165,8 +166,7 @@ void config_mapping(struct config_context *context, const struct config_node *no
 			continue;
 		}
 		mark = config_enter(context, key->name);
-		if (child->kind != CONFIG_INVALID)
-			key->parse(context, child, (char *)ret + key->offset);
+		key->parse(context, child, (char *)ret + key->offset);
 		config_leave(context, mark);
 	}
 }
@@ -328,8 +328,7 @@ void config_parse_ports(struct config_context *context, const struct config_node
 	if (!config_is_list(context, node, "a list with at least one port, [443], or no such key"))
 		return;
 	if (node->count > EGRESS_MAX_PORTS) {
-		config_fault(context, node->line, "at most 16 ports; another route may not help, as "
-						  "16 is the limit of a host",
+		config_fault(context, node->line, "at most 16 ports, which is the limit of a host",
 			     "has %zu ports", node->count);
 		return;
 	}

@@ -28,6 +28,7 @@ struct config_key {
 	const char *name;
 	void (*parse)(struct config_context *context, const struct config_node *node, void *ret);
 	size_t offset; /* into what `ret` of config_mapping() points to */
+	/* `parse` is called for CONFIG_INVALID too, and must not complain about it again. */
 };
 /* Fills the fields of `ret` that the mapping has keys for; what is not a mapping, and unknown
  * keys, are errors. */

@@ -8,7 +8,8 @@
 #include "config_values.h"
 
 struct draft_auth {
-	int line; /* 0: absent */
+	int line;    /* 0: absent */
+	bool broken; /* no mapping, or an empty one: that is reported */
 	struct config_text scheme, header, username, token_env, token_file;
 };
 struct draft_path {
@@ -63,6 +64,12 @@ static void parse_auth(struct config_context *context, const struct config_node 
 	struct draft_auth *auth = ret;
 
 	auth->line = node->line;
+	auth->broken = node->kind != CONFIG_MAPPING || node->count == 0;
+	if (node->kind == CONFIG_MAPPING && node->count == 0)
+		config_fault(context, node->line,
+			     "{scheme: Bearer, token_env: VARIABLE}, or no such key: then nothing is "
+			     "injected",
+			     "is empty");
 	config_mapping(context, node, auth_keys, sizeof(auth_keys) / sizeof(auth_keys[0]), auth);
 }
 
@@ -475,7 +482,7 @@ static bool read_scheme(struct config_context *context, const struct config_text
 	return false;
 }
 
-static void build_scheme(struct config_context *context, const struct draft_auth *auth,
+static void build_scheme(struct config_context *context, const struct draft_auth *auth, bool flat,
 			 struct policy_auth_spec *spec)
 {
 	size_t mark;
@@ -488,7 +495,7 @@ static void build_scheme(struct config_context *context, const struct draft_auth
 		config_fault(context, auth->line, "scheme: Bearer, or header: x-api-key",
 			     "has neither scheme nor header");
 	if (auth->scheme.value) {
-		mark = config_enter(context, "scheme");
+		mark = config_enter(context, flat ? "auth_scheme" : "scheme");
 		if (!read_scheme(context, &auth->scheme, &spec->scheme))
 			spec->scheme = POLICY_AUTH_BASIC; /* no second complaint about a username */
 		config_leave(context, mark);
@@ -505,7 +512,7 @@ static void build_scheme(struct config_context *context, const struct draft_auth
 	spec->username = auth->username.value;
 	if (spec->scheme != POLICY_AUTH_BASIC)
 		FAULT_AT(context, "username", auth->username.line, "scheme: Basic, or no username",
-			 "goes with Basic only");
+			 "\"%.40s\" goes with Basic only", spec->username);
 	else if (strchr(spec->username, ':'))
 		FAULT_AT(context, "username", auth->username.line, "a name without a colon",
 			 "\"%.40s\" holds a colon", spec->username);
@@ -535,7 +542,7 @@ static void build_source(struct config_context *context, const struct draft_auth
 		if (spec->source[0] != '/')
 			FAULT_AT(context, "token_file", auth->token_file.line,
 				 "an absolute path, such as /run/secrets/token",
-				 "the path is not absolute");
+				 "\"%.80s\" is not absolute", spec->source);
 	}
 }
 
@@ -568,7 +575,7 @@ static void build_auth(struct config_context *context, const struct draft_route 
 {
 	bool flat = draft->auth_scheme.line || draft->token_env.line;
 	struct draft_auth auth = draft->auth;
-	size_t mark = strlen(context->path);
+	const size_t mark = strlen(context->path);
 
 	if (spec->mode != POLICY_INTERCEPT || (!auth.line && !flat))
 		return;
@@ -577,6 +584,8 @@ static void build_auth(struct config_context *context, const struct draft_route 
 			     "has both auth and auth_scheme or token_env");
 		return;
 	}
+	if (!flat && auth.broken)
+		return;
 	if (draft->keep_authorization.value)
 		FAULT_AT(context, "keep_authorization", draft->keep_authorization.line,
 			 "auth, or keep_authorization: true, not both",
@@ -585,7 +594,7 @@ static void build_auth(struct config_context *context, const struct draft_route 
 		return;
 	if (!flat)
 		config_enter(context, "auth");
-	build_scheme(context, &auth, auth_spec);
+	build_scheme(context, &auth, flat, auth_spec);
 	build_source(context, &auth, auth_spec);
 	config_leave(context, mark);
 	spec->auth = auth_spec;
@@ -612,7 +621,8 @@ void config_route(struct config_context *context, const struct config_node *node
 	build_flags(context, &draft, &spec);
 	build_rules(context, &draft, &spec);
 	build_auth(context, &draft, &spec, &auth);
-	if (context->errors->count == before && policy_add(policy, &spec, &error) < 0)
+	if (context->errors->count == before && (spec.host || spec.cidr) &&
+	    policy_add(policy, &spec, &error) < 0)
 		config_fault(context, node->line,
 			     "routes of one host that agree: one mode for a port, at most 16 ports",
 			     "%s", error.text);

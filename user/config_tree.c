@@ -322,5 +322,6 @@ struct config_node *config_tree_parse(struct config_arena *arena, const char *so
 	if (!root && !r.stopped)
 		diag_list_add(errors, source, 1,
 			      "the file is empty; would be right: routes: [] to refuse everything");
-	return root;
+	/* Half a tree would only give errors that are none. */
+	return r.stopped ? NULL : root;
 }

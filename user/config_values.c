@@ -51,7 +51,10 @@ static bool check_host_text(struct config_context *context, const struct config_
 			 scheme + 3);
 		config_fault(context, text->line, cure, "\"%.80s\" is a URL", host);
 	} else if (is_address(host)) {
-		snprintf(cure, sizeof(cure), "cidr: %.100s with ports, instead of host", host);
+		int bracket = host[0] == '[';
+
+		snprintf(cure, sizeof(cure), "cidr: %.*s with ports, instead of host",
+			 bracket ? (int)strcspn(host + 1, "]") % 100 : 100, host + bracket);
 		config_fault(context, text->line, cure, "\"%.80s\" is an address", host);
 	} else if (strpbrk(host, " \t")) {
 		config_fault(context, text->line, "one host name; one route for each host",
