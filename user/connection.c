@@ -121,8 +121,6 @@ void connection_close(struct connection *c, enum egress_reason reason, const cha
 	bytes_wipe(&c->request_head);
 	event_del(&c->timer);
 	unlink_connection(c);
-	if (c->inside == 0)
-		free(c);
 }
 
 enum protocol_next connection_fault(struct connection *c, enum egress_reason reason,
@@ -154,6 +152,14 @@ static void leave(struct connection *c)
 {
 	if (--c->inside == 0 && c->state == CONNECTION_CLOSED)
 		free(c);
+}
+
+/* For those who are not inside it. */
+static void close_from_outside(struct connection *c, enum egress_reason reason, const char *detail)
+{
+	c->inside++;
+	connection_close(c, reason, detail);
+	leave(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
@@ -429,9 +435,9 @@ static void run_closed(struct connection *c)
 	(void)c;
 }
 
-void connection_wake(void *context)
+static void run(struct connection *c)
 {
-	static void (*const run[])(struct connection *) = {
+	static void (*const steps[])(struct connection *) = {
 		[CONNECTION_FIRST_BYTE] = run_first_byte,
 		[CONNECTION_CLIENT_HELLO] = run_client_hello,
 		[CONNECTION_HANDSHAKE] = run_handshake,
@@ -439,16 +445,22 @@ void connection_wake(void *context)
 		[CONNECTION_PROTOCOL] = run_protocol,
 		[CONNECTION_CLOSED] = run_closed,
 	};
-	struct connection *c = context;
 	enum connection_state before;
+
+	do {
+		before = c->state;
+		steps[before](c);
+	} while (c->state != before);
+}
+
+void connection_wake(void *context)
+{
+	struct connection *c = context;
 
 	if (c->inside > 0)
 		return;
 	c->inside++;
-	do {
-		before = c->state;
-		run[before](c);
-	} while (c->state != before);
+	run(c);
 	leave(c);
 }
 
@@ -520,11 +532,8 @@ void connection_accept(struct proxy *proxy, int fd)
 		c->port = c->identity.port;
 		begin(c);
 	}
-	c->inside--;
-	if (c->state == CONNECTION_CLOSED)
-		free(c);
-	else
-		connection_wake(c);
+	run(c);
+	leave(c);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
@@ -549,7 +558,7 @@ void proxy_reconfigure(struct proxy *proxy, const struct config *config)
 	for (struct connection *c = proxy->connections; c; c = next) {
 		next = c->next;
 		if (!still_allowed(c))
-			connection_close(c, EGRESS_ROUTE_REMOVED, NULL);
+			close_from_outside(c, EGRESS_ROUTE_REMOVED, NULL);
 	}
 }
 
@@ -561,14 +570,18 @@ void proxy_drain(struct proxy *proxy)
 	for (c = proxy->connections; c; c = next) {
 		next = c->next;
 		if (c->state == CONNECTION_FIRST_BYTE || (c->protocol && c->protocol->idle(c->session)))
-			connection_close(c, EGRESS_ALLOWED, NULL);
+			close_from_outside(c, EGRESS_ALLOWED, NULL);
 	}
 }
 
 void proxy_close_all(struct proxy *proxy)
 {
-	while (proxy->connections)
-		connection_close(proxy->connections, EGRESS_ALLOWED, "the proxy stops");
+	struct connection *next;
+
+	for (struct connection *c = proxy->connections; c; c = next) {
+		next = c->next;
+		close_from_outside(c, EGRESS_ALLOWED, "the proxy stops");
+	}
 	tunnel_pipes_close(proxy->shared);
 	free(proxy->shared);
 	proxy->shared = NULL;

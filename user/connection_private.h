@@ -99,7 +99,8 @@ struct connection {
 void connection_wake(void *connection);
 /* At most this long from now, unless set anew. */
 void connection_deadline(struct connection *connection, unsigned seconds);
-/* Ends it: logs what is under way, frees. The object lives until its last callback is left. */
+/* Ends it: logs what is under way, frees what it holds. The object itself lives until the last
+ * callback is left. */
 void connection_close(struct connection *connection, enum egress_reason reason, const char *detail);
 /* For a protocol's run(): notes why, returns PROTOCOL_CLOSE. */
 enum protocol_next connection_fault(struct connection *connection, enum egress_reason reason,
@@ -112,6 +113,9 @@ void connection_log(const struct connection *connection, struct access_record *r
 enum egress_reason connection_judge(const struct proxy *proxy, const char *host, uint16_t port,
 				    enum policy_mode *ret_mode) WARN_UNUSED;
 uint64_t connection_now_us(void);
+
+/* http1_judge.c: a raw head that was allowed once: is it still? */
+bool http1_head_allowed(const struct connection *connection, struct span head);
 
 /* tunnel.c: closes the pipes at rest; accepts NULL. */
 void tunnel_pipes_close(struct proxy_shared *shared);

@@ -77,8 +77,6 @@ enum http1_step http1_relay(struct http1 *h);
  * Returns the reason; `verdict` has route and hint when policy spoke. */
 enum egress_reason http1_judge(const struct connection *c, struct http1_head *head,
 			       struct http1_asked *ret_asked, struct policy_verdict *ret_verdict);
-/* The same for a raw head that was allowed once: is it still? */
-bool http1_head_allowed(const struct connection *c, struct span head);
 
 /* http1_local.c: pages of the proxy itself. */
 enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head);

@@ -42,7 +42,7 @@ static bool parse_host(struct span text, struct authority *ret)
 
 static bool parse_authority(struct span text, struct authority *ret)
 {
-	struct span host = text, port = {NULL, 0};
+	struct span host = text, port;
 	const char *end;
 
 	*ret = (struct authority){.literal = false};

@@ -117,7 +117,7 @@ void listener_free(struct listener *listener)
 {
 	if (!listener)
 		return;
-	for (size_t i = 0; i < listener->count; i++)
+	for (size_t i = 0; listener->events && i < listener->count; i++)
 		event_free(listener->events[i]);
 	free(listener->events);
 	if (listener->pause)

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "http1.h"
+#include "connection_private.h"
 
 #define SPLICE_SIZE (64 * 1024)
 #define TURN_BUDGET 16
