@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <unistd.h>
+
 #include "cmd.h"
 #include "diag.h"
 #include "server.h"
@@ -12,5 +14,7 @@ int cmd_worker(int argc, char **argv)
 		diag_error("worker: this command is internal; 'egress-bpf run' starts it");
 		return EXIT_USAGE;
 	}
+	if (handover.program_fd >= 0)
+		close(handover.program_fd);
 	return server_run(&handover);
 }

@@ -14,6 +14,7 @@
 /* What the supervisor hands over by inherited descriptors; encoded in the worker's argv by
  * supervisor.c. -1 for what there is not. */
 struct server_handover {
+	int program_fd;		  /* only to start it; the worker closes it */
 	int calls_fd, control_fd; /* rpc.h */
 	int flows_fd, log_fd;
 	int ca_fd; /* a memfd with the CA certificate's DER */

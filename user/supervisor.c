@@ -33,7 +33,7 @@
 #define RESTART_MAX_MS 5000
 #define RESTART_FORGIVEN_S 10 /* a worker that lived this long did not fail at its start */
 
-enum { WATCH_CALLS, WATCH_CONTROL, WATCH_ENDED, WATCH_COUNT };
+enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
 
 struct supervisor {
 	struct supervisor_options options;
@@ -113,7 +113,7 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	if (rpc_serve(fd, &service) == 1)
 		return;
-	/* Closed, or not one of our messages. Its end is noticed at the pidfd. */
+	/* Closed, or not one of our messages. Its end is noticed at control_fd. */
 	event_del(s->watches[WATCH_CALLS]);
 	kill(s->worker.pid, SIGKILL);
 }
@@ -227,6 +227,30 @@ static void unwatch_worker(struct supervisor *s)
 	}
 }
 
+static void restart_later(struct supervisor *s)
+{
+	struct timespec now;
+	struct timeval delay;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec - s->started.tv_sec >= RESTART_FORGIVEN_S)
+		s->restart_ms = 0;
+	delay = (struct timeval){s->restart_ms / 1000, s->restart_ms % 1000 * 1000};
+	s->restart_ms = s->restart_ms ? 2 * s->restart_ms : RESTART_MIN_MS;
+	if (s->restart_ms > RESTART_MAX_MS)
+		s->restart_ms = RESTART_MAX_MS;
+	evtimer_add(s->restart, &delay);
+}
+
+static void worker_ended(struct supervisor *s)
+{
+	diag_warning("the worker ended; connections wait for its successor, the wall stands");
+	unwatch_worker(s);
+	worker_stop(&s->worker, 0);
+	s->ready = false;
+	restart_later(s);
+}
+
 static void on_control(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -238,7 +262,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		close(passed);
 	if (result != 1) {
 		if (result != -EAGAIN)
-			event_del(s->watches[WATCH_CONTROL]);
+			worker_ended(s);
 		return;
 	}
 	message.text[sizeof(message.text) - 1] = '\0';
@@ -255,34 +279,6 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 	}
 }
 
-static void restart_later(struct supervisor *s)
-{
-	struct timespec now;
-	struct timeval delay;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec - s->started.tv_sec >= RESTART_FORGIVEN_S)
-		s->restart_ms = 0;
-	delay = (struct timeval){s->restart_ms / 1000, s->restart_ms % 1000 * 1000};
-	s->restart_ms = s->restart_ms ? 2 * s->restart_ms : RESTART_MIN_MS;
-	if (s->restart_ms > RESTART_MAX_MS)
-		s->restart_ms = RESTART_MAX_MS;
-	evtimer_add(s->restart, &delay);
-}
-
-static void on_worker_ended(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-
-	(void)fd;
-	(void)what;
-	diag_warning("the worker ended; connections wait for its successor, the wall stands");
-	unwatch_worker(s);
-	worker_stop(&s->worker, 0);
-	s->ready = false;
-	restart_later(s);
-}
-
 static bool watch_worker(struct supervisor *s)
 {
 	const struct {
@@ -291,7 +287,6 @@ static bool watch_worker(struct supervisor *s)
 	} what[WATCH_COUNT] = {
 		[WATCH_CALLS] = {s->worker.calls_fd, answer_call},
 		[WATCH_CONTROL] = {s->worker.control_fd, on_control},
-		[WATCH_ENDED] = {s->worker.pid_fd, on_worker_ended},
 	};
 
 	for (size_t i = 0; i < WATCH_COUNT; i++) {
@@ -590,6 +585,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->log_fd = -1;
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
+	s->handover.program_fd = worker_open_program();
 	existed = options->cgroup_path && wall_stands(options->name);
 	s->config = load_config(options, &s->blob);
 	if (!s->config) {
@@ -668,6 +664,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		close(s->log_fd);
 	if (s->handover.ca_fd >= 0)
 		close(s->handover.ca_fd);
+	if (s->handover.program_fd >= 0)
+		close(s->handover.program_fd);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +25,7 @@ static const struct fd_option {
 	size_t offset; /* of an int, or of SERVER_MAX_SOCKETS of them */
 	size_t count;
 } fd_options[] = {
+	{"program", offsetof(struct server_handover, program_fd), 1},
 	{"calls", offsetof(struct server_handover, calls_fd), 1},
 	{"control", offsetof(struct server_handover, control_fd), 1},
 	{"flows", offsetof(struct server_handover, flows_fd), 1},
@@ -149,17 +150,34 @@ static void keep_open(const struct server_handover *handover)
 static NORETURN void become_worker(const struct server_handover *handover)
 {
 	static char *no_environment[] = {NULL};
-	char text[WORKER_ARGS_SIZE], *argv[WORKER_MAX_ARGS];
+	char text[WORKER_ARGS_SIZE], *argv[WORKER_MAX_ARGS], path[32];
 	sigset_t none;
 
 	/* Out of the terminal's process group: Ctrl-C is for the supervisor or its command. */
 	setpgid(0, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", handover->program_fd);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	keep_open(handover);
 	if (worker_args(handover, text, argv) > 0)
-		execve("/proc/self/exe", argv, no_environment);
+		execve(path, argv, no_environment);
 	_exit(127);
+}
+
+/* By its path where that still leads to it, so that debuggers that stand between follow. */
+int worker_open_program(void)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int fd = -1;
+
+	if (length > 0) {
+		path[length] = '\0';
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (fd < 0)
+		fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 int worker_memfd(struct span blob)
@@ -208,7 +226,7 @@ int worker_start(const struct server_handover *handover, struct span blob, struc
 {
 	int calls[2] = {-1, -1}, control[2] = {-1, -1}, result = -1;
 	struct server_handover theirs = *handover;
-	struct worker worker = {.pid = -1, .pid_fd = -1};
+	struct worker worker = {.pid = -1};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, calls) < 0 ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0) {
@@ -224,11 +242,10 @@ int worker_start(const struct server_handover *handover, struct span blob, struc
 		error_set(error, "cannot start a worker: %s", strerror(errno));
 		goto out;
 	}
-	worker.pid_fd = (int)syscall(SYS_pidfd_open, worker.pid, 0);
 	worker.calls_fd = calls[0];
 	worker.control_fd = control[0];
 	calls[0] = control[0] = -1;
-	if (worker.pid_fd < 0 || worker_send_config(&worker, blob) < 0) {
+	if (worker_send_config(&worker, blob) < 0) {
 		error_set(error, "cannot hand the policy to the worker");
 		worker_stop(&worker, 0);
 		goto out;
@@ -244,7 +261,7 @@ out:
 void worker_stop(struct worker *worker, int grace_ms)
 {
 	struct rpc_control stop = {.type = RPC_CONTROL_STOP};
-	struct pollfd ended = {.fd = worker->pid_fd, .events = POLLIN};
+	struct pollfd ended = {.fd = worker->control_fd}; /* POLLHUP is always told */
 
 	if (worker->pid <= 0)
 		return;
@@ -255,9 +272,7 @@ void worker_stop(struct worker *worker, int grace_ms)
 	kill(worker->pid, SIGKILL);
 	while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	if (worker->pid_fd >= 0)
-		close(worker->pid_fd);
 	close(worker->calls_fd);
 	close(worker->control_fd);
-	*worker = (struct worker){.pid = -1, .pid_fd = -1, .calls_fd = -1, .control_fd = -1};
+	*worker = (struct worker){.pid = -1, .calls_fd = -1, .control_fd = -1};
 }

@@ -12,12 +12,14 @@
 
 struct worker {
 	pid_t pid;
-	int pid_fd;	/* readable when it has ended (pidfd_open(2)) */
 	int calls_fd;	/* rpc_serve() */
-	int control_fd; /* rpc_control_*() */
+	int control_fd; /* rpc_control_*(); at its end the worker has ended */
 };
 
-/* Starts our own program as `worker` with the descriptors of `handover` (whose calls_fd and
+/* Our program's file, opened once at the start: what a worker runs later is the version that we
+ * are, whatever has been installed since. The caller's; -errno on failure. */
+int worker_open_program(void) WARN_UNUSED;
+/* Starts handover->program_fd as `worker` with the descriptors of `handover` (whose calls_fd and
  * control_fd are ignored) and sends it the blob of config_pack(). It answers RPC_CONTROL_DONE on
  * control_fd when it serves. -1 with `error` set. */
 int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
