@@ -98,10 +98,51 @@ static bool is_origin_form(const struct http1_head *head)
 					       span_equal(head->method, SPAN("OPTIONS")));
 }
 
+/* scheme://authority/path; false for another scheme, user names, and a query without a path. */
+static bool split_absolute(struct span target, struct span scheme, struct span *ret_authority,
+			   struct span *ret_origin)
+{
+	struct span rest, authority;
+	const char *slash;
+
+	if (target.length <= scheme.length ||
+	    !span_equal_nocase((struct span){target.data, scheme.length}, scheme))
+		return false;
+	rest = (struct span){target.data + scheme.length, target.length - scheme.length};
+	slash = memchr(rest.data, '/', rest.length);
+	authority = (struct span){rest.data, slash ? (size_t)(slash - rest.data) : rest.length};
+	if (memchr(authority.data, '?', authority.length))
+		return false;
+	*ret_authority = authority;
+	*ret_origin = slash ? (struct span){slash, rest.length - authority.length} : SPAN("/");
+	return true;
+}
+
+/* Servers must take the absolute-form too (RFC 9112 section 3.2.2): it has to name this host. */
+static enum egress_reason steered_absolute(const struct http1_context *context,
+					   const struct http1_head *head, struct http1_asked *ret,
+					   const char **ret_hint)
+{
+	struct span scheme = context->tls ? SPAN("https://") : SPAN("http://");
+	struct authority named;
+
+	if (!split_absolute(head->target, scheme, &ret->authority, &ret->target) ||
+	    !parse_authority(ret->authority, &named)) {
+		*ret_hint = "send the request target in origin-form: /path";
+		return EGRESS_BAD_REQUEST;
+	}
+	if (!named.has_port)
+		named.port = context->tls ? 443 : 80;
+	if (named.literal || strcmp(named.host, context->host) != 0 || named.port != context->port)
+		return EGRESS_NAME_MISMATCH;
+	return EGRESS_ALLOWED;
+}
+
 static enum egress_reason steered(const struct http1_context *context,
 				  const struct http1_head *head, struct http1_asked *ret,
 				  const char **ret_hint)
 {
+	enum egress_reason reason = EGRESS_ALLOWED;
 	struct authority named;
 
 	ret->kind = HTTP1_ASKED_HOST;
@@ -112,10 +153,10 @@ static enum egress_reason steered(const struct http1_context *context,
 	memcpy(ret->host, context->host, strlen(context->host) + 1);
 	if (span_equal(head->method, SPAN("CONNECT")))
 		return EGRESS_METHOD_NOT_ALLOWED;
-	if (!is_origin_form(head)) {
-		*ret_hint = "send the request target in origin-form: /path";
-		return EGRESS_BAD_REQUEST;
-	}
+	if (!is_origin_form(head))
+		reason = steered_absolute(context, head, ret, ret_hint);
+	if (reason != EGRESS_ALLOWED)
+		return reason;
 	if (ret->host[0])
 		return check_host(head, ret->host, ret->port);
 	if (!head->host.data || !parse_authority(head->host, &named))
@@ -153,19 +194,14 @@ static enum egress_reason absolute_form(const struct http1_context *context,
 					const struct http1_head *head, struct http1_asked *ret,
 					const char **ret_hint)
 {
-	const size_t skip = sizeof("http://") - 1;
-	struct span rest = {head->target.data + skip, head->target.length - skip};
-	const char *slash = memchr(rest.data, '/', rest.length);
-	struct span authority = {rest.data, slash ? (size_t)(slash - rest.data) : rest.length};
 	struct authority named;
 
-	if (memchr(authority.data, '?', authority.length) || !parse_authority(authority, &named)) {
+	if (!split_absolute(head->target, SPAN("http://"), &ret->authority, &ret->target) ||
+	    !parse_authority(ret->authority, &named)) {
 		*ret_hint = "the request target must be http://host/path, without user name";
 		return EGRESS_BAD_REQUEST;
 	}
 	ret->port = named.has_port ? named.port : 80;
-	ret->authority = authority;
-	ret->target = slash ? (struct span){slash, rest.length - authority.length} : SPAN("/");
 	memcpy(ret->host, named.host, sizeof(ret->host));
 	if (named.literal)
 		return EGRESS_ADDRESS_NOT_ALLOWED;

@@ -84,6 +84,16 @@ static void headers_are_rewritten(void **state)
 			    "HTTP/1.1 200 OK\r\nB: c\r\nContent-Length: 0\r\n\r\n");
 }
 
+static void absolute_form_of_this_host(void **state)
+{
+	struct fake *f = *state;
+
+	fake_connect(f);
+	fake_client_sends(f, "GET http://api.test/v1/x?q HTTP/1.1\r\nHost: api.test\r\n\r\n");
+	assert_non_null(strstr(fake_upstream_got(f),
+			       "GET /v1/x?q HTTP/1.1\r\nHost: api.test\r\n"));
+}
+
 static void bad_requests(void **state)
 {
 	static const struct {
@@ -97,7 +107,16 @@ static void bad_requests(void **state)
 		{"GET /v1/ HTTP/1.1\r\nHost: api.test:81\r\n\r\n", "name_mismatch", 403},
 		{"GET /v1/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "name_mismatch", 403},
 		{"GET /v1/ HTTP/1.1\r\nHost: api.test@x\r\n\r\n", "bad_request", 400},
-		{"GET http://api.test/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "bad_request", 400},
+		{"GET http://open.test/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "name_mismatch",
+		 403},
+		{"GET http://api.test/v1/ HTTP/1.1\r\nHost: open.test\r\n\r\n", "name_mismatch",
+		 403},
+		{"GET http://api.test:81/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "name_mismatch",
+		 403},
+		{"GET https://api.test/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "bad_request",
+		 400},
+		{"GET http://u@api.test/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "bad_request",
+		 400},
 		{"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test\r\n\r\n", "method_not_allowed",
 		 403},
 		{"TRACE /v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "method_not_allowed", 403},
@@ -588,6 +607,7 @@ int main(void)
 		TEST(one_get),
 		TEST(refused_path_keeps_connection),
 		TEST(headers_are_rewritten),
+		TEST(absolute_form_of_this_host),
 		TEST(bad_requests),
 		TEST(chunked_both_ways),
 		TEST(malformed_chunks_from_client),
