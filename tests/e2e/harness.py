@@ -17,7 +17,9 @@ PROGRAMS = os.path.join(HERE, "programs")
 PYTHON = "/usr/bin/python3"
 PROXY_PORT = 9099
 UID = 23456  # whom `exec` runs commands as: nobody the machine knows
-SECRETS = {"E2E_TOKEN_0": "ghs-first-SECRET-8c1f", "E2E_TOKEN_1": "sk-second-SECRET-77aa"}
+# Made anew each time, so that no file of the machine can hold it already.
+MARK = "SECRET-" + os.urandom(8).hex()
+SECRETS = {"E2E_TOKEN_0": f"ghs-first-{MARK}", "E2E_TOKEN_1": f"sk-second-{MARK}"}
 ROUTES = """
   - host: api.example.test
     path_allowlist: [/echo, /bytes/, /chunked/, /sse/, /status/, /until-close, /drop, /slow/,
@@ -172,28 +174,36 @@ class Bottle:
         self.err_path = world.path(self.name + ".err")
         self.ca = world.path(self.name + "-ca")
         self.process = None
+        write("bottle-hosts", "127.0.0.1 localhost\n::1 localhost\n")
         self.holder = subprocess.Popen(["sleep", "infinity"], preexec_fn=self.enter_new)
         self.netns = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
+        self.mountns = os.open(f"/proc/{self.holder.pid}/ns/mnt", os.O_RDONLY)
         if not shared:
             with w.InNamespace(self.netns, world.home):
                 w.sh("ip link set lo up")
         made = cli("ca", "init", self.ca)
         if made.returncode != 0:
             raise AssertionError(f"ca init: {made.stderr}")
+        # The directory is root's alone; the certificate is what one hands to a program.
+        with open(os.path.join(self.ca, "ca-cert.pem"), encoding="utf-8") as file:
+            self.certificate = write(self.name + "-ca-cert.pem", file.read())
         self.start()
 
     def enter_new(self):
         w.die_with_parent()
         with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
             file.write(str(os.getpid()))
-        if not self.shared:
-            w.unshare(w.CLONE_NEWNET)
+        # Our hosts file holds the origins' true addresses: a bottle has its own, as containers do.
+        w.unshare(w.CLONE_NEWNS | (0 if self.shared else w.CLONE_NEWNET))
+        w.mount("none", "/", None, w.MS_REC | w.MS_PRIVATE)
+        w.mount(world.path("bottle-hosts"), "/etc/hosts", None, w.MS_BIND)
 
     def enter(self):
         w.die_with_parent()
         with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
             file.write(str(os.getpid()))
         w.setns(self.netns)
+        w.setns(self.mountns)
         if self.root_inside:
             return
         os.setgroups([])
@@ -256,7 +266,7 @@ class Bottle:
 
     def curl(self, *arguments, **options):
         return self.run(["curl", "-sS", "--max-time", "20", "--cacert",
-                         os.path.join(self.ca, "ca-cert.pem"), *arguments], **options)
+                         self.certificate, *arguments], **options)
 
     def python(self, code, *arguments, **options):
         return self.run([PYTHON, "-c", code, *arguments], **options)
@@ -296,6 +306,7 @@ class Bottle:
         self.holder.kill()
         self.holder.wait()
         os.close(self.netns)
+        os.close(self.mountns)
         w.remove_cgroup(self.cgroup)
 
 
@@ -350,6 +361,6 @@ class BottleCase(Case):
 def sh_curl(bottle, *arguments):
     """curl outside of any bottle, trusting that bottle's CA."""
     return subprocess.run(["curl", "-sS", "--max-time", "20", "--cacert",
-                           os.path.join(bottle.ca, "ca-cert.pem"), *arguments],
+                           bottle.certificate, *arguments],
                           capture_output=True, text=True, check=False, timeout=30,
                           env={"PATH": os.environ["PATH"]})

@@ -21,6 +21,8 @@ ADDRESSES += ["2001:db8:e2e::17", "2001:db8:e2e::18"]
 SECRET_HEADERS = {"authorization", "x-api-key", "private-token"}
 LOG = open(os.path.join(DIRECTORY, "origin.log"), "a", buffering=1, encoding="utf-8",
            opener=lambda path, flags: os.open(path, flags, 0o600))
+# Root of a sandbox owns what root owns: the log is somebody else's.
+os.fchown(LOG.fileno(), 65533, 65533)
 LOCK = threading.Lock()
 
 
@@ -93,7 +95,7 @@ class Origin(socketserver.BaseRequestHandler):
             data = self.file.read(min(size, 1 << 18))
             if not data:
                 raise ConnectionError("body cut")
-            if request.length < 1 << 24:
+            if request.length < 1 << 25:
                 request.digest.update(data)
             request.length += len(data)
             size -= len(data)

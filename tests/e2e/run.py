@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,7 +38,7 @@ class Tap(unittest.TestResult):
 
     def fail(self, test, error):
         self.line("not ok", test)
-        text = "".join(traceback.format_exception(*error))
+        text = self._exc_info_to_string(error, test)
         print("\n".join("# " + line[:1500] for line in text.splitlines()[-60:]), flush=True)
         self.failures.append((test, text))
 

@@ -184,7 +184,7 @@ class Http(BottleCase):
         self.assertIn(" 400 ", self.raw(self.request(host=None)).split("\n")[0])
 
     def test_header_limits(self):
-        output = self.raw(self.request(*[f"X-{n}: {'a' * 1000}" for n in range(2000)]), wait=4)
+        output = self.raw(self.request(*[f"X-{n}: {'a' * 1000}" for n in range(80)]), wait=4)
         self.assertRegex(output.split("\n")[0], " (431|400|413) ")
         self.assertIn("<closed>", output)
         self.assertEqual(self.arrived(), [])

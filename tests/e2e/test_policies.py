@@ -10,8 +10,8 @@ from harness import Bottle, Case, cli, policy, wait_for, write
 BROKEN = [
     ("not YAML", "routes: [\n", 1, ""),
     ("a tab", "routes:\n\t- host: a.test\n", 2, ""),
-    ("a list", "- host: a.test\n", 1, "routes"),
-    ("no routes", "dns: {mode: synthetic}\n", 1, "routes"),
+    ("a list", "- host: a.test\n", 1, "mapping"),
+    ("no routes", "dns: {mode: synthetic}\n", 0, "routes"),
     ("routes is a map", "routes:\n  host: a.test\n", 2, "list"),
     ("unknown key", "routes:\n  - host: a.test\n    pathes: [/]\n", 3, "pathes"),
     ("unknown top key", "routes: []\nrules: []\n", 2, "rules"),
@@ -24,7 +24,7 @@ BROKEN = [
     ("bare wildcard", "routes:\n  - host: '*'\n", 2, r"\*"),
     ("path without slash", "routes:\n  - host: a.test\n    path_allowlist: [repos]\n", 3, "/"),
     ("both kinds of paths",
-     "routes:\n  - host: a.test\n    path_allowlist: [/a]\n    matches: [{methods: [GET]}]\n", 4,
+     "routes:\n  - host: a.test\n    path_allowlist: [/a]\n    matches: [{methods: [GET]}]\n", 3,
      "matches"),
     ("half an auth pair", "routes:\n  - host: a.test\n    auth_scheme: Bearer\n", 3, "token_env"),
     ("other half", "routes:\n  - host: a.test\n    token_env: T\n", 3, "auth_scheme"),
@@ -34,8 +34,9 @@ BROKEN = [
     ("both forms of auth",
      "routes:\n  - host: a.test\n    token_env: T\n    auth_scheme: Bearer\n"
      "    auth: {header: x-a, token_env: T}\n", 5, "auth"),
-    ("Basic without username",
-     "routes:\n  - host: a.test\n    auth: {scheme: Basic, token_env: T}\n", 3, "username"),
+    ("username without Basic",
+     "routes:\n  - host: a.test\n    auth: {scheme: Bearer, username: u, token_env: T}\n", 3,
+     "username"),
     ("env and file",
      "routes:\n  - host: a.test\n    auth: {header: x-a, token_env: T, token_file: /f}\n", 3,
      "token_"),
@@ -74,12 +75,12 @@ class Check(Case):
                 path = write("broken.yaml", text)
                 result = cli("check", path)
                 self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
-                found = re.search(rf"broken\.yaml:(\d+): (.+)", result.stderr)
-                self.assertTrue(found, result.stderr)
-                lines = [int(n) for n in re.findall(r"broken\.yaml:(\d+): ", result.stderr)]
+                # What is missing from the whole file has no line.
+                lines = [int(n or 0) for n in re.findall(r"broken\.yaml:(?:(\d+):)? ",
+                                                         result.stderr)]
                 self.assertTrue(line in lines or line + 1 in lines and what == "not YAML",
                                 f"line {line} expected: {result.stderr}")
-                self.assertRegex(result.stderr, word)
+                self.assertRegex(result.stderr, word or "would be right|expected|YAML|alias")
 
     def test_all_errors_at_once(self):
         path = write("many.yaml", "routes:\n  - host: a.test\n    nope: 1\n  - hots: b.test\n"
@@ -137,7 +138,7 @@ class Why(Case):
                 result = cli("why", "--policy", path, method, url)
                 self.assertIn(reason, result.stdout)
                 self.assertEqual(result.returncode, 0 if reason == "allowed" else 1)
-                self.assertNotIn("SECRET-", result.stdout + result.stderr)
+                self.assertNotIn(harness.MARK, result.stdout + result.stderr)
 
     def test_names_the_line(self):
         path = write("why.yaml", policy())

@@ -117,7 +117,9 @@ class Reasons(harness.BottleCase):
                    "import socket; socket.getaddrinfo('forbidden.example.test', 443)")
 
     def test_protocol(self):
-        self.delta("protocol_not_allowed", "import socket as s; s.socket(s.AF_INET, s.SOCK_DGRAM, 1)")
+        # UDP-Lite: who may open ping sockets the kernel decides before it asks us.
+        self.delta("protocol_not_allowed",
+                   "import socket as s; s.socket(s.AF_INET, s.SOCK_DGRAM, 136)")
 
     def test_quic_to_an_allowed_host(self):
         self.delta("protocol_not_allowed",
@@ -140,14 +142,14 @@ class Reasons(harness.BottleCase):
         """A refusal by the proxy: 403, the reason in header, body, and log; nothing arrives."""
         mark, before = len(harness.origin_requests()), len(self.bottle.log())
         output = self.ok(self.bottle.curl("--path-as-is", "-D", "-", *arguments))
-        head, _, body = output.partition("\r\n\r\n")
+        head, _, body = output.partition("\n\n")
         self.assertIn(" 403 ", head)
         self.assertRegex(head.lower(), f"x-egress-reason: {reason}")
         answer = json.loads(body)
         self.assertEqual((answer["error"], answer["reason"]), ("egress_denied", reason))
         for key in ("host", "method", "path", "hint"):
             self.assertIn(key, answer)
-        self.assertNotIn("SECRET-", output)
+        self.assertNotIn(harness.MARK, output)
         self.assertEqual(len(harness.origin_requests()), mark)
         line = harness.wait_for(lambda: self.bottle.log()[before:], 5, "a log line")[-1]
         self.assertEqual(line["reason"], reason)

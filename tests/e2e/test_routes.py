@@ -2,7 +2,9 @@
 """Routes of every kind, and names."""
 import json
 
-from harness import Bottle, BottleCase, Case, PYTHON
+import harness
+import world as w
+from harness import Bottle, BottleCase, Case, PROXY_PORT, sh_curl
 
 ECHO = r"""
 import socket, sys, threading
@@ -34,8 +36,8 @@ class Routes(BottleCase):
         self.assertNotEqual(self.bottle.python(ECHO, "203.0.113.18", "7000", "256").returncode, 0)
 
     def test_passthrough_shows_the_true_certificate(self):
-        from harness import world
-        output = self.ok(self.bottle.run(["curl", "-sS", "--cacert", world.path("test-ca.pem"),
+        output = self.ok(self.bottle.run(["curl", "-sS", "--cacert",
+                                          harness.world.path("test-ca.pem"),
                                           "https://pinned.example.test/x"]))
         self.assertEqual(json.loads(output)["address"], "203.0.113.13")
         self.assertEqual(self.header(self.arrived()[0], "authorization"), [])
@@ -63,9 +65,10 @@ class Routes(BottleCase):
         self.assertEqual(self.ok(self.bottle.python(code)).strip(), "b'hi'")
 
     def test_allowlist_page(self):
-        output = self.ok(self.bottle.curl("http://_egress.local/allowlist"))
+        output = self.ok(self.bottle.curl("-x", f"http://egress:{PROXY_PORT}",
+                                          "http://_egress.local/allowlist"))
         self.assertIn("api.example.test", output)
-        self.assertNotIn("SECRET-", output)
+        self.assertNotIn(harness.MARK, output)
         self.assertNotIn("E2E_TOKEN", output)
 
 
@@ -128,9 +131,7 @@ for _ in range(3):
         self.assertEqual(rows[1][2], "0")
 
     def test_no_query_leaves(self):
-        import world as w
-        from harness import world
-        sniffer = w.Sniffer(world)
+        sniffer = w.Sniffer(harness.world)
         for name in ("api.example.test", "data.exfiltrated.example"):
             self.dig(name)
         self.assertEqual([p for p in sniffer.drain() if p[2] == 53], [])
@@ -165,7 +166,6 @@ class NoKernel(Case):
         bottle = Bottle(by="none")
         try:
             self.assertRegex(bottle.errors().lower(), "no kernel wall|without (a|the) kernel wall")
-            from harness import PROXY_PORT, sh_curl
             output = self.ok(sh_curl(bottle, "-x", f"http://127.0.0.1:{PROXY_PORT}",
                                      "https://api.example.test/echo"))
             self.assertIn("sha256:", output)

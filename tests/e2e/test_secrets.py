@@ -6,14 +6,16 @@ import signal
 import subprocess
 
 import harness
-from harness import Case, PYTHON, SECRETS, exec_command, run_exec, write
+from harness import Case, MARK, PYTHON, SECRETS, exec_command, run_exec, write
 
 # Everything a program in the sandbox can read that could hold a secret: prints what it finds.
 SEARCH = r"""
-import os, sys
-prefix, found = b"SECRET-", []
+import os, stat, sys
+prefix, found, left = sys.argv[1][::-1].encode(), [], 20000
 def look(path, limit=1 << 20):
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return
         with open(path, "rb") as file:
             if prefix in file.read(limit):
                 found.append(path)
@@ -29,47 +31,55 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
             look(f"/proc/{pid}/fd/{fd}")
     except OSError:
         pass
-if any("SECRET-" in v for v in os.environ.values()):
+if any(prefix.decode() in v for v in os.environ.values()):
     found.append("environment")
 for top in ("/tmp", "/run", "/etc", "/dev/shm", "/var/tmp", os.getcwd()):
     for directory, _, names in os.walk(top):
         for name in names:
             path = os.path.join(directory, name)
-            if os.path.isfile(path):
+            left -= 1
+            if left > 0 and os.path.isfile(path):
                 look(path)
 print(found)
 """
+
+
+def search():
+    """The command; it gets the needle backwards, so as not to find itself."""
+    return f"{PYTHON} {write('search.py', SEARCH)} {MARK[::-1]}"
 
 
 class Secrets(Case):
     def test_secret_option(self):
         """--secret ENV@HOST: injected at the origin, unset in the sandbox."""
         script = ("curl -sS -D - https://both.example.test/x; echo; env;"
-                  f"{PYTHON} {write('search.py', SEARCH)}")
+                  f"{search()}")
         result = run_exec(["sh", "-c", script], "--allow", "both.example.test", "--secret",
-                          "E2E_TOKEN_1@both.example.test", policy_text=False)
-        self.assertNotIn("SECRET-", self.ok(result) + result.stderr)
+                          "E2E_TOKEN_1@both.example.test", policy_text=False,
+                          env={"E2E_TOKEN_0": "not a secret of this policy"})
+        self.assertNotIn(MARK, self.ok(result) + result.stderr)
         self.assertEqual(self.header(self.arrived()[0], "authorization"),
                          ["Bearer " + SECRETS["E2E_TOKEN_1"]])
 
     def test_nowhere_in_the_sandbox(self):
         script = ("curl -sS -D - https://api.example.test/echo https://second.example.test/x "
-                  f"https://api.example.test/forbidden; env; {PYTHON} {write('search.py', SEARCH)}")
+                  f"https://api.example.test/forbidden; env; {search()}")
         result = run_exec(["sh", "-c", script], "--log", harness.world.path("secrets.log"))
         output = self.ok(result)
-        self.assertNotIn("SECRET-", output + result.stderr)
+        self.assertNotIn(MARK, output + result.stderr)
         self.assertEqual(output.rstrip().splitlines()[-1], "[]")
         sent = [self.header(r, "authorization") + self.header(r, "x-api-key")
                 for r in self.arrived()]
         self.assertEqual(sent, [["Bearer " + SECRETS["E2E_TOKEN_0"]], [SECRETS["E2E_TOKEN_1"]]])
         with open(harness.world.path("secrets.log"), encoding="utf-8") as file:
-            self.assertNotIn("SECRET-", file.read())
+            self.assertNotIn(MARK, file.read())
 
     def test_nowhere_as_root(self):
         """Not by root in the sandbox either: other processes are not its to read."""
-        script = f"env; {PYTHON} {write('search.py', SEARCH)}"
+        script = f"env; {search()}"
         result = run_exec(["sh", "-c", script], root=True)
-        self.assertNotIn("E2E_TOKEN_0=", result.stdout)
+        self.assertNotIn(MARK, result.stdout)
+        self.assertEqual(self.ok(result).rstrip().splitlines()[-1], "[]")
 
     def test_client_credentials_do_not_pass(self):
         for name in ("Authorization", "authorization", "X-Api-Key", "Proxy-Authorization"):

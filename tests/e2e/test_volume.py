@@ -47,7 +47,7 @@ class Volume(BottleCase):
     @measures
     def test_gib_up(self):
         command = (f"head -c {GIB} /dev/zero | curl -sSf --max-time 100 --cacert "
-                   f"{self.bottle.ca}/ca-cert.pem -T - https://second.example.test/up")
+                   f"{self.bottle.certificate} -T - https://second.example.test/up")
         with Peak(self.bottle.worker()) as peak:
             self.ok(self.bottle.run(["sh", "-c", command], timeout=110))
         self.assertEqual(self.arrived()[-1]["length"], GIB)
@@ -100,7 +100,7 @@ print(len(delays), delays[len(delays) // 2], delays[int(len(delays) * .9)])
     def test_streams_both_ways(self):
         """Megabytes in chunks, content checked by the origin."""
         command = ("head -c 20000000 /dev/urandom >body.$$; sha256sum <body.$$; curl -sS --cacert "
-                   f"{self.bottle.ca}/ca-cert.pem -H 'Transfer-Encoding: chunked' "
+                   f"{self.bottle.certificate} -H 'Transfer-Encoding: chunked' "
                    "--data-binary @body.$$ https://second.example.test/up; rm body.$$")
         self.bottle.popen(["true"]).wait()
         result = self.bottle.run(["sh", "-c", "cd $HOME; " + command])
