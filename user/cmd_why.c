@@ -185,8 +185,9 @@ static void ask_address(const struct policy *policy, const struct question *q, s
 	if (!cidr) {
 		ret->verdict.reason = EGRESS_ADDRESS_NOT_ALLOWED;
 		snprintf(ret->verdict.hint, sizeof(ret->verdict.hint),
-			 "use the host's name, or add \"- {cidr: %s, ports: [%u]}\" to routes",
-			 q->host, q->port);
+			 "use the host's name, or add \"- {cidr: %s, ports: [%u]%s}\" to routes",
+			 q->host, q->port,
+			 address_is_private(&q->address) ? ", allow_private: true" : "");
 		return;
 	}
 	ret->verdict.reason = EGRESS_ALLOWED;
@@ -236,9 +237,12 @@ static void print_text(const struct answer *answer)
 {
 	const struct policy_verdict *verdict = &answer->verdict;
 
-	printf("%s: %s\n", verdict->reason == EGRESS_ALLOWED ? "allowed" : "refused",
-	       verdict->reason == EGRESS_ALLOWED && answer->note ? answer->note
-								 : reason_name(verdict->reason));
+	if (verdict->reason != EGRESS_ALLOWED)
+		printf("refused: %s\n", reason_name(verdict->reason));
+	else if (answer->note)
+		printf("allowed: %s\n", answer->note);
+	else
+		puts("allowed");
 	if (answer->place[0])
 		printf("route: %s\n", answer->place);
 	if (answer->secret)

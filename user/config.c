@@ -13,7 +13,7 @@
 #include "config_route.h"
 #include "config_values.h"
 
-#define MAX_FILE (16 * 1024 * 1024)
+#define MAX_FILE ((size_t)16 << 20)
 #define MAX_ERRORS 200 /* of one source; nobody reads more */
 #define DEFAULT_POOL "198.18.0.0/15"
 #define DEFAULT_NAME "egress"

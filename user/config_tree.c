@@ -8,7 +8,7 @@
 #define MAX_DEPTH 16
 #define MAX_NODES 2000000
 #define MAX_KEYS 64 /* of one mapping; the language knows fewer */
-#define MAX_SOURCE (16 * 1024 * 1024)
+#define MAX_SOURCE ((size_t)16 << 20)
 #define BLOCK_SIZE 65536
 
 /* ---- memory ------------------------------------------------------------------------------- */

@@ -10,17 +10,11 @@
 #define REGEX_DEPTH_LIMIT 1000
 #define REGEX_HEAP_LIMIT_KIB 1024
 
-bool policy_grow(void **array, size_t count, size_t item_size)
+void *policy_grow(void *array, size_t count, size_t item_size)
 {
-	void *larger;
-
 	if ((count & (count - 1)) != 0)
-		return true;
-	larger = reallocarray(*array, count ? count * 2 : 1, item_size);
-	if (!larger)
-		return false;
-	*array = larger;
-	return true;
+		return array;
+	return reallocarray(array, count ? count * 2 : 1, item_size);
 }
 
 struct policy *policy_new(void)
@@ -196,10 +190,14 @@ static struct policy_host *host_new(struct policy *policy, const char *name, str
 	bool wildcard = strncmp(name, "*.", 2) == 0;
 	struct policy_table *table = wildcard ? &policy->suffixes : &policy->names;
 	struct policy_host *host = calloc(1, sizeof(*host));
+	void *hosts;
 
 	if (!host || copy_text(name, &host->name, error) < 0)
 		goto failed;
-	if (!policy_grow((void **)&policy->hosts, policy->host_count, sizeof(*policy->hosts)) ||
+	hosts = policy_grow(policy->hosts, policy->host_count, sizeof(void *));
+	if (hosts)
+		policy->hosts = hosts;
+	if (!hosts ||
 	    !policy_table_put(table, span_from(host->name + (wildcard ? 2 : 0)), host)) {
 		free(host->name);
 		goto failed;
@@ -301,15 +299,18 @@ static int add_host_route(struct policy *policy, const struct policy_route_spec 
 {
 	struct policy_host *host = host_by_name(policy, spec->host);
 	struct policy_route *route = calloc(1, sizeof(*route));
+	void *routes = NULL;
 
 	if (!route)
 		return out_of_memory(error);
 	if (!host)
 		host = host_new(policy, spec->host, error);
+	if (host)
+		routes = policy_grow(host->routes, host->route_count, sizeof(void *));
+	if (routes)
+		host->routes = routes;
 	route->host = host;
-	if (!host ||
-	    !policy_grow((void **)&host->routes, host->route_count, sizeof(*host->routes)) ||
-	    route_init(policy, route, spec, error) < 0) {
+	if (!routes || route_init(policy, route, spec, error) < 0) {
 		route_free(route);
 		return out_of_memory(error); /* an error that was set before stays */
 	}
@@ -351,6 +352,7 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 			  struct error *error)
 {
 	struct policy_cidr *cidr;
+	void *cidrs;
 	char *file;
 
 	for (size_t i = 0; i < policy->cidr_count; i++) {
@@ -360,8 +362,10 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 	}
 	if (policy->cidr_count == EGRESS_MAX_CIDRS)
 		return error_set(error, "more than %d cidr routes", EGRESS_MAX_CIDRS);
-	if (!policy_grow((void **)&policy->cidrs, policy->cidr_count, sizeof(*policy->cidrs)) ||
-	    copy_text(spec->file ? spec->file : "policy", &file, error) < 0)
+	cidrs = policy_grow(policy->cidrs, policy->cidr_count, sizeof(*cidr));
+	if (cidrs)
+		policy->cidrs = cidrs;
+	if (!cidrs || copy_text(spec->file ? spec->file : "policy", &file, error) < 0)
 		return out_of_memory(error);
 	cidr = &policy->cidrs[policy->cidr_count];
 	*cidr = (struct policy_cidr){

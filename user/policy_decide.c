@@ -157,6 +157,8 @@ static enum egress_reason check_route(const struct policy_route *route,
 
 static enum egress_reason reason_of(const struct search *s)
 {
+	if (!s->rule)
+		return EGRESS_PATH_NOT_ALLOWED;
 	switch (s->nearest) {
 	case CHOSEN:
 		return check_route(s->rule->route, s->request);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SHOWN_TEXT 64 /* bytes shown of what the bottle sent */
+#define PLACE_SIZE 128
 
 /* A printable, bounded copy. */
 static const char *show(struct span text, char ret[SHOWN_TEXT + 4])
@@ -17,19 +18,21 @@ static const char *show(struct span text, char ret[SHOWN_TEXT + 4])
 		bool plain = text.data[i] > 0x20 && text.data[i] < 0x7f && text.data[i] != '"' &&
 			     text.data[i] != '\\';
 
-		ret[i] = plain ? text.data[i] : '?';
+		ret[i] = '?';
+		if (plain)
+			ret[i] = text.data[i];
 	}
 	strcpy(ret + length, length < text.length ? "..." : "");
 	return ret;
 }
 
 /* "api.github.com (routes.yaml:3)" */
-static const char *show_route(const struct policy_route *route, char ret[SHOWN_TEXT * 2])
+static const char *show_route(const struct policy_route *route, char ret[PLACE_SIZE])
 {
 	const char *slash = strrchr(route->file, '/');
 	char host[SHOWN_TEXT + 4];
 
-	snprintf(ret, SHOWN_TEXT * 2, "%s (%.40s:%d)", show(span_from(route->host->name), host),
+	snprintf(ret, PLACE_SIZE, "%s (%.40s:%d)", show(span_from(route->host->name), host),
 		 slash ? slash + 1 : route->file, route->line);
 	return ret;
 }
@@ -84,7 +87,7 @@ void policy_hint(const struct policy_request *request, const char *ambiguity,
 		 struct policy_verdict *verdict)
 {
 	const struct policy_route *route = verdict->route;
-	char place[SHOWN_TEXT * 2] = "", host[SHOWN_TEXT + 4], *hint = verdict->hint;
+	char place[PLACE_SIZE] = "", host[SHOWN_TEXT + 4], *hint = verdict->hint;
 	const size_t size = sizeof(verdict->hint);
 
 	if (verdict->reason == EGRESS_ALLOWED)

@@ -240,15 +240,17 @@ static bool finish_host(struct policy_host *host)
 	host->strict = host->first_any > 0;
 	for (size_t i = 0; i < host->route_count; i++) {
 		const struct policy_route *route = host->routes[i];
+		void *injected;
 
 		if (!route->has_auth)
 			continue;
 		host->strict = true;
 		if (is_injected(host, route->auth.header))
 			continue;
-		if (!policy_grow((void **)&host->injected, host->injected_count,
-				 sizeof(*host->injected)))
+		injected = policy_grow(host->injected, host->injected_count, sizeof(char *));
+		if (!injected)
 			return false;
+		host->injected = injected;
 		host->injected[host->injected_count++] = route->auth.header;
 	}
 	return true;

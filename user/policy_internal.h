@@ -130,8 +130,9 @@ const struct policy_host_port *policy_host_port(const struct policy_host *host, 
 
 /* ---- policy.c ------------------------------------------------------------------------------- */
 
-/* Makes room for one more in an array that doubles at powers of two; false when out of memory. */
-bool policy_grow(void **array, size_t count, size_t item_size) WARN_UNUSED;
+/* The array with room for one more; it doubles at powers of two. NULL when out of memory: the old
+ * array is then as it was. */
+void *policy_grow(void *array, size_t count, size_t item_size) WARN_UNUSED;
 
 /* ---- policy_secret.c ------------------------------------------------------------------------ */
 

@@ -39,11 +39,11 @@ void policy_secret_free(struct policy_secret_entry *entry)
 static struct policy_secret_entry *secret_new(struct policy *policy, char *key)
 {
 	struct policy_secret_entry *entry = calloc(1, sizeof(*entry));
+	void *secrets = policy_grow(policy->secrets, policy->secret_count, sizeof(void *));
 
-	if (!entry)
-		return NULL;
-	if (!policy_grow((void **)&policy->secrets, policy->secret_count,
-			 sizeof(*policy->secrets)) ||
+	if (secrets)
+		policy->secrets = secrets;
+	if (!entry || !secrets ||
 	    !policy_table_put(&policy->secret_index, span_from(key), entry)) {
 		free(entry);
 		return NULL;
