@@ -285,11 +285,12 @@ static int attack_by_device(void *memory)
 	return 0;
 }
 
-/* A source route in the header, on a destination that is allowed. */
+/* A source route between destinations that are allowed. Read as if there were no options, its bytes
+ * 4 and 198 are the destination port 1222, which is allowed too. */
 static int attack_by_options(void *memory)
 {
-	static const unsigned char route[] = {IPOPT_LSRR, 7, 4, 192, 0, 2, 9, IPOPT_END};
-	struct sockaddr_storage to = sockaddr_of(AF_INET, "198.51.100.7", 7000);
+	static const unsigned char route[] = {IPOPT_LSRR, 7, 4, 198, 51, 100, 9, IPOPT_END};
+	struct sockaddr_storage to = sockaddr_of(AF_INET, "198.51.100.7", 1222);
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
 	(void)memory;

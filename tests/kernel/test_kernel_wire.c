@@ -108,8 +108,10 @@ static int serve(uint16_t stream_port, uint16_t other_port, uint16_t datagram_po
 		}
 		length = sizeof(from);
 		if (polls[2].revents &&
-		    recvfrom(polls[2].fd, &byte, 1, 0, (void *)&from, &length) == 1)
+		    recvfrom(polls[2].fd, &byte, 1, 0, (void *)&from, &length) == 1) {
+			ready[1]++;
 			sendto(polls[2].fd, &byte, 1, 0, (void *)&from, length);
+		}
 	}
 	return 2;
 }
@@ -191,6 +193,7 @@ static void test_published(void **state)
 	pid = wall_start(wall, true, serve_bottle);
 	assert_int_equal(wait_for(wall->memory), 1);
 	assert_int_equal(wall_run_outside(&wire.neighbour, from_outside), 0);
+	assert_int_equal(((volatile int *)wall->memory)[1], 0); /* not only without a reply */
 	assert_true(wall_counter(wall, EGRESS_ADDRESS_NOT_ALLOWED) > 0);
 	wall_kill(pid);
 	wire_down();

@@ -241,7 +241,7 @@ void wall_allow(struct wall *wall)
 	struct egress_target targets[3] = {
 		{.port_count = 1, .ports = {6379}},
 		{.port_count = 1, .ports = {6379}},
-		{.port_count = 1, .ports = {7000}, .flags = EGRESS_TARGET_DIRECT},
+		{.port_count = 2, .ports = {7000, 1222}, .flags = EGRESS_TARGET_DIRECT},
 	};
 	struct egress_cidr_key keys[3] = {
 		{.prefix_length = 120}, {.prefix_length = 48}, {.prefix_length = 120}};
