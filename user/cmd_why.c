@@ -185,7 +185,7 @@ static void ask_address(const struct policy *policy, const struct question *q, s
 	if (!cidr) {
 		ret->verdict.reason = EGRESS_ADDRESS_NOT_ALLOWED;
 		snprintf(ret->verdict.hint, sizeof(ret->verdict.hint),
-			 "use the host's name, or add \"- {cidr: %s, ports: [%u]%s}\" to routes",
+			 "use the host's name, or add \"- {cidr: %.64s, ports: [%u]%s}\" to routes",
 			 q->host, q->port,
 			 address_is_private(&q->address) ? ", allow_private: true" : "");
 		return;
