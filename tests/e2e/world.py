@@ -105,9 +105,8 @@ class Sniffer:
             elif kind == 0x86DD:
                 protocol, header = frame[20], 54
                 destination = socket.inet_ntop(socket.AF_INET6, frame[38:54])
-                if protocol == 58 or destination.startswith("ff02:"):
-                    if protocol == 58 and frame[54] >= 130:
-                        continue  # neighbour discovery of the host itself
+                if protocol == 58 and frame[54] >= 130 or destination.startswith("ff02::"):
+                    continue  # neighbour discovery of the wire itself
             else:
                 continue
             port = struct.unpack("!H", frame[header + 2:header + 4])[0] if protocol in (6, 17) else 0
