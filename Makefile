@@ -110,6 +110,15 @@ check-kernel: $(KERNEL_BINARIES) ## the kernel wall against a real kernel (root)
 check-e2e: all ## end to end, in network namespaces of their own (root); ONLY=PATTERN picks
 	tools/run-tests e2e=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
 
+# The attack programs: one binary, each attack a function that registers itself.
+$(BUILD)/attack: $(wildcard tests/attack/*.c tests/attack/*.h) Makefile | $(BUILD)
+	$(call say,CC)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -o $@ $(filter %.c,$^) -lpthread
+attack: all $(BUILD)/attack ## everything that tries to get out, judged by a sniffer (root); ONLY=PATTERN
+	tools/run-tests attack=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
+attack-mutate: all $(BUILD)/attack ## the same with each kernel program left out in turn: must turn red
+	tools/run-tests attack-mutate=$(BUILD)
+
 ASAN := BUILD=build-asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 asan-build:
 	$(MAKE) $(ASAN) all tests
@@ -158,6 +167,6 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: all tests check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
+.PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

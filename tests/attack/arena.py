@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where attacks take place: the end-to-end tests' world with a default route that reaches any
+documentation address, and a sniffer on the far end of its only wire."""
+import os
+import re
+import secrets
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import world as w  # noqa: E402
+
+PYTHON = "/usr/bin/python3"
+WIRE = "to-origin"
+TEXT = re.compile(rb"[Ll][Kk]([0-9a-fA-F]{12})")
+ADDRESS = re.compile(rb"\x5b\xad(.{6})", re.S)
+TRANSPORTS = (6, 17, 33, 132, 136)
+
+
+class Target:
+    """What one run of one attack tries to carry out: unlike that of any other run."""
+    lock, port = threading.Lock(), 20000 + secrets.randbelow(15000)
+
+    def __init__(self):
+        with Target.lock:
+            Target.port += 1
+            self.port = Target.port
+        self.token = secrets.token_bytes(6)
+        self.mark = "LK" + self.token.hex()
+        words = ":".join(self.token[i:i + 2].hex() for i in (0, 2, 4))
+        self.v6 = f"2001:db8:bad::5bad:{words}"
+        self.onlink6 = f"2001:db8:e2e::5bad:{words}"
+        self.group6 = f"ff1e::5bad:{words}"
+        self.group4 = "239." + ".".join(str(b) for b in self.token[:3])
+
+    def environment(self):
+        return {"MARK": self.mark, "PORT": str(self.port), "V4": "198.51.100.77", "V6": self.v6,
+                "ONLINK6": self.onlink6, "GROUP4": self.group4, "GROUP6": self.group6,
+                "ORIGIN4": "203.0.113.10", "HOST4": w.HOST_V4, "HOST6": w.HOST_V6}
+
+
+class Watch(threading.Thread):
+    """Every frame that arrives at the far end of the wire; remembers whose it was."""
+
+    def __init__(self, world):
+        super().__init__(daemon=True)
+        with world.in_origin():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        self.socket.bind(("wire", 3))
+        self.tokens, self.ports, self.groups, self.frames = {}, {}, {}, 0
+        self.start()
+
+    def run(self):
+        while True:
+            frame, address = self.socket.recvfrom(65535)
+            if address[2] != socket.PACKET_OUTGOING:
+                self.look(frame)
+
+    def look(self, frame):
+        self.frames += 1
+        for match in TEXT.finditer(frame):
+            self.tokens[bytes.fromhex(match[1].decode())] = frame
+        for match in ADDRESS.finditer(frame):
+            self.tokens[match[1]] = frame
+        kind = frame[12:14]
+        if kind == b"\x08\x00":
+            protocol, header = frame[23], 14 + (frame[14] & 15) * 4
+            if protocol == 2:
+                for at in range(14, len(frame) - 3):
+                    if frame[at] == 239:
+                        self.groups[frame[at + 1:at + 4]] = frame
+        elif kind == b"\x86\xdd":
+            protocol, header = frame[20], 54
+        else:
+            return
+        if protocol in TRANSPORTS and len(frame) >= header + 4:
+            self.ports[struct.unpack("!H", frame[header + 2:header + 4])[0]] = frame
+
+    def saw(self, target):
+        """The frame that gave it away, or None."""
+        return (self.tokens.get(target.token) or self.ports.get(target.port)
+                or self.groups.get(target.token[:3]))
+
+    def settle(self):
+        """Returns when everything that is under way has arrived."""
+        before = -1
+        while before != self.frames:
+            before = self.frames
+            time.sleep(0.25)
+
+
+class Arena(w.World):
+    def __init__(self, program, attack):
+        super().__init__(program)
+        self.attack_source = os.path.abspath(attack)
+
+    def make_repository(self):
+        pass
+
+    def build(self):
+        super().build()
+        for name in ("attack", "agent.py", "attacks.py", "outsider.py"):
+            source = self.attack_source if name == "attack" else os.path.join(HERE, name)
+            w.sh(["install", "-m", "755", source, self.path(name)])
+        self.outside = self.path("outside")  # what a container's own root would not show
+        os.mkdir(self.outside)
+        os.chmod(self.outside, 0o755)
+        self.watch = Watch(self)
+        self.start_outsiders()
+
+    def start_origins(self):
+        ready, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            w.die_with_parent()
+            w.unshare(w.CLONE_NEWNET)
+            os.write(told, b"x")
+            while True:
+                time.sleep(3600)
+        os.read(ready, 1)
+        self.holder = pid
+        self.origin_ns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        w.sh(f"""set -e
+        ip link add {WIRE} type veth peer name wire netns {pid}
+        ip addr add {w.HOST_V4}/24 dev {WIRE}; ip addr add {w.HOST_V6}/64 dev {WIRE} nodad
+        ip link set {WIRE} up
+        ip route add default via {w.GATEWAY_V4}
+        echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range
+        echo 3 >/proc/sys/net/ipv4/tcp_fastopen""")
+        with self.in_origin():
+            w.sh(f"""set -e
+            ip link set lo up; ip link set wire up
+            ip addr add {w.GATEWAY_V4}/24 dev wire; ip addr add {w.GATEWAY_V6}/64 dev wire nodad
+            ip route add local 198.51.100.0/24 dev lo
+            ip -6 route add local 2001:db8:bad::/48 dev lo""")
+            for address in sorted(set(w.HOSTS.values()) - {w.HOSTS["dead.example.test"]}):
+                w.sh(f"ip addr add {address}/{64 if ':' in address else 24} dev wire"
+                     f"{' nodad' if ':' in address else ''}")
+            w.sh("ip addr add 2001:db8:e2e::18/64 dev wire nodad")
+            self.spawn([PYTHON, "-B", os.path.join(w.HERE, "origin.py"), self.directory])
+        w.sh(f"ip -6 route add default via {w.GATEWAY_V6}")
+        self.wait_port("203.0.113.10", 443)
+
+    def start_outsiders(self):
+        """Accomplices in the host's namespace, in no bottle; and one outside, who knocks."""
+        self.outsider = self.spawn([PYTHON, "-B", self.path("outsider.py"), "relay", self.outside],
+                                   stdout=subprocess.PIPE, text=True)
+        if self.outsider.stdout.readline() != "ready\n":
+            raise RuntimeError("the accomplice did not start")
+        with self.in_origin():
+            self.knocker = subprocess.Popen(
+                [PYTHON, "-B", self.path("outsider.py"), "knock"], stdin=subprocess.PIPE,
+                text=True, preexec_fn=w.die_with_parent)
+        self.children.append(self.knocker)
+
+    def knock(self, port):
+        self.knocker.stdin.write(f"{port}\n")
+        self.knocker.stdin.flush()

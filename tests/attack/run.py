@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""run.py PROGRAM ATTACK [--only PATTERN] [--setting PATTERN] [--mutate] [--table FILE]
+
+Runs every attack first where there is no wall, then in every setting, and speaks TAP. What a sniffer
+outside saw is the verdict; an attack that gets nothing out without a wall proves nothing and is
+skipped."""
+import argparse
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import arena  # noqa: E402
+import admitted  # noqa: E402
+import bottles  # noqa: E402
+import harness  # noqa: E402
+import world as w  # noqa: E402
+
+AT_ONCE = 6
+
+
+class Attack:
+    def __init__(self, line, language):
+        self.name, flags, self.purpose = line.rstrip("\n").split("\t")
+        self.flags, self.language = flags.split(), language
+
+    def argv(self, world):
+        return ([world.path("attack")] if self.language == "c"
+                else [arena.PYTHON, "-B", world.path("attacks.py")]) + [self.name]
+
+
+def known_attacks(world):
+    found = []
+    for language, command in (("c", [world.path("attack")]),
+                              ("python", [arena.PYTHON, "-B", world.path("attacks.py")])):
+        out = subprocess.run([*command, "--list"], check=True, capture_output=True, text=True)
+        found += [Attack(line, language) for line in out.stdout.splitlines()]
+    return sorted(found, key=lambda x: x.name)
+
+
+class Tap:
+    def __init__(self):
+        self.number, self.bad, self.cells = 0, 0, {}
+
+    def line(self, ok, text):
+        self.number += 1
+        self.bad += not ok
+        print(f"{'ok' if ok else 'not ok'} {self.number} - {text}", flush=True)
+
+
+class Outcome:
+    def __init__(self, target, status, output, evidence):
+        self.target, self.status, self.output = target, status, output
+        self.leaked, self.evidence = evidence is not None, evidence
+
+    def why(self):
+        lines = [x for x in self.output.splitlines() if x.strip()]
+        return lines[-1][:160] if lines else f"exit status {self.status}, no word"
+
+
+def one(world, place, attack, user):
+    target = arena.Target()
+    env = {**place.environment(), **target.environment()}
+    if "inbound" in attack.flags:
+        world.knock(target.port)
+    status, output = place.do(attack.argv(world), user, env)
+    return target, status, output
+
+
+def evidence_of(world, attack, target, output):
+    if "inside" in attack.flags:
+        found = [x for x in output.splitlines() if x.startswith("BREACH")]
+        if found:
+            return found[0].encode()
+    return world.watch.saw(target)
+
+
+def volley(world, place, attacks, user):
+    """All of them, as that user; {name: Outcome}."""
+    together = [x for x in attacks if "serial" not in x.flags and "breaks" not in x.flags]
+    alone = [x for x in attacks if x not in together and "breaks" not in x.flags]
+    breaking = [x for x in attacks if "breaks" in x.flags]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = list(zip(together, pool.map(lambda x: one(world, place, x, user), together)))
+    done += [(x, one(world, place, x, user)) for x in alone]
+    world.watch.settle()
+    for attack in breaking:
+        done.append((attack, one(world, place, attack, user)))
+        world.watch.settle()
+        if isinstance(place, bottles.Run):
+            dead = place.dead
+            place.renew()
+            if dead:
+                place.kill()
+    return {x.name: Outcome(t, s, o, evidence_of(world, x, t, o)) for x, (t, s, o) in done}
+
+
+def baseline(world, attacks, tap):
+    """{name: users for whom it gets out without a wall}."""
+    place = bottles.Open(world)
+    able = {x.name: set() for x in attacks}
+    why = {}
+    try:
+        for user in place.users:
+            for name, outcome in volley(world, place, attacks, user).items():
+                if outcome.leaked:
+                    able[name].add(user)
+                elif user == "root":
+                    why[name] = outcome.why()
+    finally:
+        place.end()
+    for attack in attacks:
+        if "masked" in attack.flags:  # has no meaning without a wall; --mutate proves it
+            able[attack.name] = set(place.users)
+        elif not able[attack.name]:
+            tap.line(True, f"{attack.name} # SKIP {attack.name}: gets nothing out without a wall: "
+                     f"{why.get(attack.name, 'no reason known')}")
+    return able
+
+
+def judge(tap, place, phase, user, attack, outcome):
+    setting = place.name.partition("-")[0]
+    reason = admitted.reason(setting, user, attack.name)
+    cell = tap.cells.setdefault(attack.name, {})
+    key = (place.name if setting == "exec" else f"{place.name}-{user}")
+    label = f"{key}{phase}: {attack.name}"
+    if outcome.leaked and reason:
+        tap.line(True, f"{label}: gets out, as documented: {reason}")
+        cell[key] = f"out: {reason}"
+    elif outcome.leaked:
+        tap.line(False, f"{label}: {attack.purpose}")
+        print(f"# seen outside: {outcome.evidence[:120]!r}\n# it said: {outcome.why()}", flush=True)
+        cell[key] = "LEAK"
+    else:
+        tap.line(True, label)
+        cell.setdefault(key, f"held: {outcome.why()}")
+
+
+def trial(world, tap, place, attacks, able, phase=""):
+    for user in place.users:
+        chosen = [x for x in attacks if user in able[x.name] and x.fits(place, phase)]
+        results = volley(world, place, chosen, user)
+        for attack in chosen:
+            judge(tap, place, phase, user, attack, results[attack.name])
+
+
+def fits(attack, place, phase):
+    setting = place.name.partition("-")[0]
+    only = [x for x in attack.flags if x in ("own", "shared", "exec")]
+    if only and setting not in only:
+        return False
+    if "dead" in attack.flags and phase != " (dead)":
+        return False
+    if "alive" in attack.flags and phase == " (dead)":
+        return False
+    return True
+
+
+Attack.fits = fits
+
+
+def settings(world, wanted):
+    makers = [("exec-nobody", lambda: bottles.Exec(world, "nobody")),
+              ("exec-root", lambda: bottles.Exec(world, "root")),
+              ("own", lambda: bottles.Own(world, "own")),
+              ("shared", lambda: bottles.Shared(world, "shared"))]
+    # a bottle that keeps a wire, with the tc wall on its host side: when there is one
+    return [(name, make) for name, make in makers if fnmatch.fnmatch(name, wanted)]
+
+
+def all_settings(world, tap, attacks, able, wanted):
+    for name, make in settings(world, wanted):
+        began = time.monotonic()
+        place = make()
+        try:
+            trial(world, tap, place, attacks, able)
+            if isinstance(place, bottles.Run):
+                place.kill()
+                trial(world, tap, place, attacks, able, " (dead)")
+        finally:
+            place.end()
+        print(f"# {name}: {time.monotonic() - began:.1f} s", flush=True)
+
+
+def mutate(world, tap, attacks, able):
+    """Without any one program, some attack must get out or say BREACH."""
+    place = bottles.Shared(world, "shared")
+    try:
+        for link in place.links():
+            red = []
+            subprocess.run(["bpftool", "link", "detach", "pinned", place.pin(link)], check=True,
+                           capture_output=True)
+            for user in ("nobody", "root"):
+                chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
+                          and x.fits(place, "") and not admitted.reason("shared", user, x.name)]
+                results = volley(world, place, chosen, user)
+                red += [f"{user}:{n}" for n, o in results.items() if o.leaked]
+                if red:
+                    break
+            tap.line(bool(red), f"without {link}: {len(red)} attacks turn red: "
+                     f"{' '.join(red[:6])}")
+            place.renew()
+    finally:
+        place.end()
+
+
+def write_table(path, attacks, able, cells):
+    columns = sorted({key for row in cells.values() for key in row})
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("| attack | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1) + "\n")
+        for attack in attacks:
+            row = cells.get(attack.name, {})
+            if row:
+                file.write(f"| `{attack.name}` {attack.purpose} | "
+                           + " | ".join(row.get(c, "–").replace("|", "/") for c in columns) + " |\n")
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("attack")
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--setting", default="*")
+    parser.add_argument("--mutate", action="store_true")
+    parser.add_argument("--table")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    world = arena.Arena(options.program, options.attack)
+    harness.world = world
+    tap = Tap()
+    world.build()
+    try:
+        attacks = [x for x in known_attacks(world)
+                   if any(fnmatch.fnmatch(x.name, p) for p in options.only.split(","))]
+        able = baseline(world, attacks, tap)
+        print(f"# {len(attacks)} attacks, {sum(map(bool, able.values()))} work without a wall",
+              flush=True)
+        if options.mutate:
+            mutate(world, tap, attacks, able)
+        else:
+            all_settings(world, tap, attacks, able, options.setting)
+        if options.table:
+            write_table(options.table, attacks, able, tap.cells)
+    finally:
+        world.destroy()
+    print(f"1..{tap.number}", flush=True)
+    sys.exit(1 if tap.bad else 0)
+
+
+if __name__ == "__main__":
+    main()
