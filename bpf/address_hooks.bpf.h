@@ -34,14 +34,24 @@ static __always_inline int steer(struct bpf_sock_addr *ctx, const struct request
 	return 1;
 }
 
+/* Who uses the proxy knowingly leaves a record as well: the proxy serves the bottle alone, and
+ * others may share its loopback. */
+static __always_inline bool remember_explicit(struct bpf_sock_addr *ctx, const struct request *r)
+{
+	struct egress_socket *socket = socket_make(ctx);
+
+	if (socket)
+		socket_remember(ctx, socket, r, EGRESS_HOST_EXPLICIT, EGRESS_SOCKET_EXPLICIT);
+	return socket;
+}
+
 static __always_inline int pass_loopback(struct bpf_sock_addr *ctx, const struct request *r,
 					 const struct egress_settings *s)
 {
 	if (s->shared_netns && r->protocol == IPPROTO_TCP &&
 	    listener_owner(ctx, r) == OWNER_OTHER)
 		return refuse(r, EGRESS_ADDRESS_NOT_ALLOWED, 0);
-	/* its SYN removes a stale record, for which it needs the namespace's cookie */
-	if (r->protocol == IPPROTO_TCP && r->port == s->proxy_port && !socket_make(ctx))
+	if (r->protocol == IPPROTO_TCP && r->port == s->proxy_port && !remember_explicit(ctx, r))
 		return refuse(r, EGRESS_INTERNAL, 0);
 	count(EGRESS_COUNTER_LOOPBACK);
 	return 1;

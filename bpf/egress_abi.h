@@ -99,7 +99,8 @@ struct egress_settings {
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */
 #define EGRESS_TARGET_REMOVED 2u /* its route is gone; the address stays taken */
-#define EGRESS_HOST_MANY 0xffffffffu /* dns.mode real: several names may share the address */
+#define EGRESS_HOST_MANY 0xffffffffu	 /* dns.mode real: several names may share the address */
+#define EGRESS_HOST_EXPLICIT 0xfffffffeu /* in a flow: the program chose the proxy itself */
 struct egress_target {
 	__u32 host_id; /* 0: a cidr route */
 	__u16 flags;
@@ -143,7 +144,8 @@ struct egress_host_verdicts {
 };
 
 /* map `flows`, HASH struct egress_flow_key -> struct egress_flow: who asked for what, written
- * on the SYN. The reader deletes the record when it accepts. */
+ * on the SYN. The reader deletes the record when it accepts. Without a record a connection to the
+ * proxy's loopback sockets is not the bottle's. */
 struct egress_flow_key {
 	__u64 netns_cookie;
 	struct egress_address source;
@@ -165,7 +167,7 @@ struct egress_flow {
 	struct egress_address destination; /* what the program asked for */
 	__u16 destination_port;
 	__u16 padding;
-	__u32 host_id; /* 0: reached by a cidr route */
+	__u32 host_id; /* 0: reached by a cidr route; EGRESS_HOST_MANY, EGRESS_HOST_EXPLICIT */
 	struct egress_process process;
 	__u64 socket; /* cookie of the socket that wrote the record, so that only it takes it back */
 };
@@ -176,6 +178,7 @@ struct egress_flow {
 #define EGRESS_SOCKET_LISTENER 4u /* ours; set by user space on the listening sockets */
 #define EGRESS_SOCKET_BOTTLE 8u	  /* made in the bottle; only in a shared network namespace */
 #define EGRESS_SOCKET_RECORDED 16u /* `key` names a record this socket wrote */
+#define EGRESS_SOCKET_EXPLICIT 32u /* TCP: asked for the proxy itself; recorded, not masked */
 struct egress_socket {
 	struct egress_flow_key key; /* netns_cookie from connect() on, the rest from the SYN on */
 	struct egress_flow flow;

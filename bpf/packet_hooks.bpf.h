@@ -38,7 +38,7 @@ static __always_inline int record_syn(const struct packet *p, struct egress_sock
 	socket->key.source = p->source;
 	socket->key.source_port = p->source_port;
 	socket->key.protocol = IPPROTO_TCP;
-	if (!(socket->flags & EGRESS_SOCKET_STEERED)) {
+	if (!(socket->flags & (EGRESS_SOCKET_STEERED | EGRESS_SOCKET_EXPLICIT))) {
 		bpf_map_delete_elem(&flows, &socket->key);
 		return 1;
 	}

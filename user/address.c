@@ -147,6 +147,13 @@ static bool in_v6(const struct egress_address *address, const char *block)
 	return cidr_parse(block, &cidr) && cidr_contains(&cidr, address);
 }
 
+bool address_is_loopback(const struct egress_address *address)
+{
+	if (address_is_v4(address))
+		return address_to_v4(address) >> 24 == 127;
+	return in_v6(address, "::1");
+}
+
 bool address_is_private(const struct egress_address *address)
 {
 	static const char *const blocks[] = {

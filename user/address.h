@@ -22,6 +22,7 @@ bool address_parse(const char *text, struct egress_address *ret_address) WARN_UN
 /* "10.0.0.0/8", "fd00::/8" or a bare address; false also when host bits are set. */
 bool cidr_parse(const char *text, struct cidr *ret_cidr) WARN_UNUSED;
 bool cidr_contains(const struct cidr *cidr, const struct egress_address *address);
+bool address_is_loopback(const struct egress_address *address); /* 127/8 or ::1 */
 bool address_is_v4(const struct egress_address *address);
 /* Loopback, link-local, metadata, private, CGNAT, benchmark, multicast, reserved, and the same
  * inside NAT64, 6to4 and IPv4-compatible forms: nothing the proxy dials unless a route says so. */

@@ -5,8 +5,7 @@
 #define CMD_H
 
 #include "attributes.h"
-
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_SANDBOX = 125 };
+#include "exit_status.h"
 
 int cmd_exec(int argc, char **argv);
 int cmd_run(int argc, char **argv);

@@ -476,6 +476,10 @@ static void begin(struct connection *c)
 		memcpy(c->host, c->identity.host, sizeof(c->host));
 		begin_named(c);
 		break;
+	case IDENTITY_STRANGER:
+		connection_close(c, EGRESS_ADDRESS_NOT_ALLOWED,
+				 "not a connection of the bottle's");
+		break;
 	case IDENTITY_EXPLICIT:
 		c->explicit = true;
 		/* fall through */

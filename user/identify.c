@@ -107,11 +107,27 @@ static int name_flow(struct identify *identify, const struct egress_flow *flow,
 	case EGRESS_HOST_MANY:
 		identity->kind = IDENTITY_UNNAMED;
 		return 0;
+	case EGRESS_HOST_EXPLICIT:
+		identity->kind = IDENTITY_EXPLICIT;
+		return 0;
 	default:
 		identity->kind = IDENTITY_NAME;
 		identity->host_id = flow->host_id;
 		return host_name(identify, flow->host_id, identity->host);
 	}
+}
+
+/* Also when the address cannot be told: strangers are served nothing. */
+static bool came_by_loopback(int fd)
+{
+	struct sockaddr_storage local = {0};
+	socklen_t length = sizeof(local);
+	struct egress_address address;
+	uint16_t port;
+
+	return getsockname(fd, (struct sockaddr *)&local, &length) < 0 ||
+	       !address_from_sockaddr((struct sockaddr *)&local, &address, &port) ||
+	       address_is_loopback(&address);
 }
 
 int identify_accepted(struct identify *identify, int fd, struct identity *ret)
@@ -130,13 +146,19 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	found = kernel_take_flow(identify->flows_fd, &key, &flow);
 	if (found < 0)
 		return -1;
-	if (found > 0) {
-		if (name_flow(identify, &flow, &identity) < 0)
-			return -1;
+	if (found == 0) {
+		if (came_by_loopback(fd))
+			identity.kind = IDENTITY_STRANGER;
+		*ret = identity;
+		return 0;
+	}
+	if (name_flow(identify, &flow, &identity) < 0)
+		return -1;
+	identity.has_process = true;
+	identity.process = flow.process;
+	if (identity.kind != IDENTITY_EXPLICIT) {
 		identity.port = flow.destination_port;
 		identity.address = flow.destination;
-		identity.has_process = true;
-		identity.process = flow.process;
 	}
 	*ret = identity;
 	return 0;

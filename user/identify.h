@@ -10,7 +10,8 @@
 #include "attributes.h"
 
 enum identity_kind {
-	IDENTITY_EXPLICIT, /* no record: the program chose the proxy; a name comes with CONNECT */
+	IDENTITY_EXPLICIT, /* the program chose the proxy; a name comes with CONNECT */
+	IDENTITY_STRANGER, /* no record, on loopback: not the bottle's, serve nothing */
 	IDENTITY_NAME,	   /* steered by a bound address: `host` is what the kernel knows */
 	IDENTITY_ADDRESS,  /* steered by a cidr route: `address` is all there is */
 	IDENTITY_UNNAMED,  /* dns.mode real: an address of allowed names; SNI and Host must tell */
@@ -26,7 +27,8 @@ struct identity {
 };
 
 struct identify;
-/* `flows_fd` -1: no kernel wall, everything is explicit. Both descriptors are borrowed. */
+/* `flows_fd` -1: no kernel wall, everything is explicit. So is what comes without a record to an
+ * address that is not loopback: the operator asked for that with --listen. Both descriptors are borrowed. */
 struct identify *identify_new(int flows_fd, int calls_fd) WARN_UNUSED;
 void identify_free(struct identify *identify);
 /* Takes the record of an accepted socket. -1 when a record names a host that nobody knows or when

@@ -12,11 +12,11 @@
 
 #include "access_log.h"
 #include "cert_authority.h"
-#include "cmd.h"
 #include "config.h"
 #include "connection.h"
 #include "diag.h"
 #include "dns_responder.h"
+#include "exit_status.h"
 #include "identify.h"
 #include "listener.h"
 #include "privileges.h"

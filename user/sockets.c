@@ -157,14 +157,6 @@ static bool parse_listen(const char *text, struct egress_address *ret_address, u
 	return address_parse(host, ret_address);
 }
 
-static bool is_loopback(const struct egress_address *address)
-{
-	struct egress_address v6;
-
-	return (address_is_v4(address) && address_to_v4(address) >> 24 == 127) ||
-	       (address_parse("::1", &v6) && memcmp(&v6, address, sizeof(v6)) == 0);
-}
-
 static bool is_any(const struct egress_address *address)
 {
 	static const struct egress_address any6;
@@ -184,7 +176,7 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 	if (options->listen && !parse_listen(options->listen, &asked, &port))
 		return error_set(error, "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
 				 options->listen);
-	if (!options->wall || is_any(&asked) || !is_loopback(&asked)) {
+	if (!options->wall || is_any(&asked) || !address_is_loopback(&asked)) {
 		if (open_proxy(s, &asked, port, false, error) < 0)
 			return -1;
 	}

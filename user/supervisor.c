@@ -16,7 +16,7 @@
 
 #include "access_log.h"
 #include "cgroup.h"
-#include "cmd.h"
+#include "exit_status.h"
 #include "kernel.h"
 #include "ledger.h"
 #include "rpc.h"

@@ -30,12 +30,14 @@ static const struct steer_case cases[] = {
 	{"cidr", AF_INET, SOCK_STREAM, "203.0.113.77", 6379, 0, NULL, true, 0},
 	{"cidr, mapped", AF_INET6, SOCK_STREAM, "::ffff:203.0.113.77", 6379, 0, NULL, true, 0},
 	{"cidr, IPv6", AF_INET6, SOCK_STREAM, "2001:db8:1::5", 6379, 0, NULL, true, 0},
-	{"explicit", AF_INET, SOCK_STREAM, "127.0.0.1", PROXY_PORT, 0, NULL, false, 0},
+	{"explicit", AF_INET, SOCK_STREAM, "127.0.0.1", PROXY_PORT, 0, NULL, true,
+	 EGRESS_HOST_EXPLICIT},
 	{"explicit, other loopback", AF_INET, SOCK_STREAM, "127.8.9.1", PROXY_PORT, ECONNREFUSED,
 	 NULL, false, 0},
 	{"explicit, unspecified", AF_INET, SOCK_STREAM, "0.0.0.0", PROXY_PORT, 0, "127.0.0.1",
-	 false, 0},
-	{"explicit, IPv6", AF_INET6, SOCK_STREAM, "::1", PROXY_PORT, 0, NULL, false, 0},
+	 true, EGRESS_HOST_EXPLICIT},
+	{"explicit, IPv6", AF_INET6, SOCK_STREAM, "::1", PROXY_PORT, 0, NULL, true,
+	 EGRESS_HOST_EXPLICIT},
 	{"DNS over TCP", AF_INET, SOCK_STREAM, "192.0.2.53", 53, 0, NULL, false, 0},
 	{"DNS over TCP to loopback", AF_INET, SOCK_STREAM, "127.0.0.11", 53, 0, NULL, false, 0},
 	{"DNS over TCP, mapped", AF_INET6, SOCK_STREAM, "::ffff:192.0.2.53", 53, 0, NULL, false, 0},
@@ -253,7 +255,8 @@ static void test_reconnect(void **state)
 		last = fd;
 	}
 	assert_true(last >= 0);
-	assert_int_equal(take_flow_of(wall, last, &flow), 0);
+	assert_int_equal(take_flow_of(wall, last, &flow), 1);
+	assert_int_equal(flow.host_id, EGRESS_HOST_EXPLICIT);
 	close(last);
 }
 
@@ -333,7 +336,8 @@ static void test_stale_record(void **state)
 	make_stale(wall);
 	pid = wall_start(wall, true, hold_explicit);
 	fd = accept_soon(wall);
-	assert_int_equal(take_flow_of(wall, fd, &flow), 0);
+	assert_int_equal(take_flow_of(wall, fd, &flow), 1);
+	assert_int_equal(flow.host_id, EGRESS_HOST_EXPLICIT);
 	close(fd);
 	wall_kill(pid);
 	make_stale(wall);

@@ -175,9 +175,15 @@ static void test_other_kinds(void **state)
 	assert_int_equal(identity.kind, IDENTITY_UNNAMED);
 	assert_int_equal(identity.port, 443);
 
-	fake.take_result = 0;
+	fake.flow.host_id = EGRESS_HOST_EXPLICIT;
 	assert_int_equal(identify_one(*state, &identity), 0);
 	assert_int_equal(identity.kind, IDENTITY_EXPLICIT);
+	assert_int_equal(identity.port, 0);
+	assert_true(identity.has_process);
+
+	fake.take_result = 0;
+	assert_int_equal(identify_one(*state, &identity), 0);
+	assert_int_equal(identity.kind, IDENTITY_STRANGER);
 	assert_int_equal(identity.port, 0);
 	assert_false(identity.has_process);
 	assert_int_equal(fake.calls, 0);
