@@ -129,7 +129,7 @@ lint: ## clang-tidy, cppcheck, module graph, sizes
 	tools/run-tests lint=$(BUILD)
 # What tools/lint needs to know to read the sources as the compiler does.
 print-cppflags:
-	@echo '$(CPPFLAGS_ALL)'
+	$(info $(CPPFLAGS_ALL))@:
 
 # A fuzzer is compiled by clang together with the modules that links.mk names for it.
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
