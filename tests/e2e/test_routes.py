@@ -192,3 +192,18 @@ class ByCgroup(Case):
             self.assertNotEqual(bottle.curl("https://203.0.113.12/").returncode, 0)
         finally:
             bottle.stop()
+
+    def test_shared_namespace_serves_the_bottle_alone(self):
+        """Another process of the host finds the proxy's port, but not the bottle's credentials."""
+        bottle = Bottle(by="cgroup", shared=True)
+        try:
+            proxy = f"http://127.0.0.1:{PROXY_PORT}"
+            self.ok(bottle.curl("-f", "-x", proxy, "https://api.example.test/echo"))
+            before = len(self.arrived())
+            stranger = sh_curl(bottle, "-x", proxy, "https://api.example.test/echo")
+            self.assertNotEqual(stranger.returncode, 0)
+            self.assertEqual(len(self.arrived()), before)
+            self.assertTrue(any(r.get("detail") == "not a connection of the bottle's"
+                                for r in bottle.log()))
+        finally:
+            bottle.stop()
