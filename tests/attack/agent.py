@@ -62,4 +62,5 @@ def main():
         threading.Thread(target=serve_safely, args=(json.loads(line),), daemon=True).start()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 
+import agent
 import arena as a
 import harness
 import world as w
@@ -62,6 +63,30 @@ class Place:
             answer = self.waiting.pop(number, {"status": -1, "output": "no answer"})
         return answer["status"], answer["output"]
 
+    def adopt(self, argv, user, env, before):
+        """Starts a command outside of the cgroup, and moves it inside when it says so."""
+        netns = os.open(f"/proc/{self.agent.pid}/ns/net", os.O_RDONLY)
+
+        def enter():
+            w.die_with_parent()
+            w.setns(netns)
+            agent.become(user)
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, env={**os.environ, **env}, cwd="/",
+                                   preexec_fn=enter)
+        os.close(netns)
+        before()
+        first = process.stdout.readline()
+        if first == b"made\n":
+            with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
+                file.write(str(process.pid))
+        try:
+            out, _ = process.communicate(b"go\n", timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
+        return process.returncode, (first + out).decode("utf-8", "replace")
+
     def environment(self):
         """What an attack may know about where it is."""
         return {"OUTSIDE": self.world.outside, "OUTSIDER": str(self.world.outsider.pid),
@@ -102,8 +127,7 @@ class Open(Place):
     def __init__(self, world):
         super().__init__(world)
         self.make_cgroup()
-        self.talk(self.start_agent(["unshare", "--mount", "--propagation", "private"],
-                                   ["mount --bind /proc/self/mounts /dev/null 2>&1; true"][:0]))
+        self.talk(self.start_agent())
 
 
 ROUTES = """

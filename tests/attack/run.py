@@ -22,6 +22,7 @@ import harness  # noqa: E402
 import world as w  # noqa: E402
 
 AT_ONCE = 6
+CLONE_NEWPID = 0x20000000
 
 
 class Attack:
@@ -66,6 +67,9 @@ class Outcome:
 def one(world, place, attack, user):
     target = arena.Target()
     env = {**place.environment(), **target.environment()}
+    if "prejoin" in attack.flags:
+        return (target, *place.adopt(attack.argv(world), user, env,
+                                     lambda: "inbound" in attack.flags and world.knock(target.port)))
     if "inbound" in attack.flags:
         world.knock(target.port)
     status, output = place.do(attack.argv(world), user, env)
@@ -231,8 +235,24 @@ def parse():
     return parser.parse_args()
 
 
+def own_pid_namespace():
+    """Attacks look for process 1 and its neighbours: those must be ours. Returns in the child."""
+    w.unshare(w.CLONE_NEWNS | CLONE_NEWPID)
+    w.mount("none", "/", None, w.MS_REC | w.MS_PRIVATE)
+    child = os.fork()
+    if child == 0:
+        w.die_with_parent()
+        w.mount("proc", "/proc", "proc")
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
+    _, status = os.waitpid(child, 0)
+    os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
 def main():
     options = parse()
+    own_pid_namespace()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     world = arena.Arena(options.program, options.attack)
     harness.world = world
