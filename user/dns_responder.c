@@ -34,7 +34,7 @@ struct udp_socket {
 
 struct dns_responder {
 	struct event_base *base;
-	struct dns_names names;
+	const struct dns_names *names;
 	struct access_log *log;
 	struct udp_socket udp[MAX_UDP_SOCKETS];
 	size_t udp_count;
@@ -162,7 +162,7 @@ static int start_pending(struct dns_responder *responder, const struct dns_clien
 	pending->starting = true;
 	TAILQ_INSERT_TAIL(&responder->pending, pending, link);
 	responder->pending_count++;
-	responder->names.resolve(responder->names.context, pending->query.name, resolved, pending);
+	responder->names->resolve(responder->names->context, pending->query.name, resolved, pending);
 	if (pending->done)
 		return take_early(pending, ret_response);
 	pending->starting = false;
@@ -184,7 +184,7 @@ static int query_resolving(struct dns_responder *responder, const struct dns_cli
 		log_refusal(responder, &(struct dns_answer){.reason = EGRESS_BAD_REQUEST});
 		return 0;
 	}
-	if (!dns_judge(&responder->names, &query, reading, &reply)) {
+	if (!dns_judge(responder->names, &query, reading, &reply)) {
 		if (responder->pending_count < MAX_PENDING)
 			return start_pending(responder, client, &query, ret_response, ret_pending);
 		dns_settle(&query, EGRESS_LIMIT, NULL, 0, 0, &reply);
@@ -198,9 +198,9 @@ int dns_service_query(struct dns_responder *responder, const struct dns_client *
 {
 	struct dns_answer answer;
 
-	if (responder->names.resolve)
+	if (responder->names->resolve)
 		return query_resolving(responder, client, query, ret_response, ret_pending);
-	if (dns_respond(&responder->names, query, ret_response, client_limit(client), &answer) < 0)
+	if (dns_respond(responder->names, query, ret_response, client_limit(client), &answer) < 0)
 		return -1;
 	log_refusal(responder, &answer);
 	return 0;
@@ -286,7 +286,7 @@ struct dns_responder *dns_responder_new(struct event_base *base, const struct dn
 	if (!responder)
 		return NULL;
 	responder->base = base;
-	responder->names = *names;
+	responder->names = names;
 	responder->log = log;
 	TAILQ_INIT(&responder->pending);
 	responder->tcp = dns_tcp_new(base, responder);

@@ -45,6 +45,7 @@ int dns_respond(const struct dns_names *names, struct span query, struct bytes *
 
 struct dns_responder;
 /* Serves UDP and TCP sockets (borrowed) until freed. Refusals are logged, answers are not.
+ * `names` is borrowed, and read anew for each query: a reload changes it in place.
  * TCP: pipelined queries answered in order, 10 s idle limit, 64 connections, oldest idle goes. */
 struct dns_responder *dns_responder_new(struct event_base *base, const struct dns_names *names,
 					struct access_log *log) WARN_UNUSED;

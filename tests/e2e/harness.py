@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(HERE, "programs")
 PYTHON = "/usr/bin/python3"
 PROXY_PORT = 9099
+SANITIZER = re.compile(r"(==\d+==ERROR: |runtime error: )")
 UID = 23456  # whom `exec` runs commands as: nobody the machine knows
 # Made anew each time, so that no file of the machine can hold it already.
 MARK = "SECRET-" + os.urandom(8).hex()
@@ -294,7 +295,7 @@ class Bottle:
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self):
-        """Ends everything, wall included; fails when something stays."""
+        """Ends everything, wall included; fails when a sanitizer had something to say."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -311,6 +312,9 @@ class Bottle:
         os.close(self.netns)
         os.close(self.mountns)
         w.remove_cgroup(self.cgroup)
+        said = SANITIZER.search(self.errors())
+        if said:
+            raise AssertionError(self.errors()[said.start():][:6000])
 
 
 def find_counter(status, reason):
@@ -332,6 +336,7 @@ class Case(unittest.TestCase):
         return origin_requests(self.mark)
 
     def ok(self, result):
+        self.assertNotRegex(result.stderr or "", SANITIZER)
         self.assertEqual(result.returncode, 0,
                          f"\n{result.args}\nstdout: {result.stdout[-1500:]}"
                          f"\nstderr: {result.stderr[-1500:]}")

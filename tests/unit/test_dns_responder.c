@@ -130,13 +130,16 @@ static int setup_with(void **state, const struct dns_names *names)
 
 static int setup(void **state)
 {
-	return setup_with(state, &(struct dns_names){.bind = bind_name, .proxy_name = "egress"});
+	static const struct dns_names names = {.bind = bind_name, .proxy_name = "egress"};
+
+	return setup_with(state, &names);
 }
 
 static int setup_real(void **state)
 {
-	return setup_with(state,
-			  &(struct dns_names){.resolve = resolve_name, .proxy_name = "egress"});
+	static const struct dns_names names = {.resolve = resolve_name, .proxy_name = "egress"};
+
+	return setup_with(state, &names);
 }
 
 static int teardown(void **state)
