@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define EGRESS_ABI_VERSION 1
+#define EGRESS_ABI_VERSION 2
 
 /* The one list of reasons: kernel counters, log lines, refusal bodies and `why` all use it.
  * Order is ABI (counter indices); append only, before EGRESS_REASON_COUNT. */
@@ -55,6 +55,7 @@ enum egress_counter {
 	EGRESS_COUNTER_DIRECT,			      /* let out by a `direct: true` route */
 	EGRESS_COUNTER_PROBE,	 /* UDP connect() to a known name: getaddrinfo sorting */
 	EGRESS_COUNTER_LOST,	 /* denials the ring buffer had no room for */
+	EGRESS_COUNTER_WIRE,	 /* frames dropped by the tc wall, either way; not in the ring buffer */
 	EGRESS_COUNTER_COUNT
 };
 
@@ -73,6 +74,8 @@ enum egress_hook {
 #define EGRESS_MAX_ADDRESSES 131072 /* a /15 */
 #define EGRESS_MAX_CIDRS 4096
 #define EGRESS_MAX_FLOWS 65536
+#define EGRESS_MAX_PEERS 16384
+#define EGRESS_MAX_WIRES 64 /* that `status` can name; more are walled, too */
 #define EGRESS_NAME_SIZE 256 /* a host name with its NUL (RFC 1035: 253 characters) */
 #define EGRESS_COMM_SIZE 16  /* TASK_COMM_LEN */
 #define EGRESS_RING_SIZE (256 * 1024)
@@ -184,6 +187,28 @@ struct egress_socket {
 	struct egress_flow flow;
 	__u32 flags;
 	__u32 padding;
+};
+
+/* map `peers`, LRU_HASH struct egress_peer -> __u8: who came to a published port, past the tc wall.
+ * Only what answers them may leave. Port 0: an on-link neighbour that asked for the bottle's link
+ * address. Evicting is harmless: an entry is made anew by the peer's next packet. */
+struct egress_peer {
+	struct egress_address address;
+	__u16 port;
+	__u16 published;
+};
+
+/* map `wires`, ARRAY of EGRESS_MAX_WIRES: interfaces of the bottle's namespace that lead out of it, as
+ * the supervisor last saw them; for `status` only. */
+#define EGRESS_WIRE_WALLED 1u  /* by programs on `outside`; ask their pins whether it still holds */
+#define EGRESS_WIRE_FOREIGN 2u /* no outside end that we could reach */
+#define EGRESS_WIRE_FAILED 3u
+struct egress_wire {
+	__u32 state;   /* 0: no entry */
+	__u32 inside;  /* interface index in the bottle's namespace */
+	__u32 outside; /* that of its peer in the supervisor's namespace, or 0 */
+	char name[16]; /* IFNAMSIZ; chosen by the bottle */
+	char kind[16]; /* "veth", "macvlan", ...; empty for a device of hardware */
 };
 
 /* map `denials`, RINGBUF of struct egress_denial. */

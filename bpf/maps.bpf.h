@@ -87,6 +87,20 @@ struct {
 } sockets SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, EGRESS_MAX_PEERS);
+	__type(key, struct egress_peer);
+	__type(value, __u8);
+} peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EGRESS_MAX_WIRES);
+	__type(key, __u32);
+	__type(value, struct egress_wire);
+} wires SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, EGRESS_RING_SIZE);
 } denials SEC(".maps");

@@ -24,8 +24,8 @@ static const char help_text[] =
 	"Exit status: 0 every wall is whole, 1 one is not, or there is no such bottle, 2 usage error.\n";
 
 /* Counters that are no reasons; `enum egress_counter` from EGRESS_REASON_COUNT on. */
-static const char *const counter_names[] = {"steered", "dns",	"loopback",
-					    "direct",  "probe", "lost_events"};
+static const char *const counter_names[] = {"steered", "dns",	      "loopback", "direct",
+					    "probe",   "lost_events", "wire_dropped"};
 
 _Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) ==
 		       EGRESS_COUNTER_COUNT - EGRESS_REASON_COUNT,

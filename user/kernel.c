@@ -140,6 +140,22 @@ static int keep_maps(struct kernel *kernel, const struct bpf_object *object, str
 	return 0;
 }
 
+static int keep_wire_programs(struct kernel *kernel, const struct egress *skeleton,
+			      struct error *error)
+{
+	const int programs[KERNEL_DIRECTIONS] = {
+		[KERNEL_WIRE_OUT] = bpf_program__fd(skeleton->progs.wire_out),
+		[KERNEL_WIRE_IN] = bpf_program__fd(skeleton->progs.wire_in),
+	};
+
+	for (size_t i = 0; i < KERNEL_DIRECTIONS; i++) {
+		kernel->wire_programs[i] = fcntl(programs[i], F_DUPFD_CLOEXEC, 3);
+		if (kernel->wire_programs[i] < 0)
+			return error_set(error, "tc programs: %s", strerror(errno));
+	}
+	return 0;
+}
+
 /* ---- programs ------------------------------------------------------------------------------ */
 
 /* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
@@ -238,6 +254,7 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
+	    keep_wire_programs(kernel, skeleton, error) == 0 &&
 	    kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error) == 0 &&
 	    pin_maps(kernel, options->name, error) == 0)
 		result = install(skeleton, options, error);
@@ -276,7 +293,9 @@ static int adopt(struct kernel *kernel, const struct kernel_open_options *option
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
-	    install(skeleton, options, error) == 0)
+	    keep_wire_programs(kernel, skeleton, error) == 0 &&
+	    install(skeleton, options, error) == 0 &&
+	    kernel_tc_adopt(options->name, kernel->wire_programs, error) == 0)
 		result = kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error);
 	egress__destroy(skeleton);
 	return result;
@@ -297,7 +316,8 @@ static int build_or_adopt(struct kernel *kernel, const struct kernel_open_option
 {
 	size_t maps = kernel_pinned_maps(options->name);
 
-	if (maps == KERNEL_MAP_COUNT)
+	kernel->adopted = maps == KERNEL_MAP_COUNT;
+	if (kernel->adopted)
 		return adopt(kernel, options, error);
 	if (kernel_pinned_links(options->name) > 0)
 		return damaged(options->name, "lacks a map", error);
@@ -309,15 +329,18 @@ static int build_or_adopt(struct kernel *kernel, const struct kernel_open_option
 	return -1;
 }
 
-static struct kernel *kernel_new(void)
+static struct kernel *kernel_new(const char *name)
 {
 	struct kernel *kernel = calloc(1, sizeof(*kernel));
 
 	if (!kernel)
 		return NULL;
+	snprintf(kernel->name, sizeof(kernel->name), "%s", name);
 	kernel->directory_fd = -1;
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		kernel->maps[i] = -1;
+	for (size_t i = 0; i < KERNEL_DIRECTIONS; i++)
+		kernel->wire_programs[i] = -1;
 	return kernel;
 }
 
@@ -330,7 +353,7 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 		return error_set(error, "'%s' is not a valid name", options->name);
 	if (kernel_bpffs_mount(error) < 0)
 		return -1;
-	kernel = kernel_new();
+	kernel = kernel_new(options->name);
 	if (!kernel)
 		return error_set(error, "out of memory");
 	if (kernel_pins_lock(options->name, &kernel->directory_fd, error) < 0 ||
@@ -342,6 +365,11 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 	return 0;
 }
 
+bool kernel_adopted(const struct kernel *kernel)
+{
+	return kernel->adopted;
+}
+
 void kernel_close(struct kernel *kernel)
 {
 	if (!kernel)
@@ -350,6 +378,9 @@ void kernel_close(struct kernel *kernel)
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		if (kernel->maps[i] >= 0)
 			close(kernel->maps[i]);
+	for (size_t i = 0; i < KERNEL_DIRECTIONS; i++)
+		if (kernel->wire_programs[i] >= 0)
+			close(kernel->wire_programs[i]);
 	if (kernel->directory_fd >= 0) {
 		flock(kernel->directory_fd, LOCK_UN); /* a forked child may hold a copy */
 		close(kernel->directory_fd);

@@ -38,6 +38,8 @@ struct kernel_open_options {
  * The wall is up, and denies everything, when this returns; ports come with set_ports. */
 int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
 		struct error *error) WARN_UNUSED;
+/* Whether the wall stood before kernel_open(): then a failed start must leave it standing. */
+bool kernel_adopted(const struct kernel *kernel);
 /* Closes our handles; the pinned wall stays. */
 void kernel_close(struct kernel *kernel);
 /* Where the bottle's connections go. Ports of our listening sockets, host order. */
@@ -90,6 +92,16 @@ int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egr
 int kernel_verdicts_fd(const struct kernel *kernel);
 int kernel_host_verdicts_fd(const struct kernel *kernel);
 
+/* ---- the tc wall: the host's ends of the bottle's wires ------------------------------------ */
+
+/* Puts the programs for both directions in force on an interface of our own namespace, and pins
+ * them. 0 at once when they stand already. */
+int kernel_wall_wire(struct kernel *kernel, uint32_t ifindex, struct error *error) WARN_UNUSED;
+/* What `status` is to show, instead of what was set before; at most EGRESS_MAX_WIRES. Also forgets
+ * the pins of interfaces that are no more. */
+int kernel_set_wires(struct kernel *kernel, const struct egress_wire *wires, size_t count,
+		     struct error *error) WARN_UNUSED;
+
 /* ---- denials ------------------------------------------------------------------------------ */
 
 /* The ring buffer's pollable descriptor (borrowed), and its events: returns how many were handed
@@ -120,6 +132,12 @@ struct kernel_status {
 		bool attached;
 	} links[24];
 	size_t link_count;
+	struct kernel_wire_status {
+		struct egress_wire wire;
+		bool walled; /* as the pins have it */
+	} wires[EGRESS_MAX_WIRES];
+	size_t wire_count;
+	size_t walled_ends; /* also those whose inner end is out of sight by now */
 	bool cgroup_alive;	/* the bottle's cgroup still exists */
 	uint32_t supervisor_pid; /* 0 when nobody holds the lock */
 };

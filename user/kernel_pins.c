@@ -43,7 +43,7 @@ static void swap_character(char *text, char from, char to)
 			*text = to;
 }
 
-static void directory_path(char path[KERNEL_PATH_SIZE], const char *name)
+void kernel_pins_directory(char path[KERNEL_PATH_SIZE], const char *name)
 {
 	char encoded[65];
 
@@ -57,7 +57,7 @@ const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const
 {
 	size_t length;
 
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	length = strlen(path);
 	snprintf(path + length, KERNEL_PATH_SIZE - length, "/%s-%s", kind, item);
 	return path;
@@ -131,7 +131,7 @@ static int open_directory(const char *name)
 {
 	char path[KERNEL_PATH_SIZE];
 
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	if (mkdir(KERNEL_PIN_ROOT, 0700) < 0 && errno != EEXIST)
 		return -1;
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -144,7 +144,7 @@ static bool still_there(int fd, const char *name)
 	char path[KERNEL_PATH_SIZE];
 	struct stat held, named;
 
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
 	       held.st_dev == named.st_dev;
 }
@@ -185,7 +185,7 @@ bool kernel_pins_locked(const char *name)
 	bool locked;
 	int fd;
 
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -218,6 +218,7 @@ int kernel_pins_remove(const char *name, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
 
+	kernel_tc_remove(name);
 	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
 		detach_link(name, kernel_programs[i].name);
 	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
@@ -226,7 +227,7 @@ int kernel_pins_remove(const char *name, struct error *error)
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		if (unpin(name, "map", kernel_map_names[i], error) < 0)
 			return -1;
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	if (rmdir(path) < 0 && errno != ENOENT)
 		return error_set(error, "%s: %s", path, strerror(errno));
 	rmdir(KERNEL_PIN_ROOT); /* stays while others live there */
@@ -240,7 +241,7 @@ int kernel_detach(const char *name, bool force, struct error *error)
 
 	if (!kernel_name_valid(name))
 		return error_set(error, "'%s' is not a valid name", name);
-	directory_path(path, name);
+	kernel_pins_directory(path, name);
 	if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
 	if (!force && kernel_pins_lock(name, &lock, error) < 0)

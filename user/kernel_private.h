@@ -17,6 +17,8 @@
 	X(HOST_VERDICTS, host_verdicts)                                                            \
 	X(FLOWS, flows)                                                                            \
 	X(SOCKETS, sockets)                                                                        \
+	X(PEERS, peers)                                                                            \
+	X(WIRES, wires)                                                                            \
 	X(DENIALS, denials)
 enum kernel_map {
 #define X(symbol, name) KERNEL_MAP_##symbol,
@@ -34,9 +36,15 @@ struct kernel_program {
 #define KERNEL_PROGRAM_COUNT 14
 extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
 
+/* Seen from the bottle. */
+enum kernel_direction { KERNEL_WIRE_OUT, KERNEL_WIRE_IN, KERNEL_DIRECTIONS };
+
 struct ring_buffer;
 struct kernel {
+	char name[65];
 	int directory_fd; /* holds the lock */
+	int wire_programs[KERNEL_DIRECTIONS];
+	bool adopted;
 	int maps[KERNEL_MAP_COUNT];
 	struct ring_buffer *ring; /* made by the first reader */
 	void (*each_denial)(void *context, const struct egress_denial *denial);
@@ -47,7 +55,8 @@ struct kernel {
 /* ---- kernel_pins.c: bpffs ------------------------------------------------------------------ */
 
 #define KERNEL_PATH_SIZE 160
-/* "ROOT/NAME/KIND-ITEM"; KIND is "map" or "link". Returns `path`. */
+void kernel_pins_directory(char path[KERNEL_PATH_SIZE], const char *name);
+/* "ROOT/NAME/KIND-ITEM"; KIND is "map", "link", "tcx" or "cls". Returns `path`. */
 const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const char *kind,
 			    const char *item);
 int kernel_bpffs_mount(struct error *error) WARN_UNUSED;
@@ -73,6 +82,16 @@ int kernel_links_check(const char *name, uint64_t cgroup_id, struct error *error
  * missing. On failure what it did is undone. */
 int kernel_links_install(const char *name, int cgroup_fd, const int programs[], struct error *error)
 	WARN_UNUSED;
+
+/* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
+
+/* For tests: as on Linux before 6.6. */
+extern bool kernel_tc_without_links;
+/* Puts new programs in force wherever NAME's stand. On failure some may be new already. */
+int kernel_tc_adopt(const char *name, const int programs[], struct error *error) WARN_UNUSED;
+/* On how many ends both programs stand; only on `ifindex` unless that is 0. */
+size_t kernel_tc_walled(const char *name, uint32_t ifindex);
+void kernel_tc_remove(const char *name);
 
 /* ---- kernel_maps.c ------------------------------------------------------------------------- */
 

@@ -148,6 +148,25 @@ static void read_links(struct kernel_status *status)
 	}
 }
 
+static int read_wires(struct reader *reader, struct error *error)
+{
+	struct kernel_status *status = &reader->status;
+	struct egress_wire wire;
+
+	for (uint32_t i = 0; i < EGRESS_MAX_WIRES; i++) {
+		if (bpf_map_lookup_elem(reader->maps[KERNEL_MAP_WIRES], &i, &wire) < 0)
+			return error_set(error, "cannot read the wires: %s", strerror(errno));
+		if (wire.state == 0)
+			continue;
+		status->wires[status->wire_count++] = (struct kernel_wire_status){
+			.wire = wire,
+			.walled = wire.outside && kernel_tc_walled(status->name, wire.outside) > 0,
+		};
+	}
+	status->walled_ends = kernel_tc_walled(status->name, 0);
+	return 0;
+}
+
 static int read_all(struct reader *reader, const char *name, struct error *error)
 {
 	if (open_maps(reader, name, error) < 0 || read_settings(reader, name, error) < 0 ||
@@ -155,6 +174,8 @@ static int read_all(struct reader *reader, const char *name, struct error *error
 		return -1;
 	if (kernel_each_host_in(reader->maps[KERNEL_MAP_HOSTS], read_host, reader) < 0)
 		return error_set(error, "cannot read the hosts of '%s'", name);
+	if (read_wires(reader, error) < 0)
+		return -1;
 	read_links(&reader->status);
 	if (kernel_pins_locked(name))
 		reader->status.supervisor_pid = reader->status.settings.supervisor_pid;

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* The tc wall, on the host's end of a bottle's wire: out of the bottle's reach, whatever it may do in
+ * its own namespace. Lets through what a direct route or a published port explains, and as much of
+ * ARP and IPv6 neighbour discovery as these need. */
+#ifndef TC_BPF_H
+#define TC_BPF_H
+
+#include <linux/pkt_cls.h>
+
+#include "neighbour.bpf.h"
+
+/* The headers that are looked at have to be in the linear part. False when they cannot be. */
+static __always_inline bool pull_headers(struct __sk_buff *skb)
+{
+	__u32 wanted = skb->len < sizeof(struct nd_frame) ? skb->len : sizeof(struct nd_frame);
+
+	return !bpf_skb_pull_data(skb, wanted);
+}
+
+/* The same packet to everybody on the link would be no packet to an allowed address. */
+static __always_inline bool addressed_to_many(const struct ethhdr *eth, const struct packet *p)
+{
+	return (eth->h_dest[0] & 1) && !is_multicast(&p->destination);
+}
+
+static __always_inline bool ip_out_allowed(const struct packet *p, const struct egress_settings *s)
+{
+	if (direct_allowed(&p->destination, p->destination_port))
+		return true;
+	return p->protocol == IPPROTO_TCP && !p->opens && port_published(s, p->source_port) &&
+	       peer_known(&p->destination, p->destination_port, p->source_port);
+}
+
+static __always_inline bool ip_in_allowed(const struct packet *p, const struct egress_settings *s)
+{
+	if (!p->opens && direct_allowed(&p->source, p->source_port))
+		return true;
+	if (p->protocol != IPPROTO_TCP || !port_published(s, p->destination_port))
+		return false;
+	peer_remember(&p->source, p->source_port, p->destination_port);
+	return true;
+}
+
+static __always_inline bool ip_allowed(struct __sk_buff *skb, const struct egress_settings *s,
+				       bool out)
+{
+	const struct ethhdr *eth = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	struct packet p = {};
+	bool parsed;
+
+	if ((const void *)(eth + 1) > end)
+		return false;
+	parsed = eth->h_proto == bpf_htons(ETH_P_IP) ? parse4(eth + 1, end, &p)
+						     : parse6(eth + 1, end, &p);
+	if (!parsed || (out && addressed_to_many(eth, &p)))
+		return false;
+	return out ? ip_out_allowed(&p, s) : ip_in_allowed(&p, s);
+}
+
+static __always_inline bool frame_allowed(struct __sk_buff *skb, const struct egress_settings *s,
+					  bool out)
+{
+	const struct ethhdr *eth;
+
+	if (skb->vlan_present || !pull_headers(skb))
+		return false;
+	eth = (const void *)(long)skb->data;
+	if ((const void *)(eth + 1) > (const void *)(long)skb->data_end)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_ARP))
+		return arp_allowed(skb, s, out);
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return ip_allowed(skb, s, out);
+	if (eth->h_proto != bpf_htons(ETH_P_IPV6))
+		return false;
+	return nd_allowed(skb, s, out) || ip_allowed(skb, s, out);
+}
+
+/* What passes goes on to whatever else the host has attached. */
+static __always_inline int on_wire(struct __sk_buff *skb, bool out)
+{
+	const struct egress_settings *s = current_settings();
+
+	if (s && frame_allowed(skb, s, out))
+		return TC_ACT_UNSPEC;
+	count(EGRESS_COUNTER_WIRE);
+	return TC_ACT_SHOT;
+}
+
+#endif
