@@ -38,6 +38,22 @@ bool span_equal_nocase(struct span a, struct span b)
 	return true;
 }
 
+static char field_char(char c)
+{
+	return c == '_' ? '-' : ascii_lower(c);
+}
+
+bool span_equal_field(struct span a, struct span b)
+{
+	if (a.length != b.length)
+		return false;
+	for (size_t i = 0; i < a.length; i++) {
+		if (field_char(a.data[i]) != field_char(b.data[i]))
+			return false;
+	}
+	return true;
+}
+
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t';

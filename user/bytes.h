@@ -20,6 +20,8 @@ struct span span_from(const char *text) NONNULL;
 bool span_equal(struct span a, struct span b);
 /* ASCII case-insensitive, as HTTP field names and host names compare. */
 bool span_equal_nocase(struct span a, struct span b);
+/* The same, and "_" is "-", as CGI (RFC 3875, 4.1.18) and its successors read field names. */
+bool span_equal_field(struct span a, struct span b);
 struct span span_trim(struct span s); /* without SP and HTAB at both ends */
 /* A NUL-terminated copy owned by the caller, NULL when out of memory. */
 char *span_copy(struct span s) WARN_UNUSED;

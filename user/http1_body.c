@@ -10,10 +10,10 @@
 
 /* ---- trailers ------------------------------------------------------------------------------- */
 
-static bool begins_nocase(struct span text, struct span prefix)
+static bool begins_field(struct span text, struct span prefix)
 {
 	return text.length >= prefix.length &&
-	       span_equal_nocase((struct span){text.data, prefix.length}, prefix);
+	       span_equal_field((struct span){text.data, prefix.length}, prefix);
 }
 
 /* Framing, routing, authentication and content fields have no business behind the body
@@ -28,11 +28,11 @@ static bool trailer_forbidden(const struct http1_body *body, struct span name)
 		"retry-after",	     "vary",	"http2-settings",
 	};
 
-	if (begins_nocase(name, SPAN("content-")) || begins_nocase(name, SPAN("proxy-")) ||
-	    begins_nocase(name, SPAN("if-")))
+	if (begins_field(name, SPAN("content-")) || begins_field(name, SPAN("proxy-")) ||
+	    begins_field(name, SPAN("if-")))
 		return true;
 	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
-		if (span_equal_nocase(name, span_from(forbidden[i])))
+		if (span_equal_field(name, span_from(forbidden[i])))
 			return true;
 	return body->route && policy_route_strips(body->route, name);
 }

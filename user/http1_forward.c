@@ -27,10 +27,10 @@ static bool is_hop_field(struct span name)
 		{"host", 4},		  {"http2-settings", 14}, {"x-egress-reason", 15},
 	};
 
-	if (name.length > 6 && span_equal_nocase((struct span){name.data, 6}, SPAN("proxy-")))
+	if (name.length > 6 && span_equal_field((struct span){name.data, 6}, SPAN("proxy-")))
 		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (span_equal_nocase(name, names[i]))
+		if (span_equal_field(name, names[i]))
 			return true;
 	return false;
 }
@@ -86,13 +86,18 @@ bool http1_may_upgrade(const struct http1_head *head)
 		slash + 1, head->upgrade.length - name.length - 1}));
 }
 
+/* As it came, unless it was judged in another form: "host.", "host:0443". */
 static bool append_host(struct bytes *to, const struct http1_asked *asked)
 {
-	unsigned usual = asked->tls ? 443 : 80;
+	struct span authority = asked->authority, name = authority;
+	const char *colon = name.data ? memchr(name.data, ':', name.length) : NULL;
+	bool say_port = name.data ? colon != NULL : asked->port != (asked->tls ? 443 : 80);
 
-	if (asked->authority.data)
-		return append_field(to, SPAN("Host"), asked->authority);
-	if (asked->port == usual)
+	if (colon)
+		name.length = (size_t)(colon - name.data);
+	if (span_equal_nocase(name, span_from(asked->host)) && !(colon && colon[1] == '0'))
+		return append_field(to, SPAN("Host"), authority);
+	if (!say_port)
 		return append_field(to, SPAN("Host"), span_from(asked->host));
 	return bytes_printf(to, "Host: %s:%u\r\n", asked->host, (unsigned)asked->port);
 }

@@ -30,7 +30,7 @@ struct http1_asked {
 	uint16_t port;
 	bool tls;
 	struct span target;    /* origin-form */
-	struct span authority; /* for the Host field; data NULL: write host and port */
+	struct span authority; /* as the Host field has it; data NULL: host and port */
 	bool by_address;
 	struct egress_address address;
 };

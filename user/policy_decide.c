@@ -35,7 +35,8 @@ static bool method_matches(const struct policy_match *match, struct span method)
 	return match->method_count == 0;
 }
 
-/* Exactly one header of that name: of two, the upstream might believe the other. */
+/* Exactly one header of that name, however it is written: of two, the upstream might believe the
+ * other. */
 static bool header_matches(const struct policy_rule_header *rule,
 			   const struct policy_request *request)
 {
@@ -44,10 +45,11 @@ static bool header_matches(const struct policy_rule_header *rule,
 	size_t seen = 0;
 
 	for (size_t i = 0; i < request->header_count; i++) {
-		if (!span_equal_nocase(request->headers[i].name, name))
+		if (!span_equal_field(request->headers[i].name, name))
 			continue;
 		seen++;
-		matches = span_equal(span_trim(request->headers[i].value), value);
+		matches = span_equal_nocase(request->headers[i].name, name) &&
+			  span_equal(span_trim(request->headers[i].value), value);
 	}
 	return seen == 1 && matches;
 }

@@ -249,10 +249,10 @@ bool policy_route_strips(const struct policy_route *route, struct span header_na
 
 	if (route->keep_authorization)
 		return false;
-	if (span_equal_nocase(header_name, SPAN("authorization")))
+	if (span_equal_field(header_name, SPAN("authorization")))
 		return true;
 	for (size_t i = 0; i < host->injected_count; i++) {
-		if (span_equal_nocase(header_name, span_from(host->injected[i])))
+		if (span_equal_field(header_name, span_from(host->injected[i])))
 			return true;
 	}
 	return false;

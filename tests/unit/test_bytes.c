@@ -52,6 +52,9 @@ static void spans(void **state)
 	(void)state;
 	assert_true(span_equal_nocase(SPAN("Content-LENGTH"), SPAN("content-length")));
 	assert_false(span_equal_nocase(SPAN("@"), SPAN("`"))); /* 0x40 and 0x60 */
+	assert_true(span_equal_field(SPAN("X_Api-KEY"), SPAN("x-api_key")));
+	assert_false(span_equal_field(SPAN("X_Api-KEY"), SPAN("x-api key")));
+	assert_false(span_equal_field(SPAN("_"), SPAN("\x7f"))); /* lower-cased they would be one */
 	assert_false(span_equal(SPAN("a"), SPAN("A")));
 	assert_true(span_equal(span_trim(SPAN(" \t a b \t")), SPAN("a b")));
 	assert_int_equal(span_trim(SPAN(" \t ")).length, 0);

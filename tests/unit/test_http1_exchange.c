@@ -84,6 +84,43 @@ static void headers_are_rewritten(void **state)
 			    "HTTP/1.1 200 OK\r\nB: c\r\nContent-Length: 0\r\n\r\n");
 }
 
+/* CGI and what came after it read "_" as "-": what may not pass may not pass so either. */
+static void underscores_are_no_disguise(void **state)
+{
+	struct fake *f = *state;
+
+	fake_connect(f);
+	fake_client_sends(f, "POST /v1/x HTTP/1.1\r\nHost: api.test\r\nTransfer_Encoding: chunked\r\n"
+			     "Content_Length: 9\r\nProxy_Authorization: x\r\nX_Keep: 1\r\n"
+			     "Transfer-Encoding: chunked\r\n\r\n"
+			     "0\r\nContent_Length: 9\r\nProxy_Foo: x\r\nX_Sum: 1\r\n\r\n");
+	assert_string_equal(fake_upstream_got(f), "POST /v1/x HTTP/1.1\r\nHost: api.test\r\nX_Keep: 1\r\n"
+						  "Transfer-Encoding: chunked\r\n"
+						  "Authorization: Bearer s3cret\r\n\r\n"
+						  "0\r\nX_Sum: 1\r\n\r\n");
+}
+
+/* The origin's own reading of "api.test." may be another than ours: it sees the name we judged. */
+static void host_goes_in_its_plain_form(void **state)
+{
+	static const struct {
+		const char *sent, *passed;
+	} cases[] = {
+		{"API.test.", "api.test"}, {"api.test.:80", "api.test:80"},
+		{"api.test:0080", "api.test:80"}, {"API.test:80", "API.test:80"},
+	};
+	struct fake *f = *state;
+	char line[64];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fake_connect(f);
+		snprintf(line, sizeof(line), "GET /v1/x HTTP/1.1\r\nHost: %s\r\n\r\n", cases[i].sent);
+		fake_client_sends(f, line);
+		snprintf(line, sizeof(line), "GET /v1/x HTTP/1.1\r\nHost: %s\r\n", cases[i].passed);
+		assert_memory_equal(fake_upstream_got(f), line, strlen(line));
+	}
+}
+
 static void absolute_form_of_this_host(void **state)
 {
 	struct fake *f = *state;
@@ -607,6 +644,8 @@ int main(void)
 		TEST(one_get),
 		TEST(refused_path_keeps_connection),
 		TEST(headers_are_rewritten),
+		TEST(underscores_are_no_disguise),
+		TEST(host_goes_in_its_plain_form),
 		TEST(absolute_form_of_this_host),
 		TEST(bad_requests),
 		TEST(chunked_both_ways),

@@ -556,6 +556,7 @@ static void headers(void **state)
 	const struct policy_header right = {SPAN("x-version"), SPAN(" 2023-06-01\t")};
 	const struct policy_header wrong = {SPAN("X-VERSION"), SPAN("2023-06-01,2024")};
 	const struct policy_header other = {SPAN("x-versions"), SPAN("2023-06-01")};
+	const struct policy_header underscore = {SPAN("x_version"), SPAN("2023-06-01")};
 	struct policy *policy = build(&rule, 1);
 
 	(void)state;
@@ -565,6 +566,9 @@ static void headers(void **state)
 	assert_int_equal(ask_headers(policy, NULL, 0), EGRESS_HEADER_NOT_ALLOWED);
 	assert_int_equal(ask_headers(policy, &wrong, 1), EGRESS_HEADER_NOT_ALLOWED);
 	assert_int_equal(ask_headers(policy, &other, 1), EGRESS_HEADER_NOT_ALLOWED);
+	assert_int_equal(ask_headers(policy, &underscore, 1), EGRESS_HEADER_NOT_ALLOWED);
+	assert_int_equal(ask_headers(policy, (const struct policy_header[]){right, underscore}, 2),
+			 EGRESS_HEADER_NOT_ALLOWED);
 	assert_int_equal(ask_headers(policy, (const struct policy_header[]){right, right}, 2),
 			 EGRESS_HEADER_NOT_ALLOWED);
 	assert_int_equal(ask_headers(policy, (const struct policy_header[]){wrong, right}, 2),
@@ -723,6 +727,7 @@ static void stripping(void **state)
 	route = ask(policy, "a.test", "GET", "/other").route;
 	assert_true(policy_route_strips(route, SPAN("authorization")));
 	assert_true(policy_route_strips(route, SPAN("x-api-KEY")));
+	assert_true(policy_route_strips(route, SPAN("X_Api_Key")));
 	assert_false(policy_route_strips(route, SPAN("x-api-keys")));
 	route = ask(policy, "b.test", "GET", "/").route;
 	assert_false(policy_route_strips(route, SPAN("Authorization")));
