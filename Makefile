@@ -110,6 +110,10 @@ check-kernel: $(KERNEL_BINARIES) ## the kernel wall against a real kernel (root)
 check-e2e: all ## end to end, in network namespaces of their own (root); ONLY=PATTERN picks
 	tools/run-tests e2e=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
 
+check-kernel-matrix: all $(KERNEL_BINARIES) ## kernel tests and a smoke test under Debian's own kernels, in qemu
+	-@tools/kernel-matrix-fetch linux-image-amd64 linux-image-6.12-amd64
+	tools/run-tests matrix-all=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
+
 # The attack programs: one binary, each attack a function that registers itself.
 $(BUILD)/attack: $(wildcard tests/attack/*.c tests/attack/*.h) Makefile | $(BUILD)
 	$(call say,CC)
@@ -167,6 +171,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
+.PHONY: check-kernel-matrix
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
