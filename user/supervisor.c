@@ -562,19 +562,10 @@ static void guard_memory(void)
 	(void)setrlimit(RLIMIT_CORE, &none);
 }
 
-static bool wall_stands(const char *name)
-{
-	char path[sizeof(KERNEL_PIN_ROOT) + 80];
-
-	snprintf(path, sizeof(path), KERNEL_PIN_ROOT "/%s", name);
-	return access(path, F_OK) == 0;
-}
-
 int supervisor_start(const struct supervisor_options *options, struct supervisor **ret)
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
 	struct error error = {0};
-	bool existed;
 
 	if (!s) {
 		diag_error("out of memory");
@@ -586,7 +577,6 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
-	existed = options->cgroup_path && wall_stands(options->name);
 	s->config = load_config(options, &s->blob);
 	if (!s->config) {
 		supervisor_stop(s, false);
@@ -601,7 +591,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	return EXIT_OK;
 fail:
 	diag_error("%s", error.text);
-	supervisor_stop(s, !existed);
+	supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel));
 	return EXIT_FAILED;
 }
 
@@ -655,9 +645,10 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	sockets_close(&s->sockets);
 	ledger_free(s->ledger);
 	if (s->kernel) {
-		kernel_close(s->kernel);
+		/* While the lock is ours: nobody else's wall is taken down instead. */
 		if (detach && kernel_detach(s->options.name, true, &error) < 0)
 			diag_error("%s", error.text);
+		kernel_close(s->kernel);
 	}
 	access_log_free(s->log);
 	if (s->log_fd_owned)

@@ -163,9 +163,11 @@ class Bottle:
     """A cgroup with a network namespace (its own, or the host's), served by `run`."""
     count = 0
 
-    def __init__(self, text=None, shared=False, by="pid", options=(), wrapper=(), env=None):
+    def __init__(self, text=None, shared=False, by="pid", options=(), wrapper=(), env=None,
+                 dotted=False, close_fds=True):
         Bottle.count += 1
-        self.name = f"e2e-{os.getpid()}-{Bottle.count}"
+        self.name = f"e2e-{os.getpid()}-{Bottle.count}" + (".scope" if dotted else "")
+        self.close_fds = close_fds
         self.cgroup = os.path.join(world.cgroup, self.name)
         os.mkdir(self.cgroup)
         self.shared, self.by, self.options = shared, by, list(options)
@@ -222,6 +224,7 @@ class Bottle:
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=err,
                                             stderr=err, env=environment(**self.env),
+                                            close_fds=self.close_fds,
                                             preexec_fn=w.die_with_parent)
         self.wait_ready(seconds)
 
