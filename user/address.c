@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,21 +75,20 @@ static bool prefix_parse(const char *text, unsigned limit, unsigned *ret_length)
 
 bool cidr_parse(const char *text, struct cidr *ret_cidr)
 {
-	const char *slash = strchr(text, '/');
+	size_t address_length = strcspn(text, "/");
+	const char *slash = text[address_length] ? text + address_length : NULL;
 	char address_text[INET6_ADDRSTRLEN];
 	struct cidr cidr;
-	unsigned length = 0, shift;
+	unsigned length, shift;
 
-	if ((slash ? (size_t)(slash - text) : strlen(text)) >= sizeof(address_text))
+	if (address_length >= sizeof(address_text))
 		return false;
-	memset(address_text, 0, sizeof(address_text));
-	memcpy(address_text, text, slash ? (size_t)(slash - text) : strlen(text));
+	snprintf(address_text, sizeof(address_text), "%.*s", (int)address_length, text);
 	if (!address_parse(address_text, &cidr.address))
 		return false;
 	shift = strchr(address_text, ':') ? 0 : V4_BITS;
-	if (!slash)
-		length = 128 - shift;
-	else if (!prefix_parse(slash + 1, 128 - shift, &length))
+	length = 128 - shift;
+	if (slash && !prefix_parse(slash + 1, 128 - shift, &length))
 		return false;
 	cidr.prefix_length = length + shift;
 	for (unsigned bit = cidr.prefix_length; bit < 128; bit++) {

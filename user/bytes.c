@@ -76,7 +76,7 @@ char *span_copy(struct span s)
 
 	if (!copy)
 		return NULL;
-	if (s.length > 0)
+	if (s.data && s.length > 0)
 		memcpy(copy, s.data, s.length);
 	copy[s.length] = '\0';
 	return copy;
@@ -93,7 +93,7 @@ static bool bytes_grow(struct bytes *b, size_t needed)
 			return false;
 		capacity *= 2;
 	}
-	if (capacity == b->capacity) {
+	if (b->data && capacity == b->capacity) {
 		memmove(b->data, b->data + b->start, b->length);
 		b->start = 0;
 		return true;
@@ -101,7 +101,7 @@ static bool bytes_grow(struct bytes *b, size_t needed)
 	data = malloc(capacity);
 	if (!data)
 		return false;
-	if (b->length > 0)
+	if (b->data && b->length > 0)
 		memcpy(data, b->data + b->start, b->length);
 	free(b->data);
 	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};

@@ -82,7 +82,7 @@ static bool parse_host(struct question *q, struct span host)
 	text[host.length] = '\0';
 	q->is_address = address_parse(text, &q->address);
 	if (q->is_address)
-		strcpy(q->host, text);
+		memcpy(q->host, text, host.length + 1);
 	return q->is_address || (!bracketed && policy_normalise_host(host, q->host));
 }
 
@@ -204,7 +204,7 @@ static void ask_name(const struct policy *policy, const struct question *q, stru
 		.port = q->port,
 		.tls = q->tls,
 		.method = q->method,
-		.target = span_from(q->target),
+		.target = q->target ? span_from(q->target) : SPAN("/"),
 		.headers = q->headers,
 		.header_count = q->header_count,
 	};

@@ -22,7 +22,7 @@ static const char *show(struct span text, char ret[SHOWN_TEXT + 4])
 		if (plain)
 			ret[i] = text.data[i];
 	}
-	strcpy(ret + length, length < text.length ? "..." : "");
+	snprintf(ret + length, sizeof("..."), "%s", length < text.length ? "..." : "");
 	return ret;
 }
 
