@@ -45,6 +45,25 @@ static bool is_whole(const struct kernel_status *status)
 	return status->link_count > 0 && attached_links(status) == status->link_count;
 }
 
+/* Wires that are not walled from outside. */
+static size_t open_wires(const struct kernel_status *status)
+{
+	size_t open = 0;
+
+	for (size_t i = 0; i < status->wire_count; i++)
+		open += !status->wires[i].walled;
+	return open;
+}
+
+static const char *wall0_name(const struct kernel_status *status)
+{
+	if (status->settings.shared_netns)
+		return "shared";
+	if (open_wires(status) > 0)
+		return "open";
+	return status->walled_ends > 0 ? "walled" : "no_wire";
+}
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *json_counter(uint64_t value)
@@ -63,6 +82,19 @@ static json_t *json_reasons(const uint64_t *counters)
 	return object;
 }
 
+static json_t *json_wires(const struct kernel_status *status)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < status->wire_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:b}", "name",
+						      status->wires[i].wire.name, "kind",
+						      status->wires[i].wire.kind, "outside",
+						      (int)status->wires[i].wire.outside, "walled",
+						      status->wires[i].walled));
+	return list;
+}
+
 static json_t *json_walls(const struct kernel_status *status)
 {
 	json_t *missing = json_array(), *attached = json_array();
@@ -70,9 +102,10 @@ static json_t *json_walls(const struct kernel_status *status)
 	for (size_t i = 0; i < status->link_count; i++)
 		json_array_append_new(status->links[i].attached ? attached : missing,
 				      json_string(status->links[i].name));
-	return json_pack("{s:b, s:b, s:o, s:o}", "own_network_namespace",
-			 !status->settings.shared_netns, "whole", is_whole(status), "attached",
-			 attached, "missing", missing);
+	return json_pack("{s:b, s:s, s:o, s:b, s:o, s:o}", "own_network_namespace",
+			 !status->settings.shared_netns, "wall0", wall0_name(status), "wires",
+			 json_wires(status), "whole", is_whole(status), "attached", attached,
+			 "missing", missing);
 }
 
 static json_t *json_host(const struct kernel_host_status *host)
@@ -112,16 +145,42 @@ static json_t *json_status(const struct kernel_status *status)
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
+static void print_open_wire(const struct egress_wire *wire)
+{
+	if (strcmp(wire->kind, "veth") == 0)
+		printf("          %s is a veth, %s: not walled from outside\n", wire->name,
+		       wire->outside ? "whose outer end has lost or never had its programs"
+				     : "whose outer end is out of our reach");
+	else
+		printf("          %s is a %s: not walled from outside\n", wire->name,
+		       wire->kind[0] ? wire->kind : "device of no known kind");
+}
+
+static void print_wall0(const struct kernel_status *status)
+{
+	size_t open = open_wires(status);
+
+	if (status->settings.shared_netns) {
+		printf("  wall 0  ABSENT: shares the host's network namespace; sockets made before it"
+		       " joined and packet sockets are not held\n");
+	} else if (open == 0 && status->walled_ends == 0) {
+		printf("  wall 0  no wire: own network namespace with lo alone\n");
+	} else {
+		printf("  wall 0  %sveth: %zu of %zu walled\n",
+		       open ? "OWN NETWORK NAMESPACE WITH WIRE, NOT WALLED; " : "",
+		       status->walled_ends, status->walled_ends + open);
+		for (size_t i = 0; i < status->wire_count; i++)
+			if (!status->wires[i].walled)
+				print_open_wire(&status->wires[i].wire);
+	}
+}
+
 static void print_walls(const struct kernel_status *status)
 {
 	printf("%s: %s\n", status->name,
 	       status->supervisor_pid ? "sidecar alive"
 				      : "SIDECAR DEAD: the wall stands, everything is refused");
-	printf("  wall 0  %s\n",
-	       status->settings.shared_netns
-		       ? "ABSENT: shares the host's network namespace; sockets made before it joined"
-			 " and packet sockets are not held"
-		       : "own network namespace");
+	print_wall0(status);
 	printf("  wall 1  %zu of %zu kernel programs attached%s\n", attached_links(status),
 	       status->link_count, is_whole(status) ? "" : "; MISSING:");
 	for (size_t i = 0; i < status->link_count; i++) {

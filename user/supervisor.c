@@ -21,6 +21,7 @@
 #include "ledger.h"
 #include "rpc.h"
 #include "sockets.h"
+#include "tc_wall.h"
 #include "worker.h"
 
 /* Where there is no account of this name, this number: above what adduser(8) gives out, below
@@ -43,6 +44,7 @@ struct supervisor {
 	struct bytes blob;     /* config_pack() of what a new worker is to run: next, or config */
 	struct cert_authority *ca;
 	struct kernel *kernel;
+	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
 	struct access_log *log;
@@ -446,6 +448,9 @@ static int open_walls(struct supervisor *s, struct error *error)
 	if (sockets.wall) {
 		if (open_kernel(s, error) < 0)
 			return -1;
+		if (!shares_our_netns(s) &&
+		    tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0)
+			return -1;
 		kernel_get_ports(s->kernel, &proxy_port, &sockets.dns_port);
 	}
 	if (sockets_open(&sockets, &s->sockets, error) < 0)
@@ -519,6 +524,8 @@ static int open_events(struct supervisor *s, struct error *error)
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
+	if (s->tc_wall && tc_wall_watch(s->tc_wall, s->base, error) < 0)
+		return -1;
 	s->denials = event_new(s->base, kernel_denials_fd(s->kernel), EV_READ | EV_PERSIST,
 			       on_denials, s);
 	if (!s->denials || event_add(s->denials, NULL) < 0)
@@ -638,6 +645,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		kernel_read_denials(s->kernel, log_denial, s);
 	free_event(s->denials);
 	free_event(s->restart);
+	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
 		free_event(s->signals[i]);
 	if (s->base)

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tc_wall.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tc_wall_links.h"
+
+/* Root in the bottle can change links as fast as it likes. */
+#define CALM_MS 20
+
+enum { CHANGES_INSIDE, CHANGES_HERE, CHANGES };
+
+struct tc_wall {
+	struct kernel *kernel;
+	int home_fd;	  /* our own namespace */
+	int inside;	  /* asks in the bottle's */
+	int fds[CHANGES]; /* told of changes */
+	struct event *changes[CHANGES], *calm;
+	bool again; /* something changed while it was to be calm */
+	struct egress_wire *wires;
+	size_t count;
+};
+
+/* ---- looking ----------------------------------------------------------------------------------- */
+
+static bool was_reported(const struct tc_wall *wall, const struct egress_wire *wire)
+{
+	for (size_t i = 0; i < wall->count; i++)
+		if (memcmp(&wall->wires[i], wire, sizeof(*wire)) == 0)
+			return true;
+	return false;
+}
+
+static void report(const struct egress_wire *wire, const struct error *error)
+{
+	const char *kind = wire->kind[0] ? wire->kind : "device of no known kind";
+
+	if (wire->state == EGRESS_WIRE_WALLED)
+		diag_notice("wall 0: %s is walled from outside, at interface %u", wire->name,
+			    wire->outside);
+	else if (wire->state == EGRESS_WIRE_FAILED)
+		diag_warning("wall 0: %s is NOT WALLED from outside: %s", wire->name, error->text);
+	else if (strcmp(wire->kind, "veth") == 0)
+		diag_warning("wall 0: %s is a veth whose other end is not in our network namespace: "
+			     "NOT WALLED from outside", wire->name);
+	else
+		diag_warning("wall 0: %s is a %s: NOT WALLED from outside", wire->name, kind);
+}
+
+static void wall_one(struct tc_wall *wall, struct egress_wire *wire)
+{
+	struct error error = {0};
+
+	if (wire->state == EGRESS_WIRE_WALLED &&
+	    kernel_wall_wire(wall->kernel, wire->outside, &error) < 0)
+		wire->state = EGRESS_WIRE_FAILED;
+	if (!was_reported(wall, wire))
+		report(wire, &error);
+}
+
+static int look(struct tc_wall *wall, struct error *error)
+{
+	struct egress_wire *wires;
+	size_t count;
+
+	if (links_out(wall->inside, wall->home_fd, &wires, &count, error) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		wall_one(wall, &wires[i]);
+	free(wall->wires);
+	wall->wires = wires;
+	wall->count = count;
+	return kernel_set_wires(wall->kernel, wires,
+				count < EGRESS_MAX_WIRES ? count : EGRESS_MAX_WIRES, error);
+}
+
+static void look_again(struct tc_wall *wall)
+{
+	struct timeval calm = {.tv_usec = CALM_MS * 1000};
+	struct error error = {0};
+
+	wall->again = false;
+	if (look(wall, &error) < 0)
+		diag_error("wall 0: %s", error.text);
+	evtimer_add(wall->calm, &calm);
+}
+
+static void on_change(evutil_socket_t fd, short what, void *context)
+{
+	struct tc_wall *wall = context;
+
+	(void)what;
+	links_drain(fd);
+	if (evtimer_pending(wall->calm, NULL))
+		wall->again = true;
+	else
+		look_again(wall);
+}
+
+static void on_calm(evutil_socket_t fd, short what, void *context)
+{
+	struct tc_wall *wall = context;
+
+	(void)fd;
+	(void)what;
+	if (wall->again)
+		look_again(wall);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+/* To go on from inside the bottle's namespace would be to dial through it. */
+static int open_inside(struct tc_wall *wall, int netns_fd, struct error *error)
+{
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return error_set(error, "cannot enter the bottle's network namespace: %s",
+				 strerror(errno));
+	wall->inside = links_socket(false, error);
+	wall->fds[CHANGES_INSIDE] = links_socket(true, error);
+	if (setns(wall->home_fd, CLONE_NEWNET) < 0)
+		abort();
+	return wall->inside < 0 || wall->fds[CHANGES_INSIDE] < 0 ? -1 : 0;
+}
+
+static int open_all(struct tc_wall *wall, int netns_fd, struct error *error)
+{
+	wall->home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (wall->home_fd < 0)
+		return error_set(error, "cannot open our network namespace: %s", strerror(errno));
+	if (open_inside(wall, netns_fd, error) < 0)
+		return -1;
+	wall->fds[CHANGES_HERE] = links_socket(true, error);
+	return wall->fds[CHANGES_HERE] < 0 ? -1 : look(wall, error);
+}
+
+int tc_wall_open(struct kernel *kernel, int netns_fd, struct tc_wall **ret, struct error *error)
+{
+	struct tc_wall *wall = calloc(1, sizeof(*wall));
+
+	if (!wall)
+		return error_set(error, "out of memory");
+	wall->kernel = kernel;
+	wall->home_fd = wall->inside = -1;
+	wall->fds[CHANGES_INSIDE] = wall->fds[CHANGES_HERE] = -1;
+	if (open_all(wall, netns_fd, error) < 0) {
+		tc_wall_free(wall);
+		return -1;
+	}
+	*ret = wall;
+	return 0;
+}
+
+int tc_wall_watch(struct tc_wall *wall, struct event_base *base, struct error *error)
+{
+	wall->calm = evtimer_new(base, on_calm, wall);
+	for (size_t i = 0; i < CHANGES && wall->calm; i++) {
+		wall->changes[i] = event_new(base, wall->fds[i], EV_READ | EV_PERSIST, on_change,
+					     wall);
+		if (!wall->changes[i] || event_add(wall->changes[i], NULL) < 0)
+			return error_set(error, "cannot watch for new interfaces");
+	}
+	return wall->calm ? 0 : error_set(error, "out of memory");
+}
+
+void tc_wall_free(struct tc_wall *wall)
+{
+	if (!wall)
+		return;
+	if (wall->calm)
+		event_free(wall->calm);
+	for (size_t i = 0; i < CHANGES; i++) {
+		if (wall->changes[i])
+			event_free(wall->changes[i]);
+		if (wall->fds[i] >= 0)
+			close(wall->fds[i]);
+	}
+	if (wall->inside >= 0)
+		close(wall->inside);
+	if (wall->home_fd >= 0)
+		close(wall->home_fd);
+	free(wall->wires);
+	free(wall);
+}
