@@ -42,7 +42,7 @@ links_test_upstream_pool := upstream_pool stream bytes
 links_test_upstream_resolver := upstream_resolver upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 -include tests/kernel/links.mk
-links_fuzz_policy := $(config_modules)
+links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
 links_fuzz_http1 := http1_head bytes
 links_fuzz_http1_body := http1_body http1_head bytes
