@@ -14,6 +14,7 @@ int cmd_check(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 
 /* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */

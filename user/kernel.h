@@ -150,4 +150,23 @@ void kernel_status_free(struct kernel_status *status);
  * `force`. 0 also when there was nothing. */
 int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;
 
+/* ---- for the self-test ---------------------------------------------------------------------- */
+
+/* What this kernel can do, found by loading. */
+struct kernel_probe {
+	bool set_retval; /* refusals can choose their errno */
+	struct kernel_probe_program {
+		char name[32];
+		const char *since; /* the first Linux that has its hook */
+		int error;	   /* 0: it loads */
+	} programs[24];
+	size_t program_count;
+};
+void kernel_probe(struct kernel_probe *ret);
+int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
+			 struct error *error) WARN_UNUSED;
+/* Takes `amount` off a counter, while the wall goes on counting. */
+int kernel_uncount(struct kernel *kernel, uint32_t index, uint64_t amount, struct error *error)
+	WARN_UNUSED;
+
 #endif

@@ -19,6 +19,7 @@ static const struct command {
 	{"why", cmd_why, "say what a policy answers to one request"},
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
+	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},
 	{"worker", cmd_worker, NULL},
 };
 
