@@ -92,16 +92,46 @@ enum http1_step http1_dial(struct http1 *h, bool fresh)
 	return HTTP1_STEP_NEXT;
 }
 
+/* The policy changed since the request was composed: judges and composes it by the new one, so that
+ * a credential that was replaced is not sent any more. */
+static enum egress_reason renew(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+	struct connection *c = h->connection;
+	struct http1_head head = {.fields = c->proxy->shared->fields};
+	struct policy_verdict verdict;
+	enum egress_reason reason;
+	llhttp_t parser;
+
+	if (http1_request_parse(bytes_span(&x->head), &parser, &head) != 0)
+		return EGRESS_INTERNAL;
+	reason = http1_judge(c, &head, &x->asked, &verdict);
+	policy_unref(x->policy);
+	x->policy = policy_ref(c->proxy->config->policy);
+	x->route = x->up.route = verdict.route;
+	if (reason != EGRESS_ALLOWED)
+		return reason;
+	bytes_wipe(&x->request);
+	return http1_compose_request(&head, &x->asked, x->route, x->upgrade, &x->request)
+		       ? EGRESS_ALLOWED : EGRESS_INTERNAL;
+}
+
 enum http1_step http1_dialling(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
-	struct span request = bytes_span(&x->request);
+	enum egress_reason reason = EGRESS_ALLOWED;
+	struct span request;
 
 	if (x->dial)
 		return HTTP1_STEP_WAIT;
 	if (!x->upstream)
 		return http1_refuse(h, x->reason ? x->reason : EGRESS_INTERNAL, 0, x->detail, NULL,
 				    false);
+	if (x->policy != h->connection->proxy->config->policy)
+		reason = renew(h);
+	if (reason != EGRESS_ALLOWED)
+		return http1_refuse(h, reason, 0, NULL, NULL, false);
+	request = bytes_span(&x->request);
 	/* Room for the first part of the body too, so that the credential is never moved. */
 	if (!bytes_reserve(&x->up.pending,
 			   request.length + (x->up.complete ? 0 : sizeof(struct http1_scratch))) ||
@@ -120,6 +150,17 @@ static void drop_upstream(struct http1_exchange *x)
 	x->scanned = 0;
 }
 
+/* RFC 9110, 9.2.2: of others nobody knows whether they have been acted on. */
+static bool is_idempotent(struct span method)
+{
+	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (span_equal(method, span_from(methods[i])))
+			return true;
+	return false;
+}
+
 /* The upstream failed before a response. A connection from the pool may have been dead all along:
  * then one more try on a fresh one, when nothing of a body is gone with it. */
 static enum http1_step upstream_failed(struct http1 *h, const char *detail)
@@ -127,7 +168,7 @@ static enum http1_step upstream_failed(struct http1 *h, const char *detail)
 	struct http1_exchange *x = h->exchange;
 
 	if (x->reused && !x->retried && x->received.length == 0 && x->interim == 0 &&
-	    !x->up.touched) {
+	    !x->up.touched && is_idempotent(x->method)) {
 		x->retried = true;
 		x->sent = x->unsendable = false;
 		bytes_wipe(&x->up.pending);

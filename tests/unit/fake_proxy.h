@@ -31,6 +31,9 @@ struct fake {
 	int get_count, put_count, forget_count;
 	bool last_fresh, reused;  /* what the next upstream_get() says */
 	enum egress_reason refuse; /* the next upstream_get() fails with this */
+	bool hold;		  /* upstream_get() calls back by fake_dialled() only */
+	upstream_done_fn held;
+	void *held_context;
 	struct stream *pooled;
 	struct upstream_target target;
 	char target_host[EGRESS_NAME_SIZE];
@@ -45,19 +48,11 @@ static struct fake *fake;
 
 /* ---- the modules' fakes --------------------------------------------------------------------- */
 
-struct upstream_request *upstream_get(struct upstream *upstream,
-				      const struct upstream_target *target, bool fresh,
-				      upstream_done_fn done, void *context)
+static void fake_dial(bool fresh, upstream_done_fn done, void *context)
 {
 	struct upstream_result result = {.reason = fake->refuse, .detail = "as the test wants it"};
 	int pair[2];
 
-	(void)upstream;
-	fake->get_count++;
-	fake->last_fresh = fresh;
-	fake->target = *target;
-	snprintf(fake->target_host, sizeof(fake->target_host), "%s",
-		 target->host ? target->host : "");
 	if (fake->refuse == EGRESS_ALLOWED) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 		if (fake->upstream >= 0)
@@ -68,12 +63,40 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 		result.reused = fake->reused && !fresh;
 	}
 	done(context, &result);
-	return NULL;
+}
+
+static UNUSED void fake_dialled(struct fake *f)
+{
+	upstream_done_fn done = f->held;
+
+	assert_non_null(done);
+	f->held = NULL;
+	fake_dial(f->last_fresh, done, f->held_context);
+}
+
+struct upstream_request *upstream_get(struct upstream *upstream,
+				      const struct upstream_target *target, bool fresh,
+				      upstream_done_fn done, void *context)
+{
+	(void)upstream;
+	fake->get_count++;
+	fake->last_fresh = fresh;
+	fake->target = *target;
+	snprintf(fake->target_host, sizeof(fake->target_host), "%s",
+		 target->host ? target->host : "");
+	if (!fake->hold) {
+		fake_dial(fresh, done, context);
+		return NULL;
+	}
+	fake->held = done;
+	fake->held_context = context;
+	return (struct upstream_request *)&fake->held;
 }
 
 void upstream_cancel(struct upstream_request *request)
 {
-	assert_null(request);
+	if (request)
+		fake->held = NULL;
 }
 
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,

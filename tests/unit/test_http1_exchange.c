@@ -402,6 +402,19 @@ static void body_sent_is_not_tried_again(void **state)
 	assert_int_equal(f->get_count, 1);
 }
 
+/* Whoever had it may have acted on it: RFC 9110, 9.2.2. */
+static void post_is_not_tried_again(void **state)
+{
+	struct fake *f = *state;
+
+	f->reused = true;
+	fake_connect(f);
+	fake_client_sends(f, "POST /v1/pay HTTP/1.1\r\nHost: api.test\r\nContent-Length: 0\r\n\r\n");
+	shutdown(f->upstream, SHUT_RDWR);
+	assert_non_null(strstr(fake_client_got(f), "HTTP/1.1 502 "));
+	assert_int_equal(f->get_count, 1);
+}
+
 static void upstream_refused(void **state)
 {
 	struct fake *f = *state;
@@ -636,6 +649,33 @@ static void reload_closes_what_is_gone(void **state)
 	policy_unref(empty.policy);
 }
 
+/* The credential that goes is the one in force when it goes. */
+static void reload_while_dialling(void **state)
+{
+	struct fake *f = *state;
+	struct config renewed = f->config;
+	struct error error = {""};
+	const char *got;
+
+	renewed.policy = fake_policy();
+	assert_int_equal(policy_set_secret(renewed.policy, 0, SPAN("renewed"), &error), 0);
+	f->hold = true;
+	fake_connect(f);
+	fake_client_sends(f, "POST /v1/x HTTP/1.1\r\nHost: api.test\r\n"
+			     "Transfer-Encoding: chunked\r\n\r\n2\r\n");
+	proxy_reconfigure(&f->proxy, &renewed);
+	assert_int_equal(f->proxy.connection_count, 1);
+	fake_dialled(f);
+	fake_client_sends(f, "hi\r\n0\r\n\r\n");
+	got = fake_upstream_got(f);
+	assert_null(strstr(got, "s3cret"));
+	assert_non_null(strstr(got, "Authorization: Bearer renewed\r\n\r\n2\r\nhi\r\n0\r\n\r\n"));
+	fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	assert_int_equal(f->put_count, 1);
+	proxy_reconfigure(&f->proxy, &f->config);
+	policy_unref(renewed.policy);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fake_setup, fake_teardown)
 
 int main(void)
@@ -660,6 +700,7 @@ int main(void)
 		TEST(bytes_beyond_the_response_end_reuse),
 		TEST(stale_connection_is_tried_again),
 		TEST(body_sent_is_not_tried_again),
+		TEST(post_is_not_tried_again),
 		TEST(upstream_refused),
 		TEST(malformed_responses),
 		TEST(upstream_dies_in_body),
@@ -671,6 +712,7 @@ int main(void)
 		TEST(other_http_is_no_upgrade),
 		TEST(backpressure),
 		TEST(reload_closes_what_is_gone),
+		TEST(reload_while_dialling),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
