@@ -32,6 +32,7 @@
 #define STOP_GRACE_MS 5000
 #define RESTART_MIN_MS 50
 #define RESTART_MAX_MS 5000
+#define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
 #define RESTART_FORGIVEN_S 10 /* a worker that lived this long did not fail at its start */
 
 enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
@@ -40,8 +41,10 @@ struct supervisor {
 	struct supervisor_options options;
 	struct event_base *base;
 	struct config *config; /* in force */
-	struct config *next;   /* sent to the worker, not in force yet */
-	struct bytes blob;     /* config_pack() of what a new worker is to run: next, or config */
+	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
+	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
+	bool next_sent;		      /* the worker that runs now was given next_blob */
+	unsigned next_starts;	      /* workers that ended before they were ready with it */
 	struct cert_authority *ca;
 	struct kernel *kernel;
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
@@ -52,11 +55,10 @@ struct supervisor {
 	bool log_fd_owned;
 	struct server_handover handover;
 	struct worker worker;
-	bool ready, reload_again;
+	bool ready, reload_again, stopping;
 	struct timespec started;
 	unsigned restart_ms;
 	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
-	int exit_status;
 };
 
 /* ---- calls of the worker -------------------------------------------------------------------- */
@@ -171,6 +173,9 @@ static void commit_reload(struct supervisor *s)
 	s->config = s->next;
 	s->next = NULL;
 	config_free(old);
+	bytes_wipe(&s->blob);
+	s->blob = s->next_blob;
+	s->next_blob = (struct bytes){0};
 	diag_notice("policy reloaded");
 }
 
@@ -183,32 +188,47 @@ static void abandon_reload(struct supervisor *s, const char *why)
 		diag_error("reload: %s; what could not be opened stays closed", error.text);
 	config_free(s->next);
 	s->next = NULL;
+	bytes_wipe(&s->next_blob);
+}
+
+static void send_next(struct supervisor *s)
+{
+	s->next_sent = true;
+	if (worker_send_config(&s->worker, bytes_span(&s->next_blob)) < 0)
+		kill(s->worker.pid, SIGKILL);
 }
 
 static void reload(struct supervisor *s)
 {
 	struct error error = {0};
-	struct bytes blob = {0};
 
 	if (s->next) { /* one at a time; the last word counts */
 		s->reload_again = true;
 		return;
 	}
-	s->next = load_config(&s->options, &blob);
+	s->next = load_config(&s->options, &s->next_blob);
+	s->next_sent = false;
+	s->next_starts = 0;
 	if (!s->next) {
 		diag_error("reload: the old policy stays in force");
 		return;
 	}
 	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
 		abandon_reload(s, error.text);
-		bytes_wipe(&blob);
 		return;
 	}
-	bytes_wipe(&s->blob);
-	s->blob = blob;
-	/* A dead worker's successor is given the blob when it starts. */
-	if (s->ready && worker_send_config(&s->worker, bytes_span(&s->blob)) < 0)
-		kill(s->worker.pid, SIGKILL);
+	/* A worker that is starting was given the old one: it hears of this when it is ready. One
+	 * that has not started yet begins with it. */
+	if (s->ready)
+		send_next(s);
+}
+
+static void reload_if_asked_again(struct supervisor *s)
+{
+	if (!s->reload_again || s->next)
+		return;
+	s->reload_again = false;
+	reload(s);
 }
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
@@ -249,6 +269,10 @@ static void worker_ended(struct supervisor *s)
 	diag_warning("the worker ended; connections wait for its successor, the wall stands");
 	unwatch_worker(s);
 	worker_stop(&s->worker, 0);
+	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
+		abandon_reload(s, "no worker starts with it");
+		reload_if_asked_again(s);
+	}
 	s->ready = false;
 	restart_later(s);
 }
@@ -270,15 +294,14 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 	message.text[sizeof(message.text) - 1] = '\0';
 	if (message.type == RPC_CONTROL_DONE) {
 		s->ready = true;
-		if (s->next)
+		if (s->next && s->next_sent)
 			commit_reload(s);
-	} else if (message.type == RPC_CONTROL_FAILED && s->next) {
+		else if (s->next)
+			send_next(s);
+	} else if (message.type == RPC_CONTROL_FAILED && s->next && s->next_sent) {
 		abandon_reload(s, message.text);
 	}
-	if (s->reload_again && !s->next) {
-		s->reload_again = false;
-		reload(s);
-	}
+	reload_if_asked_again(s);
 }
 
 static bool watch_worker(struct supervisor *s)
@@ -304,7 +327,9 @@ static void start_worker(struct supervisor *s)
 	struct error error = {0};
 
 	clock_gettime(CLOCK_MONOTONIC, &s->started);
-	if (worker_start(&s->handover, bytes_span(&s->blob), &s->worker, &error) < 0) {
+	s->next_sent = s->next != NULL;
+	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
+			 &error) < 0) {
 		diag_error("%s", error.text);
 		restart_later(s);
 		return;
@@ -552,11 +577,13 @@ static int wait_until_ready(struct supervisor *s, struct error *error)
 	if (!deadline || evtimer_add(deadline, &limit) < 0)
 		passed = true;
 	start_worker(s);
-	while (!s->ready && s->worker.pid > 0 && !passed) {
+	while (!s->ready && s->worker.pid > 0 && !passed && !s->stopping) {
 		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
 			break;
 	}
 	free_event(deadline);
+	if (s->stopping)
+		return error_set(error, "told to end before the worker was ready");
 	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
@@ -604,12 +631,14 @@ fail:
 
 int supervisor_loop(struct supervisor *s)
 {
-	event_base_dispatch(s->base);
-	return s->exit_status;
+	return s->stopping || event_base_dispatch(s->base) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
+/* The flag is for a signal that comes while supervisor_start() waits: the next loop would forget
+ * that the last one was to break. */
 void supervisor_quit(struct supervisor *s)
 {
+	s->stopping = true;
 	event_base_loopbreak(s->base);
 }
 
@@ -669,5 +698,6 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	config_free(s->config);
 	config_free(s->next);
 	bytes_wipe(&s->blob);
+	bytes_wipe(&s->next_blob);
 	free(s);
 }

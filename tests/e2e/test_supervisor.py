@@ -40,3 +40,95 @@ class FailedStart(Case):
         self.assertEqual(again.returncode, 1, again.stderr)
         self.assertIn("cannot listen", again.stderr)
         self.assertEqual(cli("status", bottle.name).returncode, 0)
+
+    def test_sigterm_during_the_start_is_heard(self):
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        bottle.process.terminate()
+        bottle.process.wait(15)
+        with open(bottle.err_path, "a", encoding="utf-8") as err:
+            bottle.process = subprocess.Popen(bottle.command(), stdin=subprocess.DEVNULL,
+                                              stdout=err, stderr=err,
+                                              env=harness.environment(),
+                                              preexec_fn=w.die_with_parent)
+        worker = wait_for(lambda: children(bottle.process.pid), 10, "a worker")[0]
+        os.kill(worker, signal.SIGSTOP)
+        bottle.process.terminate()
+        bottle.process.wait(3)
+        self.assertIn("told to end", bottle.errors())
+        self.assertEqual(cli("status", bottle.name).returncode, 0)  # the wall was there before
+
+
+class Reload(Case):
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(self.bottle.stop)
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+
+    def stopped_successor(self):
+        """Kills the worker; the next one, stopped before it is ready."""
+        old = self.bottle.worker()
+        os.kill(old, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            for pid in children(self.bottle.process.pid):
+                if pid != old and alive(pid):
+                    os.kill(pid, signal.SIGSTOP)
+                    return pid
+        raise AssertionError("no new worker")
+
+    def reloaded(self):
+        return "policy reloaded" in self.bottle.errors()
+
+    def test_while_a_worker_starts(self):
+        """That worker was given the old policy: it must not go on with it."""
+        for _ in range(3):
+            worker = self.stopped_successor()
+            self.bottle.reload(policy(ONE_PATH))
+            time.sleep(0.2)
+            os.kill(worker, signal.SIGCONT)
+            wait_for(self.reloaded, 10, "the reload")
+            self.assertEqual(fetch(self.bottle, "/status/200"), "200")
+            self.assertEqual(fetch(self.bottle, "/echo"), "403")
+            open(self.bottle.err_path, "w", encoding="utf-8").close()
+            self.bottle.reload(policy(ANY_PATH))
+            wait_for(self.reloaded, 10, "the way back")
+            open(self.bottle.err_path, "w", encoding="utf-8").close()
+
+    def test_refused_by_the_worker_is_forgotten(self):
+        self.bottle.reload(BROKEN_ROOTS)
+        wait_for(lambda: "stays in force" in self.bottle.errors(), 10, "the refusal")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+        old = self.bottle.worker()
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda: self.bottle.workers() not in ([], [old]), 10, "a new worker")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+
+    def test_worker_cannot_start_with_it(self):
+        """A policy that no worker starts with must not end the service."""
+        worker = self.stopped_successor()
+        os.kill(worker, signal.SIGKILL)
+        self.bottle.reload(BROKEN_ROOTS)
+        wait_for(lambda: "stays in force" in self.bottle.errors(), 15, "the refusal")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+
+    def test_bottle_cannot_delay_it(self):
+        """A flood of refusals is work that must not keep the supervisor from all else."""
+        flood = self.bottle.popen([harness.PYTHON, "-c", """if 1:
+            import os, socket
+            for _ in range(3):
+                os.fork()
+            print("up", flush=True)
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            while True:
+                try:
+                    s.sendto(b"x", ("203.0.113.2", 9))
+                except OSError:
+                    pass"""], stdout=subprocess.PIPE, start_new_session=True)
+        self.addCleanup(lambda: (flood.kill(), flood.communicate()))
+        self.addCleanup(lambda: w.sh(f"echo 1 > {self.bottle.cgroup}/cgroup.kill || true"))
+        flood.stdout.readline()
+        time.sleep(0.5)
+        self.bottle.reload(policy(ONE_PATH))
+        wait_for(self.reloaded, 5, "a reload under a flood of refusals")
