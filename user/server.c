@@ -57,7 +57,8 @@ static struct span map_memfd(int fd)
 
 	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size <= 0)
 		return (struct span){NULL, 0};
-	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	/* A shared mapping of a sealed file needs Linux 6.7. */
+	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (memory == MAP_FAILED)
 		return (struct span){NULL, 0};
 	return (struct span){memory, (size_t)status.st_size};

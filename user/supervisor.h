@@ -28,8 +28,7 @@ struct supervisor_options {
 	const char *log_path;	  /* NULL: no log; "-": standard output */
 	bool log_query;
 	/* exec: signals are the command's. The supervisor then handles no SIGTERM, SIGINT and SIGHUP,
-	 * waits for no child but its own worker, and keeps the worker out of the terminal's process
-	 * group, so that Ctrl-C does not end it before the command. */
+	 * and waits for no child but its own worker. */
 	bool forward_signals;
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
 	const uint16_t *published;

@@ -135,8 +135,14 @@ int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 
 /* ---- the process ---------------------------------------------------------------------------- */
 
+/* What our caller left open is not the worker's, and neither is a terminal's input. */
 static void keep_open(const struct server_handover *handover)
 {
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0 || dup2(null, 0) < 0 ||
+	    (handover->log_fd != STDOUT_FILENO && dup2(null, STDOUT_FILENO) < 0))
+		_exit(127);
 	for (size_t i = 0; i < FD_OPTION_COUNT; i++) {
 		const int *fds = fds_of(handover, &fd_options[i]);
 
@@ -153,8 +159,9 @@ static NORETURN void become_worker(const struct server_handover *handover)
 	char text[WORKER_ARGS_SIZE], *argv[WORKER_MAX_ARGS], path[32];
 	sigset_t none;
 
-	/* Out of the terminal's process group: Ctrl-C is for the supervisor or its command. */
-	setpgid(0, 0);
+	/* Off the terminal: Ctrl-C is for the supervisor or its command, and a worker that was taken
+	 * over must not type into it (TIOCSTI). */
+	setsid();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", handover->program_fd);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -182,7 +189,7 @@ int worker_open_program(void)
 
 int worker_memfd(struct span blob)
 {
-	int fd = memfd_create("egress-bpf-config", MFD_CLOEXEC);
+	int fd = memfd_create("egress-bpf-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	size_t written = 0;
 
 	if (fd < 0)
@@ -196,6 +203,13 @@ int worker_memfd(struct span blob)
 			return (int)n;
 		}
 		written += (size_t)n;
+	}
+	/* One worker must not change what the next one reads. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+		int saved = errno;
+
+		close(fd);
+		return -saved;
 	}
 	return fd;
 }

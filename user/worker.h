@@ -24,7 +24,7 @@ int worker_open_program(void) WARN_UNUSED;
  * control_fd when it serves. -1 with `error` set. */
 int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
 		 struct error *error) WARN_UNUSED;
-/* An anonymous file with a copy of the bytes; the caller's. -errno on failure. */
+/* An anonymous file with a copy of the bytes, sealed; the caller's. -errno on failure. */
 int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;

@@ -132,3 +132,55 @@ class Reload(Case):
         time.sleep(0.5)
         self.bottle.reload(policy(ONE_PATH))
         wait_for(self.reloaded, 5, "a reload under a flood of refusals")
+
+
+class Given(Case):
+    """What a worker inherits, and what the outside sees of our processes."""
+
+    def setUp(self):
+        super().setUp()
+        self.secret = open(write("other-secret", "not the worker's"), encoding="utf-8")
+        self.addCleanup(self.secret.close)
+        os.set_inheritable(self.secret.fileno(), True)
+        self.bottle = Bottle(close_fds=False)
+        self.addCleanup(self.bottle.stop)
+
+    def test_descriptors(self):
+        worker = self.bottle.worker()
+        held = {int(n): os.readlink(f"/proc/{worker}/fd/{n}")
+                for n in os.listdir(f"/proc/{worker}/fd")}
+        allowed = re.compile(r"socket:|anon_inode:bpf-map|anon_inode:\[eventpoll\]|/dev/null"
+                             r"|anon_inode:\[eventfd\]|/memfd:egress-bpf|pipe:")
+        for fd, target in held.items():
+            if target not in (self.bottle.log_path, self.bottle.err_path):
+                self.assertRegex(target, allowed, f"descriptor {fd}")
+        self.assertEqual(held[0], "/dev/null")
+        self.assertEqual(held[1], "/dev/null")
+
+    def status(self, pid):
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+    def test_worker_is_nobody(self):
+        worker = self.bottle.worker()
+        status = self.status(worker)
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            self.assertEqual(int(status[kind], 16), 0, kind)
+        self.assertEqual(status["Groups"].strip(), "")
+        self.assertNotIn("0", status["Uid"].split() + status["Gid"].split())
+        self.assertEqual(status["NoNewPrivs"], "1")
+        with open(f"/proc/{worker}/stat", encoding="utf-8") as file:
+            session, terminal = file.read().rpartition(")")[2].split()[3:5]
+        self.assertEqual((session, terminal), (str(worker), "0"))
+
+    def test_memory_is_guarded(self):
+        for pid in (self.bottle.process.pid, self.bottle.worker()):
+            # Files of what is not dumpable belong to root, whoever runs it.
+            self.assertEqual(os.stat(f"/proc/{pid}/mem").st_uid, 0)
+            with open(f"/proc/{pid}/limits", encoding="utf-8") as file:
+                core = [line for line in file if line.startswith("Max core file size")][0]
+            self.assertEqual(core.split()[4:6], ["0", "0"])
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                self.assertNotIn(harness.MARK, file.read())
+        with open(f"/proc/{self.bottle.worker()}/environ", encoding="utf-8") as file:
+            self.assertEqual(file.read(), "")
