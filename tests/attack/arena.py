@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Where attacks take place: the end-to-end tests' world with a default route that reaches any
 documentation address, and a sniffer on the far end of its only wire."""
+import contextlib
 import os
 import re
 import secrets
@@ -13,10 +14,12 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import harness  # noqa: E402
 import world as w  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 WIRE = "to-origin"
+NAIVE_PORT = 9098
 TEXT = re.compile(rb"[Ll][Kk]([0-9a-fA-F]{12})")
 ADDRESS = re.compile(rb"\x5b\xad(.{6})", re.S)
 TRANSPORTS = (6, 17, 33, 132, 136)
@@ -98,6 +101,8 @@ class Watch(threading.Thread):
 class Arena(w.World):
     def __init__(self, program, attack):
         super().__init__(program)
+        self.tag = f"attack-{secrets.token_hex(3)}"
+        self.cgroup = os.path.join(w.cgroup_root(), "egress-e2e-" + self.tag)
         self.attack_source = os.path.abspath(attack)
 
     def make_repository(self):
@@ -105,7 +110,7 @@ class Arena(w.World):
 
     def build(self):
         super().build()
-        for name in ("attack", "agent.py", "attacks.py", "outsider.py"):
+        for name in ("attack", "agent.py", "attacks.py", "games.py", "outsider.py"):
             source = self.attack_source if name == "attack" else os.path.join(HERE, name)
             w.sh(["install", "-m", "755", source, self.path(name)])
         self.outside = self.path("outside")  # what a container's own root would not show
@@ -153,11 +158,28 @@ class Arena(w.World):
                                    stdout=subprocess.PIPE, text=True)
         if self.outsider.stdout.readline() != "ready\n":
             raise RuntimeError("the accomplice did not start")
+        self.naive = self.spawn([PYTHON, "-B", self.path("outsider.py"), "naive", self.directory,
+                                 str(NAIVE_PORT)], stdout=subprocess.PIPE, text=True,
+                                env={**os.environ, **harness.SECRETS})
+        self.naive.stdout.readline()
         with self.in_origin():
+            self.spawn([PYTHON, "-B", self.path("outsider.py"), "sink"])
             self.knocker = subprocess.Popen(
                 [PYTHON, "-B", self.path("outsider.py"), "knock"], stdin=subprocess.PIPE,
                 text=True, preexec_fn=w.die_with_parent)
         self.children.append(self.knocker)
+
+    @contextlib.contextmanager
+    def squatters(self, proxy_port, dns_port):
+        process = subprocess.Popen([PYTHON, "-B", self.path("outsider.py"), "squat", proxy_port,
+                                    dns_port], stdout=subprocess.PIPE, text=True,
+                                   preexec_fn=w.die_with_parent)
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
     def knock(self, port):
         self.knocker.stdin.write(f"{port}\n")

@@ -12,6 +12,7 @@ import harness
 import world as w
 
 EXEC_UID = 23456
+MAP = "map-"
 
 
 class Place:
@@ -93,7 +94,31 @@ class Place:
                 "CGROUP_ROOT": w.cgroup_root(), "BOTTLE": self.name,
                 "CGROUP": self.cgroup or "", "PROXY_PORT": str(harness.PROXY_PORT),
                 "CGROUP_ID": str(os.stat(self.cgroup).st_ino) if self.cgroup else "0",
-                "ROOT_UID": "0"}
+                "DNS_PORT": str(self.dns_port), "SYNTHETIC": self.synthetic}
+
+    dns_port, synthetic = 40053, "203.0.113.10"
+
+    def learn(self):
+        """Where the responder listens, and which address an allowed host has in here."""
+        raw = json.loads(w.sh(["bpftool", "-j", "map", "lookup", "pinned", self.pin(MAP + "settings"),
+                               "key", "0", "0", "0", "0"]))["value"]
+        value = bytes(int(x, 16) for x in raw)
+        self.dns_port = int.from_bytes(value[22:24], "little")
+        _, found = self.do(["getent", "ahostsv4", "api.example.test"], "root", {})
+        self.synthetic = found.split()[0] if found.split() else "no address"
+
+    def pin(self, item):
+        return f"/sys/fs/bpf/egress-bpf/{self.bottle}/{item}"
+
+    def residue(self):
+        """Flow records that nobody will ever read."""
+        if not os.path.exists(self.pin(MAP + "flows")):
+            return ""
+        count = len(json.loads(w.sh(["bpftool", "-j", "map", "dump", "pinned",
+                                     self.pin(MAP + "flows")])))
+        return f"\nBREACH: {count} records stay" if count > 100 else f"\n{count} records stay"
+
+    bottle = "none"
 
     def start_agent(self, wrapper=(), setup=()):
         def enter():
@@ -129,6 +154,9 @@ class Open(Place):
         self.make_cgroup()
         self.talk(self.start_agent())
 
+    def environment(self):
+        return {**super().environment(), "NAIVE": str(a.NAIVE_PORT)}
+
 
 ROUTES = """
   - host: api.example.test
@@ -156,7 +184,7 @@ class Run(Place):
     def __init__(self, world, name, text=None):
         super().__init__(world)
         self.name = name
-        self.bottle = f"attack-{os.getpid()}-{name}"
+        self.bottle = f"{world.tag}-{name}"
         self.make_cgroup()
         self.policy = harness.write(name + ".yaml", text or harness.policy(ROUTES))
         self.ca = world.path(name + "-ca")
@@ -166,9 +194,14 @@ class Run(Place):
         self.build()
         self.start_wall()
 
+    def names(self):
+        """A bottle's own hosts file: ours holds the origins' true addresses."""
+        path = harness.write("bottle-hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        return f"mount --bind {path} /etc/hosts;"
+
     def start_wall(self):
         self.err = self.world.path(self.name + ".err")
-        with open(self.err, "a", encoding="utf-8") as err:
+        with open(self.err, "w", encoding="utf-8") as err:
             self.server = subprocess.Popen(
                 [self.world.program, "run", "--policy", self.policy, *self.where(), "--name",
                  self.bottle, "--ca-dir", self.ca, "--log", self.world.path(self.name + ".log")],
@@ -180,6 +213,7 @@ class Run(Place):
                 raise RuntimeError(f"run ended: {self.errors()}")
             return "ready" in self.errors()
         harness.wait_for(ready, 20, "run to be ready")
+        self.learn()
 
     def errors(self):
         with open(self.err, encoding="utf-8") as file:
@@ -200,14 +234,11 @@ class Run(Place):
         self.server.wait()
         self.dead = True
 
-    def pin(self, item):
-        return f"/sys/fs/bpf/egress-bpf/{self.bottle}/{item}"
-
     def links(self):
-        return sorted(n for n in os.listdir(self.pin("")) if n.startswith("link_"))
+        return sorted(n for n in os.listdir(self.pin("")) if n.startswith("link-"))
 
     def renew(self):
-        """A whole wall again, after an attack that may have damaged it."""
+        """A whole wall again, after an attack that may have damaged the old."""
         self.end_wall()
         self.dead = False
         self.start_wall()
@@ -231,7 +262,7 @@ class Own(Run):
     """A container's namespaces, with a network that has no wire."""
 
     def build(self):
-        hide = (f"mount -t tmpfs none {self.world.outside}; mount -t tmpfs none /run;"
+        hide = (self.names() + f"mount -t tmpfs none {self.world.outside}; mount -t tmpfs none /run;"
                 "umount -l /sys/fs/bpf; umount -l /sys/fs/bpf; ip link set lo up;"
                 f"mount -t cgroup2 none {w.cgroup_root()}")
         self.talk(self.start_agent(
@@ -246,7 +277,8 @@ class Shared(Run):
     """The host's network namespace (here: that of the arena), which has the wire."""
 
     def build(self):
-        self.talk(self.start_agent())
+        self.talk(self.start_agent(["unshare", "--mount", "--propagation", "private"],
+                                   [self.names() + "true"]))
 
     def where(self):
         return ["--cgroup", self.cgroup]
@@ -261,12 +293,13 @@ class Exec(Place):
         self.name = f"exec-{user}"
         who = {"SUDO_UID": str(EXEC_UID), "SUDO_GID": str(EXEC_UID)} if user == "nobody" else {}
         policy = harness.write(self.name + ".yaml", harness.policy(ROUTES))
-        self.bottle = f"attack-{os.getpid()}-{self.name}"
+        self.bottle = f"{world.tag}-{self.name}"
         self.talk(subprocess.Popen(
             [world.program, "exec", "--policy", policy, "--name", self.bottle, "-q", "--",
              *self.command()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=harness.environment(**who), preexec_fn=w.die_with_parent, cwd="/",
             stderr=open(world.path("agents.err"), "a", encoding="utf-8")))
+        self.learn()
 
     def environment(self):
         return {**super().environment(), "BOTTLE": self.bottle}

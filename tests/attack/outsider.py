@@ -3,10 +3,14 @@
 
 outsider.py relay DIRECTORY   whatever reaches its sockets, it sends to the origin
 outsider.py knock             connects to each port of the host that it reads from standard input,
-                              and sends a datagram there, for three seconds"""
+                              and sends a datagram there, for three seconds
+outsider.py naive DIR PORT    a proxy that believes what it is told, to play games.py against
+outsider.py sink              listens for DNS by TCP at the origin
+outsider.py squat PROXY DNS   squats on our ports"""
 import array
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -111,10 +115,100 @@ def knock_at(port):
         time.sleep(0.1)
 
 
+def splice(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    try:
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def believe(connection, directory, secrets):
+    """What a careless proxy does: any of the names that it is told releases that name's credential,
+    and what follows the first request is passed on unread."""
+    head = connection.recv(4096).decode("latin-1")
+    name, _, port = head.split(" ")[1].rpartition(":")
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    sni = []
+    if port == "443":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{directory}/origin.pem", f"{directory}/origin.key")
+        context.sni_callback = lambda _s, told, _c: sni.append(told)
+        connection = context.wrap_socket(connection, server_side=True)
+    first, _, rest = connection.recv(65536).partition(b"\r\n\r\n")
+    named = {name, *sni, *(line[6:].strip() for line in first.decode("latin-1").split("\r\n")
+                           if line.lower().startswith("host: "))}
+    for host, header, value in secrets:
+        if host in named:
+            first += f"\r\n{header}: {value}".encode()
+    out = socket.create_connection((name, int(port)), 5)
+    if port == "443":
+        out = ssl._create_unverified_context().wrap_socket(out, server_hostname=name)
+    out.sendall(first + b"\r\n\r\n" + rest)
+    threading.Thread(target=splice, args=(connection, out), daemon=True).start()
+    splice(out, connection)
+
+
+def naive(directory, port):
+    secrets = [("api.example.test", "Authorization", "Bearer " + os.environ["E2E_TOKEN_0"]),
+               ("second.example.test", "x-api-key", os.environ["E2E_TOKEN_1"])]
+    listener = listening(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port))
+
+    def serve(connection):
+        try:
+            believe(connection, directory, secrets)
+        except (OSError, ValueError, IndexError):
+            connection.close()
+    print("ready", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+def sink():
+    """Takes DNS by TCP at the origin, so that what is written there can be seen."""
+    listener = listening(socket.AF_INET, socket.SOCK_STREAM, ("203.0.113.10", 53))
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=splice, args=(connection, connection), daemon=True).start()
+
+
+def squat(ports):
+    """On our ports when we are dead, in no bottle, to relay what comes."""
+    proxy, dns = ports
+    jobs = []
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        jobs.append((serve_stream, listening(family, socket.SOCK_STREAM, (host, proxy))))
+        if dns:
+            jobs.append((serve_datagrams, listening(family, socket.SOCK_DGRAM, (host, dns))))
+            jobs.append((serve_stream, listening(family, socket.SOCK_STREAM, (host, dns))))
+    for function, s in jobs:
+        threading.Thread(target=function, args=(s,), daemon=True).start()
+    print("ready", flush=True)
+    threading.Event().wait()
+
+
 def knock():
     for line in sys.stdin:
         threading.Thread(target=knock_at, args=(int(line),), daemon=True).start()
 
 
+def main():
+    if sys.argv[1] == "relay":
+        relay(sys.argv[2])
+    elif sys.argv[1] == "naive":
+        naive(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "sink":
+        sink()
+    elif sys.argv[1] == "squat":
+        squat([int(x) for x in sys.argv[2:]])
+    else:
+        knock()
+
+
 if __name__ == "__main__":
-    relay(sys.argv[2]) if sys.argv[1] == "relay" else knock()
+    main()

@@ -19,6 +19,7 @@ import arena  # noqa: E402
 import admitted  # noqa: E402
 import bottles  # noqa: E402
 import harness  # noqa: E402
+import oracle  # noqa: E402
 import world as w  # noqa: E402
 
 AT_ONCE = 6
@@ -72,7 +73,12 @@ def one(world, place, attack, user):
                                      lambda: "inbound" in attack.flags and world.knock(target.port)))
     if "inbound" in attack.flags:
         world.knock(target.port)
+    if "squatted" in attack.flags:
+        with world.squatters(env["PROXY_PORT"], env["DNS_PORT"]):
+            return (target, *place.do(attack.argv(world), user, env))
     status, output = place.do(attack.argv(world), user, env)
+    if "residue" in attack.flags:
+        output += place.residue()
     return target, status, output
 
 
@@ -81,6 +87,8 @@ def evidence_of(world, attack, target, output):
         found = [x for x in output.splitlines() if x.startswith("BREACH")]
         if found:
             return found[0].encode()
+    if "http" in attack.flags:
+        return world.oracle.saw(target)
     return world.watch.saw(target)
 
 
@@ -101,6 +109,7 @@ def volley(world, place, attacks, user):
             place.renew()
             if dead:
                 place.kill()
+    world.oracle.look()
     return {x.name: Outcome(t, s, o, evidence_of(world, x, t, o)) for x, (t, s, o) in done}
 
 
@@ -194,20 +203,28 @@ def all_settings(world, tap, attacks, able, wanted):
 def mutate(world, tap, attacks, able):
     """Without any one program, some attack must get out or say BREACH."""
     place = bottles.Shared(world, "shared")
+    known = set()  # what gets out of the whole wall shows nothing
     try:
+        for user in place.users:
+            chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
+                      and x.fits(place, "")]
+            known |= {n for n, o in volley(world, place, chosen, user).items() if o.leaked}
         for link in place.links():
             red = []
             subprocess.run(["bpftool", "link", "detach", "pinned", place.pin(link)], check=True,
                            capture_output=True)
-            for user in ("nobody", "root"):
+            for user, phase in (("nobody", ""), ("root", ""), ("nobody", " (dead)")):
+                if phase:
+                    place.kill()
                 chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
-                          and x.fits(place, "") and not admitted.reason("shared", user, x.name)]
+                          and x.fits(place, phase)
+                          and not admitted.reason("shared", user, x.name) and x.name not in known]
                 results = volley(world, place, chosen, user)
-                red += [f"{user}:{n}" for n, o in results.items() if o.leaked]
+                red += [f"{user}{phase}: {n}" for n, o in results.items() if o.leaked]
                 if red:
                     break
             tap.line(bool(red), f"without {link}: {len(red)} attacks turn red: "
-                     f"{' '.join(red[:6])}")
+                     f"{', '.join(red[:6])}")
             place.renew()
     finally:
         place.end()
@@ -255,6 +272,7 @@ def main():
     own_pid_namespace()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     world = arena.Arena(options.program, options.attack)
+    world.oracle = oracle.Oracle()
     harness.world = world
     tap = Tap()
     world.build()
