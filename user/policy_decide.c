@@ -157,10 +157,20 @@ static enum egress_reason check_route(const struct policy_route *route,
 	return EGRESS_ALLOWED;
 }
 
-static enum egress_reason reason_of(const struct search *s)
+static bool takes_encoded_slashes(const struct policy_host *host)
+{
+	for (size_t i = 0; i < host->route_count; i++) {
+		if (host->routes[i]->allow_encoded_slash)
+			return true;
+	}
+	return false;
+}
+
+static enum egress_reason reason_of(const struct search *s, const struct policy_host *host)
 {
 	if (!s->rule)
-		return EGRESS_PATH_NOT_ALLOWED;
+		return s->encoded_slash && !takes_encoded_slashes(host) ? EGRESS_AMBIGUOUS_PATH
+									: EGRESS_PATH_NOT_ALLOWED;
 	switch (s->nearest) {
 	case CHOSEN:
 		return check_route(s->rule->route, s->request);
@@ -222,7 +232,7 @@ static enum egress_reason judge_path(struct search *s, const struct policy_host 
 		return EGRESS_PATH_NOT_ALLOWED;
 	if (s->rule)
 		verdict->route = s->rule->route;
-	return reason_of(s);
+	return reason_of(s, host);
 }
 
 static enum egress_reason decide(const struct policy *policy, const struct policy_request *request,

@@ -238,6 +238,8 @@ static void encoded_slash_hint(void **state)
 	(void)state;
 	assert_int_equal(verdict.reason, EGRESS_AMBIGUOUS_PATH);
 	assert_non_null(strstr(verdict.hint, "allow_encoded_slash: true on a.test (routes.yaml:1)"));
+	/* also where no rule is near: the path itself is what is wrong with it */
+	assert_int_equal(ask(policy, "a.test", "GET", "/p%2fb").reason, EGRESS_AMBIGUOUS_PATH);
 	policy_unref(policy);
 }
 
