@@ -250,10 +250,49 @@ static void dial_failed(struct connection *c)
 	close_faulted(c);
 }
 
+static bool at_private_address(const struct stream *upstream)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t length = sizeof(sa);
+	struct egress_address address;
+	uint16_t port;
+
+	return getpeername(stream_fd(upstream), (struct sockaddr *)&sa, &length) == 0 &&
+	       address_from_sockaddr((struct sockaddr *)&sa, &address, &port) &&
+	       address_is_private(&address);
+}
+
+bool connection_may_keep(const struct proxy *proxy, const char *host, uint16_t port,
+			 const struct stream *upstream)
+{
+	const struct policy_host *found = policy_find_host(proxy->config->policy, host);
+
+	return (found && policy_host_allows_private(found, port)) || !at_private_address(upstream);
+}
+
+/* The same for a tunnel, which may have an address instead of a host. */
+static bool may_keep_upstream(const struct connection *c)
+{
+	const struct policy_cidr *cidr;
+
+	if (!c->upstream || c->request_head.length > 0)
+		return true;
+	if (!c->by_address)
+		return connection_may_keep(c->proxy, c->host, c->port, c->upstream);
+	cidr = policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
+	return cidr && (cidr->allow_private || !at_private_address(c->upstream));
+}
+
 static void run_dialling(struct connection *c)
 {
 	if (c->dial)
 		return;
+	/* The policy may have changed meanwhile. */
+	if (!may_keep_upstream(c)) {
+		c->reason = EGRESS_PRIVATE_ADDRESS;
+		dial_failed(c);
+		return;
+	}
 	if (!c->upstream) {
 		if (c->reason == EGRESS_ALLOWED)
 			c->reason = EGRESS_INTERNAL;
@@ -546,6 +585,8 @@ static bool still_allowed(struct connection *c)
 {
 	enum policy_mode mode;
 
+	if (!may_keep_upstream(c))
+		return false;
 	if (c->by_address)
 		return policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
 	if (c->host[0] && (connection_judge(c->proxy, c->host, c->port, &mode) != EGRESS_ALLOWED ||

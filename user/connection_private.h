@@ -114,8 +114,14 @@ enum egress_reason connection_judge(const struct proxy *proxy, const char *host,
 				    enum policy_mode *ret_mode) WARN_UNUSED;
 uint64_t connection_now_us(void);
 
-/* http1_judge.c: a raw head that was allowed once: is it still? */
-bool http1_head_allowed(const struct connection *connection, struct span head);
+/* Would the policy in force dial `upstream` for this host? False when it is at a private address
+ * and the route has lost its allow_private. */
+bool connection_may_keep(const struct proxy *proxy, const char *host, uint16_t port,
+			 const struct stream *upstream) WARN_UNUSED;
+
+/* http1_judge.c: a raw head that was allowed once: is it still, and its upstream (or NULL)? */
+bool http1_head_allowed(const struct connection *connection, struct span head,
+			const struct stream *upstream);
 
 /* tunnel.c: closes the pipes at rest; accepts NULL. */
 void tunnel_pipes_close(struct proxy_shared *shared);

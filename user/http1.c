@@ -322,7 +322,8 @@ static bool http1_allowed(void *session)
 
 	if (h->state != HTTP1_DIALLING && h->state != HTTP1_RELAYING)
 		return true;
-	return http1_head_allowed(h->connection, bytes_span(&h->exchange->head));
+	return http1_head_allowed(h->connection, bytes_span(&h->exchange->head),
+				  h->exchange->upstream);
 }
 
 static bool http1_idle(void *session)

@@ -111,6 +111,8 @@ static enum egress_reason renew(struct http1 *h)
 	x->route = x->up.route = verdict.route;
 	if (reason != EGRESS_ALLOWED)
 		return reason;
+	if (!connection_may_keep(c->proxy, x->asked.host, x->asked.port, x->upstream))
+		return EGRESS_PRIVATE_ADDRESS;
 	bytes_wipe(&x->request);
 	return http1_compose_request(&head, &x->asked, x->route, x->upgrade, &x->request)
 		       ? EGRESS_ALLOWED : EGRESS_INTERNAL;

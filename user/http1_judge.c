@@ -78,7 +78,8 @@ enum egress_reason http1_judge(const struct connection *c, struct http1_head *he
 	return judge_request(c, head, ret_asked, ret_verdict);
 }
 
-bool http1_head_allowed(const struct connection *c, struct span text)
+bool http1_head_allowed(const struct connection *c, struct span text,
+			const struct stream *upstream)
 {
 	struct http1_head head = {.fields = c->proxy->shared->fields};
 	struct policy_verdict verdict;
@@ -86,5 +87,6 @@ bool http1_head_allowed(const struct connection *c, struct span text)
 	llhttp_t parser;
 
 	return http1_request_parse(text, &parser, &head) == 0 &&
-	       http1_judge(c, &head, &asked, &verdict) == EGRESS_ALLOWED;
+	       http1_judge(c, &head, &asked, &verdict) == EGRESS_ALLOWED &&
+	       (!upstream || connection_may_keep(c->proxy, asked.host, asked.port, upstream));
 }

@@ -227,7 +227,7 @@ static bool tunnel_allowed(void *session)
 	const struct connection *c = ((struct tunnel *)session)->connection;
 
 	return c->request_head.length == 0 ||
-	       http1_head_allowed(c, bytes_span(&c->request_head));
+	       http1_head_allowed(c, bytes_span(&c->request_head), c->upstream);
 }
 
 /* Bytes may come at any time. */

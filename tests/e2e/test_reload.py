@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a reload does to connections that are under way: ends what is gone, keeps the rest."""
+import os
+import socket
+import subprocess
+import threading
+
+import world as w
+import harness
+from harness import BottleCase, PYTHON, ROUTES, policy, wait_for, write
+
+HOLD = r"""
+import socket, sys
+s = socket.create_connection((sys.argv[1], 7000), 5)
+s.sendall(b"ping")
+print(s.recv(4).decode(), flush=True)
+s.settimeout(15)
+try:
+    print("end" if s.recv(1) == b"" else "bytes", flush=True)
+except ConnectionResetError:
+    print("end", flush=True)
+"""
+INNER = "inner.example.test"
+PRIVATE = ROUTES + f"""
+  - host: {INNER}
+    ports: [7000]
+    protocol: tcp
+    allow_private: true
+"""
+
+
+class Reload(BottleCase):
+    @classmethod
+    def setUpClass(cls):
+        """One more name, at an address that needs allow_private: an echo on our own loopback."""
+        cls.echo = socket.create_server(("127.0.0.1", 7000))
+        threading.Thread(target=cls.serve, args=(cls.echo,), daemon=True).start()
+        with open("/etc/hosts", encoding="utf-8") as file:
+            cls.hosts = file.read()
+        with open("/etc/hosts", "w", encoding="utf-8") as file:
+            file.write(cls.hosts + f"127.0.0.1 {INNER}\n")
+        cls.options = {"text": policy(PRIVATE)}
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        with open("/etc/hosts", "w", encoding="utf-8") as file:
+            file.write(cls.hosts)
+        cls.echo.shutdown(socket.SHUT_RDWR)
+        cls.echo.close()
+
+    @staticmethod
+    def serve(listener):
+        held = []
+        while True:
+            try:
+                held.append(listener.accept()[0])
+            except OSError:
+                return
+            held[-1].sendall(held[-1].recv(64))
+
+    def reload(self, text):
+        before = self.bottle.errors().count("policy reloaded")
+        self.bottle.reload(text)
+        wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 10, "the reload")
+
+    def hold(self, host):
+        process = self.bottle.popen([PYTHON, "-c", HOLD, host], stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), "ping\n")
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        return process
+
+    def test_private_address_is_let_go(self):
+        """The route stays, but not its allow_private: the tunnel to loopback ends, others do not."""
+        self.reload(policy(PRIVATE))
+        gone, kept = self.hold(INNER), self.hold("tcp.example.test")
+        self.reload(policy(PRIVATE))
+        self.assertIsNone(gone.poll())
+        self.reload(policy(PRIVATE.replace("    allow_private: true\n", "")))
+        self.assertEqual(gone.stdout.readline(), "end\n")
+        self.assertIsNone(kept.poll())
+        self.assertNotIn("ping", self.bottle.python(HOLD, INNER).stdout)
+        self.assertIn("private_address", {line["reason"] for line in self.bottle.log()})
+        self.assertIsNone(kept.poll())
+
+    def test_credential_is_replaced_while_dialling(self):
+        """The origin is not there yet when the request is judged; the new credential is what goes."""
+        token = write("reload-token", "OLD-" + harness.MARK, 0o600)
+        routes = ROUTES.replace("  - host: dead.example.test\n", "") + f"""
+  - host: dead.example.test
+    ports: [80]
+    allow_plaintext: true
+    auth: {{header: x-api-key, token_file: {token}}}
+"""
+        self.reload(policy(routes))
+        arrived = []
+        with harness.world.in_origin():
+            # Bound before its address exists: the SYN waits for a neighbour until then.
+            listener = socket.socket()
+            listener.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+            listener.bind((w.HOSTS["dead.example.test"], 80))
+            listener.listen()
+        self.addCleanup(listener.close)
+
+        def serve():
+            connection = listener.accept()[0]
+            arrived.append(connection.recv(65536).decode("latin-1"))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            connection.close()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client = self.bottle.popen(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}",
+                                    "--max-time", "20", "http://dead.example.test/x"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        address = w.HOSTS["dead.example.test"]
+        wait_for(lambda: address in w.sh("ip neigh show"), 5, "the proxy's SYN")
+        write("reload-token", "NEW-" + harness.MARK, 0o600)
+        self.reload(policy(routes))
+        with harness.world.in_origin():
+            w.sh(f"ip addr add {address}/24 dev wire")
+        try:
+            out, err = client.communicate(timeout=25)
+            self.assertEqual(out, "200", err)
+            thread.join(5)
+            self.assertIn("NEW-" + harness.MARK, arrived[0])
+            self.assertNotIn("OLD-", arrived[0])
+        finally:
+            with harness.world.in_origin():
+                w.sh(f"ip addr del {address}/24 dev wire")
+            os.remove(token)
