@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -266,6 +267,11 @@ static int show_all(json_t *list)
 	char **names = kernel_list();
 	int result = EXIT_OK;
 
+	if (!names && errno != ENOENT) {
+		diag_error("status: cannot look into " KERNEL_PIN_ROOT ": %s; only root can",
+			   strerror(errno));
+		return EXIT_FAILED;
+	}
 	if (!names) {
 		if (!list)
 			diag_notice("status: no bottle has a wall");

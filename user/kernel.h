@@ -141,7 +141,8 @@ struct kernel_status {
 	bool cgroup_alive;	/* the bottle's cgroup still exists */
 	uint32_t supervisor_pid; /* 0 when nobody holds the lock */
 };
-/* Names under KERNEL_PIN_ROOT, NULL-terminated; free each and the array. NULL when none. */
+/* Names under KERNEL_PIN_ROOT, NULL-terminated; free each and the array. NULL when there are none
+ * (errno ENOENT) or one cannot look. */
 char **kernel_list(void) WARN_UNUSED;
 int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
 	WARN_UNUSED;

@@ -287,5 +287,7 @@ char **kernel_list(void)
 	closedir(directory);
 	if (list)
 		qsort(list, count, sizeof(*list), by_text);
+	else
+		errno = ENOENT;
 	return list;
 }
