@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -190,6 +191,26 @@ static int find_cgroup(struct run *run, struct error *error)
 	return 0;
 }
 
+/* The wall would refuse what the proxy dials; round the root cgroup, what everybody dials. */
+static int check_not_inside(const struct run *run, struct error *error)
+{
+	size_t length = run->cgroup_path ? strlen(run->cgroup_path) : 0;
+	char *ours = NULL;
+	bool inside;
+
+	if (!run->cgroup_path)
+		return 0;
+	if (cgroup_of_pid(getpid(), &ours, error) < 0)
+		return -1;
+	inside = strncmp(ours, run->cgroup_path, length) == 0 &&
+		 (ours[length] == '/' || ours[length] == '\0');
+	free(ours);
+	if (!inside)
+		return 0;
+	return error_set(error, "egress-bpf itself is in the cgroup %s, and the wall would hold the "
+			 "proxy as well: give the bottle a cgroup of its own", run->cgroup_path);
+}
+
 static int find_netns(struct run *run, struct error *error)
 {
 	pid_t pid = run->pid;
@@ -212,6 +233,23 @@ static int find_netns(struct run *run, struct error *error)
 	}
 	run->supervisor.netns_fd = netns_of_pid(pid, error);
 	return run->supervisor.netns_fd < 0 ? -1 : 0;
+}
+
+/* Both places of the bottle. The pidfd tells whether --pid was one process all the while. */
+static int find_bottle(struct run *run, struct error *error)
+{
+	int pidfd = run->pid > 0 ? pidfd_open(run->pid, 0) : -1, result = -1;
+
+	if (run->pid > 0 && pidfd < 0)
+		return error_set(error, "--pid %d: %s", (int)run->pid, strerror(errno));
+	if (find_cgroup(run, error) == 0 && check_not_inside(run, error) == 0 &&
+	    find_netns(run, error) == 0)
+		result = 0;
+	if (result == 0 && pidfd >= 0 && pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
+		result = error_set(error, "--pid %d: it has ended", (int)run->pid);
+	if (pidfd >= 0)
+		close(pidfd);
+	return result;
 }
 
 static int find_name(struct run *run, struct error *error)
@@ -267,8 +305,8 @@ static int serve(struct run *run)
 	struct error error = {0};
 	int status;
 
-	if (find_cgroup(run, &error) < 0 || find_name(run, &error) < 0 ||
-	    find_netns(run, &error) < 0 || find_authority(run, &error) < 0) {
+	if (find_bottle(run, &error) < 0 || find_name(run, &error) < 0 ||
+	    find_authority(run, &error) < 0) {
 		diag_error("run: %s", error.text);
 		return EXIT_FAILED;
 	}

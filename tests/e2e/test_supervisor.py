@@ -58,6 +58,27 @@ class FailedStart(Case):
         self.assertIn("told to end", bottle.errors())
         self.assertEqual(cli("status", bottle.name).returncode, 0)  # the wall was there before
 
+    def test_our_own_cgroup_is_refused(self):
+        """A wall round ourselves, or round the whole machine, would cut off the proxy first."""
+        root = w.cgroup_root()
+        place = os.path.join(harness.world.cgroup, "own")
+        os.mkdir(place)
+        self.addCleanup(w.remove_cgroup, place)
+
+        def enter():
+            with open(os.path.join(place, "cgroup.procs"), "w", encoding="utf-8") as file:
+                file.write(str(os.getpid()))
+        for target in (place, os.path.dirname(place)):
+            self.assertTrue(target.startswith(root + "/"), target)
+            result = subprocess.run([harness.world.program, "run", "--policy",
+                                     write("own.yaml", policy()), "--cgroup", target, "--name",
+                                     "e2e-own", "--ca-dir", harness.world.path("own-ca")],
+                                    preexec_fn=enter, text=True, capture_output=True, timeout=30,
+                                    check=False, env=harness.environment())
+            self.assertEqual(result.returncode, 1, result.stderr)
+            self.assertIn("egress-bpf itself", result.stderr)
+            self.assertNotIn("e2e-own", pins())
+
 
 class Reload(Case):
     def setUp(self):
@@ -184,3 +205,18 @@ class Given(Case):
                 self.assertNotIn(harness.MARK, file.read())
         with open(f"/proc/{self.bottle.worker()}/environ", encoding="utf-8") as file:
             self.assertEqual(file.read(), "")
+
+
+class Unprivileged(Case):
+    def test_status_says_that_it_cannot_see(self):
+        """'No bottle has a wall' would be false."""
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+
+        def nobody():
+            os.setgroups([])
+            os.setgid(harness.UID)
+            os.setuid(harness.UID)
+        result = cli("status", preexec_fn=nobody)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("root", result.stderr)
