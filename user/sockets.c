@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +16,8 @@
 #include "address.h"
 
 #define BACKLOG 4096
+#define RESERVED_PORTS "/proc/sys/net/ipv4/ip_local_reserved_ports"
+#define RESERVED_SIZE 4096 /* the kernel takes no more than a page at a time */
 
 static const char *const loopbacks[] = {"127.0.0.1", "::1"};
 
@@ -128,8 +131,9 @@ static int open_proxy(struct sockets *s, const struct egress_address *address, u
 	if (optional && no_such_family(fd))
 		return 0;
 	if (fd < 0)
-		return error_set(error, "cannot listen on %s port %u: %s",
-				 address_format(address, text), port, strerror(-fd));
+		return error_set(error, "cannot listen on %s port %u: %s%s",
+				 address_format(address, text), port, strerror(-fd),
+				 fd == -EADDRINUSE ? "; choose another by --listen ADDR:PORT" : "");
 	s->proxy[s->proxy_count++] = fd;
 	s->proxy_port = port_of(fd);
 	return 0;
@@ -165,6 +169,51 @@ static bool is_any(const struct egress_address *address)
 	       (address_is_v4(address) && address_to_v4(address) == 0);
 }
 
+/* One of the two addresses that connections are steered to. */
+static bool is_our_loopback(const struct egress_address *address)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	address_format(address, text);
+	return strcmp(text, loopbacks[0]) == 0 || strcmp(text, loopbacks[1]) == 0;
+}
+
+/* The kernel's list, "a-b,c" without its line break, into `list`. */
+static int read_reserved(int fd, char list[RESERVED_SIZE])
+{
+	ssize_t length = read(fd, list, RESERVED_SIZE - 1);
+
+	if (length < 0)
+		return -errno;
+	list[length] = '\0';
+	if (length == RESERVED_SIZE - 1) /* cut: to write it back would free what was behind */
+		return -E2BIG;
+	list[strcspn(list, "\n")] = '\0';
+	return 0;
+}
+
+/* /proc/sys/net is that of the namespace we are in. What is written replaces the list. */
+static int reserve_ports(const struct sockets *s)
+{
+	int fd = open(RESERVED_PORTS, O_RDWR | O_CLOEXEC), result = fd < 0 ? -errno : 0;
+	char list[RESERVED_SIZE], longer[RESERVED_SIZE];
+	int length;
+
+	if (result == 0)
+		result = read_reserved(fd, list);
+	if (result == 0) {
+		length = snprintf(longer, sizeof(longer), "%s%s%u,%u", list, list[0] ? "," : "",
+				  s->proxy_port, s->dns_port);
+		if (length >= (int)sizeof(longer) - 1)
+			result = -E2BIG;
+		else if (pwrite(fd, longer, (size_t)length, 0) != length)
+			result = -errno;
+	}
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
 static int open_in_place(const struct sockets_options *options, struct sockets *s,
 			 struct error *error)
 {
@@ -176,7 +225,7 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 	if (options->listen && !parse_listen(options->listen, &asked, &port))
 		return error_set(error, "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
 				 options->listen);
-	if (!options->wall || is_any(&asked) || !address_is_loopback(&asked)) {
+	if (!options->wall || !is_our_loopback(&asked)) {
 		if (open_proxy(s, &asked, port, false, error) < 0)
 			return -1;
 	}
@@ -190,7 +239,10 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 		if (open_proxy(s, &loopback, port, i > 0, error) < 0)
 			return -1;
 	}
-	return open_dns(s, options->dns_port ? options->dns_port : SOCKETS_DNS_PORT, error);
+	if (open_dns(s, options->dns_port ? options->dns_port : SOCKETS_DNS_PORT, error) < 0)
+		return -1;
+	s->reserve_result = options->reserve ? reserve_ports(s) : 0;
+	return 0;
 }
 
 /* A namespace without a wire is born with `lo` down. */

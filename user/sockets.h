@@ -18,18 +18,22 @@ struct sockets {
 	int proxy[SOCKETS_MAX], dns_udp[SOCKETS_MAX], dns_tcp[SOCKETS_MAX];
 	size_t proxy_count, dns_count; /* as many for UDP as for TCP */
 	uint16_t proxy_port, dns_port;
+	int reserve_result; /* 0, or -errno: the ports are not reserved (a read-only /proc, say) */
 };
 
 struct sockets_options {
 	int netns_fd;	    /* -1: the namespace we are in */
 	const char *listen; /* "ADDR:PORT", "[ADDR6]:PORT" or NULL */
 	bool wall;	    /* loopback sockets and the DNS responder; else only `listen` */
+	bool reserve;	    /* the namespace is the bottle's own: see below */
 	uint16_t dns_port;  /* to try first; 0: the default */
 };
 
 /* Opens the sockets and brings the namespace's `lo` up. When [::1] is not to be had only IPv4 is
  * served: steered IPv6 then meets a closed port. A taken proxy port is an error; a taken DNS port
- * is replaced by a free one. Caller frees with sockets_close(). */
+ * is replaced by a free one. With `reserve` the kernel gives our ports to nobody who asks for any
+ * port (net.ipv4.ip_local_reserved_ports), so that they are free when we come back; what was
+ * reserved stays. When that fails only reserve_result says so. Caller frees: sockets_close(). */
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);

@@ -470,6 +470,7 @@ static int open_walls(struct supervisor *s, struct error *error)
 	};
 	uint16_t proxy_port;
 
+	sockets.reserve = sockets.wall && !shares_our_netns(s);
 	if (sockets.wall) {
 		if (open_kernel(s, error) < 0)
 			return -1;
@@ -480,6 +481,10 @@ static int open_walls(struct supervisor *s, struct error *error)
 	}
 	if (sockets_open(&sockets, &s->sockets, error) < 0)
 		return -1;
+	if (s->sockets.reserve_result < 0)
+		diag_warning("cannot reserve our ports in the bottle (%s): while we are away, its "
+			     "programs can take them and hinder our return",
+			     strerror(-s->sockets.reserve_result));
 	if (!sockets.wall)
 		return 0;
 	if (mark_listeners(s, error) < 0)

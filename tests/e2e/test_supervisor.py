@@ -206,6 +206,12 @@ class Given(Case):
         with open(f"/proc/{self.bottle.worker()}/environ", encoding="utf-8") as file:
             self.assertEqual(file.read(), "")
 
+    def test_our_ports_are_reserved(self):
+        """Else the bottle's connections could take them while we are away."""
+        with w.InNamespace(self.bottle.netns, harness.world.home):
+            with open("/proc/sys/net/ipv4/ip_local_reserved_ports", encoding="utf-8") as file:
+                self.assertIn("9099", file.read().strip().split(","))
+
 
 class Unprivileged(Case):
     def test_status_says_that_it_cannot_see(self):

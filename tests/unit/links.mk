@@ -15,6 +15,7 @@ links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
 links_test_identify := identify address bytes
 links_test_worker := worker rpc bytes diag
+links_test_sockets := sockets address diag
 links_test_ledger := ledger $(config_modules)
 links_test_dns_respond := dns_message dns_respond address bytes
 links_test_dns_responder := dns_responder dns_tcp dns_message dns_respond address bytes
