@@ -33,6 +33,7 @@ static const struct denied_call denied_calls[] = {
 	{"chroot", EPERM},
 	{"move_mount", EPERM},
 	{"open_tree", EPERM},
+	{"open_tree_attr", EPERM},
 	{"fsopen", EPERM},
 	{"fsconfig", EPERM},
 	{"fsmount", EPERM},
@@ -106,6 +107,10 @@ static int deny_socket_families(scmp_filter_ctx filter)
 		rc = seccomp_rule_add(filter, action, SCMP_SYS(socket), 2,
 				      SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
 				      SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE));
+	/* TIPC makes pairs, too. */
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, action, SCMP_SYS(socketpair), 1,
+				      SCMP_A0(SCMP_CMP_NE, AF_UNIX));
 	return rc;
 }
 
