@@ -14,6 +14,7 @@
 #include "cmd.h"
 #include "diag.h"
 #include "kernel.h"
+#include "ready.h"
 #include "supervisor.h"
 
 #define STATE_DIRECTORY "/var/lib/egress-bpf"
@@ -38,13 +39,16 @@ static const char help_text[] =
 	"                      made when missing)\n"
 	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
+	"  --no-self-test      do not try the wall from inside the bottle before it is ready\n"
+	"  --ready-file FILE   appears, with our pid in it, when it is ready; removed at the end.\n"
+	"                      systemd is told by NOTIFY_SOCKET (Type=notify or notify-reload)\n"
 	"  --help              this text\n"
 	"\n"
 	"Exit status: 0 ended in order, 1 failed, 2 usage or policy error.\n";
 
 struct run {
 	struct supervisor_options supervisor;
-	const char *cgroup, *netns;
+	const char *cgroup, *netns, *ready_file;
 	char *cgroup_path, *ca_directory;
 	char name[65];
 	pid_t pid;
@@ -88,6 +92,8 @@ enum {
 	OPTION_CA_DIR,
 	OPTION_LOG,
 	OPTION_LOG_QUERY,
+	OPTION_NO_SELF_TEST,
+	OPTION_READY_FILE,
 	OPTION_HELP,
 };
 
@@ -103,6 +109,8 @@ static const struct option options[] = {
 	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
 	{"log", required_argument, NULL, OPTION_LOG},
 	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
+	{"no-self-test", no_argument, NULL, OPTION_NO_SELF_TEST},
+	{"ready-file", required_argument, NULL, OPTION_READY_FILE},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{0},
 };
@@ -147,6 +155,12 @@ static int take_option(struct run *run, int option)
 		return EXIT_OK;
 	case OPTION_LOG_QUERY:
 		run->supervisor.log_query = true;
+		return EXIT_OK;
+	case OPTION_NO_SELF_TEST:
+		run->supervisor.self_test = false;
+		return EXIT_OK;
+	case OPTION_READY_FILE:
+		run->ready_file = optarg;
 		return EXIT_OK;
 	default:
 		return cmd_usage("run", "unknown option or missing value");
@@ -290,13 +304,20 @@ static int find_authority(struct run *run, struct error *error)
 	return result;
 }
 
-static void say_ready(const struct run *run, const struct supervisor *supervisor)
+static int say_ready(const struct run *run, const struct supervisor *supervisor)
 {
+	struct error error = {0};
+
+	if (ready_say(run->supervisor.ready, "serving", &error) < 0) {
+		diag_error("run: %s", error.text);
+		return EXIT_FAILED;
+	}
 	if (run->no_kernel)
 		diag_warning("NO KERNEL WALL (--no-kernel): programs that do not use the proxy are not "
 			     "held back by anything");
 	diag_notice("%s: ready; proxy on port %u, CA certificate in %s/ca-cert.pem", run->name,
 		    supervisor_proxy_port(supervisor), run->supervisor.ca_directory);
+	return EXIT_OK;
 }
 
 static int serve(struct run *run)
@@ -306,7 +327,8 @@ static int serve(struct run *run)
 	int status;
 
 	if (find_bottle(run, &error) < 0 || find_name(run, &error) < 0 ||
-	    find_authority(run, &error) < 0) {
+	    find_authority(run, &error) < 0 ||
+	    ready_open(run->ready_file, &run->supervisor.ready, &error) < 0) {
 		diag_error("run: %s", error.text);
 		return EXIT_FAILED;
 	}
@@ -317,20 +339,23 @@ static int serve(struct run *run)
 	status = supervisor_start(&run->supervisor, &supervisor);
 	if (status != EXIT_OK)
 		return status;
-	say_ready(run, supervisor);
-	status = supervisor_loop(supervisor);
+	status = say_ready(run, supervisor);
+	if (status == EXIT_OK)
+		status = supervisor_loop(supervisor);
+	ready_stopping(run->supervisor.ready);
 	supervisor_stop(supervisor, false);
 	return status;
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1}};
+	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true}};
 	int status = parse_options(&run, argc, argv);
 
 	if (status >= 0)
 		return status;
 	status = serve(&run);
+	ready_free(run.supervisor.ready);
 	if (run.supervisor.netns_fd >= 0)
 		close(run.supervisor.netns_fd);
 	free(run.cgroup_path);

@@ -35,11 +35,13 @@ int self_test_start(struct kernel *kernel, const struct self_test_options *optio
 		    struct self_test **ret, struct error *error) WARN_UNUSED;
 /* True for a denial that the self-test brought about: not to be logged. In order of their coming. */
 bool self_test_owns(struct self_test *test, const struct egress_denial *denial);
-/* Runs the loop, which answers the worker meanwhile, until the process ends. Then takes the
- * refusals out of the kernel's counters again. What was not stopped is added to `failures`; -1
- * when there was any, or, with `error` set, when the test could not be made. */
-int self_test_finish(struct self_test *test, struct event_base *base, struct diag_list *failures,
-		     struct error *error) WARN_UNUSED;
+/* Runs the loop, which answers the worker meanwhile, until the process ends. All its denials are
+ * in the ring buffer then. */
+void self_test_run(struct self_test *test, struct event_base *base);
+/* When they have been read: takes what is self_test_owns()'s out of the kernel's counters again.
+ * What was not stopped is added to `failures`; -1 when the test could not be made. */
+int self_test_finish(struct self_test *test, struct diag_list *failures, struct error *error)
+	WARN_UNUSED;
 void self_test_free(struct self_test *test); /* also of one that was not finished */
 
 /* ---- the long form, in a scratch bottle with a wire ------------------------------------------ */

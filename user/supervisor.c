@@ -19,7 +19,9 @@
 #include "exit_status.h"
 #include "kernel.h"
 #include "ledger.h"
+#include "ready.h"
 #include "rpc.h"
+#include "self_test.h"
 #include "sockets.h"
 #include "tc_wall.h"
 #include "worker.h"
@@ -58,7 +60,9 @@ struct supervisor {
 	bool ready, reload_again, stopping;
 	struct timespec started;
 	unsigned restart_ms;
-	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
+	struct event *watches[WATCH_COUNT], *denials, *restart, *watchdog, *signals[3];
+	struct self_test *self_test; /* while it is made */
+	bool keep_wall;		     /* also when the start fails */
 };
 
 /* ---- calls of the worker -------------------------------------------------------------------- */
@@ -161,6 +165,14 @@ static struct config *load_config(const struct supervisor_options *options, stru
 	return config;
 }
 
+static void reload_ended(struct supervisor *s, const char *status)
+{
+	struct error error = {0};
+
+	if (ready_say(s->options.ready, status, &error) < 0)
+		diag_error("reload: %s", error.text);
+}
+
 /* The new policy is in force in the worker: open what it allows and forget the old one. */
 static void commit_reload(struct supervisor *s)
 {
@@ -177,6 +189,7 @@ static void commit_reload(struct supervisor *s)
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
 	diag_notice("policy reloaded");
+	reload_ended(s, "serving; policy reloaded");
 }
 
 static void abandon_reload(struct supervisor *s, const char *why)
@@ -189,6 +202,7 @@ static void abandon_reload(struct supervisor *s, const char *why)
 	config_free(s->next);
 	s->next = NULL;
 	bytes_wipe(&s->next_blob);
+	reload_ended(s, "serving; reload failed, the old policy is in force");
 }
 
 static void send_next(struct supervisor *s)
@@ -206,11 +220,13 @@ static void reload(struct supervisor *s)
 		s->reload_again = true;
 		return;
 	}
+	ready_reloading(s->options.ready);
 	s->next = load_config(&s->options, &s->next_blob);
 	s->next_sent = false;
 	s->next_starts = 0;
 	if (!s->next) {
 		diag_error("reload: the old policy stays in force");
+		reload_ended(s, "serving; reload failed, the old policy is in force");
 		return;
 	}
 	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
@@ -379,6 +395,8 @@ static void log_denial(void *context, const struct egress_denial *denial)
 		.reason = denial->reason < EGRESS_REASON_COUNT ? denial->reason : EGRESS_INTERNAL,
 	};
 
+	if (s->self_test && self_test_owns(s->self_test, denial))
+		return;
 	access_log_write(s->log, &record);
 }
 
@@ -546,11 +564,31 @@ static bool watch_signals(struct supervisor *s)
 	return true;
 }
 
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+
+	(void)fd;
+	(void)what;
+	ready_alive(s->options.ready);
+}
+
+static bool feed_watchdog(struct supervisor *s)
+{
+	const unsigned ms = ready_watchdog_ms(s->options.ready);
+	const struct timeval period = {ms / 1000, ms % 1000 * 1000};
+
+	if (ms == 0)
+		return true;
+	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
+	return s->watchdog && event_add(s->watchdog, &period) == 0;
+}
+
 static int open_events(struct supervisor *s, struct error *error)
 {
 	s->base = event_base_new();
 	s->restart = s->base ? evtimer_new(s->base, on_restart, s) : NULL;
-	if (!s->restart || !watch_signals(s))
+	if (!s->restart || !watch_signals(s) || !feed_watchdog(s))
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
@@ -592,6 +630,38 @@ static int wait_until_ready(struct supervisor *s, struct error *error)
 	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
+/* -1 also when the wall does not hold. It stays then, holes and all. It stays as well when the test
+ * could not be made: else whoever kills its process in the bottle would have opened the wall. */
+static int test_wall(struct supervisor *s, struct error *error)
+{
+	const struct self_test_options options = {
+		.cgroup_path = s->options.cgroup_path,
+		.netns_fd = s->options.netns_fd,
+		.policy = s->config->policy,
+		.pool = &s->config->dns.pool,
+		.dns_name = s->config->dns.proxy_name,
+	};
+	struct diag_list failures = {0};
+	int result;
+
+	if (!s->kernel || !s->options.self_test)
+		return 0;
+	if (self_test_start(s->kernel, &options, &s->self_test, error) < 0)
+		return -1;
+	self_test_run(s->self_test, s->base);
+	(void)kernel_read_denials(s->kernel, log_denial, s);
+	result = self_test_finish(s->self_test, &failures, error);
+	self_test_free(s->self_test);
+	s->self_test = NULL;
+	if (failures.count > 0)
+		result = error_set(error, "the wall does not hold; not serving. It stays until "
+				   "'egress-bpf detach %s'", s->options.name);
+	s->keep_wall = result < 0;
+	diag_list_print(&failures);
+	diag_list_free(&failures);
+	return result;
+}
+
 /* Nobody reads our memory: not a core file, not a debugger of another user. */
 static void guard_memory(void)
 {
@@ -624,13 +694,14 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	if (open_log(s, &error) < 0 || open_authority(s, &error) < 0 ||
 	    open_walls(s, &error) < 0 || open_events(s, &error) < 0)
 		goto fail;
-	if (fill_handover(s, &error) < 0 || wait_until_ready(s, &error) < 0)
+	if (fill_handover(s, &error) < 0 || wait_until_ready(s, &error) < 0 ||
+	    test_wall(s, &error) < 0)
 		goto fail;
 	*ret = s;
 	return EXIT_OK;
 fail:
 	diag_error("%s", error.text);
-	supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel));
+	supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);
 	return EXIT_FAILED;
 }
 
@@ -679,6 +750,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		kernel_read_denials(s->kernel, log_denial, s);
 	free_event(s->denials);
 	free_event(s->restart);
+	free_event(s->watchdog);
 	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
 		free_event(s->signals[i]);

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "diag.h"
 
+struct ready;
 struct supervisor;
 
 struct supervisor_options {
@@ -31,13 +32,16 @@ struct supervisor_options {
 	 * and waits for no child but its own worker. */
 	bool forward_signals;
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
+	bool self_test;	     /* try the wall from inside before it is ready */
+	struct ready *ready; /* told of reloads; NULL: nobody is */
 	const uint16_t *published;
 	size_t published_count;
 };
 
 /* Loads the policy and its secrets, the CA, the kernel wall, the sockets, and starts the worker.
  * Returns when the worker is ready to serve. On failure what was begun is undone, errors are
- * printed, and the exit status (1 or 2) is returned; 0 is success. */
+ * printed, and the exit status (1 or 2) is returned; 0 is success. A wall that failed its
+ * self-test stays. */
 int supervisor_start(const struct supervisor_options *options, struct supervisor **ret);
 /* Runs until SIGTERM or SIGINT, or until supervisor_quit(). SIGHUP reloads. A dead worker is
  * started again (with a growing delay, at most 5 s). Returns the exit status. */
