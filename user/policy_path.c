@@ -134,7 +134,20 @@ static const char *check_escapes(const char *at, const char *end)
 	return NULL;
 }
 
-/* "." or "..", also with path parameters ("..;x") or spaces behind, which some servers drop. */
+/* What a path is cut at, by servers that drop parameters, or that decode it and parse it again. */
+static bool is_cut(const char *at, const char *end)
+{
+	static const char *const cuts[] = {"%3B", "%3F", "%23"};
+
+	if (*at == ';')
+		return true;
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++)
+		if (end - at >= 3 && memcmp(at, cuts[i], 3) == 0)
+			return true;
+	return false;
+}
+
+/* "." or "..", also with something behind that some servers drop: "..;x", "..%3Fx", spaces. */
 static bool is_dot_segment(const char *segment, const char *end)
 {
 	size_t dots = 0;
@@ -147,8 +160,7 @@ static bool is_dot_segment(const char *segment, const char *end)
 		segment += 3;
 	if (dots < 1 || dots > 2)
 		return false;
-	return segment == end || *segment == ';' ||
-	       (end - segment >= 3 && memcmp(segment, "%3B", 3) == 0);
+	return segment == end || is_cut(segment, end);
 }
 
 /* The separator at `at`: 1 for "/", 3 for "%2F", which some servers decode first, else 0. */

@@ -166,6 +166,7 @@ static void ambiguous_paths(void **state)
 	static const char *const ambiguous[] = {
 		"/.", "/..", "/./", "/../", "/a/.", "/a/..", "/a/./b", "/a/../b", "/a/%2e/b",
 		"/a/%2E%2e/b", "/a/.%2e/b", "/a/%2e./b", "/a/..;/b", "/a/..;x=y/b", "/a/.;/b",
+		"/a/..%3f/b", "/a/.%23/b", "/a/%2e%2e%3F",
 		"/a/%2e%2e;/b", "/a/..%3b/b", "/a/..%3Bx/b", "/..%20/b", "//", "/a//b", "/a//",
 		"//evil.test/a", "/a\\b", "/a%5cb", "/a%5Cb", "/a/..%5c..%5cb", "/a%00b", "/a%0ab",
 		"/a%0d", "/a%1f", "/a%7f", "/a%", "/a%2", "/a%zz", "/a%u002e", "/a%%32%65", "/a#b",
