@@ -221,12 +221,16 @@ class Bottle:
                 "--name", self.name, "--ca-dir", self.ca, "--log", self.log_path, *self.options]
 
     def start(self, seconds=20):
+        earlier = os.path.exists(self.err_path) and self.errors().count(": ready; ") or 0
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=err,
                                             stderr=err, env=environment(**self.env),
                                             close_fds=self.close_fds,
                                             preexec_fn=w.die_with_parent)
         self.wait_ready(seconds)
+        # The proxy answers before the self-test is over.
+        wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll(), seconds,
+                 "ready")
 
     def wait_ready(self, seconds=20):
         def answers():

@@ -85,12 +85,7 @@ class SelfTest(Case):
     def bottle(self, **options):
         bottle = Bottle(**options)
         self.addCleanup(bottle.stop)
-        self.ready(bottle)
         return bottle
-
-    def ready(self, bottle, times=1):
-        """The proxy answers before the self-test is over."""
-        wait_for(lambda: bottle.errors().count(": ready; proxy on port") >= times, 15, "ready")
 
     def nothing_remains(self, bottle):
         status = bottle.status()
@@ -139,7 +134,6 @@ class SelfTest(Case):
         bottle.process.kill()
         bottle.process.wait()
         bottle.start()
-        self.ready(bottle, 2)
         self.assertEqual(refused(bottle.status()), before)
 
     def test_a_bottle_that_kills_the_test_gets_no_service_and_keeps_its_wall(self):
@@ -176,7 +170,6 @@ class SelfTest(Case):
             file.write("+" + controllers[0])
         bottle.by = "cgroup"
         bottle.start()
-        self.ready(bottle, 2)
         self.assertEqual(os.listdir(bottle.cgroup).count("below"), 1)
         self.assertEqual([n for n in os.listdir(bottle.cgroup) if "self-test" in n], [])
 
