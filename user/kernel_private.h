@@ -91,6 +91,8 @@ extern bool kernel_tc_without_links;
 int kernel_tc_adopt(const char *name, const int programs[], struct error *error) WARN_UNUSED;
 /* On how many ends both programs stand; only on `ifindex` unless that is 0. */
 size_t kernel_tc_walled(const char *name, uint32_t ifindex);
+/* True when there was a wall on `ifindex` of our namespace, and the interface is no more. */
+bool kernel_tc_gone(const char *name, uint32_t ifindex);
 void kernel_tc_remove(const char *name);
 
 /* ---- kernel_maps.c ------------------------------------------------------------------------- */

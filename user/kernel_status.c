@@ -156,7 +156,7 @@ static int read_wires(struct reader *reader, struct error *error)
 	for (uint32_t i = 0; i < EGRESS_MAX_WIRES; i++) {
 		if (bpf_map_lookup_elem(reader->maps[KERNEL_MAP_WIRES], &i, &wire) < 0)
 			return error_set(error, "cannot read the wires: %s", strerror(errno));
-		if (wire.state == 0)
+		if (wire.state == 0 || (wire.outside && kernel_tc_gone(status->name, wire.outside)))
 			continue;
 		status->wires[status->wire_count++] = (struct kernel_wire_status){
 			.wire = wire,

@@ -9,6 +9,7 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -315,17 +316,19 @@ int kernel_tc_adopt(const char *name, const int programs[], struct error *error)
 
 struct census {
 	uint32_t ifindex; /* of this alone, or 0 */
-	bool in[KERNEL_DIRECTIONS];
 	size_t walled; /* ends whose both directions stand */
+	bool gone;     /* a pin is all that is left of it */
 };
 
 static int count_one(void *context, const struct place *at)
 {
 	struct census *census = context;
 	struct place other = *at;
+	char name[IF_NAMESIZE];
 
 	if (census->ifindex && census->ifindex != at->ifindex)
 		return 0;
+	census->gone |= at->netns == our_netns() && !if_indextoname(at->ifindex, name);
 	other.direction = KERNEL_WIRE_IN;
 	/* once for each end: at its outward pin */
 	if (at->direction == KERNEL_WIRE_OUT && stands(at) && stands(&other))
@@ -339,6 +342,14 @@ size_t kernel_tc_walled(const char *name, uint32_t ifindex)
 
 	(void)each_place(name, count_one, &census);
 	return census.walled;
+}
+
+bool kernel_tc_gone(const char *name, uint32_t ifindex)
+{
+	struct census census = {.ifindex = ifindex};
+
+	(void)each_place(name, count_one, &census);
+	return census.gone;
 }
 
 static int forget_one(void *context, const struct place *at)

@@ -8,4 +8,5 @@ links_test_kernel_flow := $(kernel_modules)
 links_test_kernel_shared := $(kernel_modules)
 links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_wire := $(kernel_modules)
+links_test_kernel_tc := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire tests/tc_attacks
 links_test_cgroup := $(kernel_modules)
