@@ -28,6 +28,7 @@
 #define LEAF_CACHE_CAPACITY 4096
 #define STOP_GRACE_S 4 /* within the supervisor's patience */
 #define STOP_LOOK_US 20000
+#define SYNTHETIC_TTL 60
 
 struct server {
 	const struct server_handover *handover;
@@ -205,11 +206,39 @@ static void looked_up(void *context, const struct egress_address *addresses, siz
 	free(l);
 }
 
+/* Raw TCP says no name: only an address of its own tells which host is meant. */
+static bool needs_own_address(const struct policy *policy, const char *name)
+{
+	const struct policy_host *host = policy_find_host(policy, name);
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t count = host ? policy_host_ports(host, ports) : 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (policy_host_mode(host, ports[i]) == POLICY_TCP)
+			return true;
+	return false;
+}
+
+static void answer_synthetic(struct server *s, const char *name, dns_resolved_fn done,
+			     void *done_context)
+{
+	enum egress_reason reason = EGRESS_INTERNAL;
+	struct egress_address address;
+	bool bound = bind_name(s, name, &address, &reason) == DNS_BOUND;
+
+	done(done_context, bound ? EGRESS_ALLOWED : reason, &address, bound, SYNTHETIC_TTL);
+}
+
 static void resolve_name(void *context, const char *name, dns_resolved_fn done, void *done_context)
 {
 	struct server *s = context;
-	struct lookup *l = calloc(1, sizeof(*l));
+	struct lookup *l;
 
+	if (needs_own_address(s->config->policy, name)) {
+		answer_synthetic(s, name, done, done_context);
+		return;
+	}
+	l = calloc(1, sizeof(*l));
 	if (!l) {
 		done(done_context, EGRESS_INTERNAL, NULL, 0, 0);
 		return;
