@@ -110,9 +110,12 @@ static int living_link(const struct place *at)
 
 static int link_attach(const struct place *at, int program)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = ATTACH_BEFORE);
+	struct bpf_link_create_opts options;
 	int link = living_link(at), result;
 
+	memset(&options, 0, sizeof(options));
+	options.sz = sizeof(options);
+	options.flags = ATTACH_BEFORE;
 	if (link >= 0) {
 		result = bpf_link_update(link, program, NULL);
 		close(link);
@@ -144,6 +147,23 @@ static void link_remove(const struct place *at)
 
 /* ---- clsact -------------------------------------------------------------------------------------- */
 
+struct filter {
+	struct bpf_tc_hook hook;
+	struct bpf_tc_opts options;
+};
+
+/* libbpf wants their padding zero, too. */
+static void filter_init(const struct place *at, struct filter *filter)
+{
+	memset(filter, 0, sizeof(*filter));
+	filter->hook.sz = sizeof(filter->hook);
+	filter->hook.ifindex = (int)at->ifindex;
+	filter->hook.attach_point = directions[at->direction].point;
+	filter->options.sz = sizeof(filter->options);
+	filter->options.handle = FILTER_HANDLE;
+	filter->options.priority = FILTER_PRIORITY;
+}
+
 static int no_words(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	(void)level;
@@ -169,14 +189,14 @@ static uint32_t pinned_program_id(const struct place *at)
 /* The id of the program that our filter runs; 0 when there is no such filter. */
 static uint32_t filter_program_id(const struct place *at)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)at->ifindex,
-		    .attach_point = directions[at->direction].point);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
 	libbpf_print_fn_t previous = libbpf_set_print(no_words);
-	int result = bpf_tc_query(&hook, &options);
+	struct filter filter;
+	int result;
 
+	filter_init(at, &filter);
+	result = bpf_tc_query(&filter.hook, &filter.options);
 	libbpf_set_print(previous);
-	return result == 0 ? options.prog_id : 0;
+	return result == 0 ? filter.options.prog_id : 0;
 }
 
 /* From another namespace it cannot be seen: taken for not standing. */
@@ -189,15 +209,16 @@ static bool filter_stands(const struct place *at)
 
 static int filter_attach(const struct place *at, int program)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)at->ifindex,
-		    .attach_point = directions[at->direction].point);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
-		    .prog_fd = program, .flags = BPF_TC_F_REPLACE);
 	libbpf_print_fn_t previous = libbpf_set_print(no_words);
-	int result = bpf_tc_hook_create(&hook);
+	struct filter filter;
+	int result;
 
+	filter_init(at, &filter);
+	filter.options.prog_fd = program;
+	filter.options.flags = BPF_TC_F_REPLACE;
+	result = bpf_tc_hook_create(&filter.hook);
 	if (result == 0 || result == -EEXIST)
-		result = bpf_tc_attach(&hook, &options);
+		result = bpf_tc_attach(&filter.hook, &filter.options);
 	libbpf_set_print(previous);
 	if (result < 0) {
 		errno = -result;
@@ -209,12 +230,11 @@ static int filter_attach(const struct place *at, int program)
 /* The qdisc stays: it may hold others' filters by now, and an empty one does nothing. */
 static void filter_remove(const struct place *at)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)at->ifindex,
-		    .attach_point = directions[at->direction].point);
-	LIBBPF_OPTS(bpf_tc_opts, options, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	struct filter filter;
 
+	filter_init(at, &filter);
 	if (filter_stands(at))
-		(void)bpf_tc_detach(&hook, &options);
+		(void)bpf_tc_detach(&filter.hook, &filter.options);
 	unpin(at, "cls");
 }
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A bottle that keeps a network: the tc wall on the host's end of its wire, judged by a sniffer."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import harness
+import world as w
+from harness import Bottle, Case, cli, pins, wait_for
+
+BOTTLE, NEIGHBOUR, STRANGER = "198.51.100.1", "198.51.100.2", "198.51.100.3"
+DIRECT = f"""
+  - cidr: {NEIGHBOUR}/32
+    ports: [7000]
+    protocol: tcp
+    direct: true
+"""
+MARK = b"EGRESS-TC-MARK"
+# Root with every capability, in no cgroup of the bottle's: frames to everybody, until killed.
+FRAMES = r"""
+import os, socket, sys, time
+with open(sys.argv[1] + "/cgroup.procs", "w") as file:
+    file.write("0")
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+print("up", flush=True)
+while True:
+    try:
+        s.sendto(b"\xff" * 6 + b"\x02\0\0\0\0\xb0" + b"\x88\xb5" + b"EGRESS-TC-MARK", ("eth0", 0))
+    except OSError:
+        pass
+    time.sleep(0.001)
+"""
+CONNECT = r"""
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+s.sendall(b"hello")
+print(s.recv(9).decode())
+"""
+
+
+class TcWall(Case):
+    def setUp(self):
+        super().setUp()
+        self.neighbour = subprocess.Popen(["sleep", "infinity"], preexec_fn=lambda: (
+            w.die_with_parent(), w.unshare(w.CLONE_NEWNET)))
+        self.addCleanup(self.end_neighbour)
+        self.far = os.open(f"/proc/{self.neighbour.pid}/ns/net", os.O_RDONLY)
+        w.sh(f"""set -e
+        ip link add tcbr type bridge; ip link set tcbr up
+        ip link add tcfar type veth peer name far0 netns {self.neighbour.pid}
+        ip link set tcfar master tcbr up""")
+        with w.InNamespace(self.far, harness.world.home):
+            w.sh(f"""set -e
+            ip addr add {NEIGHBOUR}/24 dev far0; ip addr add {STRANGER}/24 dev far0
+            ip link set far0 up""")
+            self.sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            self.sniffer.bind(("far0", 3))
+            self.sniffer.setblocking(False)
+            self.listener = socket.create_server(("0.0.0.0", 7000))
+        self.addCleanup(self.listener.close)
+        self.addCleanup(self.sniffer.close)
+        self.bottle = Bottle(text=harness.policy(DIRECT))
+        self.addCleanup(self.bottle.stop)
+
+    def end_neighbour(self):
+        self.neighbour.kill()
+        self.neighbour.wait()
+        os.close(self.far)
+        subprocess.run("ip link del tcfar; ip link del tcb0; ip link del tcbr", shell=True,
+                       check=False, capture_output=True)
+
+    def plug_in(self):
+        w.sh(f"""set -e
+        ip link add tcb0 type veth peer name eth0 address 02:00:00:00:00:b0 \
+            netns {self.bottle.holder.pid}
+        ip link set tcb0 master tcbr up""")
+        with w.InNamespace(self.bottle.netns, harness.world.home):
+            w.sh(f"ip addr add {BOTTLE}/24 dev eth0; ip link set eth0 up")
+
+    def walls(self):
+        return json.loads(cli("status", self.bottle.name, "--json").stdout)[0]["walls"]
+
+    def start_frames(self):
+        process = self.bottle.popen([harness.PYTHON, "-c", FRAMES, harness.world.cgroup], root=True,
+                                    stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertEqual(process.stdout.readline(), "up\n")
+
+    def marked(self, seconds=0.1):
+        """How many of the marked frames have come to the other side since the last time."""
+        time.sleep(seconds)
+        count = 0
+        while True:
+            try:
+                count += MARK in self.sniffer.recv(65535)
+            except BlockingIOError:
+                return count
+
+    def serve_one(self):
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.sendall(connection.recv(9))
+
+    def uses_direct(self):
+        inside = self.bottle.popen([harness.PYTHON, "-c", CONNECT, NEIGHBOUR, "7000"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.listener.settimeout(5)
+        try:
+            self.serve_one()
+        except TimeoutError:
+            pass
+        output, _ = inside.communicate(timeout=10)
+        return output == "hello\n"
+
+    def test_life(self):
+        self.assertEqual(self.walls()["wall0"], "no_wire")
+        self.assertIn("no wire", cli("status", self.bottle.name).stdout)
+        self.plug_in()
+        wait_for(lambda: self.walls()["wall0"] == "walled", 5, "the wire to be walled")
+        self.assertIn("veth: 1 of 1 walled", cli("status", self.bottle.name).stdout)
+        self.assertEqual([(i["name"], i["walled"]) for i in self.walls()["wires"]],
+                         [("eth0", True)])
+        self.start_frames()
+        self.marked()
+
+        self.assertTrue(self.uses_direct())
+        self.assertNotEqual(self.bottle.python(CONNECT, STRANGER, "7000").returncode, 0)
+        self.bottle.reload(harness.policy())
+        wait_for(lambda: "policy reloaded" in self.bottle.errors(), 10, "the reload")
+        self.assertFalse(self.uses_direct())
+
+        worker = self.bottle.worker()
+        os.kill(self.bottle.process.pid, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+        self.bottle.process.wait()
+        self.assertEqual(self.marked(1), 0)
+        self.assertEqual(self.walls()["wall0"], "walled")
+        for _ in range(2):
+            self.bottle.start()
+            self.assertEqual(self.walls()["wall0"], "walled")
+            self.bottle.process.kill()
+            self.bottle.process.wait()
+        self.assertEqual(self.marked(0.5), 0)
+        self.assertGreater(self.bottle.status()["counters"]["wire_dropped"], 100)
+
+        self.assertEqual(cli("detach", self.bottle.name).returncode, 0)
+        self.assertNotIn(self.bottle.name, pins())
+        self.assertGreater(self.marked(0.5), 0, "without a wall the frames come through")
+
+    def test_not_walled_is_said(self):
+        """A wire that does not end with us cannot be walled by us."""
+        with w.InNamespace(self.far, harness.world.home):
+            w.sh(f"ip link add tcelse type veth peer name eth7 netns {self.bottle.holder.pid}")
+        wait_for(lambda: self.walls()["wall0"] == "open", 5, "the foreign wire to be seen")
+        text = cli("status", self.bottle.name).stdout
+        self.assertIn("OWN NETWORK NAMESPACE WITH WIRE, NOT WALLED", text)
+        self.assertIn("eth7 is a veth, whose outer end is out of our reach", text)
+        self.assertIn("wall 0: eth7 is a veth whose other end is not in our", self.bottle.errors())
