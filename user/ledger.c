@@ -6,8 +6,8 @@
 
 #include "policy.h"
 
-/* Ids are dense: host `id` is hosts[id - 1] and has address pool + id. An id without a name was
- * lost half-way by a supervisor that died; it stays unused. */
+/* Ids are dense: host `id` is hosts[id - 1] and has address pool + id. An id without a name is one
+ * that the kernel did not take; it stays unused. */
 struct ledger {
 	struct kernel *kernel;
 	const struct config *config;
@@ -73,18 +73,21 @@ static bool grow_hosts(struct ledger *ledger, size_t count)
 	return grow_slots(ledger);
 }
 
-static bool remember(struct ledger *ledger, const struct kernel_host *host)
+/* grow_hosts() made room for it. */
+static void remember(struct ledger *ledger, const struct kernel_host *host)
 {
-	if (host->id == 0 || host->id > EGRESS_MAX_ADDRESSES || !grow_hosts(ledger, host->id))
-		return false;
 	ledger->hosts[host->id - 1] = *host;
 	ledger->slots[slot_of(ledger, host->name)] = host->id;
-	return true;
 }
 
 static int remember_each(void *context, const struct kernel_host *host)
 {
-	return remember(context, host) ? 0 : -1;
+	struct ledger *ledger = context;
+
+	if (host->id == 0 || host->id > EGRESS_MAX_ADDRESSES || !grow_hosts(ledger, host->id))
+		return -1;
+	remember(ledger, host);
+	return 0;
 }
 
 static const struct policy_host *policy_of(const struct config *config, const char *name)
@@ -126,9 +129,40 @@ static void fill_target(const struct policy *policy, const struct policy_cidr *b
 	}
 }
 
-static int set_cidrs(struct ledger *ledger, const struct config *config, struct error *error)
+/* Leaves of `ports` what is among `others` too. Returns how many. */
+static size_t keep_common(uint16_t *ports, size_t count, const uint16_t *others, size_t other_count)
 {
-	size_t count = policy_cidr_count(config->policy);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t k = 0; k < other_count; k++) {
+			if (ports[i] == others[k]) {
+				ports[kept++] = ports[i];
+				break;
+			}
+		}
+	}
+	return kept;
+}
+
+/* `also`: only what this policy allows as well; may be NULL. */
+static void fill_common(const struct config *config, const struct config *also,
+			const struct policy_cidr *block, struct egress_target *target)
+{
+	struct egress_target other = {0};
+
+	fill_target(config->policy, block, target);
+	if (!also)
+		return;
+	fill_target(also->policy, block, &other);
+	target->port_count = (__u16)keep_common(target->ports, target->port_count, other.ports,
+						other.port_count);
+}
+
+static int set_cidrs(struct ledger *ledger, const struct config *config, const struct config *also,
+		     struct error *error)
+{
+	size_t count = policy_cidr_count(config->policy), used = 0;
 	struct egress_cidr_key *keys = calloc(count + 1, sizeof(*keys));
 	struct egress_target *targets = calloc(count + 1, sizeof(*targets));
 	int result = -1;
@@ -140,50 +174,37 @@ static int set_cidrs(struct ledger *ledger, const struct config *config, struct 
 	for (size_t i = 0; i < count; i++) {
 		const struct policy_cidr *cidr = policy_cidr_at(config->policy, i);
 
-		keys[i].prefix_length = cidr->cidr.prefix_length;
-		keys[i].address = cidr->cidr.address;
-		fill_target(config->policy, cidr, &targets[i]);
+		targets[used] = (struct egress_target){0};
+		fill_common(config, also, cidr, &targets[used]);
+		if (targets[used].port_count == 0)
+			continue;
+		keys[used].prefix_length = cidr->cidr.prefix_length;
+		keys[used++].address = cidr->cidr.address;
 	}
-	result = kernel_set_cidrs(ledger->kernel, keys, targets, count, error);
+	result = kernel_set_cidrs(ledger->kernel, keys, targets, used, error);
 out:
 	free(keys);
 	free(targets);
 	return result;
 }
 
-/* Whether a host's ports are to be written: closing writes when something goes, opening always. */
-static bool loses_ports(const uint16_t *before, size_t before_count, const uint16_t *after,
-			size_t after_count)
-{
-	for (size_t i = 0; i < before_count; i++) {
-		size_t k = 0;
-
-		while (k < after_count && after[k] != before[i])
-			k++;
-		if (k == after_count)
-			return true;
-	}
-	return false;
-}
-
 int ledger_restrict(struct ledger *ledger, const struct config *next, struct error *error)
 {
-	uint16_t before[EGRESS_MAX_PORTS], after[EGRESS_MAX_PORTS];
+	uint16_t ports[EGRESS_MAX_PORTS], after[EGRESS_MAX_PORTS];
 
 	for (size_t i = 0; i < ledger->count; i++) {
 		const struct kernel_host *host = &ledger->hosts[i];
-		size_t old = ports_of(ledger->config, host->name, before);
-		size_t new = ports_of(next, host->name, after);
+		size_t old = ports_of(ledger->config, host->name, ports);
+		size_t kept = keep_common(ports, old, after, ports_of(next, host->name, after));
 
-		if (loses_ports(before, old, after, new) &&
-		    kernel_set_host_ports(ledger->kernel, host, after, new, error) < 0)
+		if (kept < old && kernel_set_host_ports(ledger->kernel, host, ports, kept, error) < 0)
 			return -1;
 	}
 	if (next->dns.mode == CONFIG_DNS_REAL || ledger->config->dns.mode == CONFIG_DNS_REAL) {
 		if (kernel_forget_shared(ledger->kernel, error) < 0)
 			return -1;
 	}
-	return set_cidrs(ledger, next, error);
+	return set_cidrs(ledger, next, ledger->config, error);
 }
 
 int ledger_open(struct ledger *ledger, const struct config *config, struct error *error)
@@ -204,7 +225,7 @@ int ledger_open(struct ledger *ledger, const struct config *config, struct error
 					  ports_of(config, host->name, ports), error) < 0)
 			return -1;
 	}
-	return set_cidrs(ledger, config, error);
+	return set_cidrs(ledger, config, NULL, error);
 }
 
 int ledger_new(struct kernel *kernel, const struct config *config, struct ledger **ret,
@@ -220,9 +241,9 @@ int ledger_new(struct kernel *kernel, const struct config *config, struct ledger
 		ledger_free(ledger);
 		return error_set(error, "cannot read the pinned host map");
 	}
-	/* What an adopted map has open came from a policy that we do not know: ledger_open() writes
-	 * every host anew, those without a route as removed. */
-	if (ledger_open(ledger, config, error) < 0) {
+	/* What an adopted map has open came from a policy that we do not know: shared addresses are
+	 * asked for again, and ledger_open() writes every host anew, those without a route as removed. */
+	if (kernel_forget_shared(kernel, error) < 0 || ledger_open(ledger, config, error) < 0) {
 		ledger_free(ledger);
 		return -1;
 	}
@@ -294,11 +315,14 @@ void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *
 		refuse(ret, name, EGRESS_LIMIT);
 		return;
 	}
-	if (!remember(ledger, &host) ||
+	/* Known here only when the kernel knows it. An id that failed stays unused: its address may be
+	 * taken. */
+	if (!grow_hosts(ledger, host.id) ||
 	    kernel_bind_host(ledger->kernel, &host, ports, policy_host_ports(rules, ports), NULL) < 0) {
 		refuse(ret, name, EGRESS_INTERNAL);
 		return;
 	}
+	remember(ledger, &host);
 	ledger->wildcard_names += wildcard;
 	answer(ret, &host);
 }

@@ -19,7 +19,7 @@ struct kernel {
 		size_t port_count;
 		uint16_t ports[EGRESS_MAX_PORTS];
 	} hosts[FAKE_HOSTS];
-	size_t count, cidr_count;
+	size_t count, cidr_count, cidr_ports, forgotten;
 	bool broken;
 };
 
@@ -56,7 +56,8 @@ int kernel_bind_shared(struct kernel *kernel, const struct egress_address *addre
 
 int kernel_forget_shared(struct kernel *kernel, struct error *error)
 {
-	(void)kernel, (void)error;
+	(void)error;
+	kernel->forgotten++;
 	return 0;
 }
 
@@ -74,8 +75,11 @@ int kernel_each_host(const struct kernel *kernel,
 int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
 		     const struct egress_target *targets, size_t count, struct error *error)
 {
-	(void)keys, (void)targets, (void)error;
+	(void)keys, (void)error;
 	kernel->cidr_count = count;
+	kernel->cidr_ports = 0;
+	for (size_t i = 0; i < count; i++)
+		kernel->cidr_ports += targets[i].port_count;
 	return 0;
 }
 
@@ -225,10 +229,60 @@ static void broken_kernel_refuses(void **state)
 	struct kernel kernel = {.broken = true};
 	struct config *config = config_of(two_hosts);
 	struct ledger *ledger = ledger_of(&kernel, config);
+	struct error error = {0};
 
 	(void)state;
 	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_INTERNAL);
+	/* What the kernel does not know was not given out, and hinders nothing later. */
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_INTERNAL);
+	assert_int_equal(ledger_open(ledger, config, &error), 0);
+	kernel.broken = false;
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_ALLOWED);
+	assert_int_equal(kernel.count, 1);
+	assert_int_equal(ledger_open(ledger, config, &error), 0);
 	ledger_free(ledger);
+	config_free(config);
+}
+
+static void between_the_steps_only_what_both_allow(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *old = config_of("routes:\n"
+				       "  - {host: a.test, ports: [1, 2]}\n"
+				       "  - {cidr: 192.0.2.0/24, ports: [1, 2], protocol: tcp}\n");
+	struct config *next = config_of("routes:\n"
+					"  - {host: a.test, ports: [2, 3]}\n"
+					"  - {cidr: 192.0.2.0/24, ports: [2, 3, 4], protocol: tcp}\n"
+					"  - {cidr: 198.51.100.0/24, ports: [9], direct: true}\n");
+	struct ledger *ledger = ledger_of(&kernel, old);
+	struct error error = {0};
+
+	(void)state;
+	assert_int_equal(bound(ledger, "a.test").reason, EGRESS_ALLOWED);
+	assert_int_equal(kernel.cidr_ports, 2);
+	assert_int_equal(ledger_restrict(ledger, next, &error), 0);
+	assert_int_equal(kernel.hosts[0].port_count, 1);
+	assert_int_equal(kernel.hosts[0].ports[0], 2);
+	assert_int_equal(kernel.cidr_count, 1);
+	assert_int_equal(kernel.cidr_ports, 1);
+	assert_int_equal(ledger_open(ledger, next, &error), 0);
+	assert_int_equal(kernel.hosts[0].port_count, 2);
+	assert_int_equal(kernel.cidr_count, 2);
+	assert_int_equal(kernel.cidr_ports, 4);
+	ledger_free(ledger);
+	config_free(old);
+	config_free(next);
+}
+
+/* The real addresses of a policy that we do not know. */
+static void adoption_forgets_shared_addresses(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of(two_hosts);
+
+	(void)state;
+	ledger_free(ledger_of(&kernel, config));
+	assert_int_equal(kernel.forgotten, 1);
 	config_free(config);
 }
 
@@ -241,6 +295,8 @@ int main(void)
 		cmocka_unit_test(adoption_keeps_addresses),
 		cmocka_unit_test(exhausted_pool),
 		cmocka_unit_test(broken_kernel_refuses),
+		cmocka_unit_test(between_the_steps_only_what_both_allow),
+		cmocka_unit_test(adoption_forgets_shared_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
