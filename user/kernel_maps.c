@@ -148,7 +148,13 @@ int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
 	if (fill_target(&target, host->id, ports, port_count, error) < 0)
 		return -1;
 	if (bpf_map_update_elem(kernel->maps[KERNEL_MAP_ADDRESSES], &host->address, &target,
-				BPF_EXIST) < 0)
+				BPF_EXIST) == 0)
+		return 0;
+	/* A supervisor that was killed within kernel_bind_host(): this finishes it. */
+	if (errno == ENOENT && add_host_counters(kernel, host->id) < 0 && errno != EEXIST)
+		return map_error("host_counters", error);
+	if (bpf_map_update_elem(kernel->maps[KERNEL_MAP_ADDRESSES], &host->address, &target,
+				BPF_NOEXIST) < 0)
 		return map_error("addresses", error);
 	return 0;
 }

@@ -30,6 +30,17 @@ static void pin_path(const struct wall *wall, const char *pin, char path[256])
 	snprintf(path, 256, "%s/%s%s%s", KERNEL_PIN_ROOT, name, *pin ? "/" : "", pin);
 }
 
+static int pinned_map(const struct wall *wall, const char *pin)
+{
+	char path[256];
+	int fd;
+
+	pin_path(wall, pin, path);
+	fd = bpf_obj_get(path);
+	assert_return_code(fd, errno);
+	return fd; /* closed with the process */
+}
+
 /* ---- adoption ------------------------------------------------------------------------------- */
 
 struct hammer {
@@ -130,6 +141,23 @@ static void test_adoption_repairs(void **state)
 	for (size_t i = 0; i < status.link_count; i++)
 		assert_true(status.links[i].attached);
 	kernel_status_free(&status);
+}
+
+/* Killed between writing a host and its address. */
+static void test_half_bound_host(void **state)
+{
+	struct wall *wall = *state;
+	struct kernel_host host = {.id = 1, .name = "one.example"};
+	struct error error = {0};
+	uint32_t id = 1;
+
+	assert_true(address_parse(HOST_ONE, &host.address));
+	assert_int_equal(bpf_map_delete_elem(pinned_map(wall, "map-addresses"), &host.address), 0);
+	assert_int_equal(bpf_map_delete_elem(pinned_map(wall, "map-host_counters"), &id), 0);
+	assert_int_not_equal(wall_run(wall, still_steered), 0);
+	assert_int_equal(kernel_set_host_ports(wall->kernel, &host, (const uint16_t[]){443, 80}, 2,
+					       &error), 0);
+	assert_int_equal(wall_run(wall, still_steered), 0);
 }
 
 static int old_wall_stands(void *memory)
@@ -372,6 +400,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_adoption, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_adoption_repairs, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_half_bound_host, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_adoption_refused, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_killed, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_detach, wall_setup, wall_teardown),
