@@ -105,7 +105,9 @@ int kernel_set_wires(struct kernel *kernel, const struct egress_wire *wires, siz
 /* ---- denials ------------------------------------------------------------------------------ */
 
 /* The ring buffer's pollable descriptor (borrowed), and its events: returns how many were handed
- * over, or -1. */
+ * over, or -1. At most KERNEL_DENIALS_AT_ONCE: a bottle that makes them faster than we read keeps
+ * nobody from other work. What is left makes the descriptor ready again. */
+#define KERNEL_DENIALS_AT_ONCE 256
 int kernel_denials_fd(struct kernel *kernel);
 int kernel_read_denials(struct kernel *kernel,
 			void (*each)(void *context, const struct egress_denial *denial),

@@ -39,9 +39,8 @@ static int on_denial(void *context, void *data, size_t size)
 
 	if (size < sizeof(struct egress_denial))
 		return 0;
-	kernel->denials_read++;
 	kernel->each_denial(kernel->each_denial_context, data);
-	return 0;
+	return ++kernel->denials_read < KERNEL_DENIALS_AT_ONCE ? 0 : -EAGAIN;
 }
 
 static bool open_ring(struct kernel *kernel)
@@ -66,7 +65,7 @@ int kernel_read_denials(struct kernel *kernel,
 	kernel->each_denial = each;
 	kernel->each_denial_context = context;
 	kernel->denials_read = 0;
-	if (ring_buffer__consume(kernel->ring) < 0)
+	if (ring_buffer__consume(kernel->ring) < 0 && kernel->denials_read < KERNEL_DENIALS_AT_ONCE)
 		return -1;
 	return kernel->denials_read;
 }

@@ -410,6 +410,16 @@ static void on_denials(evutil_socket_t fd, short what, void *context)
 		event_del(s->denials);
 }
 
+/* What is in the ring buffer, and not what may come while we read. */
+static void log_last_denials(struct supervisor *s)
+{
+	const size_t most = EGRESS_RING_SIZE / sizeof(struct egress_denial) / KERNEL_DENIALS_AT_ONCE;
+
+	for (size_t i = 0; i <= most; i++)
+		if (kernel_read_denials(s->kernel, log_denial, s) <= 0)
+			return;
+}
+
 /* ---- start -------------------------------------------------------------------------------------- */
 
 static int open_log(struct supervisor *s, struct error *error)
@@ -747,7 +757,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	unwatch_worker(s);
 	worker_stop(&s->worker, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
-		kernel_read_denials(s->kernel, log_denial, s);
+		log_last_denials(s);
 	free_event(s->denials);
 	free_event(s->restart);
 	free_event(s->watchdog);
