@@ -82,12 +82,14 @@ static int make_link(const char *name, size_t i, int cgroup_fd, int program, str
 	int result = 0, link;
 
 	kernel_pin_path(path, name, "link", kernel_programs[i].name);
-	if (unlink(path) < 0 && errno != ENOENT) /* of a cgroup that is no more */
-		return attach_error(i, "cannot remove the pin of a dead link", error);
 	link = bpf_link_create(program, cgroup_fd, attach_types[i], NULL);
 	if (link < 0)
 		return attach_error(i, "cannot attach to the cgroup", error);
-	if (bpf_obj_pin(link, path) < 0)
+	/* The old pin is that of a cgroup that is no more, or of a link that could not be looked at:
+	 * it goes when the new one is in force. */
+	if (unlink(path) < 0 && errno != ENOENT)
+		result = attach_error(i, "cannot remove the pin of a dead link", error);
+	else if (bpf_obj_pin(link, path) < 0)
 		result = attach_error(i, "cannot pin the link", error);
 	else
 		step->made = true;
