@@ -90,6 +90,18 @@ static void serve_bind_addresses(void *context, const char *name,
 	ledger_bind_addresses(s->ledger, name, addresses, count, ret);
 }
 
+static bool intercepts(const struct config *config, const char *name)
+{
+	const struct policy_host *host = config ? policy_find_host(config->policy, name) : NULL;
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t count = host ? policy_host_ports(host, ports) : 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (policy_host_mode(host, ports[i]) == POLICY_INTERCEPT)
+			return true;
+	return false;
+}
+
 /* Only names that the policy intercepts get a certificate: a worker that was taken over cannot
  * pose as anybody else towards the bottle. */
 static int serve_sign_leaf(void *context, const char *host, struct span public_key,
@@ -98,8 +110,7 @@ static int serve_sign_leaf(void *context, const char *host, struct span public_k
 	struct supervisor *s = context;
 	struct error error = {0};
 
-	if (!policy_find_host(s->config->policy, host) &&
-	    !(s->next && policy_find_host(s->next->policy, host)))
+	if (!intercepts(s->config, host) && !intercepts(s->next, host))
 		return -1;
 	if (cert_authority_sign(s->ca, host, public_key, ret_der, &error) == 0)
 		return 0;
