@@ -319,6 +319,8 @@ def net_address():
 @attack("routes a part of 127/8 to the wire", "serial")
 def net_route_loopback():
     here = wire()
+    if here == "lo":
+        sys.exit("there is no wire; on loopback it would only break that")
     run("ip", "route", "add", "127.9.9.0/24", "dev", here, "table", "local")
     run("ip", "neigh", "replace", "127.9.9.9", "lladdr", "ff:ff:ff:ff:ff:ff", "dev", here)
     try:

@@ -66,6 +66,15 @@ class Outcome:
 
 
 def one(world, place, attack, user):
+    began = time.monotonic()
+    result = launch(world, place, attack, user)
+    if time.monotonic() - began > 8:
+        print(f"# slow: {place.name} {user} {attack.name} {time.monotonic() - began:.1f} s: "
+              f"{result[2][-200:]!r}", flush=True)
+    return result
+
+
+def launch(world, place, attack, user):
     target = arena.Target()
     env = {**place.environment(), **target.environment()}
     if "prejoin" in attack.flags:
