@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@ struct record {
 	int index; /* of the attempt, or one of the above */
 	int value;
 };
+#define RECORD_MAX (ATTEMPT_MAX + 2)
 
 static int join(const char *cgroup_path)
 {
@@ -37,27 +40,28 @@ static int join(const char *cgroup_path)
 	return result;
 }
 
+/* What the child is given. */
+struct mission {
+	const char *cgroup_path, *own_cgroup;
+	bool in_cgroup; /* already */
+	int netns_fd, report_fd;
+	struct attempt_place place;
+	enum attempt_set set;
+};
+
 /* A cgroup that hands controllers down takes no process itself: one below it is as good. */
-static int enter(const char *cgroup_path, const char *own_cgroup, int netns_fd)
+static int enter(const struct mission *mission)
 {
-	int result = join(cgroup_path);
+	int result = mission->in_cgroup ? 0 : join(mission->cgroup_path);
 
 	if (result == -EBUSY) {
-		if (mkdir(own_cgroup, 0755) < 0 && errno != EEXIST)
+		if (mkdir(mission->own_cgroup, 0755) < 0 && errno != EEXIST)
 			return -errno;
-		result = join(own_cgroup);
+		result = join(mission->own_cgroup);
 	}
-	if (result == 0 && netns_fd >= 0 && setns(netns_fd, CLONE_NEWNET) < 0)
+	if (result == 0 && mission->netns_fd >= 0 && setns(mission->netns_fd, CLONE_NEWNET) < 0)
 		result = -errno;
 	return result;
-}
-
-static void say(int fd, int index, int value)
-{
-	const struct record record = {index, value};
-
-	if (write(fd, &record, sizeof(record)) != (ssize_t)sizeof(record))
-		_exit(1);
 }
 
 static bool is_in(const struct attempt *attempt, enum attempt_set set)
@@ -65,9 +69,23 @@ static bool is_in(const struct attempt *attempt, enum attempt_set set)
 	return set == ATTEMPT_ALL || (set == ATTEMPT_BRIEF ? attempt->brief : !attempt->service);
 }
 
-NORETURN static void child_main(const char *cgroup_path, const char *own_cgroup, int netns_fd,
-				struct attempt_place *place, enum attempt_set set, int fd)
+static size_t make_attempts(struct mission *mission, struct record *records)
 {
+	size_t count = 0;
+
+	for (size_t i = 0; i < attempt_count; i++)
+		if (is_in(&attempts[i], mission->set))
+			records[count++] =
+				(struct record){(int)i, attempts[i].try(&mission->place)};
+	records[count++] = (struct record){RECORD_LOOPBACKS, (int)mission->place.loopbacks};
+	records[count++] = (struct record){RECORD_QUERIES, (int)mission->place.queries};
+	return count;
+}
+
+NORETURN static void child_main(struct mission *mission)
+{
+	struct record records[RECORD_MAX];
+	size_t length = sizeof(records[0]);
 	int result;
 
 	/* The parent's handlers would write to the parent's pipes. */
@@ -77,24 +95,42 @@ NORETURN static void child_main(const char *cgroup_path, const char *own_cgroup,
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(CHILD_SECONDS);
-	result = enter(cgroup_path, own_cgroup, netns_fd);
-	if (result < 0) {
-		say(fd, RECORD_SETUP, -result);
-		_exit(1);
-	}
-	for (size_t i = 0; i < attempt_count; i++)
-		if (is_in(&attempts[i], set))
-			say(fd, (int)i, attempts[i].try(place));
-	say(fd, RECORD_LOOPBACKS, (int)place->loopbacks);
-	say(fd, RECORD_QUERIES, (int)place->queries);
-	_exit(0);
+	result = enter(mission);
+	if (result < 0)
+		records[0] = (struct record){RECORD_SETUP, -result};
+	else
+		length *= make_attempts(mission, records);
+	_exit(write(mission->report_fd, records, length) == (ssize_t)length ? 0 : 1);
+}
+
+/* Born in the cgroup where that is possible: to move there later waits for a grace period of the
+ * whole machine, some 7 ms. */
+static pid_t start(struct mission *mission)
+{
+	int fd = open(mission->cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct clone_args arguments = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)fd,
+	};
+	pid_t pid = fd < 0 ? -1 : (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+
+	mission->in_cgroup = pid == 0;
+	if (pid < 0)
+		pid = fork();
+	if (pid == 0)
+		child_main(mission);
+	if (fd >= 0)
+		close(fd);
+	return pid;
 }
 
 int attempt_child_start(const char *cgroup_path, int netns_fd, const struct attempt_place *place,
 			enum attempt_set set, struct attempt_child *ret, struct error *error)
 {
 	struct attempt_child child = {.fd = -1};
-	struct attempt_place own = *place;
+	struct mission mission = {
+		.cgroup_path = cgroup_path, .netns_fd = netns_fd, .place = *place, .set = set};
 	int ends[2];
 
 	if (asprintf(&child.own_cgroup, "%s/egress-bpf-self-test.%d", cgroup_path,
@@ -104,9 +140,9 @@ int attempt_child_start(const char *cgroup_path, int netns_fd, const struct atte
 		free(child.own_cgroup);
 		return error_set(error, "cannot make a pipe: %s", strerror(errno));
 	}
-	child.pid = fork();
-	if (child.pid == 0)
-		child_main(cgroup_path, child.own_cgroup, netns_fd, &own, set, ends[1]);
+	mission.own_cgroup = child.own_cgroup;
+	mission.report_fd = ends[1];
+	child.pid = start(&mission);
 	close(ends[1]);
 	if (child.pid < 0) {
 		close(ends[0]);
@@ -133,10 +169,10 @@ static void take_record(struct attempt_child *child, const struct record *record
 	}
 }
 
-/* A record is written in one piece, as pipe(7) promises. */
+/* All is written in one piece, as pipe(7) promises. */
 bool attempt_child_read(struct attempt_child *child)
 {
-	struct record records[ATTEMPT_MAX];
+	struct record records[RECORD_MAX];
 	ssize_t length = read(child->fd, records, sizeof(records));
 
 	for (ssize_t i = 0; i < length / (ssize_t)sizeof(records[0]); i++)

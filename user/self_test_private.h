@@ -75,6 +75,9 @@ int attempt_child_finish(struct attempt_child *child, struct error *error) WARN_
 int wire_make(int outside_fd, struct error *error) WARN_UNUSED;
 /* In the other namespace: brings the end up, and returns a packet socket on it, or -1. */
 int wire_sniff(struct error *error) WARN_UNUSED;
+/* Carriers come up in their own time: sends both ways until both arrive. `inside_fd` is bound to
+ * WIRE_ADDRESS and WIRE_PROBE_PORT. */
+int wire_settle(int inside_fd, int outside_fd, int sniffer_fd, struct error *error) WARN_UNUSED;
 /* How many IP packets have come over it since the last call. */
 unsigned wire_count(int sniffer_fd);
 int link_up(const char *name, bool no_arp) WARN_UNUSED; /* -errno */
@@ -82,5 +85,6 @@ int link_up(const char *name, bool no_arp) WARN_UNUSED; /* -errno */
 #define WIRE_ADDRESS "192.0.2.2"
 #define WIRE_ADDRESS6 "2001:db8::2"
 #define WIRE_PEER "192.0.2.1"
+#define WIRE_PROBE_PORT 7
 
 #endif

@@ -24,7 +24,7 @@ struct scratch {
 	char name[64];
 	char *root, *cgroup, *control; /* with the wall, and without */
 	int home, inside, outside;     /* network namespaces */
-	int outside_fd, sniffer;
+	int inside_fd, outside_fd, sniffer;
 	struct sockets sockets;
 	struct kernel *kernel;
 	struct attempt_place place;
@@ -174,9 +174,27 @@ static int aim(struct scratch *s)
 	return 0;
 }
 
-static int build(struct scratch *s)
+/* Our end, not the bottle's. */
+static int open_inside(struct scratch *s)
 {
 	const struct sockets_options sockets = {.netns_fd = -1, .wall = true};
+	struct sockaddr_storage at;
+	struct egress_address address;
+	socklen_t length;
+
+	if (sockets_open(&sockets, &s->sockets, s->error) < 0)
+		return -1;
+	if (!address_parse(WIRE_ADDRESS, &address))
+		return error_set(s->error, "internal: addresses");
+	length = address_to_sockaddr(&address, WIRE_PROBE_PORT, &at);
+	s->inside_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->inside_fd < 0 || bind(s->inside_fd, (struct sockaddr *)&at, length) < 0)
+		return failed(s, "cannot make a socket");
+	return wire_settle(s->inside_fd, s->outside_fd, s->sniffer, s->error);
+}
+
+static int build(struct scratch *s)
+{
 	int result;
 
 	snprintf(s->name, sizeof(s->name), SCRATCH "%d", (int)getpid());
@@ -187,7 +205,7 @@ static int build(struct scratch *s)
 		return -1;
 	if (setns(s->inside, CLONE_NEWNET) < 0)
 		return failed(s, "cannot enter a network namespace");
-	result = sockets_open(&sockets, &s->sockets, s->error);
+	result = open_inside(s);
 	if (setns(s->home, CLONE_NEWNET) < 0)
 		abort();
 	return result < 0 ? -1 : aim(s);
@@ -208,6 +226,7 @@ static int tear_down(struct scratch *s, struct error *error)
 	(void)!attempt_child_finish(&s->held, NULL);
 	sockets_close(&s->sockets);
 	close_fd(s->sniffer);
+	close_fd(s->inside_fd);
 	close_fd(s->outside_fd);
 	close_fd(s->inside);
 	close_fd(s->outside);
@@ -349,6 +368,7 @@ int self_test_scratch(void (*with_wall)(void *context, const char *name), void *
 		.home = -1,
 		.inside = -1,
 		.outside = -1,
+		.inside_fd = -1,
 		.outside_fd = -1,
 		.sniffer = -1,
 		.free = {.fd = -1},

@@ -16,9 +16,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WIRE_OUTSIDE "egress1"
+#define SETTLE_ATTEMPTS 600 /* of 5 ms */
 
 /* struct in6_ifreq of linux/ipv6.h does not go together with netinet/in.h everywhere. */
 struct address6_request {
@@ -238,4 +240,30 @@ unsigned wire_count(int sniffer_fd)
 		    is_traffic(packet, got, ntohs(from.sll_protocol)))
 			count++;
 	}
+}
+
+static void send_probe(int fd, const char *address)
+{
+	struct sockaddr_in to;
+
+	set_v4((struct sockaddr *)&to, address);
+	to.sin_port = htons(WIRE_PROBE_PORT);
+	(void)!sendto(fd, "probe", 5, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to));
+}
+
+int wire_settle(int inside_fd, int outside_fd, int sniffer_fd, struct error *error)
+{
+	bool out = false, in = false;
+	char probe[8];
+
+	for (int i = 0; i < SETTLE_ATTEMPTS; i++) {
+		send_probe(inside_fd, WIRE_PEER);
+		send_probe(outside_fd, WIRE_ADDRESS);
+		out |= wire_count(sniffer_fd) > 0;
+		in |= recv(inside_fd, probe, sizeof(probe), MSG_DONTWAIT) > 0;
+		if (out && in)
+			return 0;
+		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	}
+	return error_set(error, "nothing comes over the wire between two network namespaces (veth)");
 }
