@@ -199,6 +199,7 @@ static int start_supervisor(struct exec *exec)
 		.extra = sources,
 		.extra_count = 2,
 		.log_path = exec->log_path,
+		.self_test = true,
 		.forward_signals = true,
 	};
 	int status;
