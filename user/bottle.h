@@ -21,6 +21,8 @@ struct bottle_options {
 	const char *cgroup_path; /* exists */
 	const struct bottle_user *user;
 	char *const *argv; /* NULL-terminated */
+	const char *const *sockets; /* the host's unix sockets to let in */
+	size_t socket_count;
 };
 
 /* What is known only after the walls are up and the policy was read. Borrowed. */

@@ -21,6 +21,7 @@
 /* In this order: each step relies on those before it, and privileges go last. */
 static int (*const steps[])(struct launch *, struct error *) = {
 	launch_private_mounts,
+	launch_find_sockets,
 	launch_proc,
 	launch_sys,
 	launch_directory,

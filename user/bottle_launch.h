@@ -13,6 +13,8 @@ struct launch_pipes {
 	int life;   /* read: end of file when the supervisor is gone */
 };
 
+struct bottle_sockets; /* bottle_sockets.c */
+
 /* The state the steps share. */
 struct launch {
 	const struct bottle_options *options;
@@ -21,6 +23,7 @@ struct launch {
 	char *ca_bundle;    /* path in it */
 	char *working_path; /* to go back to when the mounts are done; NULL: "/" */
 	char **environment;
+	struct bottle_sockets *sockets;
 };
 
 /* Process 1 of the bottle; never returns. */
@@ -37,8 +40,10 @@ int launch_private_mounts(struct launch *launch, struct error *error);
 int launch_proc(struct launch *launch, struct error *error);
 int launch_sys(struct launch *launch, struct error *error);
 int launch_hide_filesystems(struct launch *launch, struct error *error);
-int launch_hide_sockets(struct launch *launch, struct error *error);
 int launch_hide_secrets(struct launch *launch, struct error *error);
+/* bottle_sockets.c; the first while /proc is still the host's */
+int launch_find_sockets(struct launch *launch, struct error *error);
+int launch_hide_sockets(struct launch *launch, struct error *error);
 /* bottle_files.c */
 int launch_directory(struct launch *launch, struct error *error);
 int launch_names(struct launch *launch, struct error *error);

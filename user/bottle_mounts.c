@@ -15,23 +15,6 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-/* Hosts' services that would resolve, connect or start something on a program's behalf. */
-static const char *const sockets[] = {
-	"/run/nscd/socket",
-	"/run/systemd/resolve/io.systemd.Resolve",
-	"/run/systemd/resolve/io.systemd.Resolve.Monitor",
-	"/run/avahi-daemon/socket",
-	"/run/dbus/system_bus_socket",
-	"/run/systemd/private",
-	"/run/systemd/io.system.ManagedOOM",
-	"/run/docker.sock",
-	"/run/containerd/containerd.sock",
-	"/run/podman/podman.sock",
-	"/run/crio/crio.sock",
-	"/run/snapd.socket",
-	"/run/user",
-};
-
 /* Filesystems through which the walls could be touched, wherever they are mounted. */
 static const char *const hidden_types[] = {"cgroup", "cgroup2", "bpf", "debugfs", "tracefs"};
 
@@ -157,15 +140,6 @@ int launch_hide_filesystems(struct launch *launch, struct error *error)
 		rc = bottle_cover(launch, points[i], error);
 	free_list(points);
 	return rc;
-}
-
-int launch_hide_sockets(struct launch *launch, struct error *error)
-{
-	for (size_t i = 0; i < COUNT(sockets); i++) {
-		if (bottle_cover(launch, sockets[i], error) < 0)
-			return -1;
-	}
-	return 0;
 }
 
 int launch_hide_secrets(struct launch *launch, struct error *error)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bottle.h"
@@ -38,6 +39,8 @@ static const char help_text[] =
 	"  --log FILE          one JSON line per decision, appended; '-' is standard output\n"
 	"  --name NAME         the bottle's name for 'egress-bpf status' (default exec-PID)\n"
 	"  --user NAME         run COMMAND as this user\n"
+	"  --bind-socket PATH  let this unix socket of the host in; all others with a path are\n"
+	"                      hidden. What is behind it is outside of every wall. May be repeated\n"
 	"  -q, --quiet         no summary at the end, no notices\n"
 	"  -h, --help          this text\n"
 	"\n"
@@ -58,6 +61,8 @@ struct exec {
 	bool quiet;
 	char **argv;
 	struct bottle_routes *routes;
+	const char **sockets; /* each from argv */
+	size_t socket_count;
 	/* what it takes */
 	struct bottle_user user;
 	char *cgroup_root;
@@ -73,7 +78,8 @@ struct exec {
 
 /* ---- options -------------------------------------------------------------------------------- */
 
-enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER };
+enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
+       OPTION_BIND_SOCKET };
 
 static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
@@ -82,6 +88,7 @@ static const struct option options[] = {
 	{"log", required_argument, NULL, OPTION_LOG},
 	{"name", required_argument, NULL, OPTION_NAME},
 	{"user", required_argument, NULL, OPTION_USER},
+	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -93,6 +100,23 @@ static int set_name(struct exec *exec, const char *name)
 		return cmd_usage("exec", "--name: 1 to 64 letters, digits and '._-', "
 					 "not starting with '.'");
 	snprintf(exec->name, sizeof(exec->name), "%s", name);
+	return EXIT_OK;
+}
+
+static int add_socket(struct exec *exec, const char *path)
+{
+	const char **sockets =
+		reallocarray(exec->sockets, exec->socket_count + 1, sizeof(*sockets));
+	struct stat status;
+
+	if (!sockets)
+		return cmd_usage("exec", "out of memory");
+	exec->sockets = sockets;
+	if (stat(path, &status) < 0)
+		return cmd_usage("exec", "--bind-socket %s: %s", path, strerror(errno));
+	if (!S_ISSOCK(status.st_mode))
+		return cmd_usage("exec", "--bind-socket %s: not a unix socket", path);
+	sockets[exec->socket_count++] = path;
 	return EXIT_OK;
 }
 
@@ -121,6 +145,8 @@ static int take_option(struct exec *exec, int option)
 	case OPTION_USER:
 		exec->user_name = optarg;
 		return EXIT_OK;
+	case OPTION_BIND_SOCKET:
+		return add_socket(exec, optarg);
 	case 'q':
 		exec->quiet = true;
 		return EXIT_OK;
@@ -176,6 +202,8 @@ static int make_bottle(struct exec *exec, struct error *error)
 		.name = exec->name,
 		.user = &exec->user,
 		.argv = exec->argv,
+		.sockets = exec->sockets,
+		.socket_count = exec->socket_count,
 	};
 
 	if (janitor_start(exec->cgroup_root, exec->name, &exec->janitor, error) < 0)
@@ -426,6 +454,7 @@ static void free_exec(struct exec *exec)
 {
 	bottle_routes_free(exec->routes);
 	bottle_user_release(&exec->user);
+	free(exec->sockets);
 	free(exec->cgroup_root);
 	free(exec->allow_text);
 	free(exec->secret_text);

@@ -26,8 +26,8 @@ links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kern
 	kernel_events kernel_status cgroup address diag
 links_test_bottle_summary := bottle_summary reason
 links_test_bottle_seccomp := bottle_seccomp diag
-links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_files bottle_privileges \
-	bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
+links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets bottle_files \
+	bottle_privileges bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
 http1_modules := http1 http1_exchange http1_judge http1_local http1_target http1_forward http1_head \
 	http1_body http1_refusal
 connection_modules := connection connection_tls client_hello tunnel stream $(http1_modules) \

@@ -10,11 +10,15 @@
 #include <fcntl.h>
 #include <mntent.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,11 +54,21 @@ static int make_cgroup(void)
 	return mkdir(cgroup_path, 0755);
 }
 
+static const char *let_in[2];
+static size_t let_in_count;
+
 static struct bottle *start(const struct bottle_user *user, char *const *argv)
 {
 	const char *const secrets[] = {"TEST_TOKEN"};
 	const char *const hidden[] = {secret_file, "/nonexistent/secret"};
-	const struct bottle_options options = {name, cgroup_path, user, argv};
+	const struct bottle_options options = {
+		.name = name,
+		.cgroup_path = cgroup_path,
+		.user = user,
+		.argv = argv,
+		.sockets = let_in,
+		.socket_count = let_in_count,
+	};
 	const struct bottle_plan plan = {CA_PEM, "egress", secrets, 1, hidden, 2};
 	struct bottle *bottle = NULL;
 	struct error error = {0};
@@ -158,8 +172,10 @@ static void test_user_and_privileges(void **state)
 static void test_namespaces(void **state)
 {
 	(void)state;
-	assert_script(&plain_user, "echo $$; ls /sys/class/net; cat /proc/self/cgroup | tail -n1",
-		      "2\nlo\n0::/\n");
+	assert_script(&plain_user, "echo $$; ls /sys/class/net", "2\nlo\n");
+	/* Of every hierarchy the bottle is the root. */
+	assert_script(&plain_user, "grep -v ':/$' /proc/self/cgroup; grep ^0: /proc/self/cgroup",
+		      "0::/\n");
 	assert_script(&plain_user, "ls /proc | grep -E '^[0-9]+$' | head -n1; "
 				   "ls /sys/fs/bpf /sys/fs/cgroup | tr '\\n' ' '",
 		      "1\n/sys/fs/bpf:  /sys/fs/cgroup: ");
@@ -210,6 +226,185 @@ static void test_secrets_are_hidden(void **state)
 				  "grep -c value-of-the-token", "0\n");
 	assert_script(&root_user, "cat /tmp/test-bottle-secret-* | wc -c", "0\n");
 	unsetenv("TEST_COPY");
+}
+
+/* ---- unix sockets of the host ---------------------------------------------------------------- */
+
+static char socket_directory[] = "/var/lib/test-bottle-XXXXXX"; /* nothing is walked there */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	rc = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	close(fd);
+	return rc;
+}
+
+/* Listens at `name`, absolute or seen from `directory`. */
+static int listen_at(const char *directory, const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	assert_int_equal(chdir(directory), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(chmod(path, 0777), 0);
+	return fd;
+}
+
+/* What the bottle's connect(2) says: 0, or the errno. */
+static struct outcome connect_inside(const char *path)
+{
+	char script[512];
+
+	snprintf(script, sizeof(script),
+		 "/usr/bin/python3 -c 'import socket; "
+		 "print(socket.socket(socket.AF_UNIX).connect_ex(\"%s\"))'", path);
+	return run(&plain_user, script);
+}
+
+static void assert_reachable(const char *path, const char *expected)
+{
+	struct outcome outcome;
+
+	assert_int_equal(connect_to(path), 0);
+	outcome = connect_inside(path);
+	if (strcmp(outcome.output, expected) != 0)
+		fail_msg("%s: '%s' (%s), expected '%s'", path, outcome.output, outcome.error.text,
+			 expected);
+}
+
+#define REFUSED "111\n"
+#define MISSING "2\n"
+
+static void test_sockets_are_hidden(void **state)
+{
+	static const char *const paths[] = {"/run/test-bottle.sock", "/tmp/test-bottle.sock",
+					    "/dev/shm/test-bottle.sock"};
+	char path[128];
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		unlink(paths[i]);
+		fd = listen_at("/", paths[i]);
+		assert_reachable(paths[i], REFUSED);
+		close(fd);
+		unlink(paths[i]);
+	}
+	snprintf(path, sizeof(path), "%s/absolute", socket_directory);
+	fd = listen_at("/", path);
+	assert_reachable(path, REFUSED);
+	let_in[0] = path;
+	let_in_count = 1;
+	assert_reachable(path, "0\n");
+	let_in_count = 0;
+	close(fd);
+	unlink(path);
+}
+
+static void test_relative_socket_is_hidden(void **state)
+{
+	char path[128];
+	int fd = listen_at(socket_directory, "relative");
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/relative", socket_directory);
+	assert_reachable(path, REFUSED);
+	assert_int_equal(chdir("/"), 0);
+	close(fd);
+	unlink(path);
+}
+
+/* Its socket stands in the table of that namespace alone. */
+static void test_socket_of_another_netns_is_hidden(void **state)
+{
+	char path[128], octet;
+	int ready[2];
+	pid_t pid;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/elsewhere", socket_directory);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWNET) < 0)
+			_exit(1);
+		listen_at("/", path);
+		_exit(write(ready[1], "", 1) != 1 || pause());
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &octet, 1), 1);
+	close(ready[0]);
+	assert_reachable(path, REFUSED);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	unlink(path);
+}
+
+/* What appears there later is not seen either; one of them may be let in all the same. */
+static void test_session_directories_are_replaced(void **state)
+{
+	char directory[64], first[96], second[96], script[256];
+	int fds[2];
+
+	(void)state;
+	snprintf(directory, sizeof(directory), "/tmp/ssh-test-bottle-%d", (int)getpid());
+	snprintf(first, sizeof(first), "%s/agent.1", directory);
+	snprintf(second, sizeof(second), "%s/agent.2", directory);
+	assert_int_equal(mkdir(directory, 0711), 0);
+	fds[0] = listen_at("/", first);
+	fds[1] = listen_at("/", second);
+	assert_reachable(first, MISSING);
+	let_in[0] = first;
+	let_in_count = 1;
+	assert_reachable(first, "0\n");
+	assert_reachable(second, MISSING);
+	let_in_count = 0;
+	snprintf(script, sizeof(script), "stat -c %%a:%%U %s; : > %s/x; ls %s", directory, directory,
+		 directory);
+	assert_script(&root_user, script, "711:root\nx\n");
+	assert_int_equal(access(second, F_OK), 0);
+	close(fds[0]);
+	close(fds[1]);
+	unlink(first);
+	unlink(second);
+	/* Nothing that was made inside is here. */
+	assert_int_equal(rmdir(directory), 0);
+}
+
+static void test_let_in_must_be_a_socket(void **state)
+{
+	struct outcome outcome;
+
+	(void)state;
+	let_in[0] = "/etc/passwd";
+	let_in_count = 1;
+	outcome = run(&plain_user, "true");
+	let_in_count = 0;
+	assert_int_equal(outcome.status, 125);
+	assert_string_equal(outcome.error.text, "--bind-socket /etc/passwd: not a unix socket");
+}
+
+/* A server and its client, both inside, at a path and by an abstract name. */
+static void test_own_sockets_work(void **state)
+{
+	static const char script[] =
+		"cd $(mktemp -d) && /usr/bin/python3 -c '\n"
+		"import socket\n"
+		"for name in (\"own\", \"\\0own\"):\n"
+		"    s = socket.socket(socket.AF_UNIX); s.bind(name); s.listen()\n"
+		"    c = socket.socket(socket.AF_UNIX); c.connect(name); c.send(b\"x\")\n"
+		"    print(s.accept()[0].recv(1))'; rm -r $PWD";
+
+	(void)state;
+	assert_script(&plain_user, script, "b'x'\nb'x'\n");
 }
 
 /* A socket of each family that could go round the wall, and io_uring. */
@@ -303,8 +498,10 @@ static void test_dies_with_its_supervisor(void **state)
 static void test_setup_error_is_one_line(void **state)
 {
 	char shell[] = "/bin/true", *argv[] = {shell, NULL};
-	const struct bottle_options options = {"a/b/c", cgroup_path, &root_user, argv};
-	const struct bottle_options nowhere = {name, "/nonexistent", &root_user, argv};
+	const struct bottle_options options = {"a/b/c", cgroup_path, &root_user, argv,
+						NULL,	 0};
+	const struct bottle_options nowhere = {name, "/nonexistent", &root_user, argv,
+						NULL, 0};
 	const struct bottle_plan plan = {CA_PEM, "egress", NULL, 0, NULL, 0};
 	struct bottle *bottle = NULL;
 	struct error error = {0};
@@ -332,6 +529,8 @@ static int set_up(void **state)
 	if (fd < 0 || fchmod(fd, 0644) < 0 || write(fd, "value-of-the-token", 18) != 18)
 		return -1;
 	close(fd);
+	if (!mkdtemp(socket_directory) || chmod(socket_directory, 0755) < 0)
+		return -1;
 	return make_cgroup();
 }
 
@@ -341,6 +540,7 @@ static int tear_down(void **state)
 
 	(void)state;
 	unlink(secret_file);
+	rmdir(socket_directory);
 	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s", name);
 	rmdir(path);
 	rmdir(BOTTLE_RUN_DIRECTORY);
@@ -358,6 +558,12 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_trust),
 		cmocka_unit_test(test_secrets_are_hidden),
+		cmocka_unit_test(test_sockets_are_hidden),
+		cmocka_unit_test(test_relative_socket_is_hidden),
+		cmocka_unit_test(test_socket_of_another_netns_is_hidden),
+		cmocka_unit_test(test_session_directories_are_replaced),
+		cmocka_unit_test(test_let_in_must_be_a_socket),
+		cmocka_unit_test(test_own_sockets_work),
 		cmocka_unit_test(test_seccomp),
 		cmocka_unit_test(test_signals_are_passed_on),
 		cmocka_unit_test(test_dies_with_its_supervisor),

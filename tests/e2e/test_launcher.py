@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What `exec`'s launcher leaves alone: builds, servers of one's own, debuggers; and what it lets in
+when asked."""
+import os
+import shutil
+import socket
+import subprocess
+import unittest
+
+import harness
+from harness import Case, PYTHON, UID, run_exec
+
+
+def project(name, files):
+    """A directory of `files` that the bottle's user may write to."""
+    top = os.path.join(harness.world.path("home"), name)
+    for path, text in files.items():
+        path = os.path.join(top, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    for directory, _, _ in os.walk(top):
+        os.chmod(directory, 0o777)
+    return top
+
+
+class Builds(Case):
+    def script(self, text, *options, **more):
+        return self.ok(run_exec(["sh", "-ec", text], *options, timeout=120, **more))
+
+    def test_make_in_parallel(self):
+        files = {f"f{i}.c": f"int f{i}(void) {{ return {i}; }}\n" for i in range(24)}
+        calls = "+".join(f"f{i}()" for i in range(24))
+        declared = "".join(f"int f{i}(void);" for i in range(24))
+        files["main.c"] = ("#include <stdio.h>\n" + declared +
+                           f"int main(void) {{ printf(\"%d\\n\", {calls}); return 0; }}\n")
+        files["Makefile"] = ("O := $(patsubst %.c,%.o,$(wildcard *.c))\n"
+                             "sum: $O\n\tcc -o $@ $^\n%.o: %.c\n\tcc -c -o $@ $<\n")
+        top = project("parallel", files)
+        out = self.script(f"cd {top} && make -s -j4 && ./sum")
+        self.assertEqual(out.split()[-1], str(sum(range(24))))
+
+    @unittest.skipUnless(shutil.which("npm"), "npm is not installed")
+    def test_npm_ci(self):
+        top = project("npm", {
+            "package.json": '{"name":"app","version":"1.0.0","dependencies":{"dep":"file:dep"},'
+                            '"scripts":{"postinstall":"echo ran > installed"}}',
+            "package-lock.json": '{"name":"app","version":"1.0.0","lockfileVersion":3,"packages":{'
+                                 '"":{"name":"app","version":"1.0.0","hasInstallScript":true,'
+                                 '"dependencies":{"dep":"file:dep"}},"dep":{"version":"1.0.0"},'
+                                 '"node_modules/dep":{"resolved":"dep","link":true}}}',
+            "dep/package.json": '{"name":"dep","version":"1.0.0","main":"index.js"}',
+            "dep/index.js": "module.exports = () => 'from dep';\n"})
+        out = self.script(f"cd {top} && npm ci --no-audit --no-fund --loglevel=error && "
+                          "node -p 'require(\"dep\")()' && cat installed")
+        self.assertEqual(out.split("\n")[-3:-1], ["from dep", "ran"])
+
+    @unittest.skipUnless(os.access("/usr/bin/pip3", os.X_OK), "pip is not installed")
+    def test_pip_install(self):
+        top = project("pip", {
+            "setup.py": "from setuptools import setup\n"
+                        "setup(name='tiny', version='1', py_modules=['tiny'])\n",
+            "tiny.py": "print('tiny is here')\n"})
+        out = self.script(f"cd {top} && pip3 install -q --no-index --no-build-isolation --no-deps "
+                          f"--target=out . >&2 && PYTHONPATH=out {PYTHON} -c 'import tiny'")
+        self.assertEqual(out, "tiny is here\n")
+
+    @unittest.skipUnless(shutil.which("go"), "go is not installed")
+    def test_go_build(self):
+        top = project("go-tiny", {
+            "go.mod": "module tiny\n\ngo 1.19\n",
+            "main.go": "package main\n\nfunc main() {\n\tc := make(chan int)\n"
+                       "\tfor i := 0; i < 50; i++ {\n\t\tgo func(n int) { c <- n }(i)\n\t}\n"
+                       "\tsum := 0\n\tfor i := 0; i < 50; i++ {\n\t\tsum += <-c\n\t}\n"
+                       "\tprintln(sum)\n}\n"})
+        # Shared with the other tests of this build directory: the library is compiled once.
+        cache = os.path.join(top, "cache")
+        self.assertIn("1225", self.script(
+            f"cd {top} && GOCACHE={cache} GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local "
+            "CGO_ENABLED=0 go build -o tiny . && ./tiny 2>&1"))
+
+    @unittest.skipUnless(shutil.which("javac"), "no JDK is installed")
+    def test_java_compile_and_run(self):
+        top = project("java", {
+            "Tiny.java": "import java.util.stream.*;\npublic class Tiny {\n"
+                         "  public static void main(String[] a) {\n"
+                         "    System.out.println(IntStream.range(0, 1000).parallel().sum());\n"
+                         "  }\n}\n"})
+        self.assertEqual(self.script(f"cd {top} && javac Tiny.java && java -cp . Tiny"), "499500\n")
+
+    def test_python_multiprocessing_and_threads(self):
+        top = project("python", {"work.py": """
+import concurrent.futures as f, multiprocessing as m, threading
+def square(n):
+    return n * n
+if __name__ == "__main__":
+    for method in ("fork", "spawn", "forkserver"):
+        with m.get_context(method).Pool(3) as pool:
+            print(method, sum(pool.map(square, range(100))))
+    with f.ThreadPoolExecutor(8) as pool:
+        print("threads", sum(pool.map(square, range(100))))
+    q = m.get_context("spawn").Manager().Queue()
+    q.put(7)
+    print("manager", q.get())
+"""})
+        out = self.script(f"cd {top} && {PYTHON} work.py")
+        self.assertEqual(out, "fork 328350\nspawn 328350\nforkserver 328350\nthreads 328350\n"
+                              "manager 7\n")
+
+    def test_node_workers_and_children(self):
+        code = """
+const {Worker} = require("worker_threads"), {fork, execFileSync} = require("child_process");
+let left = 4, sum = 0;
+for (let i = 0; i < 4; i++)
+  new Worker("require('worker_threads').parentPort.postMessage(" + i + " * 10)", {eval: true})
+    .on("message", n => { sum += n; if (--left === 0)
+      console.log(sum, execFileSync("echo", ["child"]).toString().trim()); });
+"""
+        self.assertEqual(self.ok(run_exec(["node", "-e", code])), "60 child\n")
+
+    def test_server_of_its_own(self):
+        code = """
+import http.server, threading, urllib.request, socket
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"mine")
+    def log_message(self, *a): pass
+for host, url in (("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("0.0.0.0", "127.9.9.9")):
+    s = http.server.ThreadingHTTPServer((host, 0), H)
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    print(urllib.request.urlopen(f"http://{url}:{s.server_port}/").read().decode())
+s = socket.socket(socket.AF_INET6); s.bind(("::1", 0)); s.listen()
+c = socket.create_connection(s.getsockname()[:2]); print("six")
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("127.0.0.1", 0))
+v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); v.sendto(b"udp", u.getsockname())
+print(u.recv(9).decode())
+"""
+        self.assertEqual(self.ok(run_exec([PYTHON, "-c", code])).split(),
+                         ["mine", "mine", "mine", "six", "udp"])
+
+    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    def test_strace(self):
+        out = self.script("cd $(mktemp -d) && strace -f -e trace=execve,write -o trace "
+                          "sh -c 'echo traced; :' && cat trace && rm -r $PWD")
+        self.assertRegex(out, r'execve\(".*sh"')
+        self.assertRegex(out, r'write\(1, "traced\\n", 7\) += 7')
+
+    @unittest.skipUnless(shutil.which("gdb"), "gdb is not installed")
+    def test_gdb(self):
+        top = project("gdb", {"a.c": "int number = 40;\nint main(void) { number += 2; return 0; }\n"})
+        out = self.script(f"cd {top} && cc -g -o a a.c && gdb -nx -batch -ex 'break main' -ex run "
+                          "-ex next -ex 'print number' ./a")
+        self.assertIn("$1 = 42", out)
+
+
+class HostSockets(Case):
+    """A socket at a path on the host, answering "host"."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = harness.world.path("host.sock")
+        self.server = subprocess.Popen(
+            [PYTHON, "-c", "import os, socket, sys\n"
+             "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); os.chmod(sys.argv[1], 0o777)\n"
+             "s.listen()\n"
+             "while True: s.accept()[0].send(b'host')", self.path], stdin=subprocess.DEVNULL)
+        harness.wait_for(lambda: self.ask_here() == "host", what="the socket")
+
+    def tearDown(self):
+        self.server.kill()
+        self.server.wait()
+        os.unlink(self.path)
+
+    def ask_here(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.recv(9).decode() if s.connect_ex(self.path) == 0 else None
+
+    def ask_inside(self, *options, **more):
+        code = ("import socket, sys\n"
+                "s = socket.socket(socket.AF_UNIX)\n"
+                "print(s.connect_ex(sys.argv[1]) or s.recv(9).decode())")
+        return self.ok(run_exec([PYTHON, "-c", code, self.path], *options, **more)).strip()
+
+    def test_out_of_reach(self):
+        self.assertEqual(self.ask_inside(), "111")
+        self.assertEqual(self.ask_inside(root=True), "111")
+
+    def test_let_in(self):
+        self.assertEqual(self.ask_inside("--bind-socket", self.path), "host")
+
+    def test_usage(self):
+        for path, said in (("/etc/passwd", "not a unix socket"), ("/nonexistent", "No such file")):
+            result = run_exec(["true"], "--bind-socket", path)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(f"--bind-socket {path}: {said}", result.stderr)
+
+
+class Who(Case):
+    SHOW = ["sh", "-c", "id -u; id -g; echo $HOME $USER $LOGNAME $SHELL; pwd; grep Groups: "
+                        "/proc/self/status; echo ${SUDO_USER-none}"]
+
+    def test_root_names_a_user(self):
+        out = self.ok(run_exec(self.SHOW, "--user", "daemon", root=True)).splitlines()
+        entry = subprocess.run(["getent", "passwd", "daemon"], capture_output=True, text=True,
+                               check=True).stdout.strip().split(":")
+        self.assertEqual(out[:3], [entry[2], entry[3],
+                                   f"{entry[5]} daemon daemon {entry[6]}"])
+        self.assertEqual(out[3], harness.world.path("home"))
+        self.assertEqual(out[4].split()[1:], [entry[3]])
+
+    def test_number_without_an_entry(self):
+        out = self.ok(run_exec(self.SHOW, "--user", str(UID + 1), root=True)).splitlines()
+        self.assertEqual(out[:2], [str(UID + 1)] * 2)
+        self.assertEqual(out[2].split()[0], harness.world.path("home"))
+
+    def test_user_beats_sudo(self):
+        out = self.ok(run_exec(self.SHOW, "--user", "daemon", env={"SUDO_USER": "somebody"}))
+        self.assertEqual(out.split()[0], "1")
+        self.assertEqual(out.splitlines()[-1], "none")
+
+    def test_root_stays_root_without_privileges(self):
+        out = self.ok(run_exec(["sh", "-c", "id -u; grep CapEff /proc/self/status; "
+                                            "mount -t tmpfs x /mnt 2>/dev/null || echo refused"],
+                               root=True))
+        self.assertEqual(out.split(), ["0", "CapEff:", "0000000000000000", "refused"])
+
+    def test_unknown_user(self):
+        result = run_exec(["true"], "--user", "no-such-user", root=True)
+        self.assertEqual(result.returncode, 125)
+        self.assertIn("there is no user 'no-such-user'", result.stderr)

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Unix sockets of the host: a service behind one would resolve, connect or start something on a
+ * program's behalf. Those with a path are found in three ways and covered; directories in which
+ * new ones appear are replaced. Abstract ones are another network namespace's. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bottle_launch.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define WALK_DEPTH 4
+#define WALK_FDS 16
+
+/* Sessions make their sockets here, also after we have looked. The bottle gets its own. */
+static const char *const replaced[] = {
+	"/run/user",	 "/run/screen",	   "/run/tmux",	      "/tmp/.X11-unix",
+	"/tmp/.ICE-unix", "/tmp/ssh-*",	   "/tmp/tmux-*",     "/tmp/dbus-*",
+};
+
+/* Sockets of containers and of hosts outside our container have a path here, but no process that
+ * we could see. */
+static const char *const walked[] = {"/run", "/tmp", "/var/tmp", "/dev/shm"};
+
+struct list {
+	char **items;
+	size_t count;
+};
+
+struct let_in {
+	int fd; /* O_PATH, from before anything was covered */
+	char *path;
+	struct stat status;
+};
+
+struct bottle_sockets {
+	struct list paths;   /* may be sockets; absolute */
+	struct list names;   /* relative to somebody's working directory */
+	struct let_in *let_in;
+	size_t let_in_count;
+};
+
+static int out_of_memory(struct error *error)
+{
+	return error_set(error, "out of memory");
+}
+
+/* Each once: a listening socket's path is also that of all it accepted. */
+static int list_add(struct list *list, const char *text)
+{
+	char **items;
+
+	for (size_t i = list->count; i > 0; i--) {
+		if (strcmp(list->items[i - 1], text) == 0)
+			return 0;
+	}
+	items = reallocarray(list->items, list->count + 1, sizeof(*items));
+	if (!items)
+		return -1;
+	list->items = items;
+	items[list->count] = strdup(text);
+	return items[list->count] ? (list->count++, 0) : -1;
+}
+
+static void list_free(struct list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct list){0};
+}
+
+/* ---- what the kernel lists ------------------------------------------------------------------- */
+
+/* "ADDRESS: REFCOUNT PROTOCOL FLAGS TYPE STATE INODE PATH"; '@' begins an abstract name. */
+static int read_line(struct bottle_sockets *sockets, char *line)
+{
+	int offset = 0;
+	const char *path;
+
+	line[strcspn(line, "\n")] = '\0';
+	if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %n", &offset) < 0 || offset == 0)
+		return 0;
+	path = line + offset;
+	if (*path == '\0' || *path == '@')
+		return 0;
+	return list_add(*path == '/' ? &sockets->paths : &sockets->names, path);
+}
+
+/* A process that has ended meanwhile is no error. */
+static int read_table(struct bottle_sockets *sockets, const char *pid)
+{
+	char path[64], *line = NULL;
+	size_t size = 0;
+	FILE *table;
+	int rc = 0;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/net/unix", pid);
+	table = fopen(path, "re");
+	if (!table)
+		return 0;
+	while (rc == 0 && getline(&line, &size, table) >= 0)
+		rc = read_line(sockets, line);
+	free(line);
+	fclose(table);
+	return rc;
+}
+
+/* Reads the table of each network namespace once. */
+static int visit_netns(struct bottle_sockets *sockets, struct list *seen, const char *pid)
+{
+	char path[64], name[64];
+	size_t before = seen->count;
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/ns/net", pid);
+	length = readlink(path, name, sizeof(name) - 1);
+	if (length <= 0)
+		return 0;
+	name[length] = '\0';
+	if (list_add(seen, name) < 0)
+		return -1;
+	return seen->count > before ? read_table(sockets, pid) : 0;
+}
+
+/* Who bound a relative name is not told, so it is looked for wherever a process works. */
+static int visit_cwd(struct bottle_sockets *sockets, struct list *seen, const char *pid)
+{
+	char path[64], cwd[PATH_MAX];
+	size_t before = seen->count;
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/cwd", pid);
+	length = readlink(path, cwd, sizeof(cwd) - 1);
+	if (length <= 0)
+		return 0;
+	cwd[length] = '\0';
+	if (list_add(seen, cwd) < 0)
+		return -1;
+	for (size_t i = 0; seen->count > before && i < sockets->names.count; i++) {
+		char *joined;
+		int rc;
+
+		if (asprintf(&joined, "%s/%s", cwd, sockets->names.items[i]) < 0)
+			return -1;
+		rc = access(joined, F_OK) < 0 ? 0 : list_add(&sockets->paths, joined);
+		free(joined);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+typedef int (*visit_fn)(struct bottle_sockets *sockets, struct list *seen, const char *pid);
+
+static int visit_processes(struct bottle_sockets *sockets, visit_fn visit, struct error *error)
+{
+	DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	struct list seen = {0};
+	int rc = 0;
+
+	if (!proc)
+		return error_set(error, "cannot read /proc: %s", strerror(errno));
+	while (rc == 0 && (entry = readdir(proc))) {
+		if (isdigit((unsigned char)entry->d_name[0]))
+			rc = visit(sockets, &seen, entry->d_name);
+	}
+	closedir(proc);
+	list_free(&seen);
+	return rc < 0 ? out_of_memory(error) : 0;
+}
+
+/* ---- what is let in -------------------------------------------------------------------------- */
+
+static int open_let_in(const char *path, struct let_in *ret, struct error *error)
+{
+	struct let_in let_in = {.fd = open(path, O_PATH | O_CLOEXEC)};
+
+	if (let_in.fd < 0 || fstat(let_in.fd, &let_in.status) < 0)
+		return error_set(error, "--bind-socket %s: %s", path, strerror(errno));
+	if (!S_ISSOCK(let_in.status.st_mode))
+		return error_set(error, "--bind-socket %s: not a unix socket", path);
+	let_in.path = realpath(path, NULL);
+	if (!let_in.path)
+		return error_set(error, "--bind-socket %s: %s", path, strerror(errno));
+	*ret = let_in;
+	return 0;
+}
+
+static int open_all_let_in(struct launch *launch, struct error *error)
+{
+	const struct bottle_options *options = launch->options;
+	struct bottle_sockets *sockets = launch->sockets;
+
+	sockets->let_in = calloc(options->socket_count + 1, sizeof(*sockets->let_in));
+	if (!sockets->let_in)
+		return out_of_memory(error);
+	for (size_t i = 0; i < options->socket_count; i++) {
+		if (open_let_in(options->sockets[i], &sockets->let_in[i], error) < 0)
+			return -1;
+		sockets->let_in_count++;
+	}
+	return 0;
+}
+
+static bool is_let_in(const struct bottle_sockets *sockets, const struct stat *status)
+{
+	for (size_t i = 0; i < sockets->let_in_count; i++) {
+		if (sockets->let_in[i].status.st_dev == status->st_dev &&
+		    sockets->let_in[i].status.st_ino == status->st_ino)
+			return true;
+	}
+	return false;
+}
+
+int launch_find_sockets(struct launch *launch, struct error *error)
+{
+	launch->sockets = calloc(1, sizeof(*launch->sockets));
+	if (!launch->sockets)
+		return out_of_memory(error);
+	if (open_all_let_in(launch, error) < 0 ||
+	    visit_processes(launch->sockets, visit_netns, error) < 0)
+		return -1;
+	if (launch->sockets->names.count == 0)
+		return 0;
+	return visit_processes(launch->sockets, visit_cwd, error);
+}
+
+/* ---- replacing directories ------------------------------------------------------------------- */
+
+static int make_parents(char *path, size_t from)
+{
+	for (char *slash = strchr(path + from, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -1;
+		*slash = '/';
+	}
+	return 0;
+}
+
+/* The socket again, at its own path in the directory that took the place of its own. */
+static int show_again(struct let_in *let_in, size_t directory_length, struct error *error)
+{
+	char source[32];
+	int fd = -1;
+
+	snprintf(source, sizeof(source), "/proc/self/fd/%d", let_in->fd);
+	if (make_parents(let_in->path, directory_length + 1) == 0)
+		fd = open(let_in->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_set(error, "--bind-socket %s: %s", let_in->path, strerror(errno));
+	close(fd);
+	if (mount(source, let_in->path, NULL, MS_BIND, NULL) < 0)
+		return error_set(error, "--bind-socket %s: %s", let_in->path, strerror(errno));
+	return 0;
+}
+
+/* Empty, writable, and with the same owner: an X server or tmux may be started inside, too. */
+static int replace_directory(struct launch *launch, const char *path, struct error *error)
+{
+	struct bottle_sockets *sockets = launch->sockets;
+	char *real = realpath(path, NULL), options[96];
+	size_t length = real ? strlen(real) : 0;
+	struct stat status;
+	int rc = 0;
+
+	if (!real || stat(real, &status) < 0 || !S_ISDIR(status.st_mode)) {
+		free(real);
+		return 0;
+	}
+	snprintf(options, sizeof(options), "size=16m,mode=%o,uid=%u,gid=%u",
+		 (unsigned)status.st_mode & 07777, (unsigned)status.st_uid, (unsigned)status.st_gid);
+	if (mount("egress-bpf", real, "tmpfs", HARMLESS, options) < 0)
+		rc = error_set(error, "cannot mount a tmpfs on %s: %s", real, strerror(errno));
+	for (size_t i = 0; rc == 0 && i < sockets->let_in_count; i++) {
+		struct let_in *let_in = &sockets->let_in[i];
+
+		if (strncmp(let_in->path, real, length) == 0 && let_in->path[length] == '/')
+			rc = show_again(let_in, length, error);
+	}
+	free(real);
+	return rc;
+}
+
+static int replace_directories(struct launch *launch, struct error *error)
+{
+	for (size_t i = 0; i < COUNT(replaced); i++) {
+		glob_t found = {0};
+		int rc = glob(replaced[i], GLOB_NOSORT, NULL, &found);
+
+		rc = rc == GLOB_NOSPACE ? out_of_memory(error) : 0;
+		for (size_t k = 0; rc == 0 && k < found.gl_pathc; k++)
+			rc = replace_directory(launch, found.gl_pathv[k], error);
+		globfree(&found);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- covering sockets ------------------------------------------------------------------------ */
+
+/* nftw(3) passes no context on; the init has one thread and one list. */
+static struct list *walk_found;
+
+static int walk_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+	if (kind == FTW_F && S_ISSOCK(status->st_mode) && list_add(walk_found, path) < 0)
+		return FTW_STOP;
+	return kind == FTW_D && place->level >= WALK_DEPTH ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
+}
+
+static int walk(struct bottle_sockets *sockets, struct error *error)
+{
+	walk_found = &sockets->paths;
+	for (size_t i = 0; i < COUNT(walked); i++) {
+		if (nftw(walked[i], walk_one, WALK_FDS, FTW_PHYS | FTW_ACTIONRETVAL) == FTW_STOP)
+			return out_of_memory(error);
+	}
+	return 0;
+}
+
+static bool is_missing(int number)
+{
+	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
+}
+
+/* A socket at which nobody listens: ECONNREFUSED is what programs know how to take. */
+static int make_closed_socket(const struct launch *launch, struct error *error)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/closed", launch->directory);
+	if (mknod(path, S_IFSOCK | 0666, 0) < 0 || chmod(path, 0666) < 0)
+		return error_set(error, "cannot make %s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int cover_socket(struct launch *launch, const char *path, struct error *error)
+{
+	struct stat status;
+	char *real;
+	int rc;
+
+	if (stat(path, &status) < 0)
+		return is_missing(errno) ? 0
+					 : error_set(error, "cannot look at %s: %s", path,
+						     strerror(errno));
+	if (!S_ISSOCK(status.st_mode) || is_let_in(launch->sockets, &status))
+		return 0;
+	real = realpath(path, NULL);
+	if (!real)
+		return is_missing(errno) ? 0 : error_set(error, "cannot look at %s", path);
+	rc = bottle_place(launch, "closed", NULL, 0, real, error);
+	free(real);
+	return rc;
+}
+
+int launch_hide_sockets(struct launch *launch, struct error *error)
+{
+	struct bottle_sockets *sockets = launch->sockets;
+
+	if (make_closed_socket(launch, error) < 0 || replace_directories(launch, error) < 0 ||
+	    walk(sockets, error) < 0)
+		return -1;
+	for (size_t i = 0; i < sockets->paths.count; i++) {
+		if (cover_socket(launch, sockets->paths.items[i], error) < 0)
+			return -1;
+	}
+	return 0;
+}
