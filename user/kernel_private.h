@@ -85,6 +85,13 @@ int kernel_links_install(const char *name, int cgroup_fd, const int programs[], 
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
 
+/* Kinds of attachment that are younger than the headers of our oldest build machine. */
+#define KERNEL_TCX_INGRESS 46
+#define KERNEL_TCX_EGRESS 47
+/* Of our filters, where there are no links. */
+#define KERNEL_TC_PRIORITY 1
+#define KERNEL_TC_HANDLE 0xe69e55
+
 /* For tests: as on Linux before 6.6. */
 extern bool kernel_tc_without_links;
 /* Puts new programs in force wherever NAME's stand. On failure some may be new already. */

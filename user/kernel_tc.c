@@ -15,14 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Younger than the headers of our oldest build machine. */
-#define ATTACH_TCX_INGRESS 46
-#define ATTACH_TCX_EGRESS 47
 #define LINK_TYPE_TCX 11
 #define ATTACH_BEFORE (1u << 3) /* BPF_F_BEFORE: the first of all */
-
-#define FILTER_PRIORITY 1
-#define FILTER_HANDLE 0xe69e55
 
 bool kernel_tc_without_links;
 
@@ -32,8 +26,8 @@ static const struct {
 	int tcx;
 	enum bpf_tc_attach_point point;
 } directions[KERNEL_DIRECTIONS] = {
-	[KERNEL_WIRE_OUT] = {"out", ATTACH_TCX_INGRESS, BPF_TC_INGRESS},
-	[KERNEL_WIRE_IN] = {"in", ATTACH_TCX_EGRESS, BPF_TC_EGRESS},
+	[KERNEL_WIRE_OUT] = {"out", KERNEL_TCX_INGRESS, BPF_TC_INGRESS},
+	[KERNEL_WIRE_IN] = {"in", KERNEL_TCX_EGRESS, BPF_TC_EGRESS},
 };
 
 /* One end that is, or is to be, walled in one direction. */
@@ -160,8 +154,8 @@ static void filter_init(const struct place *at, struct filter *filter)
 	filter->hook.ifindex = (int)at->ifindex;
 	filter->hook.attach_point = directions[at->direction].point;
 	filter->options.sz = sizeof(filter->options);
-	filter->options.handle = FILTER_HANDLE;
-	filter->options.priority = FILTER_PRIORITY;
+	filter->options.handle = KERNEL_TC_HANDLE;
+	filter->options.priority = KERNEL_TC_PRIORITY;
 }
 
 static int no_words(enum libbpf_print_level level, const char *format, va_list arguments)
