@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FILE_ID_KERNFS 0xfe /* FILEID_KERNFS of linux/exportfs.h: the id alone */
 #define DESTROY_ATTEMPTS 500 /* of 10 ms */
 
 /* ---- where it is --------------------------------------------------------------------------- */
@@ -153,6 +154,30 @@ int cgroup_identity(const char *path, uint64_t *ret_id, uint32_t *ret_level, str
 	*ret_id = directory.st_ino;
 	*ret_level = level;
 	return 0;
+}
+
+bool cgroup_exists(uint64_t id)
+{
+	union {
+		struct file_handle head;
+		char room[sizeof(struct file_handle) + sizeof(id)];
+	} handle = {.head = {.handle_bytes = sizeof(id), .handle_type = FILE_ID_KERNFS}};
+	char *path = NULL;
+	int root, fd;
+
+	if (cgroup_root(&path, NULL) < 0)
+		return true;
+	root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(path);
+	if (root < 0)
+		return true;
+	memcpy(handle.room + sizeof(handle.head), &id, sizeof(id));
+	fd = open_by_handle_at(root, &handle.head, O_PATH | O_CLOEXEC);
+	close(root);
+	if (fd < 0)
+		return errno != ESTALE;
+	close(fd);
+	return true;
 }
 
 /* ---- what is in it ------------------------------------------------------------------------- */

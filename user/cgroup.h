@@ -19,6 +19,9 @@ pid_t cgroup_any_pid(const char *path);
 /* Id as bpf_get_current_cgroup_id() sees it, and the depth below the root. */
 int cgroup_identity(const char *path, uint64_t *ret_id, uint32_t *ret_level, struct error *error)
 	WARN_UNUSED;
+/* False only when it is known that the cgroup of this id was removed. Its programs may be attached
+ * for as long as one of its sockets lives. */
+bool cgroup_exists(uint64_t id);
 int cgroup_create(const char *path, struct error *error) WARN_UNUSED;
 /* Kills everything in it (cgroup.kill, or signal by signal before 5.14), waits until it is empty,
  * removes it and its children. 0 also when it was not there. */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cgroup.h"
+
 /* The packet wall first: what the others have not seen yet cannot leave any more. */
 const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT] = {
 	{"egress", "4.10"},	 {"ingress", "4.10"},	{"sock_create", "4.10"},
@@ -51,7 +53,7 @@ uint64_t kernel_link_cgroup(const char *name, const char *program)
 	if (link_info(link, &info) == 0 && info.type == BPF_LINK_TYPE_CGROUP)
 		id = info.cgroup.cgroup_id;
 	close(link);
-	return id;
+	return id && cgroup_exists(id) ? id : 0;
 }
 
 int kernel_links_check(const char *name, uint64_t cgroup_id, struct error *error)

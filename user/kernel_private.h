@@ -74,7 +74,8 @@ int kernel_pin_open(const char *name, const char *kind, const char *item);
 
 /* ---- kernel_links.c: programs on the cgroup ------------------------------------------------ */
 
-/* The cgroup that a pinned link is attached to: 0 when it is detached or not pinned. */
+/* The cgroup that a pinned link is attached to: 0 when it is detached or not pinned, or when the
+ * cgroup was removed and only a socket of its own keeps it. */
 uint64_t kernel_link_cgroup(const char *name, const char *program);
 /* Fails when a living link is attached to another cgroup than `cgroup_id`. */
 int kernel_links_check(const char *name, uint64_t cgroup_id, struct error *error) WARN_UNUSED;

@@ -164,10 +164,10 @@ class Bottle:
     count = 0
 
     def __init__(self, text=None, shared=False, by="pid", options=(), wrapper=(), env=None,
-                 dotted=False, close_fds=True):
+                 dotted=False, close_fds=True, stdout=None):
         Bottle.count += 1
         self.name = f"e2e-{os.getpid()}-{Bottle.count}" + (".scope" if dotted else "")
-        self.close_fds = close_fds
+        self.close_fds, self.stdout = close_fds, stdout
         self.cgroup = os.path.join(world.cgroup, self.name)
         os.mkdir(self.cgroup)
         self.shared, self.by, self.options = shared, by, list(options)
@@ -223,8 +223,9 @@ class Bottle:
     def start(self, seconds=20):
         earlier = os.path.exists(self.err_path) and self.errors().count(": ready; ") or 0
         with open(self.err_path, "a", encoding="utf-8") as err:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=err,
-                                            stderr=err, env=environment(**self.env),
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
+                                            stdout=self.stdout or err, stderr=err,
+                                            env=environment(**self.env),
                                             close_fds=self.close_fds,
                                             preexec_fn=w.die_with_parent)
         self.wait_ready(seconds)

@@ -213,6 +213,80 @@ class Given(Case):
                 self.assertIn("9099", file.read().strip().split(","))
 
 
+class Endurance(Case):
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(self.bottle.stop)
+
+    def reload(self, text):
+        before = self.bottle.errors().count("reload")
+        self.bottle.reload(text)
+        wait_for(lambda: self.bottle.errors().count("reload") > before, 10, "the reload")
+
+    def test_descriptors_and_memory_do_not_pile_up(self):
+        """Reloads that work, are refused by the parser, by the worker, and workers that die."""
+        pid = self.bottle.process.pid
+
+        def round_of_everything():
+            for text in (policy(ONE_PATH), "routes: 5\n", BROKEN_ROOTS, policy(ANY_PATH)):
+                self.reload(text)
+            old = self.bottle.worker()
+            os.kill(old, signal.SIGKILL)
+            wait_for(lambda: self.bottle.workers() not in ([], [old]), 10, "a new worker")
+            self.assertEqual(fetch(self.bottle, "/echo"), "200")
+        round_of_everything()
+        held, size = os.listdir(f"/proc/{pid}/fd"), harness.memory_kib(pid)
+        for _ in range(8):
+            round_of_everything()
+        self.assertEqual(len(os.listdir(f"/proc/{pid}/fd")), len(held))
+        self.assertLess(harness.memory_kib(pid), size + 1024)
+
+    def test_storm_of_signals(self):
+        """SIGHUP all the time, workers killed in between: the last word holds."""
+        for i in range(60):
+            write(os.path.basename(self.bottle.policy_path),
+                  policy(ONE_PATH if i % 2 else ANY_PATH))
+            self.bottle.process.send_signal(signal.SIGHUP)
+            if i % 12 == 0:
+                for pid in self.bottle.workers():
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        wait_for(lambda: fetch(self.bottle, "/echo") == "403", 20, "the last policy")
+        self.assertEqual(fetch(self.bottle, "/status/200"), "200")
+
+    def test_cgroup_removed(self):
+        """Nothing is walled any more: status must say so, and detach clears up."""
+        self.bottle.holder.kill()
+        self.bottle.holder.wait()
+        w.remove_cgroup(self.bottle.cgroup)
+        # The links may stay for as long as a socket of the cgroup lives.
+        status = cli("status", self.bottle.name)
+        self.assertEqual(status.returncode, 1, status.stdout)
+        self.assertIn("cgroup is gone", status.stdout)
+        self.bottle.process.terminate()
+        self.assertEqual(self.bottle.process.wait(10), 0)
+        self.assertEqual(cli("detach", self.bottle.name).returncode, 0)
+        self.assertNotIn(self.bottle.name, pins())
+
+
+class LogPipe(Case):
+    def test_reader_that_dies(self):
+        """The log's reader is not what decides whether the bottle is served."""
+        read_end, write_end = os.pipe()
+        bottle = Bottle(policy(ANY_PATH), options=["--log", "-"], stdout=write_end)
+        self.addCleanup(bottle.stop)
+        os.close(write_end)
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        self.assertIn(b'"verdict"', os.read(read_end, 65536))
+        os.close(read_end)
+        for _ in range(3):
+            self.assertEqual(fetch(bottle, "/echo"), "200")
+            self.assertNotEqual(bottle.python("import socket; socket.create_connection("
+                                              "('203.0.113.2', 9))").returncode, 0)
+        self.assertIsNone(bottle.process.poll())
+
+
 class Unprivileged(Case):
     def test_status_says_that_it_cannot_see(self):
         """'No bottle has a wall' would be false."""
