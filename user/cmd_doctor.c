@@ -204,18 +204,18 @@ static void print_table(const struct doctor *doctor)
 	for (size_t i = 0; i < doctor->fact_count; i++) {
 		const struct fact *fact = &doctor->facts[i];
 
-		printf("%-8s%-18s%s\n", fact->cure ? "MISSING" : "ok", fact->name, fact->text);
+		printf("%-8s%-22s %s\n", fact->cure ? "MISSING" : "ok", fact->name, fact->text);
 		if (fact->cure)
-			printf("%-26scure: %s\n", "", fact->cure);
+			printf("%-31scure: %s\n", "", fact->cure);
 	}
 	if (doctor->error.text[0])
-		printf("%-8s%-18s%s\n", "FAILED", "self-test", doctor->error.text);
+		printf("%-8s%-22s %s\n", "FAILED", "self-test", doctor->error.text);
 	else
 		printf("\nself-test in a scratch bottle, %.2f s\n", report->seconds);
 	for (size_t i = 0; i < report->count; i++) {
 		const struct self_test_item *item = &report->items[i];
 
-		printf("%-8s%-18s%s: %s\n", state_names[item->state], item->name, item->what,
+		printf("%-8s%-14s %s: %s\n", state_names[item->state], item->name, item->what,
 		       item->detail);
 	}
 	printf("\n%s\n", is_healthy(doctor) ? "this machine can hold a bottle"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -320,6 +321,32 @@ static int say_ready(const struct run *run, const struct supervisor *supervisor)
 	return EXIT_OK;
 }
 
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	ready_alive(context);
+}
+
+/* In the loop that does the work: a supervisor that hangs is one that systemd should hear of. */
+static int loop(const struct run *run, struct supervisor *supervisor)
+{
+	const unsigned ms = ready_watchdog_ms(run->supervisor.ready);
+	const struct timeval period = {ms / 1000, ms % 1000 * 1000};
+	struct event *watchdog = NULL;
+	int status;
+
+	if (ms > 0)
+		watchdog = event_new(supervisor_base(supervisor), -1, EV_PERSIST, on_watchdog,
+				     run->supervisor.ready);
+	if (ms > 0 && (!watchdog || event_add(watchdog, &period) < 0))
+		diag_warning("run: the watchdog will not hear of us");
+	status = supervisor_loop(supervisor);
+	if (watchdog)
+		event_free(watchdog);
+	return status;
+}
+
 static int serve(struct run *run)
 {
 	struct supervisor *supervisor = NULL;
@@ -341,7 +368,7 @@ static int serve(struct run *run)
 		return status;
 	status = say_ready(run, supervisor);
 	if (status == EXIT_OK)
-		status = supervisor_loop(supervisor);
+		status = loop(run, supervisor);
 	ready_stopping(run->supervisor.ready);
 	supervisor_stop(supervisor, false);
 	return status;

@@ -17,22 +17,43 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
+static void set_retval_known(const struct bpf_object *object, bool known)
+{
+	struct egress__rodata rodata;
+	struct bpf_map *map;
+	size_t size = 0;
+
+	bpf_object__for_each_map(map, object) {
+		const void *initial = strstr(bpf_map__name(map), ".rodata")
+					      ? bpf_map__initial_value(map, &size)
+					      : NULL;
+
+		if (!initial || size != sizeof(rodata))
+			continue;
+		memcpy(&rodata, initial, sizeof(rodata));
+		rodata.has_set_retval = known;
+		(void)bpf_map__set_initial_value(map, &rodata, sizeof(rodata));
+	}
+}
+
 /* Loads one program, or all of them (NULL). 0 or -errno. */
 static int try_load(const char *name, bool set_retval)
 {
-	struct egress *skeleton = egress__open();
+	size_t size;
+	const void *elf = egress__elf_bytes(&size);
+	struct bpf_object *object = bpf_object__open_mem(elf, size, NULL);
 	struct bpf_program *program;
 	int result;
 
-	if (!skeleton)
+	if (!object)
 		return -errno;
-	skeleton->rodata->has_set_retval = set_retval;
-	bpf_object__for_each_program(program, skeleton->obj)
+	set_retval_known(object, set_retval);
+	bpf_object__for_each_program(program, object)
 		if (name)
 			bpf_program__set_autoload(program,
 						  strcmp(bpf_program__name(program), name) == 0);
-	result = egress__load(skeleton);
-	egress__destroy(skeleton);
+	result = bpf_object__load(object);
+	bpf_object__close(object);
 	return result;
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define TIMEOUT_S 10
+#define TIMEOUT_S 5
 #define DNS_PATIENCE 8 /* the bottle may be busy already */
 
 struct self_test {

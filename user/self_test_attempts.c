@@ -275,6 +275,7 @@ static int inbound(struct attempt_place *place)
 /* A question for the A record. Returns its length. */
 static size_t write_query(uint8_t query[512], const char *name, uint16_t id)
 {
+	static const uint8_t end[5] = {0, 0, 1, 0, 1}; /* the root, type A, class IN */
 	const uint8_t header[DNS_HEADER] = {(uint8_t)(id >> 8), (uint8_t)id, 1, 0, 0, 1};
 	size_t length = sizeof(header);
 
@@ -287,8 +288,8 @@ static size_t write_query(uint8_t query[512], const char *name, uint16_t id)
 		memcpy(query + length, name, label);
 		length += label;
 	}
-	memcpy(query + length, "\0\0\1\0\1", 5);
-	return length + 5;
+	memcpy(query + length, end, sizeof(end));
+	return length + sizeof(end);
 }
 
 /* An answer without an error and with a record in it. */

@@ -225,7 +225,7 @@ static bool is_traffic(const uint8_t *packet, ssize_t length, uint16_t protocol)
 
 unsigned wire_count(int sniffer_fd)
 {
-	struct sockaddr_ll from;
+	struct sockaddr_ll from = {.sll_family = 0};
 	uint8_t packet[64];
 	unsigned count = 0;
 

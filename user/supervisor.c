@@ -60,7 +60,7 @@ struct supervisor {
 	bool ready, reload_again, stopping;
 	struct timespec started;
 	unsigned restart_ms;
-	struct event *watches[WATCH_COUNT], *denials, *restart, *watchdog, *signals[3];
+	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
 	struct self_test *self_test; /* while it is made */
 	bool keep_wall;		     /* also when the start fails */
 };
@@ -585,31 +585,11 @@ static bool watch_signals(struct supervisor *s)
 	return true;
 }
 
-static void on_watchdog(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-
-	(void)fd;
-	(void)what;
-	ready_alive(s->options.ready);
-}
-
-static bool feed_watchdog(struct supervisor *s)
-{
-	const unsigned ms = ready_watchdog_ms(s->options.ready);
-	const struct timeval period = {ms / 1000, ms % 1000 * 1000};
-
-	if (ms == 0)
-		return true;
-	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
-	return s->watchdog && event_add(s->watchdog, &period) == 0;
-}
-
 static int open_events(struct supervisor *s, struct error *error)
 {
 	s->base = event_base_new();
 	s->restart = s->base ? evtimer_new(s->base, on_restart, s) : NULL;
-	if (!s->restart || !watch_signals(s) || !feed_watchdog(s))
+	if (!s->restart || !watch_signals(s))
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
@@ -771,7 +751,6 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		log_last_denials(s);
 	free_event(s->denials);
 	free_event(s->restart);
-	free_event(s->watchdog);
 	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
 		free_event(s->signals[i]);

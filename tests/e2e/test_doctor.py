@@ -11,21 +11,6 @@ import world as w
 import harness
 from harness import Bottle, Case, cli, egress_cgroups, measures, namespaces, pins, wait_for, write
 
-# Kills whatever joins a cgroup, but for one process.
-KILLER = r"""
-import os, signal, sys
-directory = sys.argv[1]
-print("up", flush=True)
-while True:
-    with open(directory + "/cgroup.procs") as file:
-        for pid in map(int, file.read().split()):
-            if pid not in (0, int(sys.argv[2])):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-"""
-
 
 def refused(status):
     return {k: v for k, v in status["kernel"].items() if k != "allowed"}
@@ -105,17 +90,40 @@ class SelfTest(Case):
         self.assertEqual([p for p in sniffer.drain() if p[1].startswith(("192.0.2.", "198.51.100."))],
                          [])
 
-    def test_it_was_made(self):
+    def trace(self, *options):
         path = harness.world.path("self-test.strace")
-        bottle = self.bottle(wrapper=["strace", "-f", "-e", "trace=connect,bind,socket", "-o", path])
+        bottle = self.bottle(options=options,
+                             wrapper=["strace", "-f", "-e", "trace=connect,bind,socket", "-o", path])
         os.kill(harness.children(bottle.process.pid)[0], signal.SIGTERM)
         bottle.process.wait(15)
         with open(path, encoding="utf-8") as file:
-            trace = file.read()
+            return file.read()
+
+    def test_it_was_made(self):
+        trace = self.trace()
         self.assertRegex(trace, r"2001:db8:.*EPERM")
         self.assertRegex(trace, r"192\.0\.2\.\d+.*EPERM")
         self.assertRegex(trace, r"SOCK_RAW.*EPERM")
         self.assertRegex(trace, r"htons\(9099\).*127\.1\..*EPERM")
+
+    def test_it_was_not_made_where_it_is_not_wanted(self):
+        self.assertNotIn("2001:db8:", self.trace("--no-self-test"))
+
+    def test_what_fails_is_named_and_the_wall_stays(self):
+        bottle = self.bottle()
+        bottle.process.terminate()
+        bottle.process.wait()
+        self.ok(cli("detach", bottle.name))
+        with w.InNamespace(bottle.netns, harness.world.home):
+            w.sh("ip rule add pref 1 ipproto udp dport 9053 blackhole && "
+                 "ip rule add pref 2 lookup local && ip rule del pref 0")
+        result = subprocess.run(bottle.command(), capture_output=True, text=True, timeout=30,
+                                env=harness.environment(), check=False)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("self-test: dns4 (DNS to any IPv4 server is answered by us) does NOT work",
+                      result.stderr)
+        self.assertIn("the wall does not hold; not serving", result.stderr)
+        self.assertTrue(bottle.status()["walls"]["whole"])
 
     def test_policy_that_opens_the_first_choice_of_addresses(self):
         routes = harness.ROUTES + """
@@ -136,22 +144,22 @@ class SelfTest(Case):
         bottle.start()
         self.assertEqual(refused(bottle.status()), before)
 
-    def test_a_bottle_that_kills_the_test_gets_no_service_and_keeps_its_wall(self):
+    def test_a_bottle_that_stops_the_test_gets_no_service_and_keeps_its_wall(self):
         bottle = self.bottle()
         bottle.process.terminate()
         bottle.process.wait()
-        killer = subprocess.Popen([harness.PYTHON, "-c", KILLER, bottle.cgroup,
-                                   str(bottle.holder.pid)], stdout=subprocess.PIPE,
-                                  preexec_fn=w.die_with_parent)
-        self.addCleanup(killer.stdout.close)
-        self.addCleanup(killer.wait)
-        self.addCleanup(killer.kill)
-        killer.stdout.readline()
+        self.ok(cli("detach", bottle.name))
+
+        def freeze(value):
+            with open(os.path.join(bottle.cgroup, "cgroup.freeze"), "w", encoding="utf-8") as file:
+                file.write(value)
+        self.addCleanup(freeze, "0")
+        freeze("1")
         result = subprocess.run(bottle.command(), capture_output=True, text=True, timeout=30,
                                 env=harness.environment(), check=False)
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("did not come to its end", result.stderr)
-        self.assertIn(bottle.name, pins())
+        self.assertTrue(bottle.status()["walls"]["whole"])
 
     def test_cgroup_that_takes_no_process_itself(self):
         bottle = self.bottle()
@@ -172,10 +180,6 @@ class SelfTest(Case):
         bottle.start()
         self.assertEqual(os.listdir(bottle.cgroup).count("below"), 1)
         self.assertEqual([n for n in os.listdir(bottle.cgroup) if "self-test" in n], [])
-
-    def test_without_it(self):
-        bottle = self.bottle(options=["--no-self-test"])
-        self.nothing_remains(bottle)
 
 
 class Readiness(Case):
