@@ -53,14 +53,14 @@ static void report(const struct egress_wire *wire, const struct error *error)
 		diag_warning("wall 0: %s is a %s: NOT WALLED from outside", wire->name, kind);
 }
 
-static void wall_one(struct tc_wall *wall, struct egress_wire *wire)
+static void wall_one(struct tc_wall *wall, struct egress_wire *wire, bool tell)
 {
 	struct error error = {0};
 
 	if (wire->state == EGRESS_WIRE_WALLED &&
 	    kernel_wall_wire(wall->kernel, wire->outside, &error) < 0)
 		wire->state = EGRESS_WIRE_FAILED;
-	if (!was_reported(wall, wire))
+	if (tell && !was_reported(wall, wire))
 		report(wire, &error);
 }
 
@@ -71,8 +71,8 @@ static int look(struct tc_wall *wall, struct error *error)
 
 	if (links_out(wall->inside, wall->home_fd, &wires, &count, error) < 0)
 		return -1;
-	for (size_t i = 0; i < count; i++)
-		wall_one(wall, &wires[i]);
+	for (size_t i = 0; i < count; i++) /* root in the bottle may make thousands */
+		wall_one(wall, &wires[i], i < EGRESS_MAX_WIRES);
 	free(wall->wires);
 	wall->wires = wires;
 	wall->count = count;
