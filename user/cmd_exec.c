@@ -41,6 +41,8 @@ static const char help_text[] =
 	"  --user NAME         run COMMAND as this user\n"
 	"  --bind-socket PATH  let this unix socket of the host in; all others with a path are\n"
 	"                      hidden. What is behind it is outside of every wall. May be repeated\n"
+	"  --host-port N[:M]   127.0.0.1:N inside leads to 127.0.0.1:M (or N) on the host, counted and\n"
+	"                      logged as host-loopback. May be repeated\n"
 	"  -q, --quiet         no summary at the end, no notices\n"
 	"  -h, --help          this text\n"
 	"\n"
@@ -63,6 +65,8 @@ struct exec {
 	struct bottle_routes *routes;
 	const char **sockets; /* each from argv */
 	size_t socket_count;
+	struct host_port host_ports[HOST_PORT_MAX];
+	size_t host_port_count;
 	/* what it takes */
 	struct bottle_user user;
 	char *cgroup_root;
@@ -79,7 +83,7 @@ struct exec {
 /* ---- options -------------------------------------------------------------------------------- */
 
 enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
-       OPTION_BIND_SOCKET };
+       OPTION_BIND_SOCKET, OPTION_HOST_PORT };
 
 static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
@@ -89,6 +93,7 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPTION_NAME},
 	{"user", required_argument, NULL, OPTION_USER},
 	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
+	{"host-port", required_argument, NULL, OPTION_HOST_PORT},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -120,6 +125,18 @@ static int add_socket(struct exec *exec, const char *path)
 	return EXIT_OK;
 }
 
+static int add_host_port(struct exec *exec, const char *text)
+{
+	struct error error = {0};
+
+	if (exec->host_port_count == HOST_PORT_MAX)
+		return cmd_usage("exec", "--host-port: at most %d of them", HOST_PORT_MAX);
+	if (host_port_parse(text, &exec->host_ports[exec->host_port_count], &error) < 0)
+		return cmd_usage("exec", "--host-port: %s", error.text);
+	exec->host_port_count++;
+	return EXIT_OK;
+}
+
 /* EXIT_OK, or what to exit with. */
 static int take_option(struct exec *exec, int option)
 {
@@ -147,6 +164,8 @@ static int take_option(struct exec *exec, int option)
 		return EXIT_OK;
 	case OPTION_BIND_SOCKET:
 		return add_socket(exec, optarg);
+	case OPTION_HOST_PORT:
+		return add_host_port(exec, optarg);
 	case 'q':
 		exec->quiet = true;
 		return EXIT_OK;
@@ -229,6 +248,8 @@ static int start_supervisor(struct exec *exec)
 		.log_path = exec->log_path,
 		.self_test = true,
 		.forward_signals = true,
+		.host_ports = exec->host_ports,
+		.host_port_count = exec->host_port_count,
 	};
 	int status;
 

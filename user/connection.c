@@ -212,16 +212,27 @@ static void on_dialled(void *context, const struct upstream_result *result)
 	connection_wake(c);
 }
 
+/* By a cidr route, or as a port of the host's, which is not the policy's to give. */
+static bool address_allowed(const struct connection *c, bool *ret_allow_private)
+{
+	const struct policy_cidr *cidr;
+
+	*ret_allow_private = true;
+	if (c->identity.kind == IDENTITY_HOST_PORT)
+		return true;
+	cidr = policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
+	*ret_allow_private = cidr && cidr->allow_private;
+	return cidr;
+}
+
 static void dial(struct connection *c)
 {
 	const struct policy *policy = c->proxy->config->policy;
 	struct upstream_target target = {.port = c->port};
-	const struct policy_cidr *cidr;
 
 	if (c->by_address) {
-		cidr = policy_find_cidr(policy, &c->identity.address, c->port);
 		target.address = &c->identity.address;
-		target.allow_private = cidr && cidr->allow_private;
+		(void)address_allowed(c, &target.allow_private);
 	} else {
 		target.host = c->host;
 		target.allow_private = policy_host_allows_private(
@@ -273,14 +284,14 @@ bool connection_may_keep(const struct proxy *proxy, const char *host, uint16_t p
 /* The same for a tunnel, which may have an address instead of a host. */
 static bool may_keep_upstream(const struct connection *c)
 {
-	const struct policy_cidr *cidr;
+	bool allow_private;
 
 	if (!c->upstream || c->request_head.length > 0)
 		return true;
 	if (!c->by_address)
 		return connection_may_keep(c->proxy, c->host, c->port, c->upstream);
-	cidr = policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
-	return cidr && (cidr->allow_private || !at_private_address(c->upstream));
+	return address_allowed(c, &allow_private) &&
+	       (allow_private || !at_private_address(c->upstream));
 }
 
 static void run_dialling(struct connection *c)
@@ -340,8 +351,10 @@ static void begin_named(struct connection *c)
 
 static void begin_address(struct connection *c)
 {
+	bool allow_private;
+
 	c->by_address = true;
-	if (policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port))
+	if (address_allowed(c, &allow_private))
 		dial(c);
 	else
 		connection_close(c, EGRESS_ADDRESS_NOT_ALLOWED, NULL);
@@ -508,6 +521,10 @@ void connection_wake(void *context)
 static void begin(struct connection *c)
 {
 	switch (c->identity.kind) {
+	case IDENTITY_HOST_PORT:
+		memcpy(c->host, HOST_PORT_NAME, sizeof(HOST_PORT_NAME));
+		begin_address(c);
+		break;
 	case IDENTITY_ADDRESS:
 		begin_address(c);
 		break;
@@ -584,11 +601,12 @@ void connection_accept(struct proxy *proxy, int fd)
 static bool still_allowed(struct connection *c)
 {
 	enum policy_mode mode;
+	bool allow_private;
 
 	if (!may_keep_upstream(c))
 		return false;
 	if (c->by_address)
-		return policy_find_cidr(c->proxy->config->policy, &c->identity.address, c->port);
+		return address_allowed(c, &allow_private);
 	if (c->host[0] && (connection_judge(c->proxy, c->host, c->port, &mode) != EGRESS_ALLOWED ||
 			   mode != c->mode))
 		return false;

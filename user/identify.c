@@ -20,6 +20,8 @@
 
 struct identify {
 	int flows_fd, calls_fd;
+	const struct host_port *host_ports;
+	size_t host_port_count;
 	struct {
 		uint32_t id; /* 0: empty */
 		char *name;
@@ -35,6 +37,12 @@ struct identify *identify_new(int flows_fd, int calls_fd)
 	identify->flows_fd = flows_fd;
 	identify->calls_fd = calls_fd;
 	return identify;
+}
+
+void identify_host_ports(struct identify *identify, const struct host_port *ports, size_t count)
+{
+	identify->host_ports = ports;
+	identify->host_port_count = count;
 }
 
 void identify_free(struct identify *identify)
@@ -130,6 +138,29 @@ static bool came_by_loopback(int fd)
 	       address_is_loopback(&address);
 }
 
+/* The wall keeps others than the bottle from its loopback; there is no record to look for. */
+static bool is_for_host(const struct identify *identify, int fd, struct identity *ret)
+{
+	struct sockaddr_storage local = {0};
+	socklen_t length = sizeof(local);
+	struct identity identity = {.kind = IDENTITY_HOST_PORT};
+	uint16_t port;
+
+	if (identify->host_port_count == 0 ||
+	    getsockname(fd, (struct sockaddr *)&local, &length) < 0 ||
+	    !address_from_sockaddr((struct sockaddr *)&local, &identity.address, &port) ||
+	    !address_is_loopback(&identity.address))
+		return false;
+	for (size_t i = 0; i < identify->host_port_count; i++) {
+		if (identify->host_ports[i].inside == port) {
+			identity.port = identify->host_ports[i].outside;
+			*ret = identity;
+			return true;
+		}
+	}
+	return false;
+}
+
 int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 {
 	struct identity identity = {.kind = IDENTITY_EXPLICIT};
@@ -137,6 +168,8 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	struct egress_flow flow;
 	int found;
 
+	if (is_for_host(identify, fd, ret))
+		return 0;
 	if (identify->flows_fd < 0) {
 		*ret = identity;
 		return 0;

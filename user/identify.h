@@ -8,12 +8,14 @@
 
 #include "address.h"
 #include "attributes.h"
+#include "host_port.h"
 
 enum identity_kind {
 	IDENTITY_EXPLICIT, /* the program chose the proxy; a name comes with CONNECT */
 	IDENTITY_STRANGER, /* no record, on loopback: not the bottle's, serve nothing */
 	IDENTITY_NAME,	   /* steered by a bound address: `host` is what the kernel knows */
 	IDENTITY_ADDRESS,  /* steered by a cidr route: `address` is all there is */
+	IDENTITY_HOST_PORT, /* accepted at a port that leads to the host's `address` and `port` */
 	IDENTITY_UNNAMED,  /* dns.mode real: an address of allowed names; SNI and Host must tell */
 };
 struct identity {
@@ -30,6 +32,8 @@ struct identify;
 /* `flows_fd` -1: no kernel wall, everything is explicit. So is what comes without a record to an
  * address that is not loopback: the operator asked for that with --listen. Both descriptors are borrowed. */
 struct identify *identify_new(int flows_fd, int calls_fd) WARN_UNUSED;
+/* What is accepted at these ports of loopback is for the host. Borrowed. */
+void identify_host_ports(struct identify *identify, const struct host_port *ports, size_t count);
 void identify_free(struct identify *identify);
 /* Takes the record of an accepted socket. -1 when a record names a host that nobody knows or when
  * the look-up failed: close the connection. */

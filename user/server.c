@@ -293,6 +293,19 @@ static bool open_responder(struct server *s)
 	return true;
 }
 
+/* A connection to one of host_fds is told from the others by its port: identify.c. */
+static struct listener *open_listener(struct server *s)
+{
+	const struct server_handover *h = s->handover;
+	size_t proxies = count_fds(h->proxy_fds), hosts = count_fds(h->host_fds);
+	int fds[2 * SERVER_MAX_SOCKETS];
+
+	memcpy(fds, h->proxy_fds, proxies * sizeof(*fds));
+	memcpy(fds + proxies, h->host_fds, hosts * sizeof(*fds));
+	identify_host_ports(s->identify, h->host_ports, hosts);
+	return listener_new(&s->proxy, fds, proxies + hosts, CONNECTION_LIMIT);
+}
+
 static int open_proxy(struct server *s, struct error *error)
 {
 	const struct server_handover *h = s->handover;
@@ -317,8 +330,7 @@ static int open_proxy(struct server *s, struct error *error)
 		.log = s->log,
 		.bottle = h->bottle,
 	};
-	s->listener = listener_new(&s->proxy, h->proxy_fds, count_fds(h->proxy_fds),
-				   CONNECTION_LIMIT);
+	s->listener = open_listener(s);
 	if (!s->listener || !open_responder(s))
 		return error_set(error, "cannot serve the listening sockets");
 	return 0;

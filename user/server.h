@@ -8,8 +8,9 @@
 #include <sys/types.h>
 
 #include "attributes.h"
+#include "host_port.h"
 
-#define SERVER_MAX_SOCKETS 8
+#define SERVER_MAX_SOCKETS HOST_PORT_MAX
 
 /* What the supervisor hands over by inherited descriptors; encoded in the worker's argv by
  * supervisor.c. -1 for what there is not. */
@@ -20,6 +21,8 @@ struct server_handover {
 	int ca_fd; /* a memfd with the CA certificate's DER */
 	int verdicts_fd, host_verdicts_fd; /* maps to count in: kernel_verdicts_fd() */
 	int proxy_fds[SERVER_MAX_SOCKETS];
+	int host_fds[SERVER_MAX_SOCKETS]; /* for host_ports, in its order */
+	struct host_port host_ports[SERVER_MAX_SOCKETS]; /* up to the first with port 0 */
 	int dns_udp_fds[SERVER_MAX_SOCKETS], dns_tcp_fds[SERVER_MAX_SOCKETS];
 	char bottle[65];
 	uid_t uid;

@@ -68,6 +68,7 @@ static void close_all(int *fds, size_t count)
 void sockets_close(struct sockets *sockets)
 {
 	close_all(sockets->proxy, sockets->proxy_count);
+	close_all(sockets->host, sockets->host_count);
 	close_all(sockets->dns_udp, sockets->dns_count);
 	close_all(sockets->dns_tcp, sockets->dns_count);
 	*sockets = (struct sockets){0};
@@ -136,6 +137,25 @@ static int open_proxy(struct sockets *s, const struct egress_address *address, u
 				 fd == -EADDRINUSE ? "; choose another by --listen ADDR:PORT" : "");
 	s->proxy[s->proxy_count++] = fd;
 	s->proxy_port = port_of(fd);
+	return 0;
+}
+
+static int open_host_ports(const struct sockets_options *options, struct sockets *s,
+			   struct error *error)
+{
+	struct egress_address loopback;
+
+	if (!address_parse(loopbacks[0], &loopback))
+		return error_set(error, "internal: loopback address");
+	for (size_t i = 0; i < options->host_port_count; i++) {
+		uint16_t port = options->host_ports[i].inside;
+		int fd = open_socket(SOCK_STREAM, &loopback, port);
+
+		if (fd < 0)
+			return error_set(error, "cannot listen on 127.0.0.1 port %u: %s", port,
+					 strerror(-fd));
+		s->host[s->host_count++] = fd;
+	}
 	return 0;
 }
 
@@ -240,6 +260,8 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 			return -1;
 	}
 	if (open_dns(s, options->dns_port ? options->dns_port : SOCKETS_DNS_PORT, error) < 0)
+		return -1;
+	if (open_host_ports(options, s, error) < 0)
 		return -1;
 	s->reserve_result = options->reserve ? reserve_ports(s) : 0;
 	return 0;

@@ -9,6 +9,7 @@
 
 #include "attributes.h"
 #include "diag.h"
+#include "host_port.h"
 
 #define SOCKETS_MAX 4
 #define SOCKETS_PROXY_PORT 9099
@@ -16,6 +17,8 @@
 
 struct sockets {
 	int proxy[SOCKETS_MAX], dns_udp[SOCKETS_MAX], dns_tcp[SOCKETS_MAX];
+	int host[HOST_PORT_MAX]; /* as in the options */
+	size_t host_count;
 	size_t proxy_count, dns_count; /* as many for UDP as for TCP */
 	uint16_t proxy_port, dns_port;
 	int reserve_result; /* 0, or -errno: the ports are not reserved (a read-only /proc, say) */
@@ -27,6 +30,8 @@ struct sockets_options {
 	bool wall;	    /* loopback sockets and the DNS responder; else only `listen` */
 	bool reserve;	    /* the namespace is the bottle's own: see below */
 	uint16_t dns_port;  /* to try first; 0: the default */
+	const struct host_port *host_ports; /* to listen at on 127.0.0.1 */
+	size_t host_port_count;
 };
 
 /* Opens the sockets and brings the namespace's `lo` up. When [::1] is not to be had only IPv4 is

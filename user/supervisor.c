@@ -506,6 +506,8 @@ static int open_walls(struct supervisor *s, struct error *error)
 		.netns_fd = s->options.netns_fd,
 		.listen = s->options.listen,
 		.wall = s->options.cgroup_path != NULL,
+		.host_ports = s->options.host_ports,
+		.host_port_count = s->options.host_port_count,
 	};
 	uint16_t proxy_port;
 
@@ -546,6 +548,9 @@ static int fill_handover(struct supervisor *s, struct error *error)
 	const struct passwd *account = getpwnam(WORKER_ACCOUNT);
 
 	fill_fds(h->proxy_fds, s->sockets.proxy, s->sockets.proxy_count);
+	fill_fds(h->host_fds, s->sockets.host, s->sockets.host_count);
+	for (size_t i = 0; i < s->sockets.host_count; i++)
+		h->host_ports[i] = s->options.host_ports[i];
 	fill_fds(h->dns_udp_fds, s->sockets.dns_udp, s->sockets.dns_count);
 	fill_fds(h->dns_tcp_fds, s->sockets.dns_tcp, s->sockets.dns_count);
 	h->flows_fd = s->kernel ? kernel_flows_fd(s->kernel) : -1;

@@ -14,6 +14,7 @@
 #include "cert_authority.h"
 #include "config.h"
 #include "diag.h"
+#include "host_port.h"
 
 struct ready;
 struct supervisor;
@@ -36,6 +37,9 @@ struct supervisor_options {
 	struct ready *ready; /* told of reloads; NULL: nobody is */
 	const uint16_t *published;
 	size_t published_count;
+	/* Ports of our loopback for a bottle with a namespace of its own; at most HOST_PORT_MAX. */
+	const struct host_port *host_ports;
+	size_t host_port_count;
 };
 
 /* Loads the policy and its secrets, the CA, the kernel wall, the sockets, and starts the worker.

@@ -34,12 +34,13 @@ static const struct fd_option {
 	{"ca", offsetof(struct server_handover, ca_fd), 1},
 	{"log", offsetof(struct server_handover, log_fd), 1},
 	{"proxy", offsetof(struct server_handover, proxy_fds), SERVER_MAX_SOCKETS},
+	{"host", offsetof(struct server_handover, host_fds), SERVER_MAX_SOCKETS},
 	{"dns-udp", offsetof(struct server_handover, dns_udp_fds), SERVER_MAX_SOCKETS},
 	{"dns-tcp", offsetof(struct server_handover, dns_tcp_fds), SERVER_MAX_SOCKETS},
 };
 
 #define FD_OPTION_COUNT (sizeof(fd_options) / sizeof(fd_options[0]))
-enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY };
+enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY, OPTION_HOST_PORT };
 
 static const int *fds_of(const struct server_handover *handover, const struct fd_option *option)
 {
@@ -59,7 +60,7 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 {
 	struct bytes out = {.data = text, .capacity = WORKER_ARGS_SIZE};
 	static char program[] = "egress-bpf", command[] = "worker";
-	char number[16];
+	char number[HOST_PORT_TEXT_SIZE];
 	int argc = 0;
 
 	argv[argc++] = program;
@@ -68,11 +69,15 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 		const int *fds = fds_of(handover, &fd_options[i]);
 
 		for (size_t k = 0; k < fd_options[i].count && fds[k] >= 0; k++) {
-			if (argc >= WORKER_MAX_ARGS - 6)
+			if (argc >= WORKER_MAX_ARGS - 6 - SERVER_MAX_SOCKETS)
 				return -1;
 			snprintf(number, sizeof(number), "%d", fds[k]);
 			add_arg(&out, argv, &argc, fd_options[i].name, number);
 		}
+	}
+	for (size_t i = 0; i < SERVER_MAX_SOCKETS && handover->host_ports[i].inside; i++) {
+		host_port_format(&handover->host_ports[i], number);
+		add_arg(&out, argv, &argc, "host-port", number);
 	}
 	add_arg(&out, argv, &argc, "bottle", handover->bottle);
 	snprintf(number, sizeof(number), "%u", handover->uid);
@@ -98,13 +103,23 @@ static int add_fd(struct server_handover *handover, const struct fd_option *opti
 	return -1;
 }
 
+static int add_host_port(struct server_handover *handover, const char *text)
+{
+	for (size_t i = 0; i < SERVER_MAX_SOCKETS; i++) {
+		if (handover->host_ports[i].inside == 0)
+			return host_port_parse(text, &handover->host_ports[i], NULL);
+	}
+	return -1;
+}
+
 int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 {
-	struct option options[FD_OPTION_COUNT + 5] = {
+	struct option options[FD_OPTION_COUNT + 6] = {
 		[FD_OPTION_COUNT] = {"bottle", required_argument, NULL, OPTION_BOTTLE},
 		[FD_OPTION_COUNT + 1] = {"uid", required_argument, NULL, OPTION_UID},
 		[FD_OPTION_COUNT + 2] = {"gid", required_argument, NULL, OPTION_GID},
 		[FD_OPTION_COUNT + 3] = {"log-query", required_argument, NULL, OPTION_LOG_QUERY},
+		[FD_OPTION_COUNT + 4] = {"host-port", required_argument, NULL, OPTION_HOST_PORT},
 	};
 	struct server_handover handover = {0};
 	int option, result = 0;
@@ -123,6 +138,8 @@ int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 			handover.uid = (uid_t)strtoul(optarg, NULL, 10);
 		else if (option == OPTION_GID)
 			handover.gid = (gid_t)strtoul(optarg, NULL, 10);
+		else if (option == OPTION_HOST_PORT)
+			result = add_host_port(&handover, optarg);
 		else if (option == OPTION_LOG_QUERY)
 			handover.log_query = true;
 		else

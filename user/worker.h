@@ -32,8 +32,8 @@ int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSE
 void worker_stop(struct worker *worker, int grace_ms);
 
 /* The handover as the worker's argv, and back; `argv` points into `text`. */
-#define WORKER_ARGS_SIZE 2048
-#define WORKER_MAX_ARGS 48
+#define WORKER_ARGS_SIZE 4096
+#define WORKER_MAX_ARGS 72
 int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SIZE],
 		char *argv[WORKER_MAX_ARGS]) WARN_UNUSED;
 int worker_parse_args(int argc, char **argv, struct server_handover *ret) WARN_UNUSED;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What `exec`'s launcher leaves alone: builds, servers of one's own, debuggers; and what it lets in
 when asked."""
+import json
 import os
 import shutil
 import socket
@@ -228,3 +229,93 @@ class Who(Case):
         result = run_exec(["true"], "--user", "no-such-user", root=True)
         self.assertEqual(result.returncode, 125)
         self.assertIn("there is no user 'no-such-user'", result.stderr)
+
+
+class HostPorts(Case):
+    """A service on the host's loopback, such as CI has."""
+    SERVICE = ("import socketserver\n"
+               "class H(socketserver.BaseRequestHandler):\n"
+               "    def handle(self):\n"
+               "        while (data := self.request.recv(65536)):\n"
+               "            self.request.sendall(data.swapcase())\n"
+               "class S(socketserver.ThreadingTCPServer): daemon_threads = True\n"
+               "s = S(('127.0.0.1', 0), H)\n"
+               "print(s.server_address[1], flush=True)\n"
+               "s.serve_forever()")
+    ASK = ("import socket, sys\n"
+           "s = socket.socket(); s.settimeout(10)\n"
+           "error = s.connect_ex(('127.0.0.1', int(sys.argv[1])))\n"
+           "if error: sys.exit(str(error))\n"
+           "sent = b'x' * int(sys.argv[2])\n"
+           "import threading\n"
+           "threading.Thread(target=lambda: (s.sendall(sent), s.shutdown(1))).start()\n"
+           "got = b''.join(iter(lambda: s.recv(65536), b''))\n"
+           "print(len(got), got == sent.upper())")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.service = subprocess.Popen([PYTHON, "-c", cls.SERVICE], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, text=True)
+        cls.port = int(cls.service.stdout.readline())
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.service.kill()
+        cls.service.wait()
+        cls.service.stdout.close()
+
+    def ask(self, port, *options, size=4, **more):
+        return run_exec([PYTHON, "-c", self.ASK, str(port), str(size)], *options, **more)
+
+    def test_closed_by_default(self):
+        result = self.ask(self.port)
+        self.assertIn("111", result.stderr)
+
+    def test_same_port(self):
+        log = harness.world.path("host-port.log")
+        result = self.ask(self.port, "--host-port", str(self.port), "--log", log)
+        self.assertEqual(self.ok(result), "4 True\n")
+        self.assertIn("1 allowed", result.stderr)
+        with open(log, encoding="utf-8") as file:
+            record = [json.loads(line) for line in file][-1]
+        self.assertEqual({k: record.get(k) for k in ("source", "host", "port", "protocol", "reason")},
+                         {"source": "proxy", "host": "host-loopback", "port": self.port,
+                          "protocol": "tcp", "reason": "allowed"})
+        self.assertEqual((record["bytes_up"], record["bytes_down"]), (4, 4))
+
+    def test_other_port_and_several(self):
+        options = ("--host-port", f"80:{self.port}", "--host-port", f"7777:{self.port}")
+        self.assertEqual(self.ok(self.ask(80, *options)), "4 True\n")
+        self.assertEqual(self.ok(self.ask(7777, *options)), "4 True\n")
+        self.assertIn("111", self.ask(self.port, *options).stderr)
+
+    def test_much(self):
+        self.assertEqual(self.ok(self.ask(80, "--host-port", f"80:{self.port}", size=20000000)),
+                         "20000000 True\n")
+
+    def test_without_any_route(self):
+        result = self.ask(80, "--host-port", f"80:{self.port}", policy_text=False)
+        self.assertEqual(self.ok(result), "4 True\n")
+
+    def test_nobody_there(self):
+        log = harness.world.path("nobody.log")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            closed = s.getsockname()[1]
+            result = self.ask(80, "--host-port", f"80:{closed}", "--log", log)
+        self.assertNotIn("True", result.stdout)
+        with open(log, encoding="utf-8") as file:
+            self.assertIn('"reason":"upstream_unreachable"', file.read().replace('": "', '":"'))
+
+    def test_usage(self):
+        for text in ("0", "80:", "x", "70000"):
+            result = run_exec(["true"], "--host-port", text)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("--host-port", result.stderr)
+        many = [x for i in range(9) for x in ("--host-port", str(100 + i))]
+        self.assertEqual(run_exec(["true"], *many).returncode, 2)
+
+    def test_port_taken(self):
+        result = run_exec(["true"], "--host-port", str(harness.PROXY_PORT))
+        self.assertEqual(result.returncode, 125)
+        self.assertIn("cannot listen on 127.0.0.1 port 9099", result.stderr)

@@ -14,6 +14,9 @@ static void arguments_there_and_back(void **state)
 	struct server_handover before = {
 		.calls_fd = 3, .control_fd = 4, .flows_fd = -1, .log_fd = 1, .ca_fd = -1, .verdicts_fd = 17,
 		.host_verdicts_fd = 18, .proxy_fds = {10, 11, 12, -1, -1, -1, -1, -1},
+		.host_fds = {30, 31, 32, 33, 34, 35, 36, 37},
+		.host_ports = {{1, 2}, {3, 4}, {5, 6}, {7, 8}, {9, 10}, {11, 12}, {13, 14},
+			       {65535, 65534}},
 		.dns_udp_fds = {20, -1, -1, -1, -1, -1, -1, -1},
 		.dns_tcp_fds = {21, 22, 23, 24, 25, 26, 27, 28}, .bottle = "ci-1", .uid = 64086,
 		.gid = 7, .log_query = true,
@@ -31,6 +34,8 @@ static void arguments_there_and_back(void **state)
 	assert_true(after.log_query);
 	assert_string_equal(after.bottle, "ci-1");
 	assert_memory_equal(after.proxy_fds, before.proxy_fds, sizeof(before.proxy_fds));
+	assert_memory_equal(after.host_fds, before.host_fds, sizeof(before.host_fds));
+	assert_memory_equal(after.host_ports, before.host_ports, sizeof(before.host_ports));
 	assert_memory_equal(after.dns_udp_fds, before.dns_udp_fds, sizeof(before.dns_udp_fds));
 	assert_memory_equal(after.dns_tcp_fds, before.dns_tcp_fds, sizeof(before.dns_tcp_fds));
 }
