@@ -138,7 +138,8 @@ static bool came_by_loopback(int fd)
 	       address_is_loopback(&address);
 }
 
-/* The wall keeps others than the bottle from its loopback; there is no record to look for. */
+/* Loopback inside is free, so the kernel keeps no record of it. Nobody but root comes into the
+ * bottle's namespace from outside. */
 static bool is_for_host(const struct identify *identify, int fd, struct identity *ret)
 {
 	struct sockaddr_storage local = {0};

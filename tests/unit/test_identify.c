@@ -202,6 +202,26 @@ static void test_no_wall(void **state)
 	identify_free(NULL);
 }
 
+/* By the port that it was accepted at, before any record is looked for. */
+static void test_host_port(void **state)
+{
+	int client, fd = connect_pair(AF_INET, &client);
+	const struct host_port ports[] = {{1, 2}, {local_port(fd), 5432}};
+	struct identity identity;
+
+	fake.takes = 0;
+	identify_host_ports(*state, ports, 2);
+	assert_int_equal(identify_accepted(*state, fd, &identity), 0);
+	assert_int_equal(identity.kind, IDENTITY_HOST_PORT);
+	assert_int_equal(identity.port, 5432);
+	assert_int_equal(fake.takes, 0);
+	identify_host_ports(*state, ports, 1);
+	assert_int_equal(identify_accepted(*state, fd, &identity), 0);
+	assert_int_equal(identity.kind, IDENTITY_NAME);
+	close(client);
+	close(fd);
+}
+
 static void test_cache(void **state)
 {
 	struct identity identity;
@@ -269,7 +289,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_key),     T(test_named), T(test_other_kinds),
-		T(test_no_wall), T(test_cache), T(test_failures),
+		T(test_no_wall), T(test_host_port), T(test_cache), T(test_failures),
 	};
 #undef T
 
