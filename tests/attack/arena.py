@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import struct
 import subprocess
@@ -27,11 +28,13 @@ TRANSPORTS = (6, 17, 33, 132, 136)
 
 class Target:
     """What one run of one attack tries to carry out: unlike that of any other run."""
-    lock, port = threading.Lock(), 20000 + secrets.randbelow(15000)
+    # below the ephemeral ports: those of other connections' answers must not be taken for ours
+    lock, port, last = threading.Lock(), 10000 + secrets.randbelow(5000), 32767
 
     def __init__(self):
         with Target.lock:
             Target.port += 1
+            assert Target.port <= Target.last, "more runs than ports"
             self.port = Target.port
         self.token = secrets.token_bytes(6)
         self.mark = "LK" + self.token.hex()
@@ -67,8 +70,11 @@ class Watch(threading.Thread):
 
     def look(self, frame):
         self.frames += 1
-        for match in TEXT.finditer(frame):
-            self.tokens[bytes.fromhex(match[1].decode())] = frame
+        marks = TEXT.findall(frame)
+        for mark in marks:
+            self.tokens[bytes.fromhex(mark.decode())] = frame
+        if marks:
+            return  # it is known whose it is; and behind a raw header, text would pass for ports
         for match in ADDRESS.finditer(frame):
             self.tokens[match[1]] = frame
         kind = frame[12:14]
@@ -101,6 +107,8 @@ class Watch(threading.Thread):
 class Arena(w.World):
     def __init__(self, program, attack):
         super().__init__(program)
+        # a copy: others may build while this runs
+        self.program = shutil.copy(self.program, self.path("egress-bpf"))
         self.tag = f"attack-{secrets.token_hex(3)}"
         self.cgroup = os.path.join(w.cgroup_root(), "egress-e2e-" + self.tag)
         self.attack_source = os.path.abspath(attack)

@@ -518,8 +518,8 @@ def mask_peer6():
 def masked_dns(family, address):
     s = socket.socket(family, socket.SOCK_DGRAM)
     s.settimeout(2)
-    s.sendto(query("api.example.test"), (address, 53))
     try:
+        s.sendto(query("api.example.test"), (address, 53))
         _, sender = s.recvfrom(4096)
     except OSError as error:
         print(f"BREACH: no answer from the server that was asked: {error}")
@@ -539,7 +539,7 @@ def mask_dns6():
 
 
 @attack("connections that fail leave their record behind, until there is room for no more",
-        "inside masked dead residue")
+        "inside masked dead residue serial")
 def mask_records():
     for _ in range(200):
         try:

@@ -114,13 +114,12 @@ class Place:
     def pin(self, item):
         return f"/sys/fs/bpf/egress-bpf/{self.bottle}/{item}"
 
-    def residue(self):
-        """Flow records that nobody will ever read."""
+    def records(self):
+        """How many flow records wait to be read."""
         if not os.path.exists(self.pin(MAP + "flows")):
-            return ""
-        count = len(json.loads(w.sh(["bpftool", "-j", "map", "dump", "pinned",
-                                     self.pin(MAP + "flows")])))
-        return f"\nBREACH: {count} records stay" if count > 100 else f"\n{count} records stay"
+            return 0
+        return len(json.loads(w.sh(["bpftool", "-j", "map", "dump", "pinned",
+                                    self.pin(MAP + "flows")])))
 
     bottle = "none"
 

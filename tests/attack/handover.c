@@ -231,9 +231,13 @@ ATTACK(loopback_relay_fastopen, "", "data in the SYN to a relay on 127.0.0.1")
 	int fd = open_socket(AF_INET, SOCK_STREAM, 0);
 
 	address.sin_port = htons(7777);
-	if (sendto(fd, mark, strlen(mark), MSG_FASTOPEN, (void *)&address, sizeof(address)) < 0)
+	set_int(fd, IPPROTO_TCP, 34 /* TCP_FASTOPEN_NO_COOKIE */, 1);
+	if (sendto(fd, mark, strlen(mark), MSG_FASTOPEN | MSG_DONTWAIT, (void *)&address,
+		   sizeof(address)) < 0)
 		perror("sendto");
 	usleep(200000);
+	send(fd, mark, strlen(mark), MSG_DONTWAIT | MSG_NOSIGNAL);
+	usleep(100000);
 }
 ATTACK(loopback_relay_udp_connected, "", "UDP connected to a relay on 127.0.0.1")
 {

@@ -394,7 +394,7 @@ static void *reconnect_run(void *context)
 {
 	int fd = *(int *)context;
 
-	for (int i = 0; i < 3000; i++) {
+	for (int i = 0; i < 20000; i++) {
 		connect(fd, (void *)(i % 2 ? &target4 : &home4), sizeof(target4));
 	}
 	return NULL;
@@ -411,7 +411,7 @@ ATTACK(race_udp_reconnect, "", "one thread reconnects the UDP socket on which an
 		perror("bind");
 	if (pthread_create(&thread, NULL, reconnect_run, &fd) != 0)
 		give_up("pthread_create");
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 20000; i++)
 		send(fd, mark, strlen(mark), MSG_DONTWAIT);
 	pthread_join(thread, NULL);
 }

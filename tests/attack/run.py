@@ -85,9 +85,11 @@ def launch(world, place, attack, user):
     if "squatted" in attack.flags:
         with world.squatters(env["PROXY_PORT"], env["DNS_PORT"]):
             return (target, *place.do(attack.argv(world), user, env))
+    before = place.records() if "residue" in attack.flags else 0
     status, output = place.do(attack.argv(world), user, env)
     if "residue" in attack.flags:
-        output += place.residue()
+        more = place.records() - before
+        output += f"\n{'BREACH: ' if more > 100 else ''}{more} records stay"
     return target, status, output
 
 
@@ -186,6 +188,22 @@ def fits(attack, place, phase):
 Attack.fits = fits
 
 
+def dies_with_us(world, tap, place):
+    """Without its supervisor an exec's command ends, and sends nothing on the way."""
+    target = arena.Target()
+    endless = ("import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+               "while True:\n  try: s.sendto(b'%s', ('%s', %d))\n  except OSError: pass\n"
+               "  time.sleep(0.001)" % (target.mark, "198.51.100.77", target.port))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(place.do, [arena.PYTHON, "-c", endless], place.users[0], {}, 6)
+        time.sleep(0.5)
+        place.agent.kill()
+        status, output = answer.result()
+    world.watch.settle()
+    tap.line(output == "no answer" and not world.watch.saw(target),
+             f"{place.name}: killed with -9, its command ends at once and nothing gets out")
+
+
 def settings(world, wanted):
     makers = [("exec-nobody", lambda: bottles.Exec(world, "nobody")),
               ("exec-root", lambda: bottles.Exec(world, "root")),
@@ -204,6 +222,8 @@ def all_settings(world, tap, attacks, able, wanted):
             if isinstance(place, bottles.Run):
                 place.kill()
                 trial(world, tap, place, attacks, able, " (dead)")
+            else:
+                dies_with_us(world, tap, place)
         finally:
             place.end()
         print(f"# {name}: {time.monotonic() - began:.1f} s", flush=True)
