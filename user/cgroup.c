@@ -165,7 +165,7 @@ bool cgroup_exists(uint64_t id)
 	char *path = NULL;
 	int root, fd;
 
-	if (cgroup_root(&path, NULL) < 0)
+	if (cgroup_root(&path, NULL) < 0 || !path)
 		return true;
 	root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	free(path);
