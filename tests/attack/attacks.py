@@ -199,6 +199,22 @@ def dns_over_tls():
         print(error)
 
 
+@attack("a process outside relays from a unix socket whose path is younger than the bottle", "serial")
+def unix_relay_late():
+    directory = os.environ["OUTSIDE"]
+    for _ in range(8):
+        names = [n for n in os.listdir(directory) if n.startswith("late-")]
+        for name in names:
+            try:
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(f"{directory}/{name}")
+                    s.sendall(MARK.encode())
+            except OSError as error:
+                print(name, error)
+        time.sleep(0.5)
+    print(names)
+
+
 # ---- squatting on our ports ---------------------------------------------------------------------
 
 def squat(address, port, kind=socket.SOCK_STREAM, option=None, say=True):

@@ -76,6 +76,16 @@ def listening(family, kind, address):
     return s
 
 
+def ever_new(directory):
+    """A relay on a path that was not there a moment ago."""
+    for number in range(1 << 30):
+        path = f"{directory}/late-{number}"
+        s = listening(socket.AF_UNIX, socket.SOCK_STREAM, path)
+        threading.Thread(target=serve_stream, args=(s,), daemon=True).start()
+        time.sleep(3)
+        os.unlink(path)
+
+
 def relay(directory):
     unix, inet, inet6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
     stream, dgram = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -93,7 +103,8 @@ def relay(directory):
             (serve_datagrams, listening(inet, dgram, (HOST, UDP_PORT)))]
     for function, s in jobs:
         threading.Thread(target=function, args=(s,), daemon=True).start()
-    # for pidfd_getfd(): a socket of root's, and one of nobody's
+    threading.Thread(target=ever_new, args=(directory,), daemon=True).start()
+    # for pidfd_getfd()
     open_socket = socket.socket(inet, dgram)
     print("ready", flush=True)
     threading.Event().wait()
