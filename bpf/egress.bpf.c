@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "address_hooks.bpf.h"
+#include "option_hooks.bpf.h"
 #include "packet_hooks.bpf.h"
 #include "socket_hooks.bpf.h"
 #include "tc.bpf.h"
@@ -121,6 +122,12 @@ SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *ctx)
 {
 	return on_sock_release(ctx);
+}
+
+SEC("cgroup/setsockopt")
+int setsockopt(struct bpf_sockopt *ctx)
+{
+	return on_setsockopt(ctx);
 }
 
 SEC("cgroup_skb/egress")

@@ -67,6 +67,7 @@ enum egress_hook {
 	EGRESS_HOOK_BIND,
 	EGRESS_HOOK_EGRESS,
 	EGRESS_HOOK_INGRESS,
+	EGRESS_HOOK_SETSOCKOPT,
 };
 
 #define EGRESS_MAX_PORTS 16	   /* ports of one host or one cidr */

@@ -16,7 +16,7 @@ const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT] = {
 	{"connect4", "4.17"},	 {"connect6", "4.17"},	{"sendmsg4", "4.18"},
 	{"sendmsg6", "4.18"},	 {"bind4", "4.17"},	{"bind6", "4.17"},
 	{"recvmsg4", "5.2"},	 {"recvmsg6", "5.2"},	{"getpeername4", "5.8"},
-	{"getpeername6", "5.8"}, {"sock_release", "5.9"},
+	{"getpeername6", "5.8"}, {"sock_release", "5.9"}, {"setsockopt", "5.3"},
 };
 
 static const enum bpf_attach_type attach_types[KERNEL_PROGRAM_COUNT] = {
@@ -25,6 +25,7 @@ static const enum bpf_attach_type attach_types[KERNEL_PROGRAM_COUNT] = {
 	BPF_CGROUP_UDP6_SENDMSG,      BPF_CGROUP_INET4_BIND,	    BPF_CGROUP_INET6_BIND,
 	BPF_CGROUP_UDP4_RECVMSG,      BPF_CGROUP_UDP6_RECVMSG,	    BPF_CGROUP_INET4_GETPEERNAME,
 	BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_INET_SOCK_RELEASE,
+	BPF_CGROUP_SETSOCKOPT,
 };
 
 /* What installing one program did, to be undone. */

@@ -33,7 +33,7 @@ struct kernel_program {
 	const char *name;
 	const char *since; /* the first Linux that has the hook */
 };
-#define KERNEL_PROGRAM_COUNT 14
+#define KERNEL_PROGRAM_COUNT 15
 extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
 
 /* Seen from the bottle. */

@@ -382,6 +382,67 @@ static void test_squatter_gets_nothing(void **state)
 	assert_int_equal(wall_run(wall, squat), 0);
 }
 
+/* ---- options -------------------------------------------------------------------------------- */
+
+static int option_errno(int family, int level, int name, const void *value, socklen_t length)
+{
+	int fd = socket(family, SOCK_DGRAM, 0);
+	int error = setsockopt(fd, level, name, value, length) < 0 ? errno : 0;
+
+	close(fd);
+	return error;
+}
+
+/* Each would make the kernel send a report with a group that the caller chose. */
+static int join_groups(void *memory)
+{
+	struct ip_mreqn v4 = {.imr_ifindex = 1, .imr_multiaddr.s_addr = htonl(0xef010203)};
+	struct ip_mreq_source from = {.imr_multiaddr = v4.imr_multiaddr};
+	struct ipv6_mreq v6 = {.ipv6mr_interface = 1};
+	struct group_req any = {.gr_interface = 1};
+	struct sockaddr_in group = {.sin_family = AF_INET, .sin_addr = v4.imr_multiaddr};
+
+	(void)memory;
+	inet_pton(AF_INET6, "ff05::1:2:3", &v6.ipv6mr_multiaddr);
+	memcpy(&any.gr_group, &group, sizeof(group));
+	if (option_errno(AF_INET, IPPROTO_IP, IP_ADD_MEMBERSHIP, &v4, sizeof(v4)) != EPERM)
+		return 1;
+	if (option_errno(AF_INET, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &from, sizeof(from)) != EPERM)
+		return 2;
+	if (option_errno(AF_INET6, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &v6, sizeof(v6)) != EPERM)
+		return 3;
+	if (option_errno(AF_INET6, IPPROTO_IPV6, IPV6_JOIN_ANYCAST, &v6, sizeof(v6)) != EPERM)
+		return 4;
+	if (option_errno(AF_INET, IPPROTO_IP, MCAST_JOIN_GROUP, &any, sizeof(any)) != EPERM)
+		return 5;
+	return 0;
+}
+
+/* The program must not stand in the way of any other option, nor of a long value. */
+static int other_options(void *memory)
+{
+	static char longer[3 * 4096];
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), size = 65536, on = 1;
+
+	(void)memory;
+	if (option_errno(AF_INET, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	    option_errno(AF_INET, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) != 0 ||
+	    option_errno(AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0)
+		return 1;
+	memcpy(longer, &on, sizeof(on));
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, longer, sizeof(longer)) == 0 ? 0 : 2;
+}
+
+static void test_options(void **state)
+{
+	struct wall *wall = *state;
+	uint64_t before = wall_counter(wall, EGRESS_PROTOCOL_NOT_ALLOWED);
+
+	assert_int_equal(wall_run(wall, join_groups), 0);
+	assert_int_equal(wall_counter(wall, EGRESS_PROTOCOL_NOT_ALLOWED), before + 5);
+	assert_int_equal(wall_run(wall, other_options), 0);
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +451,7 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_wire_stays_silent, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_squatter_gets_nothing, wall_setup,
 						wall_teardown),
+		cmocka_unit_test_setup_teardown(test_options, wall_setup, wall_teardown),
 	};
 
 	return cmocka_run_group_tests_name("kernel: refusals", tests, NULL, NULL);
