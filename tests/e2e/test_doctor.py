@@ -115,7 +115,7 @@ class SelfTest(Case):
         bottle.process.wait()
         self.ok(cli("detach", bottle.name))
         with w.InNamespace(bottle.netns, harness.world.home):
-            w.sh("ip rule add pref 1 ipproto udp dport 9053 blackhole && "
+            w.sh("ip rule add pref 1 ipproto 17 dport 9053 blackhole && "
                  "ip rule add pref 2 lookup local && ip rule del pref 0")
         result = subprocess.run(bottle.command(), capture_output=True, text=True, timeout=30,
                                 env=harness.environment(), check=False)

@@ -8,7 +8,7 @@ import time
 
 import world as w
 import harness
-from harness import Bottle, Case, alive, children, cli, pins, policy, wait_for, write
+from harness import Bottle, Case, alive, children, cli, measures, pins, policy, wait_for, write
 
 ONE_PATH = """
   - host: api.example.test
@@ -224,6 +224,7 @@ class Endurance(Case):
         self.bottle.reload(text)
         wait_for(lambda: self.bottle.errors().count("reload") > before, 10, "the reload")
 
+    @measures
     def test_descriptors_and_memory_do_not_pile_up(self):
         """Reloads that work, are refused by the parser, by the worker, and workers that die."""
         pid = self.bottle.process.pid
