@@ -145,7 +145,8 @@ static NORETURN void attempt_here(const struct attempt *attempt, bool filtered)
 
 	if (filtered && bottle_seccomp_load(NULL) < 0)
 		_exit(254);
-	result = syscall(number_of(attempt->name), a[0], a[1], a[2], a[3], a[4]);
+	/* All six: what is not passed is what the register held. */
+	result = syscall(number_of(attempt->name), a[0], a[1], a[2], a[3], a[4], 0L);
 	/* After a clone that was let through there are two of us, and both come here. */
 	_exit(result < 0 ? errno : 0);
 }
