@@ -140,42 +140,37 @@ static bool v4_is_private(uint32_t host_order)
 	return false;
 }
 
-static bool in_v6(const struct egress_address *address, const char *block)
-{
-	struct cidr cidr;
-
-	return cidr_parse(block, &cidr) && cidr_contains(&cidr, address);
-}
+static const struct cidr nat64 = {{{0, 0x64, 0xff, 0x9b}}, 96};	/* RFC 6052: 64:ff9b::/96 */
+static const struct cidr six_to_four = {{{0x20, 0x02}}, 16};	/* RFC 3056: 2002::/16 */
+static const struct cidr private_v6[] = {
+	{{{0}}, 96},			   /* ::/96: unspecified, loopback, IPv4-compatible */
+	{{{0x01}}, 64},			   /* 100::/64: discard-only */
+	{{{0xfc}}, 7},			   /* fc00::/7: unique local */
+	{{{0xfe, 0x80}}, 10},		   /* fe80::/10: link-local */
+	{{{0xfe, 0xc0}}, 10},		   /* fec0::/10: site-local, deprecated */
+	{{{0xff}}, 8},			   /* ff00::/8: multicast */
+	{{{0x20, 0x01}}, 32},		   /* 2001::/32: Teredo, an IPv4 address hides in it */
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}}, 48}, /* 64:ff9b:1::/48, RFC 8215: local NAT64 */
+	{{{0x5f}}, 16},			   /* 5f00::/16, RFC 9602: segment routing */
+};
 
 bool address_is_loopback(const struct egress_address *address)
 {
 	if (address_is_v4(address))
 		return address_to_v4(address) >> 24 == 127;
-	return in_v6(address, "::1");
+	return memcmp(address->bytes, &in6addr_loopback, sizeof(address->bytes)) == 0;
 }
 
 bool address_is_private(const struct egress_address *address)
 {
-	static const char *const blocks[] = {
-		"::/96",	 /* unspecified, loopback, IPv4-compatible */
-		"100::/64",	 /* discard-only */
-		"fc00::/7",	 /* unique local */
-		"fe80::/10",	 /* link-local */
-		"fec0::/10",	 /* site-local, deprecated */
-		"ff00::/8",	 /* multicast */
-		"2001::/32",	 /* Teredo: an IPv4 address hides in it */
-		"64:ff9b:1::/48", /* RFC 8215: local NAT64 */
-		"5f00::/16",	 /* RFC 9602: segment routing */
-	};
-
 	if (address_is_v4(address))
 		return v4_is_private(address_to_v4(address));
-	if (in_v6(address, "64:ff9b::/96")) /* RFC 6052: NAT64 */
+	if (cidr_contains(&nat64, address))
 		return v4_is_private(v4_at(address, 12));
-	if (in_v6(address, "2002::/16")) /* RFC 3056: 6to4 */
+	if (cidr_contains(&six_to_four, address))
 		return v4_is_private(v4_at(address, 2));
-	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
-		if (in_v6(address, blocks[i]))
+	for (size_t i = 0; i < sizeof(private_v6) / sizeof(private_v6[0]); i++) {
+		if (cidr_contains(&private_v6[i], address))
 			return true;
 	}
 	return false;
