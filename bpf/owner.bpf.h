@@ -63,11 +63,10 @@ static __always_inline struct bpf_sock *socket_at(void *ctx, const struct endpoi
 		       : bpf_sk_lookup_udp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-static __always_inline enum owner receiver_owner(struct __sk_buff *skb, const struct packet *p,
-						 const struct egress_settings *s)
+static __always_inline enum owner owner_at(struct __sk_buff *skb, const struct endpoints *e,
+					   __u8 protocol, const struct egress_settings *s)
 {
-	struct endpoints e = {p->source, p->destination, p->source_port, p->destination_port};
-	struct bpf_sock *sk = socket_at(skb, &e, p->protocol);
+	struct bpf_sock *sk = socket_at(skb, e, protocol);
 	enum owner owner = OWNER_NOBODY;
 
 	if (sk) {
@@ -77,18 +76,20 @@ static __always_inline enum owner receiver_owner(struct __sk_buff *skb, const st
 	return owner;
 }
 
+static __always_inline enum owner receiver_owner(struct __sk_buff *skb, const struct packet *p,
+						 const struct egress_settings *s)
+{
+	struct endpoints e = {p->source, p->destination, p->source_port, p->destination_port};
+
+	return owner_at(skb, &e, p->protocol, s);
+}
+
 static __always_inline enum owner sender_owner(struct __sk_buff *skb, const struct packet *p,
 					       const struct egress_settings *s)
 {
 	struct endpoints e = {p->destination, p->source, p->destination_port, p->source_port};
-	struct bpf_sock *sk = socket_at(skb, &e, p->protocol);
-	enum owner owner = OWNER_NOBODY;
 
-	if (sk) {
-		owner = owner_of(sk, s);
-		bpf_sk_release(sk);
-	}
-	return owner;
+	return owner_at(skb, &e, p->protocol, s);
 }
 
 /* Who listens where a connect() wants to go. By marks alone: sock_addr programs cannot ask for a

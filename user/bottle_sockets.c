@@ -118,38 +118,39 @@ static int read_table(struct bottle_sockets *sockets, const char *pid)
 	return rc;
 }
 
-/* Reads the table of each network namespace once. */
-static int visit_netns(struct bottle_sockets *sockets, struct list *seen, const char *pid)
+/* Where /proc/PID/LINK leads. 1 not seen before, 0 seen or gone, -1 out of memory. */
+static int new_target(struct list *seen, const char *pid, const char *link, char ret[PATH_MAX])
 {
-	char path[64], name[64];
+	char path[64];
 	size_t before = seen->count;
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "/proc/%.20s/ns/net", pid);
-	length = readlink(path, name, sizeof(name) - 1);
+	snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, link);
+	length = readlink(path, ret, PATH_MAX - 1);
 	if (length <= 0)
 		return 0;
-	name[length] = '\0';
-	if (list_add(seen, name) < 0)
+	ret[length] = '\0';
+	if (list_add(seen, ret) < 0)
 		return -1;
-	return seen->count > before ? read_table(sockets, pid) : 0;
+	return seen->count > before;
+}
+
+/* Reads the table of each network namespace once. */
+static int visit_netns(struct bottle_sockets *sockets, struct list *seen, const char *pid)
+{
+	char name[PATH_MAX];
+	int found = new_target(seen, pid, "ns/net", name);
+
+	return found > 0 ? read_table(sockets, pid) : found;
 }
 
 /* Who bound a relative name is not told, so it is looked for wherever a process works. */
 static int visit_cwd(struct bottle_sockets *sockets, struct list *seen, const char *pid)
 {
-	char path[64], cwd[PATH_MAX];
-	size_t before = seen->count;
-	ssize_t length;
+	char cwd[PATH_MAX];
+	int found = new_target(seen, pid, "cwd", cwd);
 
-	snprintf(path, sizeof(path), "/proc/%.20s/cwd", pid);
-	length = readlink(path, cwd, sizeof(cwd) - 1);
-	if (length <= 0)
-		return 0;
-	cwd[length] = '\0';
-	if (list_add(seen, cwd) < 0)
-		return -1;
-	for (size_t i = 0; seen->count > before && i < sockets->names.count; i++) {
+	for (size_t i = 0; found > 0 && i < sockets->names.count; i++) {
 		char *joined;
 		int rc;
 
@@ -160,7 +161,7 @@ static int visit_cwd(struct bottle_sockets *sockets, struct list *seen, const ch
 		if (rc < 0)
 			return -1;
 	}
-	return 0;
+	return found < 0 ? -1 : 0;
 }
 
 typedef int (*visit_fn)(struct bottle_sockets *sockets, struct list *seen, const char *pid);

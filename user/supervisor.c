@@ -260,8 +260,6 @@ static void reload_if_asked_again(struct supervisor *s)
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
 
-static void start_worker(struct supervisor *s);
-
 static void free_event(struct event *event)
 {
 	if (event)
