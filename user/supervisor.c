@@ -1,376 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "supervisor.h"
+#include "supervisor_private.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "access_log.h"
 #include "cgroup.h"
 #include "exit_status.h"
-#include "kernel.h"
-#include "ledger.h"
-#include "ready.h"
-#include "rpc.h"
-#include "self_test.h"
-#include "sockets.h"
-#include "tc_wall.h"
-#include "worker.h"
 
-/* Where there is no account of this name, this number: above what adduser(8) gives out, below
- * systemd's dynamic range, and not `nobody`, which others run as. */
-#define WORKER_ACCOUNT "_egress-bpf"
-#define WORKER_UID 64086
-#define READY_TIMEOUT_MS 10000
 #define STOP_GRACE_MS 5000
-#define RESTART_MIN_MS 50
-#define RESTART_MAX_MS 5000
-#define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
-#define RESTART_FORGIVEN_S 10 /* a worker that lived this long did not fail at its start */
 
-enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
-
-struct supervisor {
-	struct supervisor_options options;
-	struct event_base *base;
-	struct config *config; /* in force */
-	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
-	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
-	bool next_sent;		      /* the worker that runs now was given next_blob */
-	unsigned next_starts;	      /* workers that ended before they were ready with it */
-	struct cert_authority *ca;
-	struct kernel *kernel;
-	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
-	struct ledger *ledger;
-	struct sockets sockets;
-	struct access_log *log;
-	int log_fd;
-	bool log_fd_owned;
-	struct server_handover handover;
-	struct worker worker;
-	bool ready, reload_again, stopping;
-	struct timespec started;
-	unsigned restart_ms;
-	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
-	struct self_test *self_test; /* while it is made */
-	bool keep_wall;		     /* also when the start fails */
-};
-
-/* ---- calls of the worker -------------------------------------------------------------------- */
-
-static void serve_bind_name(void *context, const char *name, struct rpc_host *ret)
-{
-	struct supervisor *s = context;
-
-	ledger_bind_name(s->ledger, name, ret);
-}
-
-static void serve_host_by_id(void *context, uint32_t id, struct rpc_host *ret)
-{
-	struct supervisor *s = context;
-
-	ledger_host_by_id(s->ledger, id, ret);
-}
-
-static void serve_bind_addresses(void *context, const char *name,
-				 const struct egress_address *addresses, size_t count,
-				 struct rpc_host *ret)
-{
-	struct supervisor *s = context;
-
-	ledger_bind_addresses(s->ledger, name, addresses, count, ret);
-}
-
-static bool intercepts(const struct config *config, const char *name)
-{
-	const struct policy_host *host = config ? policy_find_host(config->policy, name) : NULL;
-	uint16_t ports[EGRESS_MAX_PORTS];
-	size_t count = host ? policy_host_ports(host, ports) : 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (policy_host_mode(host, ports[i]) == POLICY_INTERCEPT)
-			return true;
-	return false;
-}
-
-/* Only names that the policy intercepts get a certificate: a worker that was taken over cannot
- * pose as anybody else towards the bottle. */
-static int serve_sign_leaf(void *context, const char *host, struct span public_key,
-			   struct bytes *ret_der)
-{
-	struct supervisor *s = context;
-	struct error error = {0};
-
-	if (!intercepts(s->config, host) && !intercepts(s->next, host))
-		return -1;
-	if (cert_authority_sign(s->ca, host, public_key, ret_der, &error) == 0)
-		return 0;
-	diag_error("%s", error.text);
-	return -1;
-}
-
-static void answer_call(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-	const struct rpc_service service = {
-		.bind_name = s->ledger ? serve_bind_name : NULL,
-		.host_by_id = s->ledger ? serve_host_by_id : NULL,
-		.bind_addresses = s->ledger ? serve_bind_addresses : NULL,
-		.sign_leaf = serve_sign_leaf,
-		.context = s,
-	};
-
-	(void)what;
-	if (rpc_serve(fd, &service) == 1)
-		return;
-	/* Closed, or not one of our messages. Its end is noticed at control_fd. */
-	event_del(s->watches[WATCH_CALLS]);
-	kill(s->worker.pid, SIGKILL);
-}
-
-/* ---- policy ---------------------------------------------------------------------------------- */
-
-/* Reads, validates and packs. Prints every error. NULL when there was one. */
-static struct config *load_config(const struct supervisor_options *options, struct bytes *ret_blob)
-{
-	struct config_source sources[8];
-	struct diag_list errors = {0};
-	struct bytes text = {0}, blob = {0};
-	struct error error = {0};
-	struct config *config = NULL;
-	size_t count = 0;
-
-	if (options->policy_path) {
-		if (config_read_file(options->policy_path, &text, &error) < 0) {
-			diag_error("%s", error.text);
-			return NULL;
-		}
-		sources[count++] = (struct config_source){options->policy_path, bytes_span(&text)};
-	}
-	for (size_t i = 0; i < options->extra_count && count < 8; i++)
-		sources[count++] = options->extra[i];
-	config = config_parse(sources, count, &errors);
-	if (config && (!config_load_secrets(config, &errors) ||
-		       !config_pack(sources, count, config, &blob))) {
-		config_free(config);
-		config = NULL;
-	}
-	diag_list_print(&errors);
-	diag_list_free(&errors);
-	bytes_free(&text);
-	if (!config) {
-		bytes_wipe(&blob);
-		return NULL;
-	}
-	bytes_wipe(ret_blob);
-	*ret_blob = blob;
-	return config;
-}
-
-static void reload_ended(struct supervisor *s, const char *status)
-{
-	struct error error = {0};
-
-	if (ready_say(s->options.ready, status, &error) < 0)
-		diag_error("reload: %s", error.text);
-}
-
-/* The new policy is in force in the worker: open what it allows and forget the old one. */
-static void commit_reload(struct supervisor *s)
-{
-	struct error error = {0};
-	struct config *old = s->config;
-
-	if (s->ledger && (ledger_open(s->ledger, s->next, &error) < 0 ||
-			  kernel_set_policy_hash(s->kernel, s->next->hash, &error) < 0))
-		diag_error("reload: %s; what could not be opened stays closed", error.text);
-	s->config = s->next;
-	s->next = NULL;
-	config_free(old);
-	bytes_wipe(&s->blob);
-	s->blob = s->next_blob;
-	s->next_blob = (struct bytes){0};
-	diag_notice("policy reloaded");
-	reload_ended(s, "serving; policy reloaded");
-}
-
-static void abandon_reload(struct supervisor *s, const char *why)
-{
-	struct error error = {0};
-
-	diag_error("reload: %s; the old policy stays in force", why);
-	if (s->ledger && ledger_open(s->ledger, s->config, &error) < 0)
-		diag_error("reload: %s; what could not be opened stays closed", error.text);
-	config_free(s->next);
-	s->next = NULL;
-	bytes_wipe(&s->next_blob);
-	reload_ended(s, "serving; reload failed, the old policy is in force");
-}
-
-static void send_next(struct supervisor *s)
-{
-	s->next_sent = true;
-	if (worker_send_config(&s->worker, bytes_span(&s->next_blob)) < 0)
-		kill(s->worker.pid, SIGKILL);
-}
-
-static void reload(struct supervisor *s)
-{
-	struct error error = {0};
-
-	if (s->next) { /* one at a time; the last word counts */
-		s->reload_again = true;
-		return;
-	}
-	ready_reloading(s->options.ready);
-	s->next = load_config(&s->options, &s->next_blob);
-	s->next_sent = false;
-	s->next_starts = 0;
-	if (!s->next) {
-		diag_error("reload: the old policy stays in force");
-		reload_ended(s, "serving; reload failed, the old policy is in force");
-		return;
-	}
-	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
-		abandon_reload(s, error.text);
-		return;
-	}
-	/* A worker that is starting was given the old one: it hears of this when it is ready. One
-	 * that has not started yet begins with it. */
-	if (s->ready)
-		send_next(s);
-}
-
-static void reload_if_asked_again(struct supervisor *s)
-{
-	if (!s->reload_again || s->next)
-		return;
-	s->reload_again = false;
-	reload(s);
-}
-
-/* ---- the worker's life ------------------------------------------------------------------------ */
-
-static void free_event(struct event *event)
+void supervisor_event_free(struct event *event)
 {
 	if (event)
 		event_free(event);
-}
-
-static void unwatch_worker(struct supervisor *s)
-{
-	for (size_t i = 0; i < WATCH_COUNT; i++) {
-		free_event(s->watches[i]);
-		s->watches[i] = NULL;
-	}
-}
-
-static void restart_later(struct supervisor *s)
-{
-	struct timespec now;
-	struct timeval delay;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec - s->started.tv_sec >= RESTART_FORGIVEN_S)
-		s->restart_ms = 0;
-	delay = (struct timeval){s->restart_ms / 1000, s->restart_ms % 1000 * 1000};
-	s->restart_ms = s->restart_ms ? 2 * s->restart_ms : RESTART_MIN_MS;
-	if (s->restart_ms > RESTART_MAX_MS)
-		s->restart_ms = RESTART_MAX_MS;
-	evtimer_add(s->restart, &delay);
-}
-
-static void worker_ended(struct supervisor *s)
-{
-	diag_warning("the worker ended; connections wait for its successor, the wall stands");
-	unwatch_worker(s);
-	worker_stop(&s->worker, 0);
-	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
-		abandon_reload(s, "no worker starts with it");
-		reload_if_asked_again(s);
-	}
-	s->ready = false;
-	restart_later(s);
-}
-
-static void on_control(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-	struct rpc_control message;
-	int passed = -1, result = rpc_control_receive(fd, &message, &passed);
-
-	(void)what;
-	if (passed >= 0)
-		close(passed);
-	if (result != 1) {
-		if (result != -EAGAIN)
-			worker_ended(s);
-		return;
-	}
-	message.text[sizeof(message.text) - 1] = '\0';
-	if (message.type == RPC_CONTROL_DONE) {
-		s->ready = true;
-		if (s->next && s->next_sent)
-			commit_reload(s);
-		else if (s->next)
-			send_next(s);
-	} else if (message.type == RPC_CONTROL_FAILED && s->next && s->next_sent) {
-		abandon_reload(s, message.text);
-	}
-	reload_if_asked_again(s);
-}
-
-static bool watch_worker(struct supervisor *s)
-{
-	const struct {
-		int fd;
-		event_callback_fn call;
-	} what[WATCH_COUNT] = {
-		[WATCH_CALLS] = {s->worker.calls_fd, answer_call},
-		[WATCH_CONTROL] = {s->worker.control_fd, on_control},
-	};
-
-	for (size_t i = 0; i < WATCH_COUNT; i++) {
-		s->watches[i] = event_new(s->base, what[i].fd, EV_READ | EV_PERSIST, what[i].call, s);
-		if (!s->watches[i] || event_add(s->watches[i], NULL) < 0)
-			return false;
-	}
-	return true;
-}
-
-static void start_worker(struct supervisor *s)
-{
-	struct error error = {0};
-
-	clock_gettime(CLOCK_MONOTONIC, &s->started);
-	s->next_sent = s->next != NULL;
-	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
-			 &error) < 0) {
-		diag_error("%s", error.text);
-		restart_later(s);
-		return;
-	}
-	if (!watch_worker(s)) {
-		unwatch_worker(s);
-		worker_stop(&s->worker, 0);
-		restart_later(s);
-	}
-}
-
-static void on_restart(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	start_worker(context);
 }
 
 /* ---- what the kernel refused ------------------------------------------------------------------- */
@@ -533,45 +183,13 @@ static int open_walls(struct supervisor *s, struct error *error)
 	return ledger_new(s->kernel, s->config, &s->ledger, error);
 }
 
-static void fill_fds(int *to, const int *from, size_t count)
-{
-	for (size_t i = 0; i < SERVER_MAX_SOCKETS; i++)
-		to[i] = i < count ? from[i] : -1;
-}
-
-static int fill_handover(struct supervisor *s, struct error *error)
-{
-	struct server_handover *h = &s->handover;
-	struct bytes der = {0};
-	const struct passwd *account = getpwnam(WORKER_ACCOUNT);
-
-	fill_fds(h->proxy_fds, s->sockets.proxy, s->sockets.proxy_count);
-	fill_fds(h->host_fds, s->sockets.host, s->sockets.host_count);
-	for (size_t i = 0; i < s->sockets.host_count; i++)
-		h->host_ports[i] = s->options.host_ports[i];
-	fill_fds(h->dns_udp_fds, s->sockets.dns_udp, s->sockets.dns_count);
-	fill_fds(h->dns_tcp_fds, s->sockets.dns_tcp, s->sockets.dns_count);
-	h->flows_fd = s->kernel ? kernel_flows_fd(s->kernel) : -1;
-	h->verdicts_fd = s->kernel ? kernel_verdicts_fd(s->kernel) : -1;
-	h->host_verdicts_fd = s->kernel ? kernel_host_verdicts_fd(s->kernel) : -1;
-	h->log_fd = s->log_fd;
-	h->log_query = s->options.log_query;
-	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
-	h->uid = account ? account->pw_uid : WORKER_UID;
-	h->gid = account ? account->pw_gid : WORKER_UID;
-	if (cert_authority_der(s->ca, &der) == 0)
-		h->ca_fd = worker_memfd(bytes_span(&der));
-	bytes_free(&der);
-	return h->ca_fd >= 0 ? 0 : error_set(error, "cannot pass the CA certificate on");
-}
-
 static void on_signal(evutil_socket_t signal_number, short what, void *context)
 {
 	struct supervisor *s = context;
 
 	(void)what;
 	if (signal_number == SIGHUP)
-		reload(s);
+		supervisor_reload(s);
 	else
 		supervisor_quit(s);
 }
@@ -591,8 +209,7 @@ static bool watch_signals(struct supervisor *s)
 static int open_events(struct supervisor *s, struct error *error)
 {
 	s->base = event_base_new();
-	s->restart = s->base ? evtimer_new(s->base, on_restart, s) : NULL;
-	if (!s->restart || !watch_signals(s))
+	if (!s->base || !watch_signals(s))
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
@@ -603,35 +220,6 @@ static int open_events(struct supervisor *s, struct error *error)
 	if (!s->denials || event_add(s->denials, NULL) < 0)
 		return error_set(error, "cannot watch the kernel's denials");
 	return 0;
-}
-
-static void on_deadline(evutil_socket_t fd, short what, void *context)
-{
-	bool *passed = context;
-
-	(void)fd;
-	(void)what;
-	*passed = true;
-}
-
-/* Serves the worker's calls until it says that it is ready. */
-static int wait_until_ready(struct supervisor *s, struct error *error)
-{
-	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0};
-	bool passed = false;
-	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
-
-	if (!deadline || evtimer_add(deadline, &limit) < 0)
-		passed = true;
-	start_worker(s);
-	while (!s->ready && s->worker.pid > 0 && !passed && !s->stopping) {
-		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
-			break;
-	}
-	free_event(deadline);
-	if (s->stopping)
-		return error_set(error, "told to end before the worker was ready");
-	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
 /* -1 also when the wall does not hold. It stays then, holes and all. It stays as well when the test
@@ -690,7 +278,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
-	s->config = load_config(options, &s->blob);
+	s->config = supervisor_load_config(options, &s->blob);
 	if (!s->config) {
 		supervisor_stop(s, false);
 		return EXIT_USAGE;
@@ -698,7 +286,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	if (open_log(s, &error) < 0 || open_authority(s, &error) < 0 ||
 	    open_walls(s, &error) < 0 || open_events(s, &error) < 0)
 		goto fail;
-	if (fill_handover(s, &error) < 0 || wait_until_ready(s, &error) < 0 ||
+	if (supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
 	    test_wall(s, &error) < 0)
 		goto fail;
 	*ret = s;
@@ -748,15 +336,13 @@ void supervisor_stop(struct supervisor *s, bool detach)
 
 	if (!s)
 		return;
-	unwatch_worker(s);
-	worker_stop(&s->worker, s->ready ? STOP_GRACE_MS : 0);
+	supervisor_end_worker(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);
-	free_event(s->denials);
-	free_event(s->restart);
+	supervisor_event_free(s->denials);
 	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
-		free_event(s->signals[i]);
+		supervisor_event_free(s->signals[i]);
 	if (s->base)
 		event_base_free(s->base);
 	sockets_close(&s->sockets);

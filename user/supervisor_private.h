@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the supervisor share, and nobody else. */
+#ifndef SUPERVISOR_PRIVATE_H
+#define SUPERVISOR_PRIVATE_H
+
+#include <time.h>
+
+#include "access_log.h"
+#include "kernel.h"
+#include "ledger.h"
+#include "ready.h"
+#include "self_test.h"
+#include "sockets.h"
+#include "supervisor.h"
+#include "tc_wall.h"
+#include "worker.h"
+
+struct event;
+
+enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
+
+struct supervisor {
+	struct supervisor_options options;
+	struct event_base *base;
+	struct config *config; /* in force */
+	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
+	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
+	bool next_sent;		      /* the worker that runs now was given next_blob */
+	unsigned next_starts;	      /* workers that ended before they were ready with it */
+	struct cert_authority *ca;
+	struct kernel *kernel;
+	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
+	struct ledger *ledger;
+	struct sockets sockets;
+	struct access_log *log;
+	int log_fd;
+	bool log_fd_owned;
+	struct server_handover handover;
+	struct worker worker;
+	bool ready, reload_again, stopping;
+	struct timespec started;
+	unsigned restart_ms;
+	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
+	struct self_test *self_test; /* while it is made */
+	bool keep_wall;		     /* also when the start fails */
+};
+
+void supervisor_event_free(struct event *event); /* accepts NULL */
+
+/* ---- supervisor_reload.c: the policy, and putting another in force --------------------------- */
+
+/* Reads, validates and packs. Prints every error. NULL when there was one. */
+struct config *supervisor_load_config(const struct supervisor_options *options,
+				      struct bytes *ret_blob) WARN_UNUSED;
+/* Reads the policy again and hands it to the worker; a bad one changes nothing. One at a time: when
+ * one is under way another follows it. */
+void supervisor_reload(struct supervisor *s);
+/* The worker that runs is ready, or has taken what it was sent: s->next is in force, or is sent. */
+void supervisor_reload_taken(struct supervisor *s);
+/* s->next was refused, or cannot be had: the old policy stays in force. */
+void supervisor_reload_abandon(struct supervisor *s, const char *why);
+/* Begins the reload that was asked for while another was under way. */
+void supervisor_reload_pending(struct supervisor *s);
+
+/* ---- supervisor_worker.c: the worker's life --------------------------------------------------- */
+
+/* What every worker is started with, from what is open by now. */
+int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Starts the worker and serves its calls until it says that it is ready. */
+int supervisor_start_worker(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Ends it for good: in order within `grace_ms`, then by force. */
+void supervisor_end_worker(struct supervisor *s, int grace_ms);
+
+#endif

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "supervisor_private.h"
+
+#include <signal.h>
+
+struct config *supervisor_load_config(const struct supervisor_options *options,
+				      struct bytes *ret_blob)
+{
+	struct config_source sources[8];
+	struct diag_list errors = {0};
+	struct bytes text = {0}, blob = {0};
+	struct error error = {0};
+	struct config *config = NULL;
+	size_t count = 0;
+
+	if (options->policy_path) {
+		if (config_read_file(options->policy_path, &text, &error) < 0) {
+			diag_error("%s", error.text);
+			return NULL;
+		}
+		sources[count++] = (struct config_source){options->policy_path, bytes_span(&text)};
+	}
+	for (size_t i = 0; i < options->extra_count && count < 8; i++)
+		sources[count++] = options->extra[i];
+	config = config_parse(sources, count, &errors);
+	if (config && (!config_load_secrets(config, &errors) ||
+		       !config_pack(sources, count, config, &blob))) {
+		config_free(config);
+		config = NULL;
+	}
+	diag_list_print(&errors);
+	diag_list_free(&errors);
+	bytes_free(&text);
+	if (!config) {
+		bytes_wipe(&blob);
+		return NULL;
+	}
+	bytes_wipe(ret_blob);
+	*ret_blob = blob;
+	return config;
+}
+
+static void reload_ended(struct supervisor *s, const char *status)
+{
+	struct error error = {0};
+
+	if (ready_say(s->options.ready, status, &error) < 0)
+		diag_error("reload: %s", error.text);
+}
+
+/* The new policy is in force in the worker: open what it allows and forget the old one. */
+static void commit_reload(struct supervisor *s)
+{
+	struct error error = {0};
+	struct config *old = s->config;
+
+	if (s->ledger && (ledger_open(s->ledger, s->next, &error) < 0 ||
+			  kernel_set_policy_hash(s->kernel, s->next->hash, &error) < 0))
+		diag_error("reload: %s; what could not be opened stays closed", error.text);
+	s->config = s->next;
+	s->next = NULL;
+	config_free(old);
+	bytes_wipe(&s->blob);
+	s->blob = s->next_blob;
+	s->next_blob = (struct bytes){0};
+	diag_notice("policy reloaded");
+	reload_ended(s, "serving; policy reloaded");
+}
+
+void supervisor_reload_abandon(struct supervisor *s, const char *why)
+{
+	struct error error = {0};
+
+	diag_error("reload: %s; the old policy stays in force", why);
+	if (s->ledger && ledger_open(s->ledger, s->config, &error) < 0)
+		diag_error("reload: %s; what could not be opened stays closed", error.text);
+	config_free(s->next);
+	s->next = NULL;
+	bytes_wipe(&s->next_blob);
+	reload_ended(s, "serving; reload failed, the old policy is in force");
+}
+
+static void send_next(struct supervisor *s)
+{
+	s->next_sent = true;
+	if (worker_send_config(&s->worker, bytes_span(&s->next_blob)) < 0)
+		kill(s->worker.pid, SIGKILL);
+}
+
+void supervisor_reload_taken(struct supervisor *s)
+{
+	if (s->next && s->next_sent)
+		commit_reload(s);
+	else if (s->next)
+		send_next(s);
+}
+
+void supervisor_reload(struct supervisor *s)
+{
+	struct error error = {0};
+
+	if (s->next) { /* one at a time; the last word counts */
+		s->reload_again = true;
+		return;
+	}
+	ready_reloading(s->options.ready);
+	s->next = supervisor_load_config(&s->options, &s->next_blob);
+	s->next_sent = false;
+	s->next_starts = 0;
+	if (!s->next) {
+		diag_error("reload: the old policy stays in force");
+		reload_ended(s, "serving; reload failed, the old policy is in force");
+		return;
+	}
+	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
+		supervisor_reload_abandon(s, error.text);
+		return;
+	}
+	/* A worker that is starting was given the old one: it hears of this when it is ready. One
+	 * that has not started yet begins with it. */
+	if (s->ready)
+		send_next(s);
+}
+
+void supervisor_reload_pending(struct supervisor *s)
+{
+	if (!s->reload_again || s->next)
+		return;
+	s->reload_again = false;
+	supervisor_reload(s);
+}

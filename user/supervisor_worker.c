@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "supervisor_private.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "rpc.h"
+
+/* Where there is no account of this name, this number: above what adduser(8) gives out, below
+ * systemd's dynamic range, and not `nobody`, which others run as. */
+#define WORKER_ACCOUNT "_egress-bpf"
+#define WORKER_UID 64086
+#define READY_TIMEOUT_MS 10000
+#define RESTART_MIN_MS 50
+#define RESTART_MAX_MS 5000
+#define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
+#define RESTART_FORGIVEN_S 10 /* a worker that lived this long did not fail at its start */
+
+/* ---- calls of the worker -------------------------------------------------------------------- */
+
+static void serve_bind_name(void *context, const char *name, struct rpc_host *ret)
+{
+	struct supervisor *s = context;
+
+	ledger_bind_name(s->ledger, name, ret);
+}
+
+static void serve_host_by_id(void *context, uint32_t id, struct rpc_host *ret)
+{
+	struct supervisor *s = context;
+
+	ledger_host_by_id(s->ledger, id, ret);
+}
+
+static void serve_bind_addresses(void *context, const char *name,
+				 const struct egress_address *addresses, size_t count,
+				 struct rpc_host *ret)
+{
+	struct supervisor *s = context;
+
+	ledger_bind_addresses(s->ledger, name, addresses, count, ret);
+}
+
+static bool intercepts(const struct config *config, const char *name)
+{
+	const struct policy_host *host = config ? policy_find_host(config->policy, name) : NULL;
+	uint16_t ports[EGRESS_MAX_PORTS];
+	size_t count = host ? policy_host_ports(host, ports) : 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (policy_host_mode(host, ports[i]) == POLICY_INTERCEPT)
+			return true;
+	return false;
+}
+
+/* Only names that the policy intercepts get a certificate: a worker that was taken over cannot
+ * pose as anybody else towards the bottle. */
+static int serve_sign_leaf(void *context, const char *host, struct span public_key,
+			   struct bytes *ret_der)
+{
+	struct supervisor *s = context;
+	struct error error = {0};
+
+	if (!intercepts(s->config, host) && !intercepts(s->next, host))
+		return -1;
+	if (cert_authority_sign(s->ca, host, public_key, ret_der, &error) == 0)
+		return 0;
+	diag_error("%s", error.text);
+	return -1;
+}
+
+static void answer_call(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	const struct rpc_service service = {
+		.bind_name = s->ledger ? serve_bind_name : NULL,
+		.host_by_id = s->ledger ? serve_host_by_id : NULL,
+		.bind_addresses = s->ledger ? serve_bind_addresses : NULL,
+		.sign_leaf = serve_sign_leaf,
+		.context = s,
+	};
+
+	(void)what;
+	if (rpc_serve(fd, &service) == 1)
+		return;
+	/* Closed, or not one of our messages. Its end is noticed at control_fd. */
+	event_del(s->watches[WATCH_CALLS]);
+	kill(s->worker.pid, SIGKILL);
+}
+
+/* ---- the worker's life ------------------------------------------------------------------------ */
+
+static void unwatch_worker(struct supervisor *s)
+{
+	for (size_t i = 0; i < WATCH_COUNT; i++) {
+		supervisor_event_free(s->watches[i]);
+		s->watches[i] = NULL;
+	}
+}
+
+static void restart_later(struct supervisor *s)
+{
+	struct timespec now;
+	struct timeval delay;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec - s->started.tv_sec >= RESTART_FORGIVEN_S)
+		s->restart_ms = 0;
+	delay = (struct timeval){s->restart_ms / 1000, s->restart_ms % 1000 * 1000};
+	s->restart_ms = s->restart_ms ? 2 * s->restart_ms : RESTART_MIN_MS;
+	if (s->restart_ms > RESTART_MAX_MS)
+		s->restart_ms = RESTART_MAX_MS;
+	evtimer_add(s->restart, &delay);
+}
+
+static void worker_ended(struct supervisor *s)
+{
+	diag_warning("the worker ended; connections wait for its successor, the wall stands");
+	unwatch_worker(s);
+	worker_stop(&s->worker, 0);
+	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
+		supervisor_reload_abandon(s, "no worker starts with it");
+		supervisor_reload_pending(s);
+	}
+	s->ready = false;
+	restart_later(s);
+}
+
+static void on_control(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	struct rpc_control message;
+	int passed = -1, result = rpc_control_receive(fd, &message, &passed);
+
+	(void)what;
+	if (passed >= 0)
+		close(passed);
+	if (result != 1) {
+		if (result != -EAGAIN)
+			worker_ended(s);
+		return;
+	}
+	message.text[sizeof(message.text) - 1] = '\0';
+	if (message.type == RPC_CONTROL_DONE) {
+		s->ready = true;
+		supervisor_reload_taken(s);
+	} else if (message.type == RPC_CONTROL_FAILED && s->next && s->next_sent) {
+		supervisor_reload_abandon(s, message.text);
+	}
+	supervisor_reload_pending(s);
+}
+
+static bool watch_worker(struct supervisor *s)
+{
+	const struct {
+		int fd;
+		event_callback_fn call;
+	} what[WATCH_COUNT] = {
+		[WATCH_CALLS] = {s->worker.calls_fd, answer_call},
+		[WATCH_CONTROL] = {s->worker.control_fd, on_control},
+	};
+
+	for (size_t i = 0; i < WATCH_COUNT; i++) {
+		s->watches[i] = event_new(s->base, what[i].fd, EV_READ | EV_PERSIST, what[i].call, s);
+		if (!s->watches[i] || event_add(s->watches[i], NULL) < 0)
+			return false;
+	}
+	return true;
+}
+
+static void start_worker(struct supervisor *s)
+{
+	struct error error = {0};
+
+	clock_gettime(CLOCK_MONOTONIC, &s->started);
+	s->next_sent = s->next != NULL;
+	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
+			 &error) < 0) {
+		diag_error("%s", error.text);
+		restart_later(s);
+		return;
+	}
+	if (!watch_worker(s)) {
+		unwatch_worker(s);
+		worker_stop(&s->worker, 0);
+		restart_later(s);
+	}
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	start_worker(context);
+}
+
+/* ---- start and end ------------------------------------------------------------------------------ */
+
+static void fill_fds(int *to, const int *from, size_t count)
+{
+	for (size_t i = 0; i < SERVER_MAX_SOCKETS; i++)
+		to[i] = i < count ? from[i] : -1;
+}
+
+int supervisor_fill_handover(struct supervisor *s, struct error *error)
+{
+	struct server_handover *h = &s->handover;
+	struct bytes der = {0};
+	const struct passwd *account = getpwnam(WORKER_ACCOUNT);
+
+	fill_fds(h->proxy_fds, s->sockets.proxy, s->sockets.proxy_count);
+	fill_fds(h->host_fds, s->sockets.host, s->sockets.host_count);
+	for (size_t i = 0; i < s->sockets.host_count; i++)
+		h->host_ports[i] = s->options.host_ports[i];
+	fill_fds(h->dns_udp_fds, s->sockets.dns_udp, s->sockets.dns_count);
+	fill_fds(h->dns_tcp_fds, s->sockets.dns_tcp, s->sockets.dns_count);
+	h->flows_fd = s->kernel ? kernel_flows_fd(s->kernel) : -1;
+	h->verdicts_fd = s->kernel ? kernel_verdicts_fd(s->kernel) : -1;
+	h->host_verdicts_fd = s->kernel ? kernel_host_verdicts_fd(s->kernel) : -1;
+	h->log_fd = s->log_fd;
+	h->log_query = s->options.log_query;
+	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
+	h->uid = account ? account->pw_uid : WORKER_UID;
+	h->gid = account ? account->pw_gid : WORKER_UID;
+	if (cert_authority_der(s->ca, &der) == 0)
+		h->ca_fd = worker_memfd(bytes_span(&der));
+	bytes_free(&der);
+	return h->ca_fd >= 0 ? 0 : error_set(error, "cannot pass the CA certificate on");
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context)
+{
+	bool *passed = context;
+
+	(void)fd;
+	(void)what;
+	*passed = true;
+}
+
+int supervisor_start_worker(struct supervisor *s, struct error *error)
+{
+	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0};
+	bool passed = false;
+	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+
+	s->restart = evtimer_new(s->base, on_restart, s);
+	if (!s->restart || !deadline || evtimer_add(deadline, &limit) < 0) {
+		supervisor_event_free(deadline);
+		return error_set(error, "cannot make an event loop");
+	}
+	start_worker(s);
+	while (!s->ready && s->worker.pid > 0 && !passed && !s->stopping) {
+		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
+			break;
+	}
+	supervisor_event_free(deadline);
+	if (s->stopping)
+		return error_set(error, "told to end before the worker was ready");
+	return s->ready ? 0 : error_set(error, "the worker did not become ready");
+}
+
+void supervisor_end_worker(struct supervisor *s, int grace_ms)
+{
+	unwatch_worker(s);
+	worker_stop(&s->worker, grace_ms);
+	supervisor_event_free(s->restart);
+	s->restart = NULL;
+}
