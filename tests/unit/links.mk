@@ -10,6 +10,7 @@ links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
 links_test_rpc := rpc bytes
+links_test_plan := plan bytes diag
 links_test_stream := stream
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
