@@ -65,6 +65,13 @@ $(BUILD)/%.o: user/%.c Makefile | $(BUILD)
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+# The commit is one of the facts of `--version`.
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+$(BUILD)/version.o: CPPFLAGS_ALL += -DEGRESS_COMMIT='"$(COMMIT)"'
+$(BUILD)/version.o: $(BUILD)/commit
+$(BUILD)/commit: ALWAYS | $(BUILD)
+	$(Q)echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+
 # Not our code: its warnings are not ours to fix.
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp
 	$(call say,CC)
@@ -171,7 +178,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix
+.PHONY: check-kernel-matrix ALWAYS
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

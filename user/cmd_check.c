@@ -10,14 +10,21 @@
 
 static const char help_text[] =
 	"usage: egress-bpf check [--json] FILE...\n"
+	"       egress-bpf check --effective FILE\n"
 	"\n"
 	"Validates policy files (YAML or JSON), each on its own. Prints every error of a file at\n"
 	"once, with its line and what would be right. Secrets are not looked up.\n"
 	"\n"
-	"  --json   one JSON object per file: file, ok, routes, hosts, errors\n"
-	"  --help   this text\n"
+	"  --json       one JSON object per file: file, ok, routes, hosts, errors\n"
+	"  --effective  prints the compiled policy, every default written out, as YAML that means\n"
+	"               the same\n"
+	"  --help       this text\n"
 	"\n"
 	"Exit status: 0 all files are valid, 2 one is not, or usage error.\n";
+
+struct choices {
+	bool json, effective;
+};
 
 static void print_json(const char *path, const struct config *config,
 		       const struct diag_list *errors)
@@ -37,31 +44,32 @@ static void print_json(const char *path, const struct config *config,
 	json_decref(object);
 }
 
-static bool check_file(const char *path, bool json)
+static void print_effective(const struct config *config)
+{
+	char *text = config_effective(config);
+
+	if (!text)
+		abort();
+	fputs(text, stdout);
+	free(text);
+}
+
+static bool check_file(const char *path, const struct choices *choices)
 {
 	struct diag_list errors = {0};
-	struct error error = {0};
-	struct bytes content = {0};
-	struct config *config = NULL;
-	bool valid;
+	struct config *config = config_open(path, &errors);
+	bool valid = config != NULL;
 
-	if (config_read_file(path, &content, &error) < 0) {
-		diag_list_add(&errors, path, 0, "%s", error.text);
-	} else {
-		struct config_source source = {path, bytes_span(&content)};
-
-		config = config_parse(&source, 1, &errors);
-	}
-	valid = config != NULL;
-	if (json)
+	if (choices->json)
 		print_json(path, config, &errors);
+	else if (config && choices->effective)
+		print_effective(config);
 	else if (config)
 		printf("%s: ok, %zu routes, %zu hosts\n", path, policy_route_count(config->policy),
 		       policy_host_count(config->policy));
 	else
 		diag_list_print(&errors);
 	config_free(config);
-	bytes_free(&content);
 	diag_list_free(&errors);
 	return valid;
 }
@@ -70,10 +78,12 @@ int cmd_check(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"json", no_argument, NULL, 'j'},
+		{"effective", no_argument, NULL, 'e'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	bool json = false, valid = true;
+	struct choices choices = {0};
+	bool valid = true;
 	int option;
 
 	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
@@ -81,13 +91,16 @@ int cmd_check(int argc, char **argv)
 			fputs(help_text, stdout);
 			return EXIT_OK;
 		}
-		if (option != 'j')
+		if (option != 'j' && option != 'e')
 			return cmd_usage("check", "unknown option");
-		json = true;
+		choices.json |= option == 'j';
+		choices.effective |= option == 'e';
 	}
 	if (optind == argc)
 		return cmd_usage("check", "say which FILE");
+	if (choices.effective && (choices.json || argc - optind > 1))
+		return cmd_usage("check", "--effective goes with one FILE and without --json");
 	for (int i = optind; i < argc; i++)
-		valid &= check_file(argv[i], json);
+		valid &= check_file(argv[i], &choices);
 	return valid ? EXIT_OK : EXIT_USAGE;
 }

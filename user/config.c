@@ -351,3 +351,21 @@ int config_read_file(const char *path, struct bytes *ret_content, struct error *
 		bytes_free(&content);
 	return result;
 }
+
+struct config *config_open(const char *path, struct diag_list *errors)
+{
+	struct config_source source = {.name = path};
+	struct bytes content = {0};
+	struct error error = {0};
+	struct config *config;
+
+	if (config_read_file(path, &content, &error) < 0) {
+		/* The list says the name itself. */
+		diag_list_add(errors, path, 0, "%s", error.text + strlen(path) + 2);
+		return NULL;
+	}
+	source.text = bytes_span(&content);
+	config = config_parse(&source, 1, errors);
+	bytes_free(&content);
+	return config;
+}

@@ -43,8 +43,15 @@ struct config *config_parse(const struct config_source *sources, size_t count,
 			    struct diag_list *errors) WARN_UNUSED;
 void config_free(struct config *config);
 
+/* The whole as YAML with every default written out, that config_parse() reads back as the same
+ * policy; without secrets. NULL when out of memory; caller frees. */
+char *config_effective(const struct config *config) WARN_UNUSED;
+
 /* The content of a file, at most 16 MiB; -1 with `error` set. Caller frees `ret_content`. */
 int config_read_file(const char *path, struct bytes *ret_content, struct error *error) WARN_UNUSED;
+
+/* Reads and parses one file; what is wrong, reading included, is added to `errors`. Caller frees. */
+struct config *config_open(const char *path, struct diag_list *errors) WARN_UNUSED;
 
 /* Fills every secret of the policy from the environment and from files. Adds to `errors`: unset
  * and empty are different errors, each naming the variable or file and the route's line. */

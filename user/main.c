@@ -6,6 +6,7 @@
 
 #include "cmd.h"
 #include "diag.h"
+#include "version.h"
 
 static const struct command {
 	const char *name;
@@ -17,6 +18,8 @@ static const struct command {
 	{"status", cmd_status, "show walls and counters, also of a dead sidecar"},
 	{"check", cmd_check, "validate policy files"},
 	{"why", cmd_why, "say what a policy answers to one request"},
+	{"diff", cmd_diff, "say which requests two policies answer otherwise"},
+	{"test", cmd_test, "compare a policy's verdicts with expectations"},
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
 	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},
@@ -73,7 +76,7 @@ int main(int argc, char **argv)
 		return EXIT_OK;
 	}
 	if (strcmp(argv[1], "--version") == 0) {
-		puts("egress-bpf " EGRESS_VERSION);
+		version_print();
 		return EXIT_OK;
 	}
 	return dispatch(argc, argv);

@@ -126,6 +126,8 @@ const struct policy_host *policy_find_host(const struct policy *policy, const ch
 bool policy_host_is_wildcard(const struct policy_host *host);
 enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port);
 bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
+/* True when what goes to that port is spliced, unseen: raw TCP, or TLS on a passthrough port. */
+bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls);
 /* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS]);
 bool policy_host_allows_private(const struct policy_host *host, uint16_t port);
@@ -193,5 +195,9 @@ size_t policy_route_count(const struct policy *policy); /* as they were added */
 size_t policy_host_count(const struct policy *policy);	/* names and wildcards, each once */
 /* The routes without secrets as JSON text for `_egress.local/allowlist`; caller frees. */
 char *policy_describe(const struct policy *policy) WARN_UNUSED;
+/* The entries of `routes` as YAML with every default written out, in the order in which ties are
+ * broken: config_parse() makes the same policy of it. Names where secrets come from, holds none.
+ * NULL when out of memory; caller frees. */
+char *policy_effective(const struct policy *policy) WARN_UNUSED;
 
 #endif

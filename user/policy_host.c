@@ -87,6 +87,14 @@ bool policy_host_allows_port(const struct policy_host *host, uint16_t port)
 	return policy_host_port(host, port) != NULL;
 }
 
+bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls)
+{
+	const struct policy_host_port *entry = policy_host_port(host, port);
+
+	return entry && (entry->first->mode == POLICY_TCP ||
+			 (entry->first->mode == POLICY_PASSTHROUGH && tls));
+}
+
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS])
 {
 	for (size_t i = 0; i < host->port_count; i++)

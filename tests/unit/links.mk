@@ -3,12 +3,14 @@
 links_test_bytes := bytes
 links_test_address := address
 policy_modules := policy policy_table policy_path policy_host policy_decide policy_secret \
-	policy_hint policy_describe bytes diag address reason
+	policy_hint policy_describe policy_effective bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_secrets \
-	$(policy_modules)
+	config_effective $(policy_modules)
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
+links_test_policy_diff := policy_diff policy_diff_cidr policy_space $(config_modules)
+links_test_config_expect := config_expect question $(config_modules)
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
 links_test_stream := stream

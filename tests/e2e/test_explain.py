@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`check --effective`, `diff`, `test` and `--version`, as one calls them."""
+import json
+import os
+
+from harness import Case, cli, policy, write
+
+EXPECT = """policy: explained.yaml
+expect:
+  - GET https://api.example.test/repos/acme/x: {verdict: allow, credential: E2E_TOKEN_0}
+  - GET https://api.example.test/repos/acme-evil: path_not_allowed
+  - POST https://deep.wild.example.test/: method_not_allowed
+  - GET https://nowhere.example.test/: refuse
+  - GET http://203.0.113.16:7000/: allow
+"""
+
+
+class Explain(Case):
+    def test_effective_means_the_same(self):
+        path = write("explained.yaml", policy())
+        effective = self.ok(cli("check", "--effective", path))
+        self.assertIn("ports: [443, 80]", effective)
+        self.assertIn(f"# {path}:3", effective)
+        again = write("again.yaml", effective)
+        same = cli("diff", path, again)
+        self.assertEqual((same.returncode, same.stdout, same.stderr), (0, "", ""))
+        self.assertEqual(cli("check", "--effective", path, again).returncode, 2)
+
+    def test_diff_as_a_review_sees_it(self):
+        old = write("old.yaml", policy())
+        new = write("new.yaml", policy().replace("[GET]", "[GET, POST]").replace(
+            "/status/, ", "").replace("token_env: E2E_TOKEN_1", "token_env: E2E_TOKEN_0"))
+        result = cli("diff", old, new)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        lines = result.stdout.splitlines()
+        self.assertEqual(len(lines), 3, result.stdout)
+        self.assertRegex(result.stdout, r"(?m)^\+ \*\.wild\.example\.test: POST of any path, "
+                         r"refused -> allowed \(\S*new\.yaml:\d+\)$")
+        self.assertRegex(result.stdout, r"(?m)^- api\.example\.test: any method of /status/ and "
+                         r"below, by https, allowed, .* -> refused \(\S*old\.yaml:3\)$")
+        self.assertRegex(result.stdout, r"(?m)^! second\.example\.test: .*E2E_TOKEN_1 -> .*"
+                         r"E2E_TOKEN_0 ")
+        found = [json.loads(line) for line in cli("diff", "--json", old, new).stdout.splitlines()]
+        self.assertEqual(sorted(x["change"] for x in found), ["allowed", "changed", "refused"])
+        self.assertEqual(cli("diff", old, "/nonexistent").returncode, 2)
+        self.assertEqual(cli("diff", old).returncode, 2)
+
+    def test_expectations(self):
+        path = write("explained.yaml", policy())
+        good = write("expect.yaml", EXPECT)
+        result = cli("test", good)
+        self.assertEqual((result.returncode, result.stdout), (0, f"{good}: 5 as expected, 0 not\n"))
+        self.assertEqual(cli("test", "-q", good).stdout, "")
+        missed = write("missed.yaml", EXPECT.replace("acme-evil: path_not", "acme/: path_not"))
+        result = cli("test", "-q", good, missed)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, r"^\S*missed\.yaml:4: GET https://api\S*: expected "
+                         r"path_not_allowed, is allowed by api\.example\.test \(\S*:3\)\n$")
+        bare = write("bare.yaml", EXPECT.partition("\n")[2])
+        self.assertEqual(cli("test", bare).returncode, 2)
+        self.assertEqual(cli("test", "--policy", path, bare).returncode, 0)
+        self.assertEqual(cli("test", "--policy", "/nonexistent", bare).returncode, 2)
+        self.assertEqual(cli("test", write("url.yaml", EXPECT.replace("https", "ftp"))).returncode, 2)
+
+    def test_version(self):
+        text = self.ok(cli("--version"))
+        self.assertRegex(text, r"^egress-bpf \d+\.\d+\.\d+")
+        for word in ("libbpf 1.", "OpenSSL 3.", "Linux 5.15 or later", os.uname().release):
+            self.assertIn(word, text)

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "config.h"
+#include "diag.h"
+#include "policy_diff.h"
+
+static const char help_text[] =
+	"usage: egress-bpf diff [--json] OLD NEW\n"
+	"\n"
+	"Says which requests get another verdict, or another credential, under the policy NEW than\n"
+	"under OLD. Both policies are asked, so that routes which are only written otherwise are no\n"
+	"difference. Rules with a regex are compared as text, too.\n"
+	"\n"
+	"  + refused before, allowed now      - allowed before, refused now\n"
+	"  ! allowed before and now, with another credential or treatment; or another setting\n"
+	"\n"
+	"  --json  one JSON object per line\n"
+	"  --help  this text\n"
+	"\n"
+	"Exit status, as diff(1): 0 no difference, 1 differences, 2 usage or policy error.\n";
+
+struct output {
+	bool json;
+	size_t count;
+};
+
+static const char signs[] = {
+	[POLICY_CHANGE_WIDER] = '+',
+	[POLICY_CHANGE_NARROWER] = '-',
+	[POLICY_CHANGE_OTHER] = '!',
+};
+
+static void print_text(const struct policy_change *change)
+{
+	bool http = change->methods[0] || change->paths[0];
+
+	printf("%c %s: ", signs[change->kind], change->target);
+	if (http)
+		printf("%s of %s, ", change->methods[0] ? change->methods : "any method",
+		       change->paths[0] ? change->paths : "any path");
+	if (change->headers[0])
+		printf("with %s, ", change->headers);
+	if (change->ports[0])
+		printf("%s%s, ", change->ports[0] == 'b' ? "" : "port ", change->ports);
+	printf("%s -> %s", change->before, change->after);
+	if (change->file)
+		printf(" (%s:%d)", change->file, change->line);
+	putchar('\n');
+}
+
+static void print_json(const struct policy_change *change)
+{
+	static const char *const kinds[] = {
+		[POLICY_CHANGE_WIDER] = "allowed",
+		[POLICY_CHANGE_NARROWER] = "refused",
+		[POLICY_CHANGE_OTHER] = "changed",
+	};
+	json_t *object = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:i}", "change",
+		kinds[change->kind], "target", change->target, "methods", change->methods, "paths",
+		change->paths, "ports", change->ports, "headers", change->headers, "before",
+		change->before, "after", change->after, "file", change->file, "line", change->line);
+
+	if (!object)
+		return;
+	json_dumpf(object, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(object);
+}
+
+static void seen(void *context, const struct policy_change *change)
+{
+	struct output *output = context;
+
+	output->count++;
+	(output->json ? print_json : print_text)(change);
+}
+
+/* ---- what is not a verdict, but changes what becomes of a request ----------------------------- */
+
+static void setting(struct output *output, const char *name, const char *before, const char *after)
+{
+	before = before ? before : "none";
+	after = after ? after : "none";
+	if (strcmp(before, after) != 0)
+		seen(output, &(struct policy_change){
+				     .kind = POLICY_CHANGE_OTHER,
+				     .target = name,
+				     .methods = "",
+				     .paths = "",
+				     .ports = "",
+				     .headers = "",
+				     .before = before,
+				     .after = after,
+			     });
+}
+
+static void diff_resolvers(struct output *output, const struct config *before,
+			   const struct config *after)
+{
+	struct bytes texts[2] = {0};
+	const struct config *configs[] = {before, after};
+
+	for (size_t i = 0; i < 2; i++) {
+		for (size_t j = 0; j < configs[i]->upstream.resolver_count; j++) {
+			if (!bytes_printf(&texts[i], "%s%s", j ? ", " : "",
+					  configs[i]->upstream.resolvers[j]))
+				abort();
+		}
+		if (!bytes_append(&texts[i], "", 1))
+			abort();
+	}
+	setting(output, "upstream.resolvers", bytes_span(&texts[0]).data,
+		bytes_span(&texts[1]).data);
+	bytes_free(&texts[0]);
+	bytes_free(&texts[1]);
+}
+
+static void diff_settings(struct output *output, const struct config *before,
+			  const struct config *after)
+{
+	setting(output, "upstream.proxy", before->upstream.proxy, after->upstream.proxy);
+	setting(output, "upstream.ca_file", before->upstream.ca_file, after->upstream.ca_file);
+	diff_resolvers(output, before, after);
+	setting(output, "dns.mode", before->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic",
+		after->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic");
+	setting(output, "dns.name", before->dns.proxy_name, after->dns.proxy_name);
+}
+
+static int diff_files(char *const paths[2], struct output *output)
+{
+	struct diag_list errors = {0};
+	struct error error = {0};
+	struct config *before = config_open(paths[0], &errors);
+	struct config *after = config_open(paths[1], &errors);
+	int status = EXIT_USAGE;
+
+	if (before && after) {
+		diff_settings(output, before, after);
+		if (policy_diff(before->policy, after->policy, seen, output, &error) < 0)
+			diag_error("%s", error.text);
+		else
+			status = output->count > 0 ? EXIT_FAILED : EXIT_OK;
+	} else {
+		diag_list_print(&errors);
+	}
+	config_free(before);
+	config_free(after);
+	diag_list_free(&errors);
+	return status;
+}
+
+int cmd_diff(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	struct output output = {0};
+	int option;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (option != 'j')
+			return cmd_usage("diff", "unknown option");
+		output.json = true;
+	}
+	if (argc - optind != 2)
+		return cmd_usage("diff", "say two files, OLD and NEW");
+	return diff_files(argv + optind, &output);
+}

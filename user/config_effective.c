@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config.h"
+
+static void print_key(FILE *to, const char *key, const char *value)
+{
+	json_t *string = json_string(value);
+
+	fprintf(to, "  %s: ", key);
+	if (string)
+		json_dumpf(string, to, JSON_ENCODE_ANY);
+	fputc('\n', to);
+	json_decref(string);
+}
+
+static void print_upstream(FILE *to, const struct config *config)
+{
+	if (!config->upstream.proxy && !config->upstream.ca_file &&
+	    config->upstream.resolver_count == 0)
+		return;
+	fputs("upstream:\n", to);
+	if (config->upstream.proxy)
+		print_key(to, "proxy", config->upstream.proxy);
+	if (config->upstream.ca_file)
+		print_key(to, "ca_file", config->upstream.ca_file);
+	for (size_t i = 0; i < config->upstream.resolver_count; i++)
+		fprintf(to, "%s\"%s\"", i ? ", " : "  resolvers: [",
+			config->upstream.resolvers[i]);
+	if (config->upstream.resolver_count > 0)
+		fputs("]\n", to);
+}
+
+static void print_dns(FILE *to, const struct config *config)
+{
+	const struct cidr *pool = &config->dns.pool;
+	char text[ADDRESS_TEXT_SIZE];
+
+	fprintf(to, "dns:\n  mode: %s\n  pool: %s/%u\n  name_limit: %zu\n",
+		config->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic",
+		address_format(&pool->address, text), pool->prefix_length - 96,
+		config->dns.name_limit);
+	print_key(to, "name", config->dns.proxy_name);
+}
+
+char *config_effective(const struct config *config)
+{
+	char *routes = policy_effective(config->policy), *text = NULL;
+	size_t length;
+	FILE *to = routes ? open_memstream(&text, &length) : NULL;
+
+	if (to) {
+		fprintf(to, "routes:%s%s", routes[0] ? "\n" : " []\n", routes);
+		print_upstream(to, config);
+		print_dns(to, config);
+		fprintf(to, "hints: %s\n", config->hints ? "true" : "false");
+		if (fclose(to) != 0) {
+			free(text);
+			text = NULL;
+		}
+	}
+	free(routes);
+	return text;
+}

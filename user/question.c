@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "question.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static bool parse_port(struct span text, uint16_t *ret_port)
+{
+	unsigned long port = 0;
+
+	if (text.length == 0 || text.length > 5)
+		return false;
+	for (size_t i = 0; i < text.length; i++) {
+		if (text.data[i] < '0' || text.data[i] > '9')
+			return false;
+		port = port * 10 + (unsigned long)(text.data[i] - '0');
+	}
+	*ret_port = (uint16_t)port;
+	return port > 0 && port <= UINT16_MAX;
+}
+
+/* The name, or the address without brackets. */
+static bool parse_host(struct question *q, struct span host)
+{
+	char text[EGRESS_NAME_SIZE];
+	bool bracketed = host.length > 2 && host.data[0] == '[' &&
+			 host.data[host.length - 1] == ']';
+
+	if (bracketed)
+		host = (struct span){host.data + 1, host.length - 2};
+	if (host.length >= sizeof(text))
+		return false;
+	memcpy(text, host.data, host.length);
+	text[host.length] = '\0';
+	q->is_address = address_parse(text, &q->address);
+	if (q->is_address)
+		memcpy(q->host, text, host.length + 1);
+	return q->is_address || (!bracketed && policy_normalise_host(host, q->host));
+}
+
+static bool parse_authority(struct question *q, struct span authority)
+{
+	size_t colon = authority.length;
+
+	while (colon > 0 && authority.data[colon - 1] != ':' && authority.data[colon - 1] != ']')
+		colon--;
+	if (colon > 0 && authority.data[colon - 1] == ':') {
+		struct span port = {authority.data + colon, authority.length - colon};
+
+		if (!parse_port(port, &q->port))
+			return false;
+		authority.length = colon - 1;
+	}
+	return parse_host(q, authority);
+}
+
+bool question_set_url(struct question *q, const char *url)
+{
+	struct span authority;
+	size_t length;
+
+	if (strncasecmp(url, "https://", 8) == 0)
+		q->tls = true;
+	else if (strncasecmp(url, "http://", 7) != 0)
+		return false;
+	url += q->tls ? 8 : 7;
+	q->port = q->tls ? 443 : 80;
+	length = strcspn(url, "/?#");
+	authority = (struct span){url, length};
+	url += length;
+	length = strcspn(url, "#"); /* a client sends no fragment */
+	if (asprintf(&q->target, "%s%.*s", url[0] == '/' ? "" : "/", (int)length, url) < 0)
+		return false;
+	return parse_authority(q, authority);
+}
+
+bool question_add_header(struct question *q, const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	if (!colon || colon == text || q->header_count == QUESTION_HEADERS)
+		return false;
+	q->headers[q->header_count++] = (struct policy_header){
+		{text, (size_t)(colon - text)}, span_trim(span_from(colon + 1))};
+	return true;
+}
+
+/* As the kernel wall and the proxy treat an address that was reached without a name. */
+static void ask_address(const struct policy *policy, const struct question *q, struct answer *ret)
+{
+	const struct policy_cidr *cidr = policy_find_cidr(policy, &q->address, q->port);
+
+	if (!cidr) {
+		ret->verdict.reason = EGRESS_ADDRESS_NOT_ALLOWED;
+		snprintf(ret->verdict.hint, sizeof(ret->verdict.hint),
+			 "use the host's name, or add \"- {cidr: %.64s, ports: [%u]%s}\" to routes",
+			 q->host, q->port,
+			 address_is_private(&q->address) ? ", allow_private: true" : "");
+		return;
+	}
+	ret->verdict.reason = EGRESS_ALLOWED;
+	ret->note = cidr->direct ? "let out directly, bytes are not looked at"
+				 : "spliced, bytes are not looked at";
+	snprintf(ret->place, sizeof(ret->place), "cidr (%s:%d)", cidr->file, cidr->line);
+}
+
+static void ask_name(const struct policy *policy, const struct question *q, struct answer *ret)
+{
+	const struct policy_host *host = policy_find_host(policy, q->host);
+	const struct policy_request request = {
+		.host = q->host,
+		.port = q->port,
+		.tls = q->tls,
+		.method = q->method,
+		.target = q->target ? span_from(q->target) : SPAN("/"),
+		.headers = q->headers,
+		.header_count = q->header_count,
+	};
+	const struct policy_route *route;
+
+	policy_decide(policy, &request, &ret->verdict);
+	route = ret->verdict.route;
+	if (host && policy_host_splices(host, q->port, q->tls)) {
+		ret->verdict.reason = EGRESS_ALLOWED;
+		ret->verdict.hint[0] = '\0';
+		ret->note = "spliced, requests are not looked at";
+	}
+	if (!route)
+		return;
+	snprintf(ret->place, sizeof(ret->place), "%s (%s:%d)", policy_route_host(route),
+		 policy_route_file(route), policy_route_line(route));
+	if (ret->verdict.reason == EGRESS_ALLOWED)
+		ret->secret = policy_route_secret(route, &ret->header);
+}
+
+void question_ask(const struct question *q, const struct policy *policy, struct answer *ret)
+{
+	*ret = (struct answer){0};
+	(q->is_address ? ask_address : ask_name)(policy, q, ret);
+}
+
+void question_release(struct question *q)
+{
+	free(q->target);
+	q->target = NULL;
+}
