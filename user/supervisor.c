@@ -188,6 +188,8 @@ static void on_signal(evutil_socket_t signal_number, short what, void *context)
 	struct supervisor *s = context;
 
 	(void)what;
+	if (s->ending)
+		return;
 	if (signal_number == SIGHUP)
 		supervisor_reload(s);
 	else

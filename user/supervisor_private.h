@@ -38,6 +38,7 @@ struct supervisor {
 	struct server_handover handover;
 	struct worker worker;
 	bool ready, reload_again, stopping;
+	bool ending; /* the worker's end is wanted: no other follows */
 	struct timespec started;
 	unsigned restart_ms;
 	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];

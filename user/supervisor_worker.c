@@ -119,9 +119,11 @@ static void restart_later(struct supervisor *s)
 
 static void worker_ended(struct supervisor *s)
 {
-	diag_warning("the worker ended; connections wait for its successor, the wall stands");
 	unwatch_worker(s);
-	worker_stop(&s->worker, 0);
+	worker_stop(&s->worker);
+	if (s->ending)
+		return;
+	diag_warning("the worker ended; connections wait for its successor, the wall stands");
 	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
 		supervisor_reload_abandon(s, "no worker starts with it");
 		supervisor_reload_pending(s);
@@ -186,7 +188,7 @@ static void start_worker(struct supervisor *s)
 	}
 	if (!watch_worker(s)) {
 		unwatch_worker(s);
-		worker_stop(&s->worker, 0);
+		worker_stop(&s->worker);
 		restart_later(s);
 	}
 }
@@ -263,10 +265,29 @@ int supervisor_start_worker(struct supervisor *s, struct error *error)
 	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
+/* What is under way in the worker may need answers of ours, so its calls are served until the end. */
+static void drain_worker(struct supervisor *s, int grace_ms)
+{
+	const struct timeval limit = {grace_ms / 1000, grace_ms % 1000 * 1000};
+	bool passed = false;
+	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+
+	if (deadline && evtimer_add(deadline, &limit) == 0 && worker_ask_to_end(&s->worker) == 0) {
+		while (s->worker.pid > 0 && !passed) {
+			if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
+				break;
+		}
+	}
+	supervisor_event_free(deadline);
+}
+
 void supervisor_end_worker(struct supervisor *s, int grace_ms)
 {
+	s->ending = true;
+	if (s->worker.pid > 0 && grace_ms > 0)
+		drain_worker(s, grace_ms);
 	unwatch_worker(s);
-	worker_stop(&s->worker, grace_ms);
+	worker_stop(&s->worker);
 	supervisor_event_free(s->restart);
 	s->restart = NULL;
 }

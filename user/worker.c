@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -278,7 +277,7 @@ int worker_start(const struct server_handover *handover, struct span blob, struc
 	calls[0] = control[0] = -1;
 	if (worker_send_config(&worker, blob) < 0) {
 		error_set(error, "cannot hand the policy to the worker");
-		worker_stop(&worker, 0);
+		worker_stop(&worker);
 		goto out;
 	}
 	*ret = worker;
@@ -289,17 +288,17 @@ out:
 	return result;
 }
 
-void worker_stop(struct worker *worker, int grace_ms)
+int worker_ask_to_end(const struct worker *worker)
 {
-	struct rpc_control stop = {.type = RPC_CONTROL_STOP};
-	struct pollfd ended = {.fd = worker->control_fd}; /* POLLHUP is always told */
+	const struct rpc_control stop = {.type = RPC_CONTROL_STOP};
 
+	return rpc_control_send(worker->control_fd, &stop, -1);
+}
+
+void worker_stop(struct worker *worker)
+{
 	if (worker->pid <= 0)
 		return;
-	if (grace_ms > 0 && rpc_control_send(worker->control_fd, &stop, -1) == 0) {
-		while (poll(&ended, 1, grace_ms) < 0 && errno == EINTR)
-			;
-	}
 	kill(worker->pid, SIGKILL);
 	while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -28,8 +28,10 @@ int worker_start(const struct server_handover *handover, struct span blob, struc
 int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
-/* Asks it to end, waits `grace_ms`, kills it, reaps it, closes the descriptors. */
-void worker_stop(struct worker *worker, int grace_ms);
+/* Asks it to finish what is under way and end; go on serving its calls meanwhile. 0 or -errno. */
+int worker_ask_to_end(const struct worker *worker) WARN_UNUSED;
+/* Kills it, reaps it, closes the descriptors. Nothing when there is none. */
+void worker_stop(struct worker *worker);
 
 /* The handover as the worker's argv, and back; `argv` points into `text`. */
 #define WORKER_ARGS_SIZE 4096

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A wall is taken over again and again, after orderly ends and after kill -9, while programs inside
+try all the time what is refused and what is allowed."""
+import ast
+import os
+import subprocess
+
+import world as w
+import harness
+from harness import Bottle, Case, measures, wait_for
+from test_death import HAMMER
+
+ADOPTIONS, KILLS = 50, 20  # the kills are among the adoptions
+
+# Asks for names and uses the answers, until told to stop. Prints, by kind of outcome, how often; and
+# what must never be: another address, a closed port that opens, an answer for another host.
+ALLOWED = r"""
+import collections, errno, random, signal, socket, struct, sys
+stop, wrong, counts, known = [], [], collections.Counter(), {}
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+NAMES = ("both.example.test", "bulk.example.test", "second.example.test")
+
+def ask(name):
+    labels = b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
+    number = random.randrange(65536)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        s.connect(("203.0.113.2", 53))
+        s.send(struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1")
+        answer = s.recv(512)
+    if answer[:2] != struct.pack("!H", number) or answer[3] & 15 or answer[6:8] != b"\0\1":
+        return None
+    return socket.inet_ntoa(answer[-4:])
+
+def attempt(kind, call):
+    try:
+        result = call()
+        counts[kind + " ok"] += 1
+        return result
+    except OSError as error:
+        counts[kind + " " + errno.errorcode.get(error.errno, "timeout")] += 1
+
+def fetch(name, address):
+    with socket.create_connection((address, 80), 3) as s:
+        if s.getpeername() != (address, 80):
+            wrong.append(("peer", s.getpeername(), address))
+        s.sendall(b"GET /echo HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % name.encode())
+        data = b""
+        while chunk := s.recv(65536):
+            data += chunk
+    if data and not data.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 403 ", b"HTTP/1.1 404 ",
+                                     b"HTTP/1.1 502 ")):
+        wrong.append(("answer", name, data[:100]))
+    counts["answer " + data[9:12].decode()] += 1
+
+def closed(address):
+    with socket.create_connection((address, 81), 1) as s:
+        wrong.append(("port 81", address))
+
+print("up", flush=True)
+while not stop:
+    for name in NAMES:
+        address = attempt("ask", lambda: ask(name))
+        if address and known.setdefault(name, address) != address:
+            wrong.append(("address", name, known[name], address))
+        address = known.get(name)
+        if address:
+            attempt("use", lambda: fetch(name, address))
+            attempt("closed", lambda: closed(address))
+print([wrong, dict(counts), known])
+"""
+
+
+@measures
+class Adoption(Case):
+    """In the host's network namespace, where nothing but the programs stands in the way."""
+
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(shared=True, options=["--no-self-test"])
+        self.addCleanup(self.bottle.stop)
+        self.sniffer = w.Sniffer(harness.world)
+        self.addCleanup(self.sniffer.close)
+        self.programs = [self.bottle.popen(["nice", harness.PYTHON, "-c", text],
+                                           stdout=subprocess.PIPE)
+                         for text in (HAMMER, ALLOWED)]
+        for program in self.programs:
+            self.assertEqual(program.stdout.readline(), "up\n")
+
+    def end(self, kill):
+        if kill:
+            for pid in [self.bottle.process.pid, *self.bottle.workers()]:
+                os.kill(pid, 9)
+        else:
+            self.bottle.process.terminate()
+        # Once a worker that waited for an answer of ours was waited for in turn, for 5 s.
+        self.bottle.process.wait(4)
+
+    def addresses(self):
+        return {h["host"]: h["address"] for h in self.bottle.status()["hosts"]}
+
+    def test_fifty_takeovers_under_fire(self):
+        wait_for(lambda: len(self.addresses()) >= 3, 10, "the names to be asked for")
+        before = self.addresses()
+        for number in range(ADOPTIONS):
+            self.end(kill=number % 5 in (1, 3))
+            if number % 10 == 0:
+                self.assertTrue(self.bottle.status()["walls"]["whole"])
+            self.bottle.start()
+        after = self.addresses()
+        self.assertEqual({name: after.get(name) for name in before}, before)
+        for program in self.programs:
+            program.terminate()
+        refused, allowed = (program.communicate(timeout=20)[0] for program in self.programs)
+        self.assertTrue(refused.startswith("[] "), refused)
+        self.assertGreater(sum(ast.literal_eval(refused[3:]).values()), 5000)
+        wrong, counts, known = ast.literal_eval(allowed)
+        self.assertEqual(wrong, [])
+        self.assertEqual({name: before.get(name) for name in known}, known)
+        self.assertGreater(counts["answer 200"], ADOPTIONS, counts)
+        self.assertGreater(counts["use ECONNREFUSED"], 0, "it was never tried while we were away")
+        self.assertNotIn("closed ok", counts)
+        leaks = [p for p in self.sniffer.drain()
+                 if p[1] in ("203.0.113.12", "2001:db8:e2e::17") or p[0] == 17
+                 or p[1].startswith("198.1")]
+        self.assertEqual(leaks, [])
+        self.assertEqual(sum(number % 5 in (1, 3) for number in range(ADOPTIONS)), KILLS)
