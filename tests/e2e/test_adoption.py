@@ -117,7 +117,7 @@ class Adoption(Case):
         wrong, counts, known = ast.literal_eval(allowed)
         self.assertEqual(wrong, [])
         self.assertEqual({name: before.get(name) for name in known}, known)
-        self.assertGreater(counts["answer 200"], ADOPTIONS, counts)
+        self.assertGreater(counts["answer 200"], 5, counts)
         self.assertGreater(counts["use ECONNREFUSED"], 0, "it was never tried while we were away")
         self.assertNotIn("closed ok", counts)
         leaks = [p for p in self.sniffer.drain()
