@@ -10,12 +10,13 @@ static const char help_text[] =
 	"usage: egress-bpf detach NAME [--force]\n"
 	"\n"
 	"Takes the wall of a bottle down, on purpose: what still runs in it can reach whatever its\n"
-	"network lets it reach. Does nothing when there is none.\n"
+	"network lets it reach.\n"
 	"\n"
 	"  --force  also while its sidecar runs\n"
 	"  --help   this text\n"
 	"\n"
-	"Exit status: 0 there is no wall now, 1 failed, 2 usage error.\n";
+	"Exit status: 0 the wall is down, 1 there was none of that name, or it could not be taken\n"
+	"down, 2 usage error.\n";
 
 int cmd_detach(int argc, char **argv)
 {
@@ -26,7 +27,7 @@ int cmd_detach(int argc, char **argv)
 	};
 	struct error error = {0};
 	bool force = false;
-	int option;
+	int option, result;
 
 	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		if (option == 'h') {
@@ -41,9 +42,12 @@ int cmd_detach(int argc, char **argv)
 		return cmd_usage("detach", "say the NAME of one bottle");
 	if (!kernel_name_valid(argv[optind]))
 		return cmd_usage("detach", "'%s' cannot be a bottle's name", argv[optind]);
-	if (kernel_detach(argv[optind], force, &error) < 0) {
-		diag_error("detach: %s", error.text);
-		return EXIT_FAILED;
-	}
-	return EXIT_OK;
+	result = kernel_detach(argv[optind], force, &error);
+	if (result == 1)
+		error_set(&error, "there is no wall named '%s'; 'egress-bpf status' lists them",
+			  argv[optind]);
+	if (result == 0)
+		return EXIT_OK;
+	diag_error("detach: %s", error.text);
+	return EXIT_FAILED;
 }

@@ -266,10 +266,12 @@ static int read_pinned_settings(const char *name, struct egress_settings *settin
 				struct error *error)
 {
 	int fd = kernel_pin_open(name, "map", "settings");
-	int result = fd < 0 ? -1 : kernel_settings_read(fd, settings);
+	int result = fd < 0 ? -1 : kernel_settings_read(fd, settings), code = errno;
 
 	if (fd >= 0)
 		close(fd);
+	if (result < 0 && code == EPROTO)
+		return damaged(name, "was made by another version", error);
 	if (result < 0)
 		return damaged(name, "has no readable settings", error);
 	if (settings->abi != EGRESS_ABI_VERSION)

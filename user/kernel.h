@@ -150,7 +150,7 @@ int kernel_read_status(const char *name, struct kernel_status *ret_status, struc
 	WARN_UNUSED;
 void kernel_status_free(struct kernel_status *status);
 /* Takes the wall down: unpins everything of NAME. Refuses while a supervisor lives, unless
- * `force`. 0 also when there was nothing. */
+ * `force`. 1 when there was nothing. */
 int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;
 
 /* ---- for the self-test ---------------------------------------------------------------------- */

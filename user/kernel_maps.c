@@ -13,7 +13,16 @@ static const uint32_t settings_key;
 int kernel_settings_read(int settings_fd, struct egress_settings *ret_settings)
 {
 	struct egress_settings settings;
+	struct bpf_map_info info = {0};
+	__u32 length = sizeof(info);
 
+	if (bpf_obj_get_info_by_fd(settings_fd, &info, &length) < 0)
+		return -1;
+	/* The kernel would write as many bytes as the map's values have. */
+	if (info.value_size != sizeof(settings)) {
+		errno = EPROTO;
+		return -1;
+	}
 	if (bpf_map_lookup_elem(settings_fd, &settings_key, &settings) < 0)
 		return -1;
 	*ret_settings = settings;

@@ -86,13 +86,34 @@ size_t kernel_pinned_maps(const char *name)
 	return count;
 }
 
+/* Calls back for each pin of NAME that begins with `prefix`; returns how many there were, or -1 with
+ * errno of the first that failed. */
+static int each_pin(const char *name, const char *prefix, int (*each)(const char *path))
+{
+	char directory[KERNEL_PATH_SIZE], path[KERNEL_PATH_SIZE + 256];
+	const struct dirent *entry;
+	int count = 0;
+	DIR *pins;
+
+	kernel_pins_directory(directory, name);
+	pins = opendir(directory);
+	if (!pins)
+		return errno == ENOENT ? 0 : -1;
+	while (count >= 0 && (entry = readdir(pins))) {
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+		count = each && each(path) < 0 ? -1 : count + 1;
+	}
+	closedir(pins);
+	return count;
+}
+
 size_t kernel_pinned_links(const char *name)
 {
-	size_t count = 0;
+	int count = each_pin(name, "link-", NULL);
 
-	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
-		count += pinned(name, "link", kernel_programs[i].name);
-	return count;
+	return count < 0 ? 1 : (size_t)count; /* unknown: rather a wall that stands */
 }
 
 static bool is_bpffs(void)
@@ -194,41 +215,31 @@ bool kernel_pins_locked(const char *name)
 	return locked;
 }
 
-static int unpin(const char *name, const char *kind, const char *item, struct error *error)
+static int unpin(const char *path)
 {
-	char path[KERNEL_PATH_SIZE];
-
-	if (unlink(kernel_pin_path(path, name, kind, item)) < 0 && errno != ENOENT)
-		return error_set(error, "%s: %s", path, strerror(errno));
-	return 0;
+	return unlink(path) < 0 && errno != ENOENT ? -1 : 0;
 }
 
 /* Unpinning alone lets the kernel detach in its own time. */
-static void detach_link(const char *name, const char *program)
+static int detach_link(const char *path)
 {
-	int link = kernel_pin_open(name, "link", program);
+	int link = bpf_obj_get(path);
 
-	if (link < 0)
-		return;
-	bpf_link_detach(link);
-	close(link);
+	if (link >= 0) {
+		bpf_link_detach(link);
+		close(link);
+	}
+	return 0;
 }
 
 int kernel_pins_remove(const char *name, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
 
-	kernel_tc_remove(name);
-	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
-		detach_link(name, kernel_programs[i].name);
-	for (size_t i = KERNEL_PROGRAM_COUNT; i-- > 0;)
-		if (unpin(name, "link", kernel_programs[i].name, error) < 0)
-			return -1;
-	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
-		if (unpin(name, "map", kernel_map_names[i], error) < 0)
-			return -1;
 	kernel_pins_directory(path, name);
-	if (rmdir(path) < 0 && errno != ENOENT)
+	kernel_tc_remove(name);
+	if (each_pin(name, "link-", detach_link) < 0 || each_pin(name, "link-", unpin) < 0 ||
+	    each_pin(name, "", unpin) < 0 || (rmdir(path) < 0 && errno != ENOENT))
 		return error_set(error, "%s: %s", path, strerror(errno));
 	rmdir(KERNEL_PIN_ROOT); /* stays while others live there */
 	return 0;
@@ -243,7 +254,7 @@ int kernel_detach(const char *name, bool force, struct error *error)
 		return error_set(error, "'%s' is not a valid name", name);
 	kernel_pins_directory(path, name);
 	if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return 0;
+		return 1;
 	if (!force && kernel_pins_lock(name, &lock, error) < 0)
 		return -1;
 	result = kernel_pins_remove(name, error);

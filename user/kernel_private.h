@@ -64,10 +64,10 @@ int kernel_bpffs_mount(struct error *error) WARN_UNUSED;
  * pid as the settings have it. The descriptor holds the lock until it is closed. */
 int kernel_pins_lock(const char *name, int *ret_fd, struct error *error) WARN_UNUSED;
 bool kernel_pins_locked(const char *name);
-/* How many of the pins are there. */
+/* How many of our maps are pinned; and of links by any name, also those of another version. */
 size_t kernel_pinned_maps(const char *name);
 size_t kernel_pinned_links(const char *name);
-/* Removes every pin of NAME, links first, and its directory. */
+/* Removes every pin of NAME, whatever version made it, links first, and its directory. */
 int kernel_pins_remove(const char *name, struct error *error) WARN_UNUSED;
 /* A pinned object; -1 with errno. */
 int kernel_pin_open(const char *name, const char *kind, const char *item);
@@ -105,6 +105,7 @@ void kernel_tc_remove(const char *name);
 
 /* ---- kernel_maps.c ------------------------------------------------------------------------- */
 
+/* -1 with errno: EPROTO when another version made the map, of another size. */
 int kernel_settings_read(int settings_fd, struct egress_settings *ret_settings) WARN_UNUSED;
 int kernel_settings_write(int settings_fd, const struct egress_settings *settings,
 			  struct error *error) WARN_UNUSED;

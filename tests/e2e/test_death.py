@@ -151,7 +151,9 @@ class Detach(Case):
             bottle.process.wait(15)
             self.ok(cli("detach", bottle.name))
             self.assertNotIn(bottle.name, pins())
-            self.ok(cli("detach", bottle.name))
+            again = cli("detach", bottle.name)
+            self.assertEqual(again.returncode, 1)
+            self.assertIn(f"there is no wall named '{bottle.name}'", again.stderr)
         finally:
             bottle.stop()
 

@@ -166,6 +166,12 @@ static int old_wall_stands(void *memory)
 	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -EPERM ? 0 : 1;
 }
 
+static int no_wall(void *memory)
+{
+	(void)memory;
+	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -ENETUNREACH ? 0 : 1;
+}
+
 static void expect_refused(struct wall *wall, const char *words)
 {
 	struct error error = {0};
@@ -214,6 +220,83 @@ static void test_adoption_refused(void **state)
 	assert_int_equal(bpf_obj_pin(fd, path), 0);
 	close(fd);
 	expect_refused(wall, "another version");
+}
+
+/* Puts a map of another size in the place of the pinned settings, with the content that fits. */
+static void resize_settings(const struct wall *wall, uint32_t size, uint32_t abi)
+{
+	unsigned char value[sizeof(struct egress_settings) + 4096];
+	uint32_t zero = 0;
+	char path[256];
+	int fd;
+
+	pin_path(wall, "map-settings", path);
+	memset(value, 0xff, sizeof(value));
+	assert_int_equal(bpf_map_lookup_elem(pinned_map(wall, "map-settings"), &zero, value), 0);
+	memcpy(value, &abi, sizeof(abi));
+	assert_return_code(unlink(path), errno);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "settings", sizeof(zero), size, 1, NULL);
+	assert_return_code(fd, errno);
+	assert_int_equal(bpf_map_update_elem(fd, &zero, value, BPF_ANY), 0);
+	assert_int_equal(bpf_obj_pin(fd, path), 0);
+	close(fd);
+}
+
+/* Of an older version, of a newer one, and of one that forgot to count: none is opened, and the
+ * kernel writes nothing past what we have room for. */
+static void test_another_layout(void **state)
+{
+	const uint32_t full = sizeof(struct egress_settings);
+	struct wall *wall = *state;
+	struct kernel_status status;
+	struct error error = {0};
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	for (uint32_t abi = EGRESS_ABI_VERSION - 1; abi <= EGRESS_ABI_VERSION + 1; abi++) {
+		for (int i = 0; i < 3; i++) {
+			if (i == 1 && abi == EGRESS_ABI_VERSION)
+				continue; /* the right one */
+			resize_settings(wall, (uint32_t[]){full - 16, full, full + 4096}[i], abi);
+			expect_refused(wall, "another version");
+			assert_int_equal(kernel_read_status(wall->name, &status, &error), -1);
+			assert_non_null(strstr(error.text, "another version"));
+		}
+	}
+	resize_settings(wall, full, EGRESS_ABI_VERSION);
+	assert_int_equal(wall_open(wall, &error), 0);
+	assert_int_equal(wall_run(wall, still_steered), 0);
+}
+
+/* An older version whose programs and maps had other names. */
+static void test_another_names(void **state)
+{
+	static const char *const links[] = {
+		"egress", "ingress", "sock_create", "connect4", "connect6", "sendmsg4", "sendmsg6",
+		"bind4", "bind6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6",
+		"sock_release", "setsockopt"};
+	struct wall *wall = *state;
+	struct kernel_status status;
+	struct error error = {0};
+	char path[256], older[256], pin[64];
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	pin_path(wall, "map-peers", path);
+	assert_return_code(unlink(path), errno);
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		snprintf(pin, sizeof(pin), "link-%s", links[i]);
+		pin_path(wall, pin, path);
+		snprintf(older, sizeof(older), "%.250s_v1", path);
+		assert_return_code(rename(path, older), errno);
+	}
+	expect_refused(wall, "lacks a map");
+	assert_int_equal(kernel_read_status(wall->name, &status, &error), -1);
+	assert_non_null(strstr(error.text, "map 'peers'"));
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+	assert_int_equal(wall_run(wall, no_wall), 0);
+	pin_path(wall, "", path);
+	assert_int_equal(access(path, F_OK), -1);
 }
 
 /* ---- without us ----------------------------------------------------------------------------- */
@@ -305,12 +388,6 @@ static bool listed(const char *name)
 	return found;
 }
 
-static int no_wall(void *memory)
-{
-	(void)memory;
-	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -ENETUNREACH ? 0 : 1;
-}
-
 static void test_detach(void **state)
 {
 	struct wall *wall = *state;
@@ -327,7 +404,7 @@ static void test_detach(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 	assert_false(listed(wall->name));
 	assert_int_equal(wall_run(wall, no_wall), 0);
-	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 1);
 }
 
 static void test_failed_start(void **state)
@@ -402,6 +479,8 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_adoption_repairs, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_half_bound_host, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_adoption_refused, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_another_layout, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_another_names, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_killed, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_detach, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_failed_start, wall_setup, wall_teardown),

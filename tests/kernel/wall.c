@@ -302,7 +302,7 @@ int wall_teardown(void **state)
 
 	wall_leave(wall);
 	kernel_close(wall->kernel);
-	result = kernel_detach(wall->name, true, &error) | cgroup_destroy(wall->cgroup, &error);
+	result = (kernel_detach(wall->name, true, &error) < 0) | cgroup_destroy(wall->cgroup, &error);
 	if (result)
 		fprintf(stderr, "%s\n", error.text);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -354,7 +354,8 @@ int wall_main(int (*run)(void))
 		struct wall wall = {0};
 
 		wall_names(&wall, getpid(), i);
-		if (kernel_detach(wall.name, true, NULL) | cgroup_destroy(wall.cgroup, NULL))
+		if (kernel_detach(wall.name, true, NULL) < 0 ||
+		    cgroup_destroy(wall.cgroup, NULL) < 0)
 			status = 1 << 8;
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
