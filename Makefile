@@ -77,16 +77,17 @@ $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp
 	$(call say,CC)
 	$(Q)$(CC) $(LLHTTP_CFLAGS) -std=gnu11 $(OPTIMISE) $(HARDENING) $(SANITIZE) -w -c -o $@ $<
 
-$(BUILD)/egress.bpf.o: $(wildcard bpf/*.c bpf/*.h) Makefile | $(BUILD)
+$(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(BUILD)
 	$(call say,BPF)
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Ibpf \
-		-I/usr/include/$(shell uname -m)-linux-gnu -c -o $@ bpf/egress.bpf.c
+		-I/usr/include/$(shell uname -m)-linux-gnu -c -o $@ $<
 	$(Q)llvm-strip -g $@
 
-$(BUILD)/egress.skel.h: $(BUILD)/egress.bpf.o
-	$(Q)$(BPFTOOL) gen skeleton $< name egress > $@.tmp && mv $@.tmp $@
+$(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
 
-$(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h
+$(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h
+.PRECIOUS: $(BUILD)/%.bpf.o
 
 # A unit test links only the modules named for it, so that a new dependency shows here.
 include tests/unit/links.mk

@@ -5,6 +5,7 @@
 
 #include "maps.bpf.h"
 #include "request.bpf.h"
+#include "target.bpf.h"
 
 enum action { REFUSE, REFUSE_QUIETLY, PASS_LOOPBACK, PASS_DIRECT, STEER_PROXY, STEER_DNS };
 
@@ -15,30 +16,6 @@ struct verdict {
 };
 
 #define VERDICT(action, reason, host_id) ((struct verdict){action, EGRESS_##reason, host_id})
-
-static __always_inline bool port_listed(const struct egress_target *target, __u16 port)
-{
-	for (int i = 0; i < EGRESS_MAX_PORTS; i++)
-		if (i < target->port_count && target->ports[i] == port)
-			return true;
-	return false;
-}
-
-static __always_inline const struct egress_target *cidr_of(const struct egress_address *a)
-{
-	struct egress_cidr_key key = {.prefix_length = 128, .address = *a};
-
-	return bpf_map_lookup_elem(&cidrs, &key);
-}
-
-/* The wall behind connect(): may packets go there by the bottle's own wire? */
-static __always_inline bool direct_allowed(const struct egress_address *a, __u16 port)
-{
-	const struct egress_target *target = cidr_of(a);
-
-	return target && (target->flags & EGRESS_TARGET_DIRECT) &&
-	       !(target->flags & EGRESS_TARGET_REMOVED) && port_listed(target, port);
-}
 
 static __always_inline struct verdict decide_bound(const struct request *r,
 						   const struct egress_target *target)

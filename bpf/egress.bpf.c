@@ -7,7 +7,6 @@
 #include "option_hooks.bpf.h"
 #include "packet_hooks.bpf.h"
 #include "socket_hooks.bpf.h"
-#include "tc.bpf.h"
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -140,16 +139,4 @@ SEC("cgroup_skb/ingress")
 int ingress(struct __sk_buff *skb)
 {
 	return on_ingress(skb);
-}
-
-SEC("tc")
-int wire_out(struct __sk_buff *skb)
-{
-	return on_wire(skb, true);
-}
-
-SEC("tc")
-int wire_in(struct __sk_buff *skb)
-{
-	return on_wire(skb, false);
 }

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define EGRESS_ABI_VERSION 2
+#define EGRESS_ABI_VERSION 3
 
 /* The one list of reasons: kernel counters, log lines, refusal bodies and `why` all use it.
  * Order is ABI (counter indices); append only, before EGRESS_REASON_COUNT. */
@@ -114,7 +114,8 @@ struct egress_target {
 
 /* map `addresses`, HASH struct egress_address -> struct egress_target: synthetic addresses. */
 
-/* map `cidrs`, LPM_TRIE struct egress_cidr_key -> struct egress_target. */
+/* map `cidrs`, LPM_TRIE struct egress_cidr_key -> struct egress_target. The tc wall has one of its own
+ * for each policy, frozen and not pinned. */
 struct egress_cidr_key {
 	__u32 prefix_length; /* of the 128-bit form: IPv4 /16 is 112 */
 	struct egress_address address;
@@ -191,8 +192,9 @@ struct egress_socket {
 };
 
 /* map `peers`, LRU_HASH struct egress_peer -> __u8: who came to a published port, past the tc wall.
- * Only what answers them may leave. Port 0: an on-link neighbour that asked for the bottle's link
- * address. Evicting is harmless: an entry is made anew by the peer's next packet. */
+ * Only what answers them may leave. Frozen for system calls. Port 0: an on-link neighbour that asked
+ * for the bottle's link address. Evicting is harmless: an entry is made anew by the peer's next
+ * packet. */
 struct egress_peer {
 	struct egress_address address;
 	__u16 port;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* The maps of egress_abi.h, and the counters. */
+/* The maps of egress_abi.h, and the counters. `peers` is here only to be made, pinned and adopted. */
 #ifndef MAPS_BPF_H
 #define MAPS_BPF_H
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "egress_abi.h"
+#include "shared_maps.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -47,13 +47,6 @@ struct {
 	__type(value, struct egress_host_counters);
 } host_counters SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, EGRESS_COUNTER_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
 /* The proxy's own counters; here only so that they are made, pinned and adopted with the rest. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -87,13 +80,6 @@ struct {
 } sockets SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, EGRESS_MAX_PEERS);
-	__type(key, struct egress_peer);
-	__type(value, __u8);
-} peers SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EGRESS_MAX_WIRES);
 	__type(key, __u32);
@@ -104,15 +90,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, EGRESS_RING_SIZE);
 } denials SEC(".maps");
-
-/* Atomic although per CPU: a packet hook may interrupt a connect hook. */
-static __always_inline void count(__u32 index)
-{
-	__u64 *value = bpf_map_lookup_elem(&counters, &index);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-}
 
 static __always_inline void count_host_steered(__u32 host_id)
 {

@@ -4,7 +4,10 @@
 #ifndef NEIGHBOUR_BPF_H
 #define NEIGHBOUR_BPF_H
 
-#include "packet_hooks.bpf.h"
+#include "packet.bpf.h"
+#include "wire_policy.bpf.h"
+
+#include "target.bpf.h"
 
 #define ND_SOLICIT 135
 #define ND_ADVERT 136
@@ -70,10 +73,9 @@ static __always_inline bool neighbour_known(const struct egress_address *a)
 }
 
 /* Whoever wants to reach a published port has to find it on the link first. */
-static __always_inline bool neighbour_came(const struct egress_address *a,
-					   const struct egress_settings *s)
+static __always_inline bool neighbour_came(const struct egress_address *a)
 {
-	if (!s->published_count)
+	if (!published_count)
 		return false;
 	peer_remember(a, 0, 0);
 	return true;
@@ -97,8 +99,7 @@ static __always_inline bool arp_well_formed(const struct arp_frame *f)
 	       (f->operation == bpf_htons(1) || f->operation == bpf_htons(2));
 }
 
-static __always_inline bool arp_allowed(struct __sk_buff *skb, const struct egress_settings *s,
-					bool out)
+static __always_inline bool arp_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct arp_frame *f = (const void *)(long)skb->data;
 	struct egress_address other;
@@ -107,7 +108,7 @@ static __always_inline bool arp_allowed(struct __sk_buff *skb, const struct egre
 		return false;
 	address_set4(&other, out ? f->target : f->sender);
 	if (!out)
-		return direct_neighbour(&other) || neighbour_came(&other, s);
+		return direct_neighbour(&other) || neighbour_came(&other);
 	return skb->len == sizeof(*f) && same_link(f->sender_link, f->eth.h_source) &&
 	       neighbour_known(&other);
 }
@@ -171,16 +172,14 @@ static __always_inline bool nd_out_allowed(const struct nd_frame *f)
 	       (is_link_local(&destination) && neighbour_known(&target));
 }
 
-static __always_inline bool nd_in_allowed(const struct nd_frame *f, const struct egress_settings *s)
+static __always_inline bool nd_in_allowed(const struct nd_frame *f)
 {
 	struct egress_address source = address_at(f->source), target = address_at(f->target);
 
-	return direct_neighbour(&source) || direct_neighbour(&target) ||
-	       neighbour_came(&source, s);
+	return direct_neighbour(&source) || direct_neighbour(&target) || neighbour_came(&source);
 }
 
-static __always_inline bool nd_allowed(struct __sk_buff *skb, const struct egress_settings *s,
-				       bool out)
+static __always_inline bool nd_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct nd_frame *f = (const void *)(long)skb->data;
 	const void *end = (const void *)(long)skb->data_end;
@@ -190,7 +189,7 @@ static __always_inline bool nd_allowed(struct __sk_buff *skb, const struct egres
 	if (f->next != IPPROTO_ICMPV6 || f->hop_limit != 255 ||
 	    (f->type != ND_SOLICIT && f->type != ND_ADVERT))
 		return false;
-	return out ? nd_tight(skb, f) && nd_out_allowed(f) : nd_in_allowed(f, s);
+	return out ? nd_tight(skb, f) && nd_out_allowed(f) : nd_in_allowed(f);
 }
 
 #endif

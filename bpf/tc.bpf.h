@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* The tc wall, on the host's end of a bottle's wire: out of the bottle's reach, whatever it may do in
- * its own namespace. Lets through what a direct route or a published port explains, and as much of
- * ARP and IPv6 neighbour discovery as these need. */
+ * its own namespace. Lets through what a direct route or a published port explains, as much of ARP and
+ * IPv6 neighbour discovery as these need, and the errors that come back for them. */
 #ifndef TC_BPF_H
 #define TC_BPF_H
 
 #include <linux/pkt_cls.h>
 
+#include "icmp.bpf.h"
 #include "neighbour.bpf.h"
 
 /* The headers that are looked at have to be in the linear part. False when they cannot be. */
@@ -23,43 +24,53 @@ static __always_inline bool addressed_to_many(const struct ethhdr *eth, const st
 	return (eth->h_dest[0] & 1) && !is_multicast(&p->destination);
 }
 
-static __always_inline bool ip_out_allowed(const struct packet *p, const struct egress_settings *s)
+static __always_inline bool ip_out_allowed(const struct packet *p)
 {
 	if (direct_allowed(&p->destination, p->destination_port))
 		return true;
-	return p->protocol == IPPROTO_TCP && !p->opens && port_published(s, p->source_port) &&
+	return p->protocol == IPPROTO_TCP && !p->opens && port_published(p->source_port) &&
 	       peer_known(&p->destination, p->destination_port, p->source_port);
 }
 
-static __always_inline bool ip_in_allowed(const struct packet *p, const struct egress_settings *s)
+static __always_inline bool ip_in_allowed(const struct packet *p)
 {
 	if (!p->opens && direct_allowed(&p->source, p->source_port))
 		return true;
-	if (p->protocol != IPPROTO_TCP || !port_published(s, p->destination_port))
+	if (p->protocol != IPPROTO_TCP || !port_published(p->destination_port))
 		return false;
 	peer_remember(&p->source, p->source_port, p->destination_port);
 	return true;
 }
 
-static __always_inline bool ip_allowed(struct __sk_buff *skb, const struct egress_settings *s,
-				       bool out)
+static __always_inline bool error_in_allowed(struct __sk_buff *skb, bool four)
+{
+	struct packet quoted = {};
+
+	if (four ? !quoted4(skb, &quoted) : !quoted6(skb, &quoted))
+		return false;
+	return (quoted.protocol == IPPROTO_TCP || quoted.protocol == IPPROTO_UDP) &&
+	       ip_out_allowed(&quoted);
+}
+
+static __always_inline bool ip_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct ethhdr *eth = (const void *)(long)skb->data;
 	const void *end = (const void *)(long)skb->data_end;
 	struct packet p = {};
-	bool parsed;
+	bool parsed, four;
 
 	if ((const void *)(eth + 1) > end)
 		return false;
-	parsed = eth->h_proto == bpf_htons(ETH_P_IP) ? parse4(eth + 1, end, &p)
-						     : parse6(eth + 1, end, &p);
-	if (!parsed || (out && addressed_to_many(eth, &p)))
+	four = eth->h_proto == bpf_htons(ETH_P_IP);
+	parsed = four ? parse4(eth + 1, end, &p) : parse6(eth + 1, end, &p);
+	if (!parsed)
+		return !out && error_in_allowed(skb, four);
+	if (out && addressed_to_many(eth, &p))
 		return false;
-	return out ? ip_out_allowed(&p, s) : ip_in_allowed(&p, s);
+	return out ? ip_out_allowed(&p) : ip_in_allowed(&p);
 }
 
-static __always_inline bool frame_allowed(struct __sk_buff *skb, const struct egress_settings *s,
-					  bool out)
+static __always_inline bool frame_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct ethhdr *eth;
 
@@ -69,23 +80,24 @@ static __always_inline bool frame_allowed(struct __sk_buff *skb, const struct eg
 	if ((const void *)(eth + 1) > (const void *)(long)skb->data_end)
 		return false;
 	if (eth->h_proto == bpf_htons(ETH_P_ARP))
-		return arp_allowed(skb, s, out);
+		return arp_allowed(skb, out);
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return ip_allowed(skb, s, out);
+		return ip_allowed(skb, out);
 	if (eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
-	return nd_allowed(skb, s, out) || ip_allowed(skb, s, out);
+	return nd_allowed(skb, out) || ip_allowed(skb, out);
+}
+
+static __always_inline int drop_frame(void)
+{
+	count(EGRESS_COUNTER_WIRE);
+	return TC_ACT_SHOT;
 }
 
 /* What passes goes on to whatever else the host has attached. */
 static __always_inline int on_wire(struct __sk_buff *skb, bool out)
 {
-	const struct egress_settings *s = current_settings();
-
-	if (s && frame_allowed(skb, s, out))
-		return TC_ACT_UNSPEC;
-	count(EGRESS_COUNTER_WIRE);
-	return TC_ACT_SHOT;
+	return frame_allowed(skb, out) ? TC_ACT_UNSPEC : drop_frame();
 }
 
 #endif

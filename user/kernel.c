@@ -140,22 +140,6 @@ static int keep_maps(struct kernel *kernel, const struct bpf_object *object, str
 	return 0;
 }
 
-static int keep_wire_programs(struct kernel *kernel, const struct egress *skeleton,
-			      struct error *error)
-{
-	const int programs[KERNEL_DIRECTIONS] = {
-		[KERNEL_WIRE_OUT] = bpf_program__fd(skeleton->progs.wire_out),
-		[KERNEL_WIRE_IN] = bpf_program__fd(skeleton->progs.wire_in),
-	};
-
-	for (size_t i = 0; i < KERNEL_DIRECTIONS; i++) {
-		kernel->wire_programs[i] = fcntl(programs[i], F_DUPFD_CLOEXEC, 3);
-		if (kernel->wire_programs[i] < 0)
-			return error_set(error, "tc programs: %s", strerror(errno));
-	}
-	return 0;
-}
-
 /* ---- programs ------------------------------------------------------------------------------ */
 
 /* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
@@ -215,6 +199,18 @@ static int install(const struct egress *skeleton, const struct kernel_open_optio
 	return result;
 }
 
+int kernel_load(struct bpf_object *object, struct error *error)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
+	int code;
+
+	load_log_length = 0;
+	load_log[0] = '\0';
+	code = -bpf_object__load(object);
+	libbpf_set_print(previous);
+	return code == 0 ? 0 : load_error(code, error);
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static int fill_settings(const struct kernel_open_options *options,
@@ -222,8 +218,6 @@ static int fill_settings(const struct kernel_open_options *options,
 {
 	struct timespec now;
 
-	if (options->published_count > EGRESS_MAX_PUBLISHED)
-		return error_set(error, "at most %d ports can be published", EGRESS_MAX_PUBLISHED);
 	if (cgroup_identity(options->cgroup_path, (uint64_t *)&settings->bottle_cgroup,
 			    &settings->bottle_level, error) < 0)
 		return -1;
@@ -240,6 +234,15 @@ static int fill_settings(const struct kernel_open_options *options,
 	return 0;
 }
 
+/* Until there is a policy, new wires let nothing pass; those that stand go on as they do. Nothing but
+ * the programs writes the peers. */
+static int close_wires(struct kernel *kernel, struct error *error)
+{
+	if (bpf_map_freeze(kernel->maps[KERNEL_MAP_PEERS]) < 0 && !kernel->adopted)
+		return error_set(error, "map 'peers': %s", strerror(errno));
+	return kernel_wire_load(kernel, NULL, NULL, 0, kernel->wire_programs, error);
+}
+
 /* The settings come before the first link: a program without them refuses everything. */
 static int build(struct kernel *kernel, const struct kernel_open_options *options,
 		 struct error *error)
@@ -254,9 +257,8 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
-	    keep_wire_programs(kernel, skeleton, error) == 0 &&
 	    kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error) == 0 &&
-	    pin_maps(kernel, options->name, error) == 0)
+	    close_wires(kernel, error) == 0 && pin_maps(kernel, options->name, error) == 0)
 		result = install(skeleton, options, error);
 	egress__destroy(skeleton);
 	return result;
@@ -295,9 +297,7 @@ static int adopt(struct kernel *kernel, const struct kernel_open_options *option
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
-	    keep_wire_programs(kernel, skeleton, error) == 0 &&
-	    install(skeleton, options, error) == 0 &&
-	    kernel_tc_adopt(options->name, kernel->wire_programs, error) == 0)
+	    install(skeleton, options, error) == 0 && close_wires(kernel, error) == 0)
 		result = kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error);
 	egress__destroy(skeleton);
 	return result;
@@ -331,13 +331,16 @@ static int build_or_adopt(struct kernel *kernel, const struct kernel_open_option
 	return -1;
 }
 
-static struct kernel *kernel_new(const char *name)
+static struct kernel *kernel_new(const struct kernel_open_options *options)
 {
 	struct kernel *kernel = calloc(1, sizeof(*kernel));
 
 	if (!kernel)
 		return NULL;
-	snprintf(kernel->name, sizeof(kernel->name), "%s", name);
+	snprintf(kernel->name, sizeof(kernel->name), "%s", options->name);
+	kernel->published_count = (uint32_t)options->published_count;
+	for (size_t i = 0; i < options->published_count; i++)
+		kernel->published[i] = options->published[i];
 	kernel->directory_fd = -1;
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		kernel->maps[i] = -1;
@@ -353,9 +356,11 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 
 	if (!kernel_name_valid(options->name))
 		return error_set(error, "'%s' is not a valid name", options->name);
+	if (options->published_count > EGRESS_MAX_PUBLISHED)
+		return error_set(error, "at most %d ports can be published", EGRESS_MAX_PUBLISHED);
 	if (kernel_bpffs_mount(error) < 0)
 		return -1;
-	kernel = kernel_new(options->name);
+	kernel = kernel_new(options);
 	if (!kernel)
 		return error_set(error, "out of memory");
 	if (kernel_pins_lock(options->name, &kernel->directory_fd, error) < 0 ||

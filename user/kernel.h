@@ -76,7 +76,7 @@ int kernel_forget_shared(struct kernel *kernel, struct error *error) WARN_UNUSED
 int kernel_each_host(const struct kernel *kernel,
 		     int (*each)(void *context, const struct kernel_host *host), void *context);
 /* Replaces the whole set of cidr routes: first what is no longer there is removed, then the new
- * are added. */
+ * are added; the wires' programs come last. */
 int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
 		     const struct egress_target *targets, size_t count, struct error *error)
 	WARN_UNUSED;
@@ -95,7 +95,7 @@ int kernel_host_verdicts_fd(const struct kernel *kernel);
 /* ---- the tc wall: the host's ends of the bottle's wires ------------------------------------ */
 
 /* Puts the programs for both directions in force on an interface of our own namespace, and pins
- * them. 0 at once when they stand already. */
+ * them. 0 at once when they stand already. They let pass what kernel_set_cidrs() said last. */
 int kernel_wall_wire(struct kernel *kernel, uint32_t ifindex, struct error *error) WARN_UNUSED;
 /* What `status` is to show, instead of what was set before; at most EGRESS_MAX_WIRES. Also forgets
  * the pins of interfaces that are no more. */

@@ -320,5 +320,5 @@ int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
 	for (size_t i = 0; i < count; i++)
 		if (bpf_map_update_elem(fd, &keys[i], &targets[i], BPF_ANY) < 0)
 			return map_error("cidrs", error);
-	return 0;
+	return kernel_wire_policy(kernel, keys, targets, count, error);
 }

@@ -43,7 +43,9 @@ struct ring_buffer;
 struct kernel {
 	char name[65];
 	int directory_fd; /* holds the lock */
-	int wire_programs[KERNEL_DIRECTIONS];
+	uint16_t published[EGRESS_MAX_PUBLISHED]; /* as we were told; the map may be written by others */
+	uint32_t published_count;
+	int wire_programs[KERNEL_DIRECTIONS]; /* of the policy in force */
 	bool adopted;
 	int maps[KERNEL_MAP_COUNT];
 	struct ring_buffer *ring; /* made by the first reader */
@@ -56,7 +58,7 @@ struct kernel {
 
 #define KERNEL_PATH_SIZE 160
 void kernel_pins_directory(char path[KERNEL_PATH_SIZE], const char *name);
-/* "ROOT/NAME/KIND-ITEM"; KIND is "map", "link", "tcx" or "cls". Returns `path`. */
+/* "ROOT/NAME/KIND-ITEM"; KIND is "map", "link" or "cls". Returns `path`. */
 const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const char *kind,
 			    const char *item);
 int kernel_bpffs_mount(struct error *error) WARN_UNUSED;
@@ -86,22 +88,32 @@ int kernel_links_install(const char *name, int cgroup_fd, const int programs[], 
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
 
-/* Kinds of attachment that are younger than the headers of our oldest build machine. */
-#define KERNEL_TCX_INGRESS 46
-#define KERNEL_TCX_EGRESS 47
-/* Of our filters, where there are no links. */
+/* Of our filters. */
 #define KERNEL_TC_PRIORITY 1
 #define KERNEL_TC_HANDLE 0xe69e55
 
-/* For tests: as on Linux before 6.6. */
-extern bool kernel_tc_without_links;
-/* Puts new programs in force wherever NAME's stand. On failure some may be new already. */
-int kernel_tc_adopt(const char *name, const int programs[], struct error *error) WARN_UNUSED;
+/* Puts the kernel's wire programs in force wherever NAME's stand. On failure some may be new already. */
+int kernel_tc_replace(const struct kernel *kernel, struct error *error) WARN_UNUSED;
 /* On how many ends both programs stand; only on `ifindex` unless that is 0. */
 size_t kernel_tc_walled(const char *name, uint32_t ifindex);
 /* True when there was a wall on `ifindex` of our namespace, and the interface is no more. */
 bool kernel_tc_gone(const char *name, uint32_t ifindex);
 void kernel_tc_remove(const char *name);
+
+/* ---- kernel_wire.c: the programs for the wires ----------------------------------------------- */
+
+/* Loads those that let `targets` with `direct` and the published ports pass; closes nothing that
+ * `ret_programs` held before. */
+int kernel_wire_load(const struct kernel *kernel, const struct egress_cidr_key *keys,
+		     const struct egress_target *targets, size_t count,
+		     int ret_programs[KERNEL_DIRECTIONS], struct error *error) WARN_UNUSED;
+/* The same, in force at once wherever a wire is walled, and for those to come. */
+int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys,
+		       const struct egress_target *targets, size_t count, struct error *error)
+	WARN_UNUSED;
+/* kernel.c: loads; the verifier's words are in the error. */
+struct bpf_object;
+int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;
 
 /* ---- kernel_maps.c ------------------------------------------------------------------------- */
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The tc wall: programs on the host's ends of the bottle's wires. As TCX links where there are such
- * (Linux 6.6), else as filters of clsact, which stay by themselves; then the program is pinned, so
- * that it is known whose filter it is. Interfaces are told by namespace and index: an index alone
- * means nothing to a supervisor that runs in another namespace. */
+/* The tc wall: programs on the host's ends of the bottle's wires, as filters of clsact. Not as TCX
+ * links: any process that holds the host's CAP_SYS_ADMIN, in the bottle too, can find a link by its id
+ * and detach it; a filter it would have to reach by netlink in the host's network namespace. A filter
+ * stays by itself; the program is pinned, so that it is known whose filter it is. Interfaces are told
+ * by namespace and index: an index alone means nothing to a supervisor that runs in another. */
 #include "kernel_private.h"
 
 #include <bpf/bpf.h>
@@ -13,21 +14,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
-
-#define LINK_TYPE_TCX 11
-#define ATTACH_BEFORE (1u << 3) /* BPF_F_BEFORE: the first of all */
-
-bool kernel_tc_without_links;
 
 /* By enum kernel_direction. Ingress of the outer end is what the bottle sends. */
 static const struct {
 	const char *name;
-	int tcx;
+	int tcx; /* enum bpf_attach_type, Linux 6.6 */
 	enum bpf_tc_attach_point point;
 } directions[KERNEL_DIRECTIONS] = {
-	[KERNEL_WIRE_OUT] = {"out", KERNEL_TCX_INGRESS, BPF_TC_INGRESS},
-	[KERNEL_WIRE_IN] = {"in", KERNEL_TCX_EGRESS, BPF_TC_EGRESS},
+	[KERNEL_WIRE_OUT] = {"out", 46, BPF_TC_INGRESS},
+	[KERNEL_WIRE_IN] = {"in", 47, BPF_TC_EGRESS},
 };
 
 /* One end that is, or is to be, walled in one direction. */
@@ -47,26 +44,19 @@ static const char *item_of(const struct place *at, char item[ITEM_SIZE])
 	return item;
 }
 
-static int open_pin(const struct place *at, const char *kind)
-{
-	char item[ITEM_SIZE];
-
-	return kernel_pin_open(at->name, kind, item_of(at, item));
-}
-
-static void unpin(const struct place *at, const char *kind)
+static void unpin(const struct place *at)
 {
 	char path[KERNEL_PATH_SIZE], item[ITEM_SIZE];
 
-	(void)unlink(kernel_pin_path(path, at->name, kind, item_of(at, item)));
+	(void)unlink(kernel_pin_path(path, at->name, "cls", item_of(at, item)));
 }
 
-static int pin(const struct place *at, const char *kind, int fd)
+static int pin(const struct place *at, int program)
 {
 	char path[KERNEL_PATH_SIZE], item[ITEM_SIZE];
 
-	unpin(at, kind);
-	return bpf_obj_pin(fd, kernel_pin_path(path, at->name, kind, item_of(at, item)));
+	unpin(at);
+	return bpf_obj_pin(program, kernel_pin_path(path, at->name, "cls", item_of(at, item)));
 }
 
 static unsigned long our_netns(void)
@@ -76,70 +66,7 @@ static unsigned long our_netns(void)
 	return stat("/proc/self/ns/net", &st) == 0 ? (unsigned long)st.st_ino : 0;
 }
 
-/* ---- TCX links ----------------------------------------------------------------------------------- */
-
-/* The link's interface, 0 when that is gone. The header may not know `tcx` in the union: it begins
- * as `xdp` does. */
-static uint32_t link_ifindex(int link)
-{
-	struct bpf_link_info info = {0};
-	__u32 length = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(link, &info, &length) < 0 || info.type != LINK_TYPE_TCX)
-		return 0;
-	return info.xdp.ifindex;
-}
-
-/* A living link of ours there, or -1. */
-static int living_link(const struct place *at)
-{
-	int link = open_pin(at, "tcx");
-
-	if (link >= 0 && link_ifindex(link) != at->ifindex) {
-		close(link);
-		return -1;
-	}
-	return link;
-}
-
-static int link_attach(const struct place *at, int program)
-{
-	struct bpf_link_create_opts options;
-	int link = living_link(at), result;
-
-	memset(&options, 0, sizeof(options));
-	options.sz = sizeof(options);
-	options.flags = ATTACH_BEFORE;
-	if (link >= 0) {
-		result = bpf_link_update(link, program, NULL);
-		close(link);
-		return result;
-	}
-	if (kernel_tc_without_links) {
-		errno = EINVAL;
-		return -1;
-	}
-	link = bpf_link_create(program, (int)at->ifindex,
-			       (enum bpf_attach_type)directions[at->direction].tcx, &options);
-	if (link < 0)
-		return -1;
-	result = pin(at, "tcx", link);
-	close(link);
-	return result;
-}
-
-static void link_remove(const struct place *at)
-{
-	int link = open_pin(at, "tcx");
-
-	if (link >= 0) {
-		(void)bpf_link_detach(link);
-		close(link);
-	}
-	unpin(at, "tcx");
-}
-
-/* ---- clsact -------------------------------------------------------------------------------------- */
+/* ---- filters ------------------------------------------------------------------------------------- */
 
 struct filter {
 	struct bpf_tc_hook hook;
@@ -170,7 +97,8 @@ static uint32_t pinned_program_id(const struct place *at)
 {
 	struct bpf_prog_info info = {0};
 	__u32 length = sizeof(info);
-	int fd = open_pin(at, "cls");
+	char item[ITEM_SIZE];
+	int fd = kernel_pin_open(at->name, "cls", item_of(at, item));
 
 	if (fd < 0)
 		return 0;
@@ -193,12 +121,32 @@ static uint32_t filter_program_id(const struct place *at)
 	return result == 0 ? filter.options.prog_id : 0;
 }
 
+/* Somebody's TCX program there: it would decide before any filter. */
+static bool is_preceded(const struct place *at)
+{
+	uint32_t id, count = 1;
+
+	return bpf_prog_query((int)at->ifindex, (enum bpf_attach_type)directions[at->direction].tcx,
+			      0, NULL, &id, &count) == 0 && count > 0;
+}
+
 /* From another namespace it cannot be seen: taken for not standing. */
-static bool filter_stands(const struct place *at)
+static bool is_ours(const struct place *at)
 {
 	uint32_t id = pinned_program_id(at);
 
 	return id != 0 && at->netns == our_netns() && filter_program_id(at) == id;
+}
+
+/* For who looks while a supervisor replaces the program, and has not pinned the new one yet. */
+static bool stands(const struct place *at)
+{
+	for (int attempt = 0; attempt < 3; attempt++) {
+		if (is_ours(at))
+			return !is_preceded(at);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000L}, NULL);
+	}
+	return false;
 }
 
 static int filter_attach(const struct place *at, int program)
@@ -218,7 +166,7 @@ static int filter_attach(const struct place *at, int program)
 		errno = -result;
 		return -1;
 	}
-	return pin(at, "cls", program);
+	return pin(at, program);
 }
 
 /* The qdisc stays: it may hold others' filters by now, and an empty one does nothing. */
@@ -227,43 +175,33 @@ static void filter_remove(const struct place *at)
 	struct filter filter;
 
 	filter_init(at, &filter);
-	if (filter_stands(at))
+	if (is_ours(at))
 		(void)bpf_tc_detach(&filter.hook, &filter.options);
-	unpin(at, "cls");
+	unpin(at);
 }
 
 /* ---- places -------------------------------------------------------------------------------------- */
 
-static bool stands(const struct place *at)
+static int no_program(const struct place *at, struct error *error)
 {
-	int link = living_link(at);
-
-	if (link < 0)
-		return filter_stands(at);
-	close(link);
-	return true;
+	return error_set(error, "interface %u: no tc program: %s", at->ifindex, strerror(errno));
 }
 
 static int put_in_force(const struct place *at, int program, struct error *error)
 {
-	int first;
-
-	if (link_attach(at, program) == 0) {
-		filter_remove(at); /* an earlier attempt's */
-		return 0;
-	}
-	first = errno;
-	if (filter_attach(at, program) == 0)
-		return 0;
-	return error_set(error, "interface %u: no tc program (as a link: %s; by clsact: %s)",
-			 at->ifindex, strerror(first), strerror(errno));
+	if (filter_attach(at, program) < 0)
+		return no_program(at, error);
+	if (is_preceded(at))
+		return error_set(error, "interface %u: a TCX program of somebody else's comes first",
+				 at->ifindex);
+	return 0;
 }
 
 static bool parse_pin(const char *text, struct place *at)
 {
 	char word[8];
 
-	if (strncmp(text, "tcx-", 4) != 0 && strncmp(text, "cls-", 4) != 0)
+	if (strncmp(text, "cls-", 4) != 0)
 		return false;
 	if (sscanf(text + 4, "%lu_%u_%7s", &at->netns, &at->ifindex, word) != 3)
 		return false;
@@ -298,7 +236,6 @@ static int each_place(const char *name, int (*each)(void *context, const struct 
 static int remove_one(void *context, const struct place *at)
 {
 	(void)context;
-	link_remove(at);
 	filter_remove(at);
 	return 0;
 }
@@ -308,24 +245,27 @@ void kernel_tc_remove(const char *name)
 	(void)each_place(name, remove_one, NULL);
 }
 
-struct adoption {
+struct replacement {
 	const int *programs;
 	struct error *error;
 };
 
-/* What cannot be seen from here keeps its old program, which reads the same maps. */
-static int adopt_one(void *context, const struct place *at)
+/* What cannot be seen from here keeps its old program: nobody can reach it. */
+static int replace_one(void *context, const struct place *at)
 {
-	const struct adoption *adoption = context;
+	const struct replacement *replacement = context;
 
-	if (!stands(at))
+	if (!is_ours(at))
 		return 0;
-	return put_in_force(at, adoption->programs[at->direction], adoption->error);
+	if (filter_attach(at, replacement->programs[at->direction]) < 0)
+		return no_program(at, replacement->error);
+	return 0;
 }
 
-int kernel_tc_adopt(const char *name, const int programs[], struct error *error)
+int kernel_tc_replace(const struct kernel *kernel, struct error *error)
 {
-	return each_place(name, adopt_one, &(struct adoption){programs, error});
+	return each_place(kernel->name, replace_one,
+			  &(struct replacement){kernel->wire_programs, error});
 }
 
 struct census {
@@ -369,10 +309,8 @@ bool kernel_tc_gone(const char *name, uint32_t ifindex)
 static int forget_one(void *context, const struct place *at)
 {
 	(void)context;
-	if (at->netns == our_netns() && !stands(at)) {
-		unpin(at, "tcx");
-		unpin(at, "cls");
-	}
+	if (at->netns == our_netns() && !is_ours(at))
+		unpin(at);
 	return 0;
 }
 
@@ -381,7 +319,7 @@ int kernel_wall_wire(struct kernel *kernel, uint32_t ifindex, struct error *erro
 	struct place at = {.name = kernel->name, .netns = our_netns(), .ifindex = ifindex};
 
 	for (at.direction = 0; at.direction < KERNEL_DIRECTIONS; at.direction++)
-		if (!stands(&at) &&
+		if ((!is_ours(&at) || is_preceded(&at)) &&
 		    put_in_force(&at, kernel->wire_programs[at.direction], error) < 0)
 			return -1;
 	return 0;
