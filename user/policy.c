@@ -37,7 +37,7 @@ struct policy *policy_new(void)
 
 struct policy *policy_ref(struct policy *policy)
 {
-	policy->references++;
+	__atomic_add_fetch(&policy->references, 1, __ATOMIC_RELAXED);
 	return policy;
 }
 
@@ -85,7 +85,7 @@ static void host_free(struct policy_host *host)
 
 void policy_unref(struct policy *policy)
 {
-	if (!policy || --policy->references > 0)
+	if (!policy || __atomic_sub_fetch(&policy->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	for (size_t i = 0; i < policy->host_count; i++)
 		host_free(policy->hosts[i]);

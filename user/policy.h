@@ -99,8 +99,9 @@ int policy_add(struct policy *policy, const struct policy_route_spec *spec, stru
 /* Sorts and indexes; after it the policy is immutable but for secrets. */
 int policy_finish(struct policy *policy, struct error *error) WARN_UNUSED;
 
-struct policy *policy_ref(struct policy *policy); /* not thread-safe: one event loop owns it */
-void policy_unref(struct policy *policy);	  /* wipes secrets with the last reference */
+/* From any thread. The last policy_unref() wipes the secrets. */
+struct policy *policy_ref(struct policy *policy);
+void policy_unref(struct policy *policy);
 
 /* ---- secrets ------------------------------------------------------------------------------ */
 

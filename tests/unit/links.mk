@@ -14,6 +14,7 @@ links_test_config_expect := config_expect question $(config_modules)
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
 links_test_stream := stream
+links_test_background := background
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache cert_authority bytes diag
 links_test_identify := identify address bytes
