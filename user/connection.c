@@ -450,7 +450,7 @@ static void run_handshake(struct connection *c)
 	case PROTOCOL_WAIT:
 		break;
 	case PROTOCOL_CONNECT:
-		start_protocol(c, &http1_protocol);
+		start_protocol(c, connection_tls_protocol(c));
 		break;
 	default:
 		close_faulted(c);
@@ -632,7 +632,10 @@ void proxy_drain(struct proxy *proxy)
 	proxy->draining = true;
 	for (c = proxy->connections; c; c = next) {
 		next = c->next;
-		if (c->state == CONNECTION_FIRST_BYTE || (c->protocol && c->protocol->idle(c->session)))
+		if (c->protocol && c->protocol->drain)
+			c->protocol->drain(c->session);
+		else if (c->state == CONNECTION_FIRST_BYTE ||
+			 (c->protocol && c->protocol->idle(c->session)))
 			close_from_outside(c, EGRESS_ALLOWED, NULL);
 	}
 }

@@ -47,6 +47,8 @@ struct protocol {
 	bool (*allowed)(void *session);
 	/* Nothing is under way: closing now loses nothing. */
 	bool (*idle)(void *session);
+	/* No more requests, but those under way; it ends by itself. NULL: it has only one. */
+	void (*drain)(void *session);
 	/* Logs what is under way as ended by `reason`, and frees. */
 	void (*end)(void *session, enum egress_reason reason, const char *detail);
 };
@@ -127,6 +129,8 @@ bool http1_head_allowed(const struct connection *connection, struct span head,
 void tunnel_pipes_close(struct proxy_shared *shared);
 
 /* connection_tls.c: our side of the handshake. */
+/* The protocol that was agreed on. */
+const struct protocol *connection_tls_protocol(const struct connection *connection);
 int connection_tls_start(struct connection *connection) WARN_UNUSED;
 /* PROTOCOL_WAIT, or PROTOCOL_CONNECT when it is done, or PROTOCOL_CLOSE. */
 enum protocol_next connection_tls_run(struct connection *connection);

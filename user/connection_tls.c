@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "connection_private.h"
+#include "http2.h"
 
 /* Runs on every ClientHello, resumptions and second attempts included, before any session is
  * looked up: no ticket gets round the name. */
@@ -23,6 +24,31 @@ static int check_name(SSL *ssl, int *ret_alert, void *argument)
 	return SSL_CLIENT_HELLO_ERROR;
 }
 
+/* Instead of the leaf cache's, which knows no HTTP/2. Clients that offer only what we do not speak
+ * are told so (RFC 7301, 3.2). */
+static int select_protocol(SSL *ssl, const unsigned char **ret, unsigned char *ret_length,
+			   const unsigned char *offered, unsigned int offered_length, void *context)
+{
+	static const unsigned char protocols[] = "\x08http/1.1\x02h2\x08http/1.0";
+	unsigned char *chosen;
+
+	(void)ssl, (void)context;
+	if (SSL_select_next_proto(&chosen, ret_length, protocols, sizeof(protocols) - 1, offered,
+				  offered_length) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*ret = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+const struct protocol *connection_tls_protocol(const struct connection *c)
+{
+	const unsigned char *name;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(stream_ssl(c->client), &name, &length);
+	return length == 2 && memcmp(name, "h2", 2) == 0 ? &http2_protocol : &http1_protocol;
+}
+
 int connection_tls_start(struct connection *c)
 {
 	SSL_CTX *context = leaf_cache_get(c->proxy->leaves, c->host);
@@ -31,6 +57,7 @@ int connection_tls_start(struct connection *c)
 	if (!context)
 		return -1;
 	SSL_CTX_set_client_hello_cb(context, check_name, NULL);
+	SSL_CTX_set_alpn_select_cb(context, select_protocol, NULL);
 	ssl = SSL_new(context);
 	if (!ssl)
 		return -1;

@@ -9,6 +9,12 @@
 #define DRAIN_MAX (1024 * 1024)
 #define STEP_BUDGET 64 /* steps before other connections have their turn */
 
+void http1_deadline(struct http1 *h, unsigned seconds)
+{
+	if (!h->framed)
+		connection_deadline(h->connection, seconds);
+}
+
 ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to)
 {
 	char *buffer = http1_payload(&c->proxy->shared->scratch);
@@ -23,14 +29,17 @@ ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to)
 
 enum http1_step http1_fault(struct http1 *h, enum egress_reason reason, const char *detail)
 {
-	(void)connection_fault(h->connection, reason, detail);
+	h->reason = reason;
+	snprintf(h->detail, sizeof(h->detail), "%s", detail ? detail : "");
 	return HTTP1_STEP_CLOSE;
 }
 
 static enum http1_step linger(struct http1 *h)
 {
-	stream_shutdown(h->connection->client);
-	connection_deadline(h->connection, LINGER_SECONDS);
+	stream_shutdown(h->client);
+	if (h->framed)
+		return http1_fault(h, EGRESS_ALLOWED, NULL);
+	http1_deadline(h, LINGER_SECONDS);
 	bytes_free(&h->in);
 	h->state = HTTP1_LINGERING;
 	return HTTP1_STEP_NEXT;
@@ -41,17 +50,17 @@ enum http1_step http1_finish(struct http1 *h, bool close)
 	http1_exchange_log(h->exchange, h->exchange->reason, NULL);
 	http1_exchange_free(h->exchange);
 	h->exchange = NULL;
-	if (close || h->connection->proxy->draining)
+	if (close || h->framed || h->connection->proxy->draining)
 		return linger(h);
 	h->state = HTTP1_AWAIT_HEAD;
-	connection_deadline(h->connection, IDLE_SECONDS);
+	http1_deadline(h, IDLE_SECONDS);
 	return HTTP1_STEP_NEXT;
 }
 
 static enum http1_step lingering(struct http1 *h)
 {
 	struct connection *c = h->connection;
-	ssize_t n = stream_read(c->client, http1_payload(&c->proxy->shared->scratch),
+	ssize_t n = stream_read(h->client, http1_payload(&c->proxy->shared->scratch),
 				HTTP1_PAYLOAD_MAX);
 
 	if (n == -EAGAIN)
@@ -76,7 +85,8 @@ enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigne
 	bool hints = h->connection->proxy->config->hints;
 	struct http1_refusal refusal = {
 		.reason = reason,
-		.status = status,
+		/* Told so, a client that put two hosts on one connection opens another. */
+		.status = h->framed && reason == EGRESS_NAME_MISMATCH ? 421 : status,
 		.host = x->asked.host,
 		.method = x->method,
 		.path = http1_path(x->asked.target),
@@ -103,7 +113,7 @@ enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigne
 
 static enum http1_step answering(struct http1 *h)
 {
-	switch (http1_flush(&h->answer, h->connection->client)) {
+	switch (http1_flush(&h->answer, h->client)) {
 	case HTTP1_FLOW_WAIT:
 		return HTTP1_STEP_WAIT;
 	case HTTP1_FLOW_DONE:
@@ -203,11 +213,12 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 	if (!x)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	h->exchange = x;
+	x->http1 = h;
 	x->connection = c;
 	x->started_us = connection_now_us();
 	if (!take_head(h, length))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
-	connection_deadline(c, EXCHANGE_SECONDS);
+	http1_deadline(h, EXCHANGE_SECONDS);
 	status = http1_request_parse(bytes_span(&x->head), &x->up.parser, &head);
 	if (status != 0)
 		return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE,
@@ -216,7 +227,8 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 	x->target = head.target;
 	x->old_client = head.minor == 0;
 	x->client_keeps = head.keep_alive;
-	http1_body_start(&x->up, head.framing, head.length, head.framing == HTTP1_CHUNKED);
+	http1_body_start(&x->up, http1_source_framing(h->client, head.framing), head.length,
+			 head.framing == HTTP1_CHUNKED);
 	return judge(h, &head);
 }
 
@@ -226,6 +238,7 @@ static enum http1_step bad_head(struct http1 *h, unsigned status)
 	h->exchange = calloc(1, sizeof(*h->exchange));
 	if (!h->exchange)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->exchange->http1 = h;
 	h->exchange->connection = h->connection;
 	h->exchange->started_us = connection_now_us();
 	return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE, status, NULL,
@@ -247,13 +260,13 @@ static enum http1_step await_head(struct http1 *h)
 		return bad_head(h, 431);
 	if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
 		return bad_head(h, 414);
-	n = http1_read(c, c->client, &h->in);
+	n = http1_read(c, h->client, &h->in);
 	if (n > 0) {
 		/* Only what comes in pieces gets, and pays for, a deadline of its own. */
 		if (!first)
 			return HTTP1_STEP_NEXT;
 		if (http1_head_end(bytes_span(&h->in), &(size_t){0}) == 0)
-			connection_deadline(c, HEAD_SECONDS);
+			http1_deadline(h, HEAD_SECONDS);
 		return HTTP1_STEP_NEXT;
 	}
 	if (n == -EAGAIN && !h->client_eof)
@@ -280,7 +293,7 @@ static enum http1_step step(struct http1 *h)
 	return http1_fault(h, EGRESS_INTERNAL, NULL);
 }
 
-static enum protocol_next http1_run(void *session)
+enum protocol_next http1_run(void *session)
 {
 	struct http1 *h = session;
 
@@ -291,7 +304,8 @@ static enum protocol_next http1_run(void *session)
 		case HTTP1_STEP_WAIT:
 			return PROTOCOL_WAIT;
 		case HTTP1_STEP_CLOSE:
-			return PROTOCOL_CLOSE;
+			return h->framed ? PROTOCOL_CLOSE
+					 : connection_fault(h->connection, h->reason, h->detail);
 		case HTTP1_STEP_RELAY:
 			return PROTOCOL_RELAY;
 		case HTTP1_STEP_CONNECT:
@@ -300,7 +314,7 @@ static enum protocol_next http1_run(void *session)
 			return PROTOCOL_CONNECT;
 		}
 	}
-	stream_again(h->connection->client);
+	stream_again(h->client);
 	return PROTOCOL_WAIT;
 }
 
@@ -311,12 +325,31 @@ static void *http1_start(struct connection *c)
 	if (!h)
 		return NULL;
 	h->connection = c;
+	h->client = c->client;
+	h->wake = connection_wake;
+	h->wake_context = c;
 	h->state = HTTP1_AWAIT_HEAD;
-	connection_deadline(c, IDLE_SECONDS);
+	http1_deadline(h, IDLE_SECONDS);
 	return h;
 }
 
-static bool http1_allowed(void *session)
+struct http1 *http1_new_framed(struct connection *c, struct stream *stream, stream_ready_fn wake,
+			       void *context)
+{
+	struct http1 *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->connection = c;
+	h->client = stream;
+	h->framed = true;
+	h->wake = wake;
+	h->wake_context = context;
+	h->state = HTTP1_AWAIT_HEAD;
+	return h;
+}
+
+bool http1_allowed(void *session)
 {
 	const struct http1 *h = session;
 
@@ -333,7 +366,7 @@ static bool http1_idle(void *session)
 	return h->state == HTTP1_AWAIT_HEAD && h->in.length == 0;
 }
 
-static void http1_end(void *session, enum egress_reason reason, const char *detail)
+void http1_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct http1 *h = session;
 

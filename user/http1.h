@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* HTTP/1 on one connection: what http1*.c share; others use http1_protocol alone. */
+/* The way of requests across: what http1*.c share. HTTP/1 connections use http1_protocol alone;
+ * http2.c runs one of these for each of its streams. */
 #ifndef HTTP1_H
 #define HTTP1_H
 
@@ -17,7 +18,9 @@ enum http1_state {
 			     no RST overtakes the answer */
 };
 
+struct http1;
 struct http1_exchange {
+	struct http1 *http1;
 	struct connection *connection;
 	struct bytes head; /* the request's, raw: judged again when the policy changes */
 	struct span method, target;
@@ -32,10 +35,12 @@ struct http1_exchange {
 	size_t scanned;
 	unsigned interim; /* 1xx responses so far */
 	bool reused, retried;
+	bool untouched; /* the upstream says that it has not acted on it */
 	bool old_client;     /* HTTP/1.0 */
 	bool client_keeps;   /* its connection serves another request */
 	bool upstream_keeps; /* the same on the other side */
 	bool upgrade;	     /* asked for */
+	bool switched;	     /* and granted, on a framed stream: bytes both ways */
 	bool sent;	     /* the request is written whole */
 	bool unsendable;     /* the upstream takes no more of it, but may still answer */
 	bool responded;	     /* the final response's head was composed */
@@ -49,7 +54,13 @@ struct http1_exchange {
 
 struct http1 {
 	struct connection *connection;
+	struct stream *client; /* the connection's, or one stream of it */
+	bool framed;	       /* the latter: for one request, and then over */
+	stream_ready_fn wake;  /* runs this again */
+	void *wake_context;
 	enum http1_state state;
+	enum egress_reason reason; /* of the end */
+	char detail[128];
 	struct bytes in; /* read from the client, not yet used */
 	size_t scanned;
 	bool client_eof;
@@ -82,6 +93,16 @@ enum egress_reason http1_judge(const struct connection *c, struct http1_head *he
 enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head);
 
 /* http1.c */
+/* For one request on a framed stream, which stays the caller's. NULL when out of memory. */
+struct http1 *http1_new_framed(struct connection *connection, struct stream *stream,
+			       stream_ready_fn wake, void *context) WARN_UNUSED;
+/* PROTOCOL_WAIT, or PROTOCOL_CLOSE when it is over. */
+enum protocol_next http1_run(void *session);
+bool http1_allowed(void *session);
+/* Logs what is under way as ended by `reason`, and frees. */
+void http1_end(void *session, enum egress_reason reason, const char *detail);
+/* The time that the client's side may be silent; that of a framed stream is its session's. */
+void http1_deadline(struct http1 *h, unsigned seconds);
 /* Answers the exchange under way with a refusal, or with an answer that is already composed.
  * `close`: the connection ends with it. */
 enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigned status,

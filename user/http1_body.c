@@ -48,7 +48,7 @@ static bool take_trailer(struct http1_body *body)
 		return true;
 	if (!http1_is_token(name) || !http1_is_value(value))
 		return false;
-	if (body->chunk && !trailer_forbidden(body, name))
+	if (!trailer_forbidden(body, name))
 		fine = bytes_append(&body->trailers, name.data, name.length) &&
 		       bytes_append(&body->trailers, ": ", 2) &&
 		       bytes_append(&body->trailers, value.data, value.length) &&
@@ -133,6 +133,11 @@ static ssize_t parse_chunks(struct http1_body *body, char *data, size_t length)
 	return error == HPE_OK ? (ssize_t)length : -1;
 }
 
+enum http1_framing http1_source_framing(const struct stream *source, enum http1_framing framing)
+{
+	return framing == HTTP1_CHUNKED && stream_is_framed(source) ? HTTP1_UNTIL_EOF : framing;
+}
+
 void http1_body_start(struct http1_body *body, enum http1_framing framing, uint64_t length,
 		      bool chunk)
 {
@@ -148,6 +153,7 @@ void http1_body_start(struct http1_body *body, enum http1_framing framing, uint6
 	body->chunk = chunk;
 	body->remaining = framing == HTTP1_LENGTH ? length : 0;
 	body->complete = framing == HTTP1_NO_BODY || (framing == HTTP1_LENGTH && length == 0);
+	body->finished = false;
 	body->parser.settings = &settings;
 	body->parser.data = body;
 }
@@ -291,11 +297,41 @@ static enum http1_flow pass_bare(struct http1_body *body, struct stream *sink,
 	return flow;
 }
 
-static enum http1_flow source_ended(struct http1_body *body, ssize_t result)
+/* Trailers of a framed stream: lines that h2 composed, so each has its colon and its end. */
+static bool take_trailers(struct http1_body *body, struct span lines)
+{
+	while (lines.length > 0) {
+		const char *end = memchr(lines.data, '\n', lines.length);
+		const char *colon = memchr(lines.data, ':', lines.length);
+		size_t length = end ? (size_t)(end - lines.data) + 1 : 0;
+
+		if (!end || !colon || colon > end ||
+		    !trailer_append(body, &body->name, lines.data, (size_t)(colon - lines.data)) ||
+		    !trailer_append(body, &body->value, colon + 1, (size_t)(end - colon) - 2) ||
+		    !take_trailer(body))
+			return false;
+		lines.data += length;
+		lines.length -= length;
+	}
+	return true;
+}
+
+static enum http1_flow source_ended(struct http1_body *body, struct stream *source, ssize_t result)
 {
 	if (result != 0 || body->framing != HTTP1_UNTIL_EOF)
 		return HTTP1_FLOW_CUT;
+	if (!take_trailers(body, stream_trailers(source)))
+		return HTTP1_FLOW_MALFORMED;
 	return emit_end(body);
+}
+
+/* All is written. */
+static enum http1_flow finish(struct http1_body *body, struct stream *sink)
+{
+	if (stream_is_framed(sink) && !body->finished)
+		stream_finish(sink, bytes_span(&body->trailers));
+	body->finished = true;
+	return HTTP1_FLOW_DONE;
 }
 
 static enum http1_flow pass(struct http1_body *body, struct stream *source, struct bytes *surplus,
@@ -308,7 +344,7 @@ static enum http1_flow pass(struct http1_body *body, struct stream *source, stru
 		return HTTP1_FLOW_WAIT;
 	}
 	if (n <= 0)
-		return source_ended(body, n);
+		return source_ended(body, source, n);
 	body->touched = true;
 	if (body->framing == HTTP1_CHUNKED)
 		return pass_chunks(body, surplus, sink, scratch, (size_t)n);
@@ -324,7 +360,9 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 
 		if (!body->corked || body->complete)
 			flow = http1_flush(&body->pending, sink);
-		if (flow != HTTP1_FLOW_DONE || body->complete)
+		if (flow == HTTP1_FLOW_DONE && body->complete)
+			return finish(body, sink);
+		if (flow != HTTP1_FLOW_DONE)
 			return flow;
 		flow = pass(body, source, surplus, sink, scratch);
 		if (flow == HTTP1_FLOW_WAIT) {

@@ -38,6 +38,7 @@ struct http1_body {
 	bool touched;		    /* something of it was taken from the source */
 	char last;		    /* byte of the previous feed of the parser */
 	bool ended;		    /* llhttp saw the end of the last chunk */
+	bool finished;		    /* a framed sink was told of the end */
 	uint64_t remaining;	    /* HTTP1_LENGTH */
 	uint64_t bytes;		    /* of body, passed so far */
 	struct bytes pending;	    /* to write before anything else */
@@ -49,6 +50,8 @@ struct http1_body {
 	size_t gathered_length;
 };
 
+/* How a body comes that its head says is `framing`: a framed stream's is bare. */
+enum http1_framing http1_source_framing(const struct stream *source, enum http1_framing framing);
 /* Prepares the body that follows `head`, whose parse left `body->parser`. */
 void http1_body_start(struct http1_body *body, enum http1_framing framing, uint64_t length,
 		      bool chunk);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "h2.h"
 #include "http1.h"
 
 #define INTERIM_MAX 32
@@ -26,6 +27,7 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 		.bytes_down = x->down.bytes,
 		.microseconds = connection_now_us() - x->started_us,
 		.reused = x->reused,
+		.protocol = x->http1->framed ? "h2" : NULL,
 	};
 	char route[EGRESS_NAME_SIZE + 256];
 
@@ -74,12 +76,12 @@ static void on_dialled(void *context, const struct upstream_result *result)
 	if (result->reason == EGRESS_ALLOWED) {
 		x->upstream = result->stream;
 		x->reused = result->reused;
-		stream_set_ready(x->upstream, connection_wake, x->connection);
+		stream_set_ready(x->upstream, x->http1->wake, x->http1->wake_context);
 	} else {
 		x->reason = result->reason;
 		snprintf(x->detail, sizeof(x->detail), "%s", result->detail ? result->detail : "");
 	}
-	connection_wake(x->connection);
+	x->http1->wake(x->http1->wake_context);
 }
 
 enum http1_step http1_dial(struct http1 *h, bool fresh)
@@ -134,6 +136,8 @@ enum http1_step http1_dialling(struct http1 *h)
 	if (reason != EGRESS_ALLOWED)
 		return http1_refuse(h, reason, 0, NULL, NULL, false);
 	request = bytes_span(&x->request);
+	/* What an HTTP/2 upstream gets is framed by its stream. */
+	x->up.chunk &= !stream_is_framed(x->upstream);
 	/* Room for the first part of the body too, so that the credential is never moved. */
 	if (!bytes_reserve(&x->up.pending,
 			   request.length + (x->up.complete ? 0 : sizeof(struct http1_scratch))) ||
@@ -169,10 +173,10 @@ static enum http1_step upstream_failed(struct http1 *h, const char *detail)
 {
 	struct http1_exchange *x = h->exchange;
 
-	if (x->reused && !x->retried && x->received.length == 0 && x->interim == 0 &&
-	    !x->up.touched && is_idempotent(x->method)) {
+	if (!x->retried && x->received.length == 0 && x->interim == 0 && !x->up.touched &&
+	    (x->untouched || (x->reused && is_idempotent(x->method)))) {
 		x->retried = true;
-		x->sent = x->unsendable = false;
+		x->sent = x->unsendable = x->up.finished = x->untouched = false;
 		bytes_wipe(&x->up.pending);
 		drop_upstream(x);
 		return http1_dial(h, true);
@@ -185,10 +189,16 @@ static enum http1_step upstream_failed(struct http1 *h, const char *detail)
 static enum http1_step abort_response(struct http1 *h, enum egress_reason reason,
 				      const char *detail)
 {
+	if (h->framed) {
+		/* Freed unfinished, it is reset: as the upstream was, so that gRPC sees its code. */
+		if (h2_reset_code(h->exchange->upstream))
+			h2_set_reset_code(h->client, h2_reset_code(h->exchange->upstream));
+		return http1_fault(h, reason, detail);
+	}
 	if (!h->exchange->down.chunk && h->exchange->down.framing != HTTP1_LENGTH)
 		connection_abort_client(h->connection);
-	else if (stream_ssl(h->connection->client))
-		SSL_set_quiet_shutdown(stream_ssl(h->connection->client), 1);
+	else if (stream_ssl(h->client))
+		SSL_set_quiet_shutdown(stream_ssl(h->client), 1);
 	return http1_fault(h, reason, detail);
 }
 
@@ -202,9 +212,9 @@ static enum http1_step watch_client(struct http1 *h)
 
 	if (h->client_eof || h->in.length >= READ_AHEAD_MAX)
 		return HTTP1_STEP_NEXT;
-	n = http1_read(c, c->client, &h->in);
+	n = http1_read(c, h->client, &h->in);
 	if (n == 0)
-		h->client_eof = true;
+		h->client_eof = !h->framed; /* there it is how a request ends */
 	else if (n < 0 && n != -EAGAIN)
 		return http1_fault(h, EGRESS_ALLOWED, "client closed");
 	return HTTP1_STEP_NEXT;
@@ -219,12 +229,14 @@ static enum http1_step send_request(struct http1 *h)
 		return watch_client(h);
 	if (x->unsendable)
 		return HTTP1_STEP_NEXT;
-	switch (http1_body_pump(&x->up, c->client, &h->in, x->upstream,
+	switch (http1_body_pump(&x->up, h->client, &h->in, x->upstream,
 				&c->proxy->shared->scratch)) {
 	case HTTP1_FLOW_WAIT:
 		break;
 	case HTTP1_FLOW_DONE:
 		x->sent = true;
+		if (x->switched)
+			stream_shutdown(x->upstream);
 		return watch_client(h);
 	case HTTP1_FLOW_SINK_GONE:
 		x->unsendable = true;
@@ -261,8 +273,18 @@ static enum http1_step take_interim(struct http1 *h, struct http1_head *head)
 		return HTTP1_STEP_NEXT;
 	if (!append_response(x, head, false, false, HTTP1_SAY_NOTHING))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
-	if (http1_flush(&x->down.pending, h->connection->client) == HTTP1_FLOW_SINK_GONE)
+	if (http1_flush(&x->down.pending, h->client) == HTTP1_FLOW_SINK_GONE)
 		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	return HTTP1_STEP_NEXT;
+}
+
+/* A WebSocket on a stream of its own (RFC 8441): both bodies begin, bare and without end. */
+static enum http1_step switch_framed(struct http1_exchange *x)
+{
+	http1_body_start(&x->up, HTTP1_UNTIL_EOF, 0, false);
+	http1_body_start(&x->down, HTTP1_UNTIL_EOF, 0, false);
+	x->sent = x->upstream_keeps = false;
+	x->switched = x->responded = true;
 	return HTTP1_STEP_NEXT;
 }
 
@@ -277,6 +299,8 @@ static enum http1_step take_switch(struct http1 *h, struct http1_head *head)
 	x->status = head->status;
 	if (!append_response(x, head, false, false, HTTP1_SAY_UPGRADE))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	if (h->framed)
+		return switch_framed(x);
 	early = bytes_span(&x->received);
 	if (!bytes_append(&x->down.pending, early.data, early.length))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
@@ -297,7 +321,12 @@ static enum http1_framing response_framing(const struct http1_exchange *x,
 {
 	if (span_equal(x->method, SPAN("HEAD")) || head->status == 204 || head->status == 304)
 		return HTTP1_NO_BODY;
-	return head->framing == HTTP1_NO_BODY ? HTTP1_UNTIL_EOF : head->framing;
+	if (head->framing == HTTP1_NO_BODY)
+		return HTTP1_UNTIL_EOF;
+	/* With a length, too, trailers may follow from one framed stream to another. */
+	if (x->http1->framed && stream_is_framed(x->upstream))
+		return HTTP1_UNTIL_EOF;
+	return http1_source_framing(x->upstream, head->framing);
 }
 
 static enum http1_step take_final(struct http1 *h, struct http1_head *head)
@@ -305,14 +334,15 @@ static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 	struct http1_exchange *x = h->exchange;
 	enum http1_framing framing = response_framing(x, head);
 	bool open_ended = framing == HTTP1_CHUNKED || framing == HTTP1_UNTIL_EOF;
-	bool chunk = open_ended && !x->old_client;
+	bool chunk = open_ended && !x->old_client && !h->framed;
 	/* No length with 204; with HEAD and 304 it describes what would have come. */
 	bool say_length = head->framing == HTTP1_LENGTH && head->status != 204;
 	enum http1_connection_field say = HTTP1_SAY_NOTHING;
 
 	x->status = head->status;
-	x->upstream_keeps = head->keep_alive && framing != HTTP1_UNTIL_EOF;
-	if (open_ended && !chunk)
+	x->upstream_keeps = head->keep_alive && framing != HTTP1_UNTIL_EOF &&
+			    !stream_is_framed(x->upstream);
+	if (open_ended && !chunk && !h->framed)
 		x->client_keeps = false;
 	if (!x->client_keeps)
 		say = HTTP1_SAY_CLOSE;
@@ -364,6 +394,7 @@ static enum http1_step await_response(struct http1 *h)
 		return HTTP1_STEP_WAIT;
 	if (n == -ENOMEM)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	x->untouched = n == -ESTALE;
 	return upstream_failed(h, "the upstream closed before it answered");
 }
 
@@ -388,7 +419,7 @@ static enum http1_step receive_response(struct http1 *h)
 
 	if (!x->responded)
 		return await_response(h);
-	switch (http1_body_pump(&x->down, x->upstream, &x->received, c->client,
+	switch (http1_body_pump(&x->down, x->upstream, &x->received, h->client,
 				&c->proxy->shared->scratch)) {
 	case HTTP1_FLOW_DONE:
 		return complete(h);
@@ -414,7 +445,6 @@ enum http1_step http1_relay(struct http1 *h)
 	if (step == HTTP1_STEP_NEXT && h->state == HTTP1_RELAYING)
 		step = receive_response(h);
 	if (step == HTTP1_STEP_WAIT)
-		connection_deadline(h->connection,
-				    h->client_eof ? HALF_CLOSED_SECONDS : EXCHANGE_SECONDS);
+		http1_deadline(h, h->client_eof ? HALF_CLOSED_SECONDS : EXCHANGE_SECONDS);
 	return step;
 }

@@ -21,6 +21,8 @@ struct stream {
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
 	SSL *ssl;
+	const struct stream_ops *ops; /* framed: nothing above is used but through the carrier */
+	void *object;
 	stream_ready_fn ready;
 	void *context;
 };
@@ -169,6 +171,8 @@ ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
 		return -EAGAIN;
 	if (stream->ssl)
 		return tls_read(stream, buffer, size);
+	if (stream->ops)
+		return stream->ops->read(stream->object, buffer, size);
 	do
 		count = recv(stream->fd, buffer, size, MSG_DONTWAIT);
 	while (count < 0 && errno == EINTR);
@@ -188,6 +192,8 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 		return -EAGAIN;
 	if (stream->ssl)
 		return tls_write(stream, data, length);
+	if (stream->ops)
+		return stream->ops->write(stream->object, data, length);
 	do
 		count = send(stream->fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (count < 0 && errno == EINTR);
@@ -223,20 +229,31 @@ static void try_shutdown(struct stream *stream)
 
 void stream_shutdown(struct stream *stream)
 {
-	try_shutdown(stream);
+	if (stream->ops)
+		stream->ops->finish(stream->object, (struct span){NULL, 0});
+	else
+		try_shutdown(stream);
 }
 
 /* By a timer of zero, not event_active(): the loop runs activated events before it asks epoll
  * again, so that a stream which is always ready would starve all others. */
 void stream_again(struct stream *stream)
 {
-	event_add(&stream->again, &(struct timeval){0});
+	if (stream->ops)
+		stream->ops->again(stream->object);
+	else
+		event_add(&stream->again, &(struct timeval){0});
 }
 
 void stream_free(struct stream *stream)
 {
 	if (!stream)
 		return;
+	if (stream->ops) {
+		stream->ops->free(stream->object);
+		free(stream);
+		return;
+	}
 	event_del(&stream->event);
 	event_del(&stream->again);
 	if (stream->ssl) {
@@ -249,10 +266,52 @@ void stream_free(struct stream *stream)
 
 int stream_fd(const struct stream *stream)
 {
-	return stream->fd;
+	if (stream->ops)
+		stream = stream->ops->carrier(stream->object);
+	return stream ? stream->fd : -1;
 }
 
 SSL *stream_ssl(const struct stream *stream)
 {
 	return stream->ssl;
+}
+
+/* ---- framed streams ------------------------------------------------------------------------- */
+
+struct stream *stream_new_framed(const struct stream_ops *ops, void *object)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return NULL;
+	stream->fd = -1;
+	stream->ops = ops;
+	stream->object = object;
+	return stream;
+}
+
+void *stream_object(const struct stream *stream, const struct stream_ops *ops)
+{
+	return stream->ops == ops ? stream->object : NULL;
+}
+
+void stream_ready(struct stream *stream)
+{
+	if (stream->ready)
+		stream->ready(stream->context);
+}
+
+bool stream_is_framed(const struct stream *stream)
+{
+	return stream->ops;
+}
+
+void stream_finish(struct stream *stream, struct span trailers)
+{
+	stream->ops->finish(stream->object, trailers);
+}
+
+struct span stream_trailers(const struct stream *stream)
+{
+	return stream->ops ? stream->ops->trailers(stream->object) : (struct span){NULL, 0};
 }

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "attributes.h"
+#include "bytes.h"
 
 struct stream;
 
@@ -32,7 +33,8 @@ int stream_set_tls(struct stream *stream, SSL *ssl) WARN_UNUSED;
 int stream_handshake(struct stream *stream) WARN_UNUSED;
 
 /* > 0 bytes, 0 at end of file (TLS: close_notify), -EAGAIN, or another -errno. A TLS end without
- * close_notify is -ECONNRESET: a body that ends with the connection may have been cut. */
+ * close_notify is -ECONNRESET: a body that ends with the connection may have been cut. -ESTALE: the
+ * peer says that it has not acted on what was written (RFC 9113, 8.7). */
 ssize_t stream_read(struct stream *stream, void *buffer, size_t size) WARN_UNUSED;
 /* > 0 bytes taken, maybe fewer than asked, -EAGAIN, or another -errno. After -EAGAIN the next
  * write must start with the same bytes. */
@@ -44,7 +46,31 @@ void stream_again(struct stream *stream);
 /* Closes and frees; accepts NULL. No callback comes after it. TLS: close_notify is tried. */
 void stream_free(struct stream *stream);
 
-int stream_fd(const struct stream *stream); /* borrowed */
+int stream_fd(const struct stream *stream); /* borrowed; of a framed stream its carrier's, or -1 */
 SSL *stream_ssl(const struct stream *stream); /* borrowed; NULL without TLS */
+
+/* ---- framed streams: one request within a connection that carries many (h2.h) ---------------- */
+
+/* Reads as an HTTP/1 head and then the bare body, to 0 at its end, and is written the same way. */
+struct stream_ops {
+	ssize_t (*read)(void *object, void *buffer, size_t size);
+	ssize_t (*write)(void *object, const void *data, size_t length);
+	void (*finish)(void *object, struct span trailers);
+	void (*again)(void *object);
+	void (*free)(void *object);
+	struct span (*trailers)(const void *object);
+	struct stream *(*carrier)(const void *object);
+};
+/* `object` is freed with the stream. NULL when out of memory; `object` is then still the caller's. */
+struct stream *stream_new_framed(const struct stream_ops *ops, void *object) WARN_UNUSED;
+/* The object behind it, when it is of that kind; else NULL. */
+void *stream_object(const struct stream *stream, const struct stream_ops *ops);
+/* For the object: calls `ready`. */
+void stream_ready(struct stream *stream);
+bool stream_is_framed(const struct stream *stream);
+/* The end of what is written, with trailers (field lines, CRLF each): framed streams only. */
+void stream_finish(struct stream *stream, struct span trailers);
+/* The trailers that came, once stream_read() returned 0; empty for streams that have none. */
+struct span stream_trailers(const struct stream *stream);
 
 #endif

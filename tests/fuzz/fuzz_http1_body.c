@@ -47,6 +47,24 @@ void stream_again(struct stream *stream)
 	(void)stream;
 }
 
+bool stream_is_framed(const struct stream *stream)
+{
+	(void)stream;
+	return false;
+}
+
+void stream_finish(struct stream *stream, struct span trailers)
+{
+	(void)stream;
+	(void)trailers;
+}
+
+struct span stream_trailers(const struct stream *stream)
+{
+	(void)stream;
+	return (struct span){NULL, 0};
+}
+
 /* The pump under test; `surplus` is returned for what was left behind. */
 static enum http1_flow run(const uint8_t *data, size_t size, size_t piece, bool chunk,
 			   struct bytes *out, struct bytes *surplus)

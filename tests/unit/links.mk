@@ -35,7 +35,9 @@ links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets
 	bottle_privileges bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
 http1_modules := http1 http1_exchange http1_judge http1_local http1_target http1_forward http1_head \
 	http1_body http1_refusal
-connection_modules := connection connection_tls client_hello tunnel stream $(http1_modules) \
+h2_modules := h2 h2_stream h2_head
+connection_modules := connection connection_tls client_hello tunnel stream http2 $(h2_modules) \
+	$(http1_modules) \
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)

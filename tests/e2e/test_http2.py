@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""HTTP/2 across the proxy: from clients that speak it to origins that do or do not."""
+import hashlib
+import json
+import os
+import re
+
+import harness
+from harness import BottleCase, PROGRAMS, PYTHON, SECRETS
+
+H2CLIENT = os.path.join(PROGRAMS, "h2client.py")
+TOKEN_HASH = "sha256:" + hashlib.sha256(b"Bearer " + SECRETS["E2E_TOKEN_0"].encode()).hexdigest()
+
+
+def pseudo(path="/echo", method="GET", authority="api.example.test", scheme="https"):
+    return [[":method", method], [":scheme", scheme], [":authority", authority], [":path", path]]
+
+
+class Http2Case(BottleCase):
+    """The client says frame by frame what it is told to."""
+
+    def frames(self, *frames, host="api.example.test", wait=5, streams=1):
+        script = json.dumps({"host": host, "frames": frames, "wait": wait, "streams": streams})
+        return json.loads(self.ok(self.bottle.run([PYTHON, H2CLIENT, script])))
+
+    def one(self, fields, *more, host="api.example.test", **options):
+        answer = self.frames({"headers": fields, "end": not more}, *more, host=host, **options)
+        stream = answer["streams"].get("1", {"headers": [], "reset": None, "body": ""})
+        stream["goaway"] = answer["goaway"]
+        stream["status"] = dict(stream["headers"]).get(":status")
+        return stream
+
+    def many(self, cases, host="api.example.test"):
+        """Each case, a list of frames, on a connection of its own; stream 1's answers by name."""
+        scripts = [{"host": host, "frames": frames} for frames in cases.values()]
+        answers = json.loads(self.ok(self.bottle.run([PYTHON, H2CLIENT, json.dumps(scripts)])))
+        result = {}
+        for name, answer in zip(cases, answers):
+            stream = answer["streams"].get("1", {"headers": [], "reset": None, "body": ""})
+            result[name] = {**stream, "goaway": answer["goaway"],
+                            "status": dict(stream["headers"]).get(":status")}
+        return result
+
+    def nghttp(self, *arguments, **options):
+        return self.bottle.run(["nghttp", "--no-verify-peer", "-t", "10", *arguments], **options)
+
+
+class ToHttp1(Http2Case):
+    """The origin speaks HTTP/1.1 only."""
+
+    def test_a_request(self):
+        answer = self.one(pseudo("/echo?a=1") + [["authorization", "Bearer stolen"], ["x-a", "b"],
+                                                 ["cookie", "a=1"], ["cookie", "b=2"]])
+        self.assertEqual(answer["status"], "200")
+        body = json.loads(answer["body"])
+        self.assertEqual(body["target"], "/echo?a=1")
+        headers = {k.lower(): v for k, v in body["headers"]}
+        self.assertEqual(headers, {"host": "api.example.test", "x-a": "b", "cookie": "a=1; b=2",
+                                   "authorization": TOKEN_HASH})
+        record = [r for r in self.bottle.log() if r.get("path") == "/echo"][-1]
+        self.assertEqual((record["protocol"], record["status"], record["verdict"]),
+                         ("h2", 200, "allowed"))
+
+    def test_a_body_without_length_and_trailers_both_ways(self):
+        answer = self.one(pseudo("/echo", "POST"), {"data": "hello ", "end": False},
+                          {"data": "world", "end": False},
+                          {"headers": [["x-sum", "12"], ["authorization", "x"]], "end": True})
+        request = self.arrived()[-1]
+        self.assertEqual(self.header(request, "transfer-encoding"), ["chunked"])
+        self.assertEqual((request["length"], request["trailers"]), (11, ["x-sum: 12"]))
+        self.assertEqual(answer["status"], "200")
+        answer = self.one(pseudo("/chunked/50"))
+        self.assertEqual(len(answer["body"]), sum(len(f"chunk {n}\n") * (1 + n % 7)
+                                                  for n in range(50)))
+        self.assertEqual(answer["trailers"], [["x-sum", "done"]])
+
+    def test_refusals_are_json(self):
+        answer = self.one(pseudo("/other"))
+        self.assertEqual(answer["status"], "403")
+        self.assertIn(["x-egress-reason", "path_not_allowed"], answer["headers"])
+        self.assertEqual(json.loads(answer["body"])["reason"], "path_not_allowed")
+
+    def test_streams_are_judged_one_by_one(self):
+        answer = self.frames({"headers": pseudo("/slow/0.3"), "stream": 1},
+                             {"headers": pseudo("/other"), "stream": 3},
+                             {"headers": pseudo("/echo"), "stream": 5}, streams=3)
+        status = {n: dict(s["headers"])[":status"] for n, s in answer["streams"].items()}
+        self.assertEqual(status, {"1": "200", "3": "403", "5": "200"})
+
+    def test_another_authority_is_misdirected(self):
+        """421 (RFC 9110, 15.5.20): a client that coalesces opens a connection of its own."""
+        for fields in (pseudo(authority="second.example.test"), pseudo(authority="api.example.test:444"),
+                       pseudo() + [["host", "second.example.test"]]):
+            with self.subTest(fields=fields):
+                answer = self.one(fields)
+                self.assertEqual(answer["status"], "421", answer)
+                self.assertIn(["x-egress-reason", "name_mismatch"], answer["headers"])
+        self.assertEqual(self.arrived(), [])
+
+    def test_no_tunnels(self):
+        answer = self.one([[":method", "CONNECT"], [":authority", "api.example.test:443"]])
+        self.assertEqual(answer["status"], "403", answer)
+        self.assertEqual(self.arrived(), [])
+
+    def test_large_bodies_keep_their_bytes(self):
+        path = harness.write("h2-upload", "0123456789abcdef" * 40000)
+        output = self.ok(self.nghttp("-d", path, "https://api.example.test/echo"))
+        answer = json.loads(re.search(r"\{.*\}", output, re.S)[0])
+        self.assertEqual(answer["length"], 640000)
+        self.assertEqual(answer["sha256"],
+                         hashlib.sha256(b"0123456789abcdef" * 40000).hexdigest())
+        output = self.ok(self.nghttp("-n", "-s", "https://api.example.test/bytes/20000000"))
+        self.assertRegex(output, r" 200 +(19M|20000000) /bytes/20000000")
+
+    def test_many_streams_at_once(self):
+        output = self.ok(self.bottle.run(["h2load", "--npn-list=h2", "-n", "2000", "-c", "4", "-m", "50",
+                                          "https://bulk.example.test/small"]))
+        self.assertIn("2000 succeeded, 0 failed, 0 errored", output)
+        self.assertIn("Application protocol: h2", output)
+
+
+class Attacks(Http2Case):
+    """What HTTP/2 can say and HTTP/1 would misread: refused, or exactly one request arrives."""
+
+    def refused(self, answer):
+        self.assertTrue(answer["reset"] or answer["goaway"] or
+                        answer.get("status") in ("400", "403", "421", "431"), answer)
+
+    def test_downgrade_smuggling(self):
+        cases = {
+            "CRLF in a value": pseudo() + [["x", "a\r\nHost: second.example.test\r\n\r\nGET /"]],
+            "LF in a value": pseudo() + [["x", "a\nx: y"]],
+            "NUL in a value": pseudo() + [["x", "a\0b"]],
+            "CRLF in a name": pseudo() + [["x: y\r\ntransfer-encoding", "chunked"]],
+            "colon in a name": pseudo() + [["x:y", "z"]],
+            "space in a name": pseudo() + [["x y", "z"]],
+            "upper case": pseudo() + [["X-Upper", "z"]],
+            "empty name": pseudo() + [["", "z"]],
+            "CRLF in the path": pseudo("/echo HTTP/1.1\r\nHost: x\r\n\r\nGET /echo"),
+            "space in the path": pseudo("/echo HTTP/1.1"),
+            "path not absolute": pseudo("echo"),
+            "empty path": pseudo(""),
+            "absolute path": pseudo("https://api.example.test/echo"),
+            "CRLF in the method": pseudo(method="GET /echo HTTP/1.1\r\nX: "),
+            "space in the method": pseudo(method="GET /echo"),
+            "CRLF in the authority": pseudo(authority="api.example.test\r\nX: y"),
+            "user in the authority": pseudo(authority="u@api.example.test"),
+            "another scheme": pseudo(scheme="http"),
+            "CRLF in the scheme": pseudo(scheme="https://x\r\n"),
+            "scheme with a path": pseudo(scheme="https://api.example.test/echo?"),
+            "transfer-encoding": pseudo() + [["transfer-encoding", "chunked"]],
+            "connection": pseudo() + [["connection", "keep-alive"]],
+            "proxy-connection": pseudo() + [["proxy-connection", "keep-alive"]],
+            "upgrade": pseudo() + [["upgrade", "h2c"]],
+            "te": pseudo() + [["te", "gzip, trailers"]],
+            "two lengths": pseudo() + [["content-length", "0"], ["content-length", "5"]],
+            "no number": pseudo() + [["content-length", "+5"]],
+            "two paths": pseudo() + [[":path", "/chunked/1"]],
+            "two methods": pseudo() + [[":method", "POST"]],
+            "two authorities": pseudo() + [[":authority", "second.example.test"]],
+            "late pseudo-header": pseudo()[:3] + [["x", "y"], [":path", "/echo"]],
+            "unknown pseudo-header": pseudo() + [[":evil", "y"]],
+            "response pseudo-header": pseudo() + [[":status", "200"]],
+            "no path": pseudo()[:3], "no method": pseudo()[1:],
+            "no scheme": [f for f in pseudo() if f[0] != ":scheme"],
+            "no authority": [f for f in pseudo() if f[0] != ":authority"],
+            "protocol without CONNECT": pseudo() + [[":protocol", "websocket"]],
+            "two hosts": pseudo() + [["host", "api.example.test"], ["host", "api.example.test"]],
+        }
+        answers = self.many({name: [{"headers": fields}] for name, fields in cases.items()})
+        for name, answer in answers.items():
+            with self.subTest(name):
+                self.refused(answer)
+        self.assertEqual(self.arrived(), [])
+
+    def test_lengths_that_lie(self):
+        fields = pseudo("/echo", "POST")
+        for length, data in (("5", "hello world"), ("50", "hello"), ("0", "x")):
+            with self.subTest(length=length):
+                answer = self.one(fields + [["content-length", length]], {"data": data, "end": True})
+                self.assertTrue(answer["reset"] or length == "0", answer)
+                for request in self.arrived():
+                    self.assertLessEqual(request["length"], int(length))
+        self.assertLessEqual(len(self.arrived()), 3)
+
+    def test_trailers_that_lie(self):
+        for fields in ([[":path", "/x"]], [["x", "a\r\nb: c"]], [["transfer-encoding", "chunked"]],
+                       [["Upper", "c"]]):
+            with self.subTest(fields=fields):
+                answer = self.one(pseudo("/echo", "POST"), {"data": "x", "end": False},
+                                  {"headers": fields, "end": True})
+                self.assertTrue(answer["reset"], answer)
+        self.assertEqual(self.arrived(), [])
+
+    def test_too_much_head(self):
+        answer = self.one(pseudo() + [[f"x-{n}", "y"] for n in range(300)])
+        self.assertEqual(answer["status"], "431", answer)
+        answer = self.one(pseudo("/" + "a" * 15000))
+        self.assertEqual(answer["status"], "403", answer)
+        self.assertEqual(self.arrived(), [])

@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "h2_private.h"
+
+#define READ_SIZE (16 * 1024)
+#define GATHER_SIZE (32 * 1024) /* frames written at once */
+#define TURN_BUDGET 16
+#define CONNECTION_WINDOW (1024 * 1024)
+#define CONCURRENT_STREAMS 100
+/* Against rapid reset (CVE-2023-44487): streams that a client may reset at once and per second. */
+#define RESET_BURST 500
+#define RESET_RATE 50
+/* Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA, ...) within CHATTER_SECONDS. */
+#define CHATTER_MAX 1000
+#define CHATTER_SECONDS 10
+#define CONTINUATIONS_MAX 16
+#define QUEUE_MAX 10000 /* frames that a peer makes us queue while it reads none */
+
+/* ---- waking --------------------------------------------------------------------------------- */
+
+void h2_touch(struct h2 *h2)
+{
+	if (h2->running || h2->kicked)
+		return;
+	/* In this turn of the loop, behind what else is active: one write for all of it. */
+	h2->kicked = true;
+	event_active(&h2->kick, EV_TIMEOUT, 0);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *context)
+{
+	struct h2 *h2 = context;
+
+	(void)fd, (void)what;
+	h2->kicked = false;
+	h2->owner->kick(h2->context);
+}
+
+void h2_wake(struct h2_stream *s)
+{
+	if (!s->h2 || s->at_woken)
+		return;
+	s->at_woken = s->h2->woken_end;
+	*s->at_woken = s;
+	s->next_woken = NULL;
+	s->h2->woken_end = &s->next_woken;
+}
+
+static void unwake(struct h2_stream *s)
+{
+	if (!s->at_woken)
+		return;
+	*s->at_woken = s->next_woken;
+	if (s->next_woken)
+		s->next_woken->at_woken = s->at_woken;
+	else
+		s->h2->woken_end = s->at_woken;
+	s->at_woken = NULL;
+}
+
+static void run_woken(struct h2 *h2)
+{
+	struct h2_stream *last = NULL, *s;
+
+	if (!h2->woken)
+		return;
+	/* Who wakes itself again waits for the next round. */
+	last = (struct h2_stream *)((char *)h2->woken_end - offsetof(struct h2_stream, next_woken));
+	do {
+		s = h2->woken;
+		unwake(s);
+		if (s->fresh && s->face) {
+			s->fresh = false;
+			h2->owner->opened(h2->context, s->face);
+		} else if (s->face) {
+			stream_ready(s->face);
+		}
+	} while (s != last && h2->woken);
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
+{
+	struct h2_stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->face = stream_new_framed(&h2_stream_ops, s);
+	if (!s->face) {
+		free(s);
+		return NULL;
+	}
+	s->h2 = h2;
+	s->id = id;
+	s->own_code = h2->server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
+	s->next = h2->streams;
+	if (s->next)
+		s->next->at = &s->next;
+	s->at = &h2->streams;
+	h2->streams = s;
+	return s;
+}
+
+static void detach(struct h2_stream *s)
+{
+	unwake(s);
+	if (s->head_ready)
+		s->h2->ready_heads--;
+	s->head_ready = false;
+	*s->at = s->next;
+	if (s->next)
+		s->next->at = s->at;
+	s->h2 = NULL;
+}
+
+void h2_stream_destroy(struct h2_stream *s)
+{
+	if (s->h2)
+		detach(s);
+	h2_block_clear(&s->block);
+	bytes_wipe(&s->head);
+	bytes_free(&s->body);
+	bytes_free(&s->trailers);
+	bytes_wipe(&s->out_head);
+	bytes_free(&s->out);
+	bytes_free(&s->out_trailers);
+	free(s);
+}
+
+static void close_stream(struct h2_stream *s, uint32_t code)
+{
+	s->closed = true;
+	/* A server's owner wants to know that its client left, a client's whether the response is
+	 * whole. */
+	if (!s->remote_end || (s->h2->server && !s->end_sent)) {
+		s->reset = true;
+		s->code = code;
+	}
+	if (!s->face)
+		h2_stream_destroy(s);
+	else if (s->fresh)
+		stream_free(s->face); /* nobody has seen it */
+	else
+		h2_wake(s);
+}
+
+/* ---- nghttp2's callbacks -------------------------------------------------------------------- */
+
+static struct h2_stream *find(nghttp2_session *session, int32_t id)
+{
+	return id > 0 ? nghttp2_session_get_stream_user_data(session, id) : NULL;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct h2 *h2 = context;
+	struct h2_stream *s;
+
+	if (!h2->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	s = h2_stream_new(h2, frame->hd.stream_id);
+	if (!s)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	s->fresh = true;
+	(void)nghttp2_session_set_stream_user_data(session, s->id, s);
+	return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+		     nghttp2_rcbuf *value, uint8_t flags, void *context)
+{
+	struct h2 *h2 = context;
+	struct h2_stream *s = find(session, frame->hd.stream_id);
+
+	(void)flags;
+	if (!s || !s->face || h2_block_add(&s->block, name, value))
+		return 0;
+	if (h2->server && s->fresh)
+		h2->owner->malformed(h2->context);
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+/* nghttp2 would leave the field out and go on: we do not guess. */
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
+			     nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags, void *context)
+{
+	(void)session, (void)frame, (void)name, (void)value, (void)flags, (void)context;
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+			    void *context)
+{
+	struct h2 *h2 = context;
+
+	(void)session, (void)error;
+	if (h2->server && frame->hd.type == NGHTTP2_HEADERS)
+		h2->owner->malformed(h2->context);
+	return 0;
+}
+
+static bool take_head(struct h2_stream *s, bool end)
+{
+	unsigned status = 200;
+	bool fine;
+
+	if (s->head_came) {
+		s->trailers = s->block.fields;
+		s->block.fields = (struct bytes){NULL, 0, 0, 0};
+		fine = true;
+	} else if (s->h2->server) {
+		fine = h2_block_request(&s->block, stream_ssl(s->h2->transport) != NULL, end,
+					&s->switching, &s->head);
+	} else {
+		fine = h2_block_response(&s->block, end, &status, &s->head);
+	}
+	s->head_came |= status >= 200;
+	h2_block_clear(&s->block);
+	return fine;
+}
+
+static int on_headers(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *frame)
+{
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	h2->chatter = 0;
+	if (!take_head(s, end)) {
+		if (s->fresh)
+			h2->owner->malformed(h2->context);
+		return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, s->id,
+						 NGHTTP2_PROTOCOL_ERROR);
+	}
+	s->remote_end |= end;
+	h2_wake(s);
+	return 0;
+}
+
+/* What costs us work and moves nothing is allowed at a rate (CVE-2019-9512, 9515, 9518). */
+static int on_chatter(struct h2 *h2)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec - h2->chatter_since >= CHATTER_SECONDS) {
+		h2->chatter_since = now.tv_sec;
+		h2->chatter = 0;
+	}
+	if (++h2->chatter <= CHATTER_MAX)
+		return 0;
+	return nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct h2 *h2 = context;
+	struct h2_stream *s = find(session, frame->hd.stream_id);
+
+	if (frame->hd.type == NGHTTP2_HEADERS && s && s->face)
+		return on_headers(h2, s, frame);
+	if (frame->hd.type != NGHTTP2_DATA || frame->hd.length == 0) {
+		if (on_chatter(h2) != 0)
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
+	if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s) {
+		s->remote_end = true;
+		h2_wake(s);
+	}
+	return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+		   size_t length, void *context)
+{
+	struct h2 *h2 = context;
+	struct h2_stream *s = find(session, id);
+	bool kept = s && s->face;
+
+	(void)flags;
+	h2->chatter = 0;
+	/* A client's connection may carry streams of several readers: one that is slow holds up its
+	 * own window alone. */
+	if (!kept || !h2->server)
+		(void)nghttp2_session_consume_connection(session, length);
+	if (!kept)
+		return nghttp2_session_consume_stream(session, id, length);
+	if (!bytes_append(&s->body, data, length))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	h2_wake(s);
+	return 0;
+}
+
+static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *context)
+{
+	struct h2_stream *s = find(session, id);
+
+	(void)context;
+	if (s)
+		close_stream(s, code);
+	return 0;
+}
+
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct h2 *h2 = context;
+	struct h2_stream *s = find(session, frame->hd.stream_id);
+
+	if (!s || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ||
+	    (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
+		return 0;
+	s->end_sent = true;
+	/* The response is out and nobody reads the rest of the request (RFC 9113, 8.1). */
+	if (!s->face && !s->remote_end)
+		return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id,
+						 h2->server ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+	return 0;
+}
+
+/* A request that could not be sent, after GOAWAY say: nghttp2 knows no stream of it. */
+static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error,
+		       void *context)
+{
+	struct h2 *h2 = context;
+
+	(void)session, (void)error;
+	if (h2->server || frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	for (struct h2_stream *s = h2->streams; s; s = s->next) {
+		if (s->id == frame->hd.stream_id && !s->closed) {
+			close_stream(s, NGHTTP2_REFUSED_STREAM);
+			break;
+		}
+	}
+	return 0;
+}
+
+/* ---- a session ------------------------------------------------------------------------------ */
+
+static bool set_callbacks(nghttp2_session_callbacks **ret)
+{
+	if (nghttp2_session_callbacks_new(ret) != 0)
+		return false;
+	nghttp2_session_callbacks_set_on_begin_headers_callback(*ret, on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback2(*ret, on_header);
+	nghttp2_session_callbacks_set_on_invalid_header_callback2(*ret, on_invalid_header);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(*ret, on_invalid_frame);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(*ret, on_frame);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(*ret, on_data);
+	nghttp2_session_callbacks_set_on_stream_close_callback(*ret, on_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(*ret, on_sent);
+	nghttp2_session_callbacks_set_on_frame_not_send_callback(*ret, on_not_sent);
+	return true;
+}
+
+static bool new_session(struct h2 *h2)
+{
+	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *option = NULL;
+	int rc = NGHTTP2_ERR_NOMEM;
+
+	if (!set_callbacks(&callbacks))
+		return false;
+	if (nghttp2_option_new(&option) == 0) {
+		nghttp2_option_set_no_auto_window_update(option, 1);
+		nghttp2_option_set_no_closed_streams(option, 1);
+		nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+		nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_RATE);
+		rc = h2->server ? nghttp2_session_server_new2(&h2->session, callbacks, h2, option)
+				: nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
+	}
+	nghttp2_option_del(option);
+	nghttp2_session_callbacks_del(callbacks);
+	return rc == 0;
+}
+
+static bool submit_settings(struct h2 *h2)
+{
+	static const nghttp2_settings_entry server[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP1_HEAD_MAX},
+		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+	};
+	static const nghttp2_settings_entry client[] = {
+		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP1_HEAD_MAX},
+	};
+	int rc = h2->server ? nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, server,
+						      sizeof(server) / sizeof(server[0]))
+			    : nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, client,
+						      sizeof(client) / sizeof(client[0]));
+
+	return rc == 0 && nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+								CONNECTION_WINDOW) == 0;
+}
+
+struct h2 *h2_new(struct event_base *base, struct stream *transport, bool server,
+		  const struct h2_owner *owner, void *context)
+{
+	struct h2 *h2 = calloc(1, sizeof(*h2));
+
+	if (!h2)
+		return NULL;
+	h2->transport = transport;
+	h2->server = server;
+	h2->owner = owner;
+	h2->context = context;
+	h2->woken_end = &h2->woken;
+	if (event_assign(&h2->kick, base, -1, 0, on_kick, h2) < 0 ||
+	    evtimer_assign(&h2->again, base, on_kick, h2) < 0 || !new_session(h2)) {
+		free(h2);
+		return NULL;
+	}
+	if (!submit_settings(h2)) {
+		h2_free(h2);
+		return NULL;
+	}
+	return h2;
+}
+
+/* Every stream that is left has failed. */
+static void abandon(struct h2 *h2)
+{
+	struct h2_stream *next;
+
+	for (struct h2_stream *s = h2->streams; s; s = next) {
+		next = s->next;
+		if (!s->closed)
+			close_stream(s, NGHTTP2_INTERNAL_ERROR);
+	}
+}
+
+void h2_free(struct h2 *h2)
+{
+	struct h2_stream *s;
+
+	if (!h2)
+		return;
+	abandon(h2);
+	while ((s = h2->streams)) {
+		detach(s);
+		if (!s->face)
+			h2_stream_destroy(s);
+	}
+	nghttp2_session_del(h2->session);
+	event_del(&h2->kick);
+	event_del(&h2->again);
+	bytes_wipe(&h2->pending);
+	free(h2);
+}
+
+/* True when something came; sets `over` at the end and on what nghttp2 cannot forgive. */
+static bool receive(struct h2 *h2)
+{
+	uint8_t buffer[READ_SIZE];
+	ssize_t n = stream_read(h2->transport, buffer, sizeof(buffer));
+
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0 || nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) != n ||
+	    nghttp2_session_get_outbound_queue_size(h2->session) > QUEUE_MAX)
+		h2->over = true;
+	return !h2->over;
+}
+
+static bool gather(struct h2 *h2)
+{
+	const uint8_t *data;
+	ssize_t n;
+
+	while (h2->pending.length < GATHER_SIZE) {
+		n = nghttp2_session_mem_send(h2->session, &data);
+		if (n == 0)
+			return true;
+		if (n < 0 || !bytes_append(&h2->pending, data, (size_t)n))
+			return false;
+	}
+	return true;
+}
+
+static void submit_heads(struct h2 *h2)
+{
+	for (struct h2_stream *s = h2->streams; s && h2->ready_heads > 0; s = s->next)
+		if (s->head_ready)
+			h2_stream_submit(s);
+}
+
+static void flush(struct h2 *h2)
+{
+	submit_heads(h2);
+	for (int turn = 0; turn < TURN_BUDGET; turn++) {
+		struct span rest;
+		ssize_t n;
+
+		if (h2->pending.length == 0 && !gather(h2))
+			h2->over = true;
+		if (h2->pending.length == 0)
+			return;
+		rest = bytes_span(&h2->pending);
+		n = stream_write(h2->transport, rest.data, rest.length);
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			h2->over = true;
+			return;
+		}
+		bytes_consume(&h2->pending, (size_t)n);
+		if (h2->pending.length == 0)
+			bytes_wipe(&h2->pending);
+	}
+	event_add(&h2->again, &(struct timeval){0});
+}
+
+bool h2_run(struct h2 *h2)
+{
+	int turn = 0;
+
+	h2->running = true;
+	run_woken(h2);
+	while (!h2->over && receive(h2)) {
+		run_woken(h2);
+		if (++turn == TURN_BUDGET) {
+			event_add(&h2->again, &(struct timeval){0});
+			break;
+		}
+	}
+	if (!h2->over)
+		flush(h2);
+	/* Writers that have room again, and streams that nghttp2 closed. */
+	for (turn = 0; !h2->over && h2->woken && turn < TURN_BUDGET; turn++) {
+		run_woken(h2);
+		flush(h2);
+	}
+	if (h2->woken && !h2->over)
+		event_add(&h2->again, &(struct timeval){0});
+	if (h2->over || (h2->pending.length == 0 && !nghttp2_session_want_read(h2->session) &&
+			 !nghttp2_session_want_write(h2->session))) {
+		h2->over = true;
+		abandon(h2);
+		run_woken(h2);
+	}
+	h2->running = false;
+	return !h2->over;
+}
+
+bool h2_is_idle(const struct h2 *h2)
+{
+	return !h2->streams && h2->pending.length == 0;
+}
+
+void h2_drain(struct h2 *h2)
+{
+	(void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+				    nghttp2_session_get_last_proc_stream_id(h2->session),
+				    NGHTTP2_NO_ERROR, NULL, 0);
+	h2_touch(h2);
+}
+
+/* ---- a client's requests -------------------------------------------------------------------- */
+
+bool h2_has_room(const struct h2 *h2)
+{
+	uint32_t limit = nghttp2_session_get_remote_settings(
+		h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	size_t open = 0;
+
+	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
+		return false;
+	if (limit > CONCURRENT_STREAMS)
+		limit = CONCURRENT_STREAMS;
+	for (const struct h2_stream *s = h2->streams; s; s = s->next)
+		open += !s->closed;
+	return open < limit;
+}
+
+struct stream *h2_open(struct h2 *h2)
+{
+	struct h2_stream *s = h2_stream_new(h2, 0);
+
+	return s ? s->face : NULL;
+}

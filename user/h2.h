@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * HTTP/2 (RFC 9113) on one connection, either end, by nghttp2. Each request is a framed stream
+ * (stream.h): it reads as an HTTP/1 head and the bare body and is written the same way, so that
+ * whoever moves HTTP/1 moves HTTP/2. "Transfer-Encoding: chunked" in a head that is read says that
+ * the length is not known; the body is bare all the same. Nothing is read ahead of its reader but
+ * the windows, and nothing is taken from a writer but OUT_MAX bytes.
+ */
+#ifndef H2_H
+#define H2_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "stream.h"
+
+struct h2;
+
+struct h2_owner {
+	/* Something waits to be sent: call h2_run(), soon. Never from inside h2_run(). */
+	void (*kick)(void *context);
+	/* Server: a request came; its stream is the receiver's, its head is there to be read. */
+	void (*opened)(void *context, struct stream *stream);
+	/* Server: a request was so malformed that its stream was reset. */
+	void (*malformed)(void *context);
+};
+
+/* A session on `transport`, which is borrowed until h2_free(). Sends its SETTINGS with the first
+ * h2_run(). NULL when out of memory. */
+struct h2 *h2_new(struct event_base *base, struct stream *transport, bool server,
+		  const struct h2_owner *owner, void *context) WARN_UNUSED;
+/* Streams that others still hold turn dead: reading and writing fail. Accepts NULL. */
+void h2_free(struct h2 *h2);
+/* Reads, calls the streams' `ready`, writes. False when the session is over: free it. */
+bool h2_run(struct h2 *h2) WARN_UNUSED;
+bool h2_is_idle(const struct h2 *h2); /* no streams, nothing to send */
+/* Server: no new streams (GOAWAY); the session is over when the last one is. */
+void h2_drain(struct h2 *h2);
+
+/* Client: may another request be sent now? */
+bool h2_has_room(const struct h2 *h2);
+/* Client: a stream for one request. NULL when out of memory. */
+struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
+
+/* For streams of ours: `ready` is called in the next h2_run(). */
+void h2_mark(struct stream *stream);
+/* The error code of a stream that the peer reset (RFC 9113, 7). */
+uint32_t h2_reset_code(const struct stream *stream);
+/* With which code to reset the stream if it is freed unfinished. */
+void h2_set_reset_code(struct stream *stream, uint32_t code);
+
+#endif

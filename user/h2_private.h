@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of h2 share; nobody else includes this. */
+#ifndef H2_PRIVATE_H
+#define H2_PRIVATE_H
+
+#include <event2/event_struct.h>
+#include <nghttp2/nghttp2.h>
+
+#include "h2.h"
+#include "h2_head.h"
+
+#define STREAM_WINDOW (256 * 1024) /* what a peer may send before the reader has taken it */
+#define OUT_MAX (64 * 1024)	   /* of a body, waiting for the peer's window */
+
+struct h2_stream {
+	struct h2 *h2;	     /* NULL once the session is gone */
+	struct stream *face; /* what its owner holds; NULL once freed */
+	int32_t id;	     /* 0: a request not submitted yet */
+	struct h2_stream *next, **at;		  /* h2->streams */
+	struct h2_stream *next_woken, **at_woken; /* h2->woken */
+
+	struct h2_block block; /* the header block that is coming */
+	struct bytes head;     /* heads not read yet */
+	struct bytes body;     /* the same, of the body: counted in the windows */
+	struct bytes trailers;
+	bool fresh;	  /* the owner of the session has not seen it yet */
+	bool head_came;	  /* the final one */
+	bool remote_end;  /* END_STREAM came */
+	bool closed;	  /* nghttp2 knows it no more */
+	bool reset;	  /* it ended otherwise than by END_STREAM */
+	uint32_t code;	  /* why */
+	uint32_t own_code; /* if we have to reset it */
+
+	struct bytes out_head; /* being written, or waiting for submission */
+	size_t out_scanned;
+	struct bytes out, out_trailers;
+	bool switching;	  /* a WebSocket asked for by extended CONNECT */
+	bool head_ready;  /* `out_head` is whole: submitted with the next flush */
+	bool head_sent;
+	bool finished;	  /* the writer is through */
+	bool end_sent;
+	bool deferred;	  /* nghttp2 waits for more of the body */
+	bool full;	  /* the writer waits for room */
+};
+
+struct h2 {
+	nghttp2_session *session;
+	struct stream *transport;
+	const struct h2_owner *owner;
+	void *context;
+	bool server, running, over, kicked;
+	struct bytes pending; /* frames that the transport has not taken yet */
+	struct h2_stream *streams;
+	struct h2_stream *woken, **woken_end;
+	size_t ready_heads;
+	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
+	time_t chatter_since;
+	struct event kick, again;
+};
+
+/* h2.c */
+void h2_touch(struct h2 *h2); /* something may have to be sent */
+void h2_wake(struct h2_stream *s);
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+void h2_stream_destroy(struct h2_stream *s);
+
+/* h2_stream.c */
+extern const struct stream_ops h2_stream_ops;
+/* Submits the head that is ready: with END_STREAM when there is nothing behind it. */
+void h2_stream_submit(struct h2_stream *s);
+
+#endif

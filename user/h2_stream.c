@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One request within a session, as its owner sees it: the operations of a framed stream. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "h2_private.h"
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static ssize_t take(struct bytes *from, void *buffer, size_t size)
+{
+	struct span have = bytes_span(from);
+	size_t n = have.length < size ? have.length : size;
+
+	memcpy(buffer, have.data, n);
+	bytes_consume(from, n);
+	if (from->length == 0)
+		bytes_wipe(from);
+	return (ssize_t)n;
+}
+
+/* The reader has room again, and so has the peer. A client's connection window was given back when
+ * the bytes came, since the connection may be shared: see on_data() in h2.c. */
+static void consume(struct h2_stream *s, size_t n)
+{
+	if (!s->h2 || n == 0)
+		return;
+	if (!s->closed)
+		(void)nghttp2_session_consume_stream(s->h2->session, s->id, n);
+	if (s->h2->server)
+		(void)nghttp2_session_consume_connection(s->h2->session, n);
+	h2_touch(s->h2);
+}
+
+static ssize_t stream_end(const struct h2_stream *s)
+{
+	if (s->reset)
+		return s->code == NGHTTP2_REFUSED_STREAM ? -ESTALE : -ECONNRESET;
+	return s->remote_end ? 0 : -EAGAIN;
+}
+
+static ssize_t h2_read(void *object, void *buffer, size_t size)
+{
+	struct h2_stream *s = object;
+	ssize_t n;
+
+	if (s->head.length > 0)
+		return take(&s->head, buffer, size);
+	if (s->body.length == 0)
+		return stream_end(s);
+	n = take(&s->body, buffer, size);
+	consume(s, (size_t)n);
+	return n;
+}
+
+static struct span h2_trailers(const void *object)
+{
+	const struct h2_stream *s = object;
+
+	return bytes_span(&s->trailers);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static void resume(struct h2_stream *s)
+{
+	if (s->deferred && !s->closed) {
+		s->deferred = false;
+		(void)nghttp2_session_resume_data(s->h2->session, s->id);
+	}
+	h2_touch(s->h2);
+}
+
+static void submit_trailers(struct h2_stream *s)
+{
+	struct h2_fields fields;
+
+	if (h2_fields_trailers(bytes_span(&s->out_trailers), &fields))
+		(void)nghttp2_submit_trailer(s->h2->session, s->id, fields.nv, fields.count);
+	else
+		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+						NGHTTP2_INTERNAL_ERROR);
+	bytes_free(&s->out_trailers);
+}
+
+static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, size_t length,
+			 uint32_t *flags, nghttp2_data_source *source, void *context)
+{
+	struct h2_stream *s = source->ptr;
+	size_t n = s->out.length < length ? s->out.length : length;
+
+	(void)session, (void)id, (void)context;
+	if (n == 0 && !s->finished) {
+		s->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	if (n > 0)
+		(void)take(&s->out, buffer, n);
+	if (s->full && s->out.length <= OUT_MAX / 2) {
+		s->full = false;
+		h2_wake(s);
+	}
+	s->h2->chatter = 0;
+	if (s->out.length == 0 && s->finished) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		if (s->out_trailers.length > 0) {
+			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+			submit_trailers(s);
+		}
+	}
+	return (ssize_t)n;
+}
+
+static bool submit_request(struct h2_stream *s, const nghttp2_data_provider *provider)
+{
+	struct h2_fields fields;
+
+	if (!h2_fields_request(bytes_span(&s->out_head), &fields))
+		return false;
+	s->id = nghttp2_submit_request(s->h2->session, NULL, fields.nv, fields.count, provider, s);
+	if (s->id > 0)
+		return true;
+	s->id = 0;
+	return false;
+}
+
+static bool submit_response(struct h2_stream *s, const nghttp2_data_provider *provider)
+{
+	struct h2_fields fields;
+	unsigned status;
+
+	return h2_fields_response(bytes_span(&s->out_head), s->switching, &status, &fields) &&
+	       nghttp2_submit_response(s->h2->session, s->id, fields.nv, fields.count, provider) == 0;
+}
+
+void h2_stream_submit(struct h2_stream *s)
+{
+	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = on_source};
+	bool bare = s->finished && s->out.length == 0 && s->out_trailers.length == 0;
+	bool fine;
+
+	s->head_ready = false;
+	s->h2->ready_heads--;
+	fine = s->h2->server ? submit_response(s, bare ? NULL : &provider)
+			     : submit_request(s, bare ? NULL : &provider);
+	bytes_wipe(&s->out_head);
+	s->head_sent = true;
+	if (fine)
+		return;
+	s->reset = true;
+	if (s->id > 0)
+		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+						NGHTTP2_INTERNAL_ERROR);
+	h2_wake(s);
+}
+
+/* An interim response goes out at once and is followed by another head. */
+static bool submit_interim(struct h2_stream *s, struct span text, bool *ret_interim)
+{
+	struct h2_fields fields;
+	unsigned status;
+
+	*ret_interim = false;
+	if (!s->h2->server)
+		return true;
+	if (!h2_fields_response(text, s->switching, &status, &fields))
+		return false;
+	*ret_interim = status < 200;
+	return !*ret_interim ||
+	       nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, fields.nv,
+				      fields.count, NULL) == 0;
+}
+
+/* Appends to the head until it is whole; what is behind it is the body. False when it is none. */
+static bool write_head(struct h2_stream *s, const char *data, size_t length)
+{
+	struct bytes rest;
+	struct span text;
+	bool interim, fine;
+	long end;
+
+	if (s->out_head.length + length > 2 * HTTP1_HEAD_MAX ||
+	    !bytes_append(&s->out_head, data, length))
+		return false;
+	end = http1_head_end(bytes_span(&s->out_head), &s->out_scanned);
+	if (end <= 0)
+		return end == 0;
+	s->out_scanned = 0;
+	text = bytes_span(&s->out_head);
+	if (!submit_interim(s, (struct span){text.data, (size_t)end}, &interim))
+		return false;
+	text.data += end;
+	text.length -= (size_t)end;
+	if (interim) {
+		rest = s->out_head;
+		s->out_head = (struct bytes){NULL, 0, 0, 0};
+		fine = text.length == 0 || write_head(s, text.data, text.length);
+		bytes_wipe(&rest);
+		return fine;
+	}
+	if (!bytes_append(&s->out, text.data, text.length))
+		return false;
+	s->out_head.length = (size_t)end;
+	s->head_ready = true;
+	s->h2->ready_heads++;
+	return true;
+}
+
+static ssize_t write_body(struct h2_stream *s, const char *data, size_t length)
+{
+	size_t room = s->out.length < OUT_MAX ? OUT_MAX - s->out.length : 0;
+
+	if (length > room)
+		length = room;
+	if (length == 0) {
+		s->full = true;
+		return -EAGAIN;
+	}
+	return bytes_append(&s->out, data, length) ? (ssize_t)length : -ENOMEM;
+}
+
+static ssize_t h2_write(void *object, const void *data, size_t length)
+{
+	struct h2_stream *s = object;
+	ssize_t n = (ssize_t)length;
+
+	if (!s->h2 || s->closed || s->reset || s->finished)
+		return -EPIPE;
+	if (s->head_ready || s->head_sent)
+		n = write_body(s, data, length);
+	else if (!write_head(s, data, length))
+		n = -EPROTO;
+	if (n > 0)
+		resume(s);
+	return n;
+}
+
+static void h2_finish(void *object, struct span trailers)
+{
+	struct h2_stream *s = object;
+
+	if (!s->h2 || s->closed || s->finished)
+		return;
+	s->finished = true;
+	if (!bytes_append(&s->out_trailers, trailers.data, trailers.length) && s->id > 0)
+		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+						NGHTTP2_INTERNAL_ERROR);
+	resume(s);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static void h2_again(void *object)
+{
+	struct h2_stream *s = object;
+
+	h2_wake(s);
+	if (s->h2)
+		event_add(&s->h2->again, &(struct timeval){0});
+}
+
+static struct stream *h2_carrier(const void *object)
+{
+	const struct h2_stream *s = object;
+
+	return s->h2 ? s->h2->transport : NULL;
+}
+
+/* The owner lets go. What is queued still goes out; what is not complete is reset, and what the
+ * peer still sends is thrown away. */
+static void h2_release(void *object)
+{
+	struct h2_stream *s = object;
+	uint32_t code = s->own_code;
+
+	s->face = NULL;
+	if (!s->h2 || s->closed || s->id == 0) {
+		h2_stream_destroy(s);
+		return;
+	}
+	consume(s, s->body.length);
+	bytes_wipe(&s->body);
+	bytes_wipe(&s->head);
+	if (s->finished && !s->end_sent)
+		return; /* on_sent() in h2.c goes on */
+	if (s->finished && s->h2->server)
+		code = NGHTTP2_NO_ERROR;
+	(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
+	h2_touch(s->h2);
+}
+
+const struct stream_ops h2_stream_ops = {
+	.read = h2_read,
+	.write = h2_write,
+	.finish = h2_finish,
+	.again = h2_again,
+	.free = h2_release,
+	.trailers = h2_trailers,
+	.carrier = h2_carrier,
+};
+
+void h2_mark(struct stream *stream)
+{
+	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (s)
+		h2_wake(s);
+}
+
+uint32_t h2_reset_code(const struct stream *stream)
+{
+	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	return s && s->reset ? s->code : NGHTTP2_NO_ERROR;
+}
+
+void h2_set_reset_code(struct stream *stream, uint32_t code)
+{
+	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (s)
+		s->own_code = code;
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "http2.h"
+
+#include <stdlib.h>
+
+#include "h2.h"
+#include "http1.h"
+
+/* One request: its stream, and the exchange that moves it. */
+struct request {
+	struct http2 *http2;
+	struct request *next, **at;
+	struct stream *stream;
+	struct http1 *http1;
+};
+
+struct http2 {
+	struct connection *connection;
+	struct h2 *session;
+	struct request *requests;
+};
+
+static void end_request(struct request *r, enum egress_reason reason, const char *detail)
+{
+	*r->at = r->next;
+	if (r->next)
+		r->next->at = r->at;
+	http1_end(r->http1, reason, detail);
+	stream_free(r->stream);
+	free(r);
+}
+
+/* The stream has something for its exchange. */
+static void on_ready(void *context)
+{
+	struct request *r = context;
+	struct http2 *h = r->http2;
+
+	if (http1_run(r->http1) == PROTOCOL_CLOSE)
+		end_request(r, r->http1->reason, r->http1->detail[0] ? r->http1->detail : NULL);
+	connection_deadline(h->connection, h->requests ? EXCHANGE_SECONDS : IDLE_SECONDS);
+}
+
+static void on_kick(void *context)
+{
+	connection_wake(((struct http2 *)context)->connection);
+}
+
+/* The upstream has: runs with the session, whose output is then written at once. */
+static void on_wake(void *context)
+{
+	struct request *r = context;
+
+	h2_mark(r->stream);
+	connection_wake(r->http2->connection);
+}
+
+static void on_opened(void *context, struct stream *stream)
+{
+	struct http2 *h = context;
+	struct request *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		stream_free(stream);
+		return;
+	}
+	r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
+	if (!r->http1) {
+		stream_free(stream);
+		free(r);
+		return;
+	}
+	stream_set_ready(stream, on_ready, r);
+	r->http2 = h;
+	r->stream = stream;
+	r->next = h->requests;
+	if (r->next)
+		r->next->at = &r->next;
+	r->at = &h->requests;
+	h->requests = r;
+	on_ready(r);
+}
+
+static void on_malformed(void *context)
+{
+	struct http2 *h = context;
+	struct access_record record = {
+		.reason = EGRESS_BAD_REQUEST,
+		.protocol = "h2",
+		.detail = "malformed HTTP/2 request",
+	};
+
+	connection_log(h->connection, &record);
+}
+
+/* ---- the protocol --------------------------------------------------------------------------- */
+
+static void *http2_start(struct connection *c)
+{
+	static const struct h2_owner owner = {
+		.kick = on_kick,
+		.opened = on_opened,
+		.malformed = on_malformed,
+	};
+	struct http2 *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->connection = c;
+	h->session = h2_new(c->proxy->base, c->client, true, &owner, h);
+	if (!h->session) {
+		free(h);
+		return NULL;
+	}
+	connection_deadline(c, IDLE_SECONDS);
+	return h;
+}
+
+static enum protocol_next http2_run(void *session)
+{
+	struct http2 *h = session;
+
+	if (h2_run(h->session))
+		return PROTOCOL_WAIT;
+	return connection_fault(h->connection, EGRESS_ALLOWED, "client closed");
+}
+
+/* What a new policy does not allow is reset; the others go on. */
+static bool http2_allowed(void *session)
+{
+	struct http2 *h = session;
+	struct request *next;
+
+	for (struct request *r = h->requests; r; r = next) {
+		next = r->next;
+		if (!http1_allowed(r->http1))
+			end_request(r, EGRESS_ROUTE_REMOVED, NULL);
+	}
+	return true;
+}
+
+static bool http2_idle(void *session)
+{
+	const struct http2 *h = session;
+
+	return !h->requests && h2_is_idle(h->session);
+}
+
+static void http2_drain(void *session)
+{
+	h2_drain(((struct http2 *)session)->session);
+}
+
+static void http2_end(void *session, enum egress_reason reason, const char *detail)
+{
+	struct http2 *h = session;
+
+	while (h->requests)
+		end_request(h->requests, reason, detail);
+	h2_free(h->session);
+	free(h);
+}
+
+const struct protocol http2_protocol = {
+	.name = "h2",
+	.start = http2_start,
+	.run = http2_run,
+	.allowed = http2_allowed,
+	.idle = http2_idle,
+	.drain = http2_drain,
+	.end = http2_end,
+};
