@@ -169,6 +169,7 @@ test: ## install packages, build, and run every test (calls sudo)
 
 install: all ## DESTDIR= PREFIX=/usr/local
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/README.md
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/LICENSE
 

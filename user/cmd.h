@@ -15,6 +15,7 @@ int cmd_why(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_test(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
+int cmd_prepare(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */

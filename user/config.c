@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config_document.h"
 #include "config_keys.h"
 #include "config_route.h"
 #include "config_values.h"
@@ -220,28 +221,35 @@ static void apply_dns(struct config_context *context, const struct draft_dns *dr
 	config_leave(context, outer);
 }
 
-/* True when the source had `routes`. */
+/* True when the document had `routes`. */
+static bool apply_document(struct config_context *context, const struct config_node *root,
+			   struct config *config)
+{
+	struct draft draft = {0};
+
+	config_mapping(context, root, top_keys, sizeof(top_keys) / sizeof(top_keys[0]), &draft);
+	if (draft.routes)
+		apply_routes(context, draft.routes, config);
+	apply_upstream(context, &draft.upstream, config);
+	apply_dns(context, &draft.dns, config);
+	if (draft.hints.line)
+		config->hints = draft.hints.value;
+	return draft.routes != NULL;
+}
+
 static bool parse_source(const struct config_source *source, struct config *config,
 			 struct diag_list *errors)
 {
 	struct config_arena arena = {0};
 	struct config_context context = {.arena = &arena, .errors = errors, .source = source->name};
-	struct draft draft = {0};
 	const struct config_node *root;
+	bool routes = false;
 
 	root = config_tree_parse(&arena, source->name, source->text, errors);
-	if (root) {
-		config_mapping(&context, root, top_keys, sizeof(top_keys) / sizeof(top_keys[0]),
-			       &draft);
-		if (draft.routes)
-			apply_routes(&context, draft.routes, config);
-		apply_upstream(&context, &draft.upstream, config);
-		apply_dns(&context, &draft.dns, config);
-		if (draft.hints.line)
-			config->hints = draft.hints.value;
-	}
+	if (root)
+		routes = apply_document(&context, root, config);
 	config_arena_free(&arena);
-	return draft.routes != NULL;
+	return routes;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -293,33 +301,61 @@ static void hash_sources(const struct config_source *sources, size_t count, uint
 	EVP_MD_CTX_free(digest);
 }
 
+/* What all sources have to give together; NULL, and `config` freed, when there was an error. */
+static struct config *finish(struct config *config, const char *source, bool routes, size_t before,
+			     struct diag_list *errors)
+{
+	struct error error = {0};
+
+	if (!routes && errors->count == before)
+		diag_list_add(errors, source, 0,
+			      "routes: is missing; would be right: routes: [{host: NAME}], or [] to "
+			      "refuse everything");
+	if (policy_find_host(config->policy, config->dns.proxy_name))
+		diag_list_add(errors, source, 0,
+			      "dns.name: \"%s\" is a host of the routes too; would be right: another "
+			      "name for the proxy",
+			      config->dns.proxy_name);
+	if (errors->count == before && policy_finish(config->policy, &error) < 0)
+		diag_list_add(errors, source, 0, "%s", error.text);
+	if (errors->count == before)
+		return config;
+	config_free(config);
+	return NULL;
+}
+
 struct config *config_parse(const struct config_source *sources, size_t count,
 			    struct diag_list *errors)
 {
 	struct config *config = config_new();
 	size_t before = errors->count;
-	struct error error = {0};
 	bool routes = false;
 
 	for (size_t i = 0; i < count; i++)
 		routes |= parse_source(&sources[i], config, errors);
-	if (!routes && errors->count == before)
-		diag_list_add(errors, count > 0 ? sources[0].name : "policy", 0,
-			      "routes: is missing; would be right: routes: [{host: NAME}], or [] to "
-			      "refuse everything");
-	if (policy_find_host(config->policy, config->dns.proxy_name))
-		diag_list_add(errors, sources[0].name, 0,
-			      "dns.name: \"%s\" is a host of the routes too; would be right: another "
-			      "name for the proxy",
-			      config->dns.proxy_name);
-	if (errors->count == before && policy_finish(config->policy, &error) < 0)
-		diag_list_add(errors, sources[0].name, 0, "%s", error.text);
-	if (errors->count != before) {
-		config_free(config);
-		return NULL;
-	}
-	hash_sources(sources, count, config->hash);
+	config = finish(config, count > 0 ? sources[0].name : "policy", routes, before, errors);
+	if (config)
+		hash_sources(sources, count, config->hash);
 	return config;
+}
+
+struct config *config_from_documents(const struct config_document *documents, size_t count,
+				     struct diag_list *errors)
+{
+	struct config *config = config_new();
+	struct config_arena arena = {0};
+	size_t before = errors->count;
+	bool routes = false;
+
+	for (size_t i = 0; i < count; i++) {
+		struct config_context context = {
+			.arena = &arena, .errors = errors, .source = documents[i].source};
+
+		config_enter(&context, documents[i].path);
+		routes |= apply_document(&context, documents[i].root, config);
+	}
+	config_arena_free(&arena);
+	return finish(config, count > 0 ? documents[0].source : "policy", routes, before, errors);
 }
 
 int config_read_file(const char *path, struct bytes *ret_content, struct error *error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Mappings by tables of keys, and the plain kinds of values; only config*.c includes it. */
+/* Mappings by tables of keys, and the plain kinds of values; only config*.c and plan_*.c
+ * include it. */
 #ifndef CONFIG_KEYS_H
 #define CONFIG_KEYS_H
 

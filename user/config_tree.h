@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* YAML text as a tree with line numbers; only config*.c includes it. What the policy language has
- * no use for (anchors, aliases, tags, merge keys, several documents) is an error here. */
+/* YAML text as a tree with line numbers; only config*.c and plan_*.c include it. What the policy
+ * language has no use for (anchors, aliases, tags, merge keys, several documents) is an error. */
 #ifndef CONFIG_TREE_H
 #define CONFIG_TREE_H
 

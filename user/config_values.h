@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Values that mean something: hosts, blocks of addresses, URLs; only config*.c includes it. Each
- * function reports what is wrong and returns false. */
+/* Values that mean something: hosts, blocks of addresses, URLs; only config*.c and plan_*.c include
+ * it. Each function reports what is wrong and returns false. */
 #ifndef CONFIG_VALUES_H
 #define CONFIG_VALUES_H
 

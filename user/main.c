@@ -20,6 +20,7 @@ static const struct command {
 	{"why", cmd_why, "say what a policy answers to one request"},
 	{"diff", cmd_diff, "say which requests two policies answer otherwise"},
 	{"test", cmd_test, "compare a policy's verdicts with expectations"},
+	{"prepare", cmd_prepare, "make a bottle's plan out of a manifest"},
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
 	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},

@@ -51,16 +51,20 @@ void plan_digest(struct span routes, char ret[65])
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-static int check_file(int fd, const char *directory, const char *name, struct error *error)
+/* Whoever owns the directory can put any plan there, and so may own the files. */
+static int check_file(int fd, int dir_fd, const char *directory, const char *name,
+		      struct error *error)
 {
-	struct stat st;
+	struct stat st, above;
 
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0 || fstat(dir_fd, &above) < 0)
 		return error_set(error, "%s/%s: %s", directory, name, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return error_set(error, "%s/%s is not a regular file", directory, name);
-	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022))
-		return error_set(error, "%s/%s can be written by others: chmod go-w, and chown it",
+	if ((st.st_uid != above.st_uid && st.st_uid != geteuid() && st.st_uid != 0) ||
+	    ((st.st_mode | above.st_mode) & 022))
+		return error_set(error, "%s/%s can be written by others: chmod go-w it and its "
+					"directory, and chown it",
 				 directory, name);
 	if ((size_t)st.st_size > FILE_LIMIT)
 		return error_set(error, "%s/%s is larger than 16 MiB", directory, name);
@@ -89,7 +93,7 @@ static int read_file(int dir_fd, const char *directory, const char *name, struct
 	if (fd < 0)
 		return error_set(error, "%s/%s: %s%s", directory, name, strerror(errno),
 				 errno == ENOENT ? " ('egress-bpf prepare' makes it)" : "");
-	result = check_file(fd, directory, name, error);
+	result = check_file(fd, dir_fd, directory, name, error);
 	if (result == 0 && read_all(fd, ret) < 0)
 		result = error_set(error, "%s/%s cannot be read", directory, name);
 	close(fd);

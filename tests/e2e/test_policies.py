@@ -109,7 +109,8 @@ class Check(Case):
         self.assertEqual(cli("check", good, bad).returncode, 2)
 
     def test_help_everywhere(self):
-        for command in ("exec", "run", "status", "check", "why", "diff", "test", "ca", "detach"):
+        for command in ("exec", "run", "status", "check", "why", "diff", "test",
+                        "prepare", "ca", "detach"):
             result = cli(command, "--help")
             self.assertEqual(result.returncode, 0, command)
             self.assertIn("usage", result.stdout.lower())
