@@ -9,6 +9,7 @@ CLANG ?= clang
 BPFTOOL ?= bpftool
 VERSION := 0.1.0
 
+# libcurl's header alone: the library is loaded when an engine is spoken to (user/engine.h).
 PACKAGES := libbpf libevent_core libevent_extra yaml-0.1 openssl libnghttp2 ldns jansson \
 	libseccomp libcap-ng libpcre2-8 libidn2
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
@@ -34,7 +35,7 @@ LLHTTP_OBJECTS := $(LLHTTP_SOURCES:/usr/share/llhttp/%.c=$(BUILD)/llhttp/%.o)
 endif
 
 CPPFLAGS_ALL := -D_GNU_SOURCE -DEGRESS_VERSION='"$(VERSION)"' -I$(BUILD) -Iuser -Ibpf \
-	$(LLHTTP_CFLAGS) $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) $(CPPFLAGS)
+	$(LLHTTP_CFLAGS) $(shell pkg-config --cflags $(PACKAGES) libcurl 2>/dev/null) $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
@@ -51,7 +52,7 @@ KERNEL_TESTS := $(patsubst tests/kernel/%.c,%,$(wildcard tests/kernel/test_*.c))
 all: $(BUILD)/egress-bpf ## build the program: build/egress-bpf
 
 # Without the packages the compiler's complaints would be long and say less.
-ifneq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
+ifneq ($(shell pkg-config --exists $(PACKAGES) libcurl 2>/dev/null && echo yes),yes)
 needs-packages:
 	@echo "egress-bpf: packages are missing; run tools/bootstrap (it asks for root)" >&2; exit 1
 $(OBJECTS) $(LLHTTP_OBJECTS): | needs-packages

@@ -13,6 +13,8 @@
 #include "cert_authority.h"
 #include "cgroup.h"
 #include "cmd.h"
+#include "cmd_run_follow.h"
+#include "config.h"
 #include "diag.h"
 #include "kernel.h"
 #include "ready.h"
@@ -21,7 +23,8 @@
 #define STATE_DIRECTORY "/var/lib/egress-bpf"
 
 static const char help_text[] =
-	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --no-kernel) [OPTIONS]\n"
+	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --container NAME | --no-kernel)\n"
+	"                      [OPTIONS]\n"
 	"\n"
 	"Puts the kernel wall round a cgroup and serves it: names, steered connections, the explicit\n"
 	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'.\n"
@@ -30,6 +33,10 @@ static const char help_text[] =
 	"  --policy FILE       routes.yaml\n"
 	"  --cgroup PATH       the bottle's cgroup v2 directory\n"
 	"  --pid PID           the cgroup and the network namespace of a process\n"
+	"  --container NAME    the same of a container, by name or ID: Docker's, Podman's, containerd's\n"
+	"  --engine PATH       where to ask for it: an engine's socket, or containerd's state directory\n"
+	"                      (default: DOCKER_HOST, the usual ones, then cgroups named by an ID)\n"
+	"  --wait              wait until that container runs, and after its end until it runs again\n"
 	"  --netns PATH        the bottle's network namespace, e.g. /run/netns/NAME; by default that\n"
 	"                      of a process in the cgroup, or ours when there is none\n"
 	"  --no-kernel         the proxy alone, WITHOUT ANY WALL: nothing makes a program use it\n"
@@ -54,6 +61,7 @@ struct run {
 	char name[65];
 	pid_t pid;
 	bool no_kernel;
+	struct run_follow follow;
 	uint16_t published[EGRESS_MAX_PUBLISHED];
 	size_t published_count;
 };
@@ -85,6 +93,9 @@ enum {
 	OPTION_POLICY = 256,
 	OPTION_CGROUP,
 	OPTION_PID,
+	OPTION_CONTAINER,
+	OPTION_ENGINE,
+	OPTION_WAIT,
 	OPTION_NETNS,
 	OPTION_NO_KERNEL,
 	OPTION_NAME,
@@ -102,6 +113,9 @@ static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
 	{"cgroup", required_argument, NULL, OPTION_CGROUP},
 	{"pid", required_argument, NULL, OPTION_PID},
+	{"container", required_argument, NULL, OPTION_CONTAINER},
+	{"engine", required_argument, NULL, OPTION_ENGINE},
+	{"wait", no_argument, NULL, OPTION_WAIT},
 	{"netns", required_argument, NULL, OPTION_NETNS},
 	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
 	{"name", required_argument, NULL, OPTION_NAME},
@@ -131,6 +145,15 @@ static int take_option(struct run *run, int option)
 		if (!parse_number(optarg, INT32_MAX, &pid))
 			return cmd_usage("run", "--pid %s: not a process id", optarg);
 		run->pid = (pid_t)pid;
+		return EXIT_OK;
+	case OPTION_CONTAINER:
+		run->follow.container = optarg;
+		return EXIT_OK;
+	case OPTION_ENGINE:
+		run->follow.engine = optarg;
+		return EXIT_OK;
+	case OPTION_WAIT:
+		run->follow.wait = true;
 		return EXIT_OK;
 	case OPTION_NETNS:
 		run->netns = optarg;
@@ -169,6 +192,22 @@ static int take_option(struct run *run, int option)
 }
 
 /* -1: go on; else the exit status. */
+static int check_options(const struct run *run)
+{
+	if (!run->supervisor.policy_path)
+		return cmd_usage("run", "--policy FILE is missing");
+	if ((run->cgroup != NULL) + (run->pid > 0) + (run->follow.container != NULL) +
+		    run->no_kernel != 1)
+		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --container NAME, "
+				 "--no-kernel");
+	if (run->no_kernel && run->netns)
+		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
+	if ((run->follow.wait || run->follow.engine) && !run->follow.container)
+		return cmd_usage("run", "--wait and --engine need --container NAME");
+	return -1;
+}
+
+/* -1: go on; else the exit status. */
 static int parse_options(struct run *run, int argc, char **argv)
 {
 	int option, status;
@@ -184,13 +223,7 @@ static int parse_options(struct run *run, int argc, char **argv)
 	}
 	if (optind < argc)
 		return cmd_usage("run", "'%s' is not an option", argv[optind]);
-	if (!run->supervisor.policy_path)
-		return cmd_usage("run", "--policy FILE is missing");
-	if ((run->cgroup != NULL) + (run->pid > 0) + run->no_kernel != 1)
-		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --no-kernel");
-	if (run->no_kernel && run->netns)
-		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
-	return -1;
+	return check_options(run);
 }
 
 /* The bottle's cgroup, as a path below the cgroup v2 mount. */
@@ -198,6 +231,10 @@ static int find_cgroup(struct run *run, struct error *error)
 {
 	if (run->no_kernel)
 		return 0;
+	if (run->follow.container) {
+		run->cgroup_path = strdup(run->follow.found.cgroup_path);
+		return run->cgroup_path ? 0 : error_set(error, "out of memory");
+	}
 	if (run->pid > 0)
 		return cgroup_of_pid(run->pid, &run->cgroup_path, error);
 	run->cgroup_path = realpath(run->cgroup, NULL);
@@ -239,6 +276,12 @@ static int find_netns(struct run *run, struct error *error)
 			return error_set(error, "--netns %s: %s", run->netns, strerror(errno));
 		return 0;
 	}
+	if (run->follow.container) {
+		run->supervisor.netns_fd = dup(run->follow.found.netns_fd);
+		if (run->supervisor.netns_fd < 0)
+			return error_set(error, "network namespace: %s", strerror(errno));
+		return 0;
+	}
 	if (pid <= 0)
 		pid = cgroup_any_pid(run->cgroup_path);
 	if (pid <= 0) {
@@ -271,7 +314,9 @@ static int find_name(struct run *run, struct error *error)
 {
 	const char *last = run->cgroup_path ? strrchr(run->cgroup_path, '/') : NULL;
 
-	if (run->name[0] == '\0')
+	if (run->name[0] == '\0' && run->follow.container)
+		snprintf(run->name, sizeof(run->name), "%s", run->follow.container);
+	else if (run->name[0] == '\0')
 		snprintf(run->name, sizeof(run->name), "%s", last ? last + 1 : "default");
 	if (!kernel_name_valid(run->name))
 		return error_set(error, "'%s' cannot be a bottle's name; say --name NAME", run->name);
@@ -329,7 +374,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
 }
 
 /* In the loop that does the work: a supervisor that hangs is one that systemd should hear of. */
-static int loop(const struct run *run, struct supervisor *supervisor)
+static int loop(struct run *run, struct supervisor *supervisor)
 {
 	const unsigned ms = ready_watchdog_ms(run->supervisor.ready);
 	const struct timeval period = {ms / 1000, ms % 1000 * 1000};
@@ -341,21 +386,37 @@ static int loop(const struct run *run, struct supervisor *supervisor)
 				     run->supervisor.ready);
 	if (ms > 0 && (!watchdog || event_add(watchdog, &period) < 0))
 		diag_warning("run: the watchdog will not hear of us");
-	status = supervisor_loop(supervisor);
+	status = run->follow.container ? run_follow_loop(&run->follow, supervisor)
+				       : supervisor_loop(supervisor);
 	if (watchdog)
 		event_free(watchdog);
 	return status;
 }
 
-static int serve(struct run *run)
+/* A container's wall goes with the last process in it; others stay until `detach`. */
+static void end(struct run *run, struct supervisor *supervisor)
 {
+	bool over = run->follow.ended && run_follow_empty(&run->follow);
+
+	if (run->follow.ended)
+		diag_notice("%s: the container has ended%s", run->name,
+			    over ? "" : ", but not all of its processes: the wall stays");
+	if (run->follow.ended && run->follow.wait)
+		ready_waiting(run->supervisor.ready, "waiting for the container");
+	else
+		ready_stopping(run->supervisor.ready);
+	supervisor_stop(supervisor, over);
+}
+
+static int serve(void *context)
+{
+	struct run *run = context;
 	struct supervisor *supervisor = NULL;
 	struct error error = {0};
 	int status;
 
 	if (find_bottle(run, &error) < 0 || find_name(run, &error) < 0 ||
-	    find_authority(run, &error) < 0 ||
-	    ready_open(run->ready_file, &run->supervisor.ready, &error) < 0) {
+	    find_authority(run, &error) < 0) {
 		diag_error("run: %s", error.text);
 		return EXIT_FAILED;
 	}
@@ -369,9 +430,69 @@ static int serve(struct run *run)
 	status = say_ready(run, supervisor);
 	if (status == EXIT_OK)
 		status = loop(run, supervisor);
-	ready_stopping(run->supervisor.ready);
-	supervisor_stop(supervisor, false);
+	end(run, supervisor);
 	return status;
+}
+
+static void forget_bottle(struct run *run)
+{
+	if (run->supervisor.netns_fd >= 0)
+		close(run->supervisor.netns_fd);
+	run->supervisor.netns_fd = -1;
+	free(run->cgroup_path);
+	run->cgroup_path = NULL;
+}
+
+static int serve_container(void *context)
+{
+	struct run *run = context;
+	int status = serve(run);
+
+	forget_bottle(run);
+	if (status != EXIT_FAILED || !run->follow.wait || !run_follow_over(&run->follow))
+		return status;
+	diag_notice("%s: the container ended before it was served", run->name);
+	run->follow.ended = true;
+	return EXIT_OK;
+}
+
+/* What is wrong with the policy is to be known now, not when the container comes. */
+static int check_policy(const struct run *run)
+{
+	struct config_source source = {.name = run->supervisor.policy_path};
+	struct diag_list errors = {0};
+	struct error error = {0};
+	struct bytes text = {0};
+	struct config *config;
+	bool valid;
+
+	if (config_read_file(source.name, &text, &error) < 0) {
+		diag_error("%s", error.text);
+		return EXIT_USAGE;
+	}
+	source.text = bytes_span(&text);
+	config = config_parse(&source, 1, &errors);
+	valid = config && config_load_secrets(config, &errors);
+	diag_list_print(&errors);
+	diag_list_free(&errors);
+	config_free(config);
+	bytes_free(&text);
+	return valid ? EXIT_OK : EXIT_USAGE;
+}
+
+static int serve_all(struct run *run)
+{
+	struct error error = {0};
+	int status;
+
+	if (ready_open(run->ready_file, &run->supervisor.ready, &error) < 0) {
+		diag_error("run: %s", error.text);
+		return EXIT_FAILED;
+	}
+	if (!run->follow.container)
+		return serve(run);
+	status = check_policy(run);
+	return status == EXIT_OK ? run_follow(&run->follow, serve_container, run) : status;
 }
 
 int cmd_run(int argc, char **argv)
@@ -381,11 +502,9 @@ int cmd_run(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	status = serve(&run);
+	status = serve_all(&run);
 	ready_free(run.supervisor.ready);
-	if (run.supervisor.netns_fd >= 0)
-		close(run.supervisor.netns_fd);
-	free(run.cgroup_path);
+	forget_bottle(&run);
 	free(run.ca_directory);
 	return status;
 }

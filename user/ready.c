@@ -163,6 +163,17 @@ void ready_reloading(struct ready *ready)
 	notify(ready, text);
 }
 
+void ready_waiting(struct ready *ready, const char *status)
+{
+	char text[512];
+
+	if (!ready)
+		return;
+	(void)!remove_file(ready->file, NULL);
+	snprintf(text, sizeof(text), "STATUS=%.400s", status);
+	notify(ready, text);
+}
+
 void ready_stopping(struct ready *ready)
 {
 	if (ready)

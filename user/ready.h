@@ -18,6 +18,8 @@ void ready_free(struct ready *ready);
  * end of a reload. */
 int ready_say(struct ready *ready, const char *status, struct error *error);
 void ready_reloading(struct ready *ready);
+/* Not ready any more, but not at the end: the file is gone, and systemd has a status to show. */
+void ready_waiting(struct ready *ready, const char *status);
 /* STOPPING=1; the file is gone first. */
 void ready_stopping(struct ready *ready);
 /* How often the watchdog wants to hear of us, halved, in milliseconds; 0: there is none. */

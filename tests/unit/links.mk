@@ -62,3 +62,5 @@ links_test_ready := ready diag
 plan_modules := plan plan_make plan_manifest plan_routes plan_render plan_write cert_authority \
 	$(config_modules)
 links_test_plan_make := $(plan_modules)
+links_test_engine := engine bytes diag
+links_test_container := container engine cgroup bytes diag

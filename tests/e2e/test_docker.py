@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Bottles that a real Docker engine runs, of each kind of network, found by name or ID."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import harness
+import world as w
+from engine import Engine, make_root
+from harness import Case, cli, find_counter, pins, policy, wait_for, write
+
+
+class Run:
+    """`run --container`, with files of its own."""
+    count = 0
+
+    def __init__(self, container, *options, engine=None):
+        Run.count += 1
+        self.name = f"docker-{os.getpid()}-{Run.count}"
+        self.err_path, self.ca = (harness.world.path(self.name + end) for end in (".err", "-ca"))
+        self.log_path, self.ready = (harness.world.path(self.name + end)
+                                     for end in (".log", ".ready"))
+        made = cli("ca", "init", self.ca)
+        assert made.returncode == 0, made.stderr
+        self.policy_path = write(self.name + ".yaml", policy())
+        where = ["--engine", engine] if engine else []
+        with open(self.err_path, "a", encoding="utf-8") as err:
+            self.process = subprocess.Popen(
+                [harness.world.program, "run", "--policy", self.policy_path, "--container",
+                 container, *where, "--name", self.name, "--ca-dir", self.ca, "--log",
+                 self.log_path, "--ready-file", self.ready, *options],
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=harness.environment(),
+                preexec_fn=w.die_with_parent)
+
+    def errors(self):
+        with open(self.err_path, encoding="utf-8") as file:
+            return file.read()
+
+    def ready_count(self):
+        return self.errors().count(": ready; ")
+
+    def wait_ready(self, count=1):
+        wait_for(lambda: self.ready_count() >= count or self.process.poll() is not None, 20,
+                 f"ready; {self.errors()}")
+        assert self.process.poll() is None, self.errors()
+        return self
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(15)
+        cli("detach", self.name, "--force")
+        said = harness.SANITIZER.search(self.errors())
+        assert not said, self.errors()
+
+
+def setUpModule():
+    EngineCase.engine = Engine()
+    root = make_root(harness.world.path("box-root"))
+    EngineCase.engine.import_root(root, "box")
+    shutil.rmtree(root)
+
+
+def tearDownModule():
+    if EngineCase.engine:
+        EngineCase.engine.stop()
+
+
+class EngineCase(Case):
+    """Tests that share an engine and an image with curl."""
+    engine = None
+
+    def container(self, name, *options, command=("sleep", "1000")):
+        self.addCleanup(self.engine.docker, "rm", "-f", name, check=False)
+        # No init of its own: its first process would not heed SIGTERM.
+        return self.engine.out("run", "-d", "--name", name, "--stop-signal", "KILL", *options,
+                               "box", *command)
+
+    def run_for(self, *arguments, **options):
+        run = Run(*arguments, **{"engine": self.engine.socket, **options})
+        self.addCleanup(run.stop)
+        return run
+
+    def curl(self, run, name, url, *options):
+        """curl inside of the container, with the bottle's CA."""
+        with open(os.path.join(run.ca, "ca-cert.pem"), encoding="utf-8") as file:
+            self.engine.docker("exec", "-i", name, "sh", "-c", "cat >/tmp/ca.pem", stdin=file)
+        return self.engine.docker("exec", name, "curl", "-sS", "--max-time", "10", "--cacert",
+                                  "/tmp/ca.pem", *options, url, check=False)
+
+    def judged(self, run, name):
+        """What is allowed works and gets its credential, what is not is refused at once."""
+        self.ok(self.curl(run, name, "https://api.example.test/echo"))
+        self.assertEqual(self.header(self.arrived()[-1], "authorization"),
+                         ["Bearer " + harness.SECRETS["E2E_TOKEN_0"]])
+        refused = self.curl(run, name, "https://forbidden.example.test/")
+        self.assertEqual(refused.returncode, 6, refused.stderr)
+        literal = self.curl(run, name, "http://203.0.113.12/")
+        self.assertEqual(literal.returncode, 7, literal.stderr)
+
+
+class Networks(EngineCase):
+    def kind(self, name, *options):
+        self.container(name, *options)
+        run = self.run_for(name).wait_ready()
+        self.judged(run, name)
+        return run
+
+    def status(self, run):
+        result = cli("status", run.name, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)[0]
+
+    def test_none(self):
+        run = self.kind("bottle-none", "--network", "none")
+        self.assertGreater(find_counter(self.status(run), "address_not_allowed"), 0)
+
+    def test_bridge_with_the_tc_wall(self):
+        run = self.kind("bottle-bridge")
+        self.assertIn("1 of 1 walled", cli("status", run.name).stdout)
+        seen = w.Sniffer(harness.world)
+        self.addCleanup(seen.close)
+        self.engine.docker("exec", "bottle-bridge", "sh", "-c",
+                           "nc -w 1 203.0.113.12 80 </dev/null; echo x | nc -u -w 1 203.0.113.12 53",
+                           check=False)
+        self.assertEqual([x for x in seen.drain() if x[1] == "203.0.113.12"], [])
+
+    def test_host(self):
+        # The engine would lend it this machine's hosts file, with the true addresses.
+        hosts = write("box-hosts", "127.0.0.1 localhost\n")
+        self.kind("bottle-host", "--network", "host", "-v", f"{hosts}:/etc/hosts:ro")
+
+    def test_by_id_without_an_engine(self):
+        """An ID is found among the cgroups when nobody can be asked."""
+        identity = self.container("bottle-id", "--network", "none")
+        run = self.run_for(identity[:12], engine=None).wait_ready()
+        self.judged(run, "bottle-id")
+
+    def test_by_containerds_state(self):
+        identity = self.container("bottle-state", "--network", "none")
+        run = self.run_for(identity, engine=self.engine.path("exec/containerd/daemon")).wait_ready()
+        self.judged(run, "bottle-state")
+
+    def test_nobody_of_that_name(self):
+        run = self.run_for("no-such-bottle")
+        self.assertEqual(run.process.wait(10), 1)
+        self.assertIn("no container 'no-such-bottle' is running", run.errors())
+        self.assertNotIn(run.name, pins())
+
+    def test_a_policy_with_an_error_is_told_before_waiting(self):
+        path = write("wait-bad.yaml", "routes: [{hots: a.example.test}]\n")
+        result = cli("run", "--policy", path, "--container", "later", "--wait", "--engine",
+                     self.engine.socket)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("hots", result.stderr)
+
+
+class Life(EngineCase):
+    def test_waits_and_follows_a_restart_and_the_end(self):
+        run = self.run_for("bottle-late", "--wait")
+        wait_for(lambda: "waiting for" in run.errors(), 5)
+        self.container("bottle-late", "--network", "none")
+        run.wait_ready()
+        self.judged(run, "bottle-late")
+        self.engine.docker("restart", "-t", "0", "bottle-late")
+        run.wait_ready(2)
+        self.judged(run, "bottle-late")
+        self.engine.docker("kill", "bottle-late")
+        wait_for(lambda: run.name not in pins(), 15, "the wall to be gone")
+        self.assertIsNone(run.process.poll(), run.errors())
+        self.assertFalse(os.path.exists(run.ready))
+        self.engine.docker("start", "bottle-late")
+        run.wait_ready(3)
+        self.judged(run, "bottle-late")
+        run.process.terminate()
+        self.assertEqual(run.process.wait(15), 0, run.errors())
+
+    def test_ends_with_the_container(self):
+        self.container("bottle-ends", "--network", "none")
+        run = self.run_for("bottle-ends").wait_ready()
+        self.engine.docker("kill", "bottle-ends")
+        self.assertEqual(run.process.wait(15), 0, run.errors())
+        self.assertNotIn(run.name, pins())
+
+    def test_engine_that_goes_away_and_comes_back(self):
+        self.container("bottle-stays", "--network", "none")
+        run = self.run_for("bottle-stays", "--wait").wait_ready()
+        self.engine.kill()
+        other = self.run_for("bottle-next", "--wait")
+        self.assertIsNone(run.process.poll(), run.errors())
+        self.engine.start()
+        self.judged(run, "bottle-stays")
+        self.assertIsNone(other.process.poll(), other.errors())
+        self.container("bottle-next", "--network", "none")
+        other.wait_ready()
+        self.judged(other, "bottle-next")
+
+    def test_sigterm_while_it_waits(self):
+        run = self.run_for("bottle-never", "--wait")
+        wait_for(lambda: "waiting for" in run.errors(), 5)
+        run.process.send_signal(signal.SIGHUP)
+        run.process.terminate()
+        self.assertEqual(run.process.wait(5), 0, run.errors())

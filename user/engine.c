@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "engine.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bytes.h"
+
+#define LIBRARY "libcurl.so.4"
+#define REPLY_MAX (16u << 20)
+#define CONNECT_MS 3000L
+
+/* What is used of libcurl, by the names of its own header. */
+#define SYMBOLS(X)                                                                                 \
+	X(global_init) X(easy_init) X(easy_setopt) X(easy_perform) X(easy_getinfo) X(easy_cleanup)  \
+	X(easy_reset) X(easy_strerror) X(slist_append) X(slist_free_all) X(multi_init)              \
+	X(multi_add_handle) X(multi_remove_handle) X(multi_perform) X(multi_poll) X(multi_cleanup)
+
+static struct {
+	void *library;
+#define X(name) __typeof__(curl_##name) *name;
+	SYMBOLS(X)
+#undef X
+} api;
+
+struct engine {
+	CURL *handle;
+	char *socket;
+};
+
+/* ---- the library ------------------------------------------------------------------------------ */
+
+static int load_library(struct error *error)
+{
+	void *library;
+
+	if (api.library)
+		return 0;
+	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	if (!library)
+		return error_set(error, "%s, which speaks to container engines, is not on this machine: "
+				 "install Debian's libcurl4", LIBRARY);
+#define X(symbol)                                                                                  \
+	*(void **)&api.symbol = dlsym(library, "curl_" #symbol);                                   \
+	if (!api.symbol) {                                                                         \
+		dlclose(library);                                                                  \
+		return error_set(error, LIBRARY " lacks curl_" #symbol);                           \
+	}
+	SYMBOLS(X)
+#undef X
+	/* No TLS: all we speak to is a unix socket. */
+	if (api.global_init(CURL_GLOBAL_NOTHING) != CURLE_OK) {
+		dlclose(library);
+		return error_set(error, LIBRARY " does not start");
+	}
+	api.library = library;
+	return 0;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+static const char *without_scheme(const char *address)
+{
+	return strncmp(address, "unix://", 7) == 0 ? address + 7 : address;
+}
+
+const char *engine_find_socket(const char *wanted)
+{
+	static const char *const usual[] = {"/run/docker.sock", "/var/run/docker.sock",
+					    "/run/podman/podman.sock"};
+	const char *host = getenv("DOCKER_HOST");
+
+	if (wanted)
+		return without_scheme(wanted);
+	if (host && *host)
+		return without_scheme(host);
+	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+		if (access(usual[i], F_OK) == 0)
+			return usual[i];
+	return NULL;
+}
+
+bool engine_name_valid(const char *name)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789_.-";
+	size_t length = strlen(name);
+
+	return length > 0 && length < ENGINE_NAME_SIZE && strspn(name, letters) == length &&
+	       !strchr("_.-", name[0]);
+}
+
+int engine_open(const char *socket, struct engine **ret, struct error *error)
+{
+	struct engine *engine;
+
+	if (socket[0] != '/')
+		return error_set(error, "'%s' is not an engine's unix socket; would be right: "
+				 "/run/docker.sock", socket);
+	if (load_library(error) < 0)
+		return -1;
+	engine = calloc(1, sizeof(*engine));
+	if (engine)
+		engine->socket = strdup(socket);
+	if (engine && engine->socket)
+		engine->handle = api.easy_init();
+	if (!engine || !engine->handle) {
+		engine_free(engine);
+		return error_set(error, "out of memory");
+	}
+	*ret = engine;
+	return 0;
+}
+
+void engine_free(struct engine *engine)
+{
+	if (!engine)
+		return;
+	if (engine->handle)
+		api.easy_cleanup(engine->handle);
+	free(engine->socket);
+	free(engine);
+}
+
+const char *engine_socket(const struct engine *engine)
+{
+	return engine->socket;
+}
+
+/* ---- one request ------------------------------------------------------------------------------ */
+
+static size_t keep_reply(char *data, size_t size, size_t count, void *context)
+{
+	struct bytes *reply = context;
+
+	if (reply->length + size * count > REPLY_MAX || !bytes_append(reply, data, size * count))
+		return 0; /* libcurl's word for: break it off */
+	return size * count;
+}
+
+/* What every request has. The name in the URL is for the Host header alone. */
+static bool prepare(struct engine *engine, const char *path, unsigned seconds)
+{
+	char url[2048];
+
+	if (snprintf(url, sizeof(url), "http://engine%s", path) >= (int)sizeof(url))
+		return false;
+	api.easy_reset(engine->handle);
+	return api.easy_setopt(engine->handle, CURLOPT_URL, url) == CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_UNIX_SOCKET_PATH, engine->socket) ==
+		       CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS) == CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_TIMEOUT, (long)seconds) == CURLE_OK;
+}
+
+static bool set_body(struct engine *engine, const char *text, struct curl_slist **headers)
+{
+	*headers = api.slist_append(NULL, "Content-Type: application/json");
+	return *headers &&
+	       api.easy_setopt(engine->handle, CURLOPT_HTTPHEADER, *headers) == CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_POSTFIELDSIZE, (long)strlen(text)) ==
+		       CURLE_OK &&
+	       api.easy_setopt(engine->handle, CURLOPT_POSTFIELDS, text) == CURLE_OK;
+}
+
+static int perform(struct engine *engine, struct engine_reply *ret, struct error *error)
+{
+	struct bytes reply = {0};
+	struct span text;
+	CURLcode code;
+
+	api.easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, keep_reply);
+	api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, &reply);
+	code = api.easy_perform(engine->handle);
+	if (code == CURLE_OK)
+		code = api.easy_getinfo(engine->handle, CURLINFO_RESPONSE_CODE, &ret->status);
+	if (code != CURLE_OK) {
+		bytes_free(&reply);
+		return error_set(error, "no answer from the engine at %s: %s", engine->socket,
+				 api.easy_strerror(code));
+	}
+	text = bytes_span(&reply);
+	ret->body = text.length ? json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL) : NULL;
+	bytes_free(&reply);
+	return 0;
+}
+
+int engine_call(struct engine *engine, const char *method, const char *path, const json_t *body,
+		unsigned seconds, struct engine_reply *ret, struct error *error)
+{
+	char *text = json_dumps(body, JSON_COMPACT);
+	struct curl_slist *headers = NULL;
+	struct engine_reply reply = {0};
+	int result = -1;
+
+	/* A POST without a body still has a length: of nothing. */
+	if (!prepare(engine, path, seconds) || (body && !text) ||
+	    (strcmp(method, "POST") == 0 && !set_body(engine, text ? text : "", &headers)) ||
+	    api.easy_setopt(engine->handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
+		error_set(error, "%s %s: cannot make the request", method, path);
+	else
+		result = perform(engine, &reply, error);
+	if (headers)
+		api.slist_free_all(headers);
+	free(text);
+	if (result == 0)
+		*ret = reply;
+	return result;
+}
+
+int engine_do(struct engine *engine, const char *method, const char *path, const json_t *body,
+	      long tolerated, json_t **ret_body, struct error *error)
+{
+	struct engine_reply reply = {0};
+	const char *message;
+
+	if (engine_call(engine, method, path, body, 60, &reply, error) < 0)
+		return -1;
+	if (reply.status > 299 && reply.status != tolerated) {
+		message = json_string_value(json_object_get(reply.body, "message"));
+		error_set(error, "the engine at %s refuses %s %s: %.300s (status %ld)",
+			  engine->socket, method, path, message ? message : "no reason given",
+			  reply.status);
+		json_decref(reply.body);
+		return -1;
+	}
+	if (ret_body)
+		*ret_body = reply.body;
+	else
+		json_decref(reply.body);
+	return 0;
+}
+
+/* ---- waiting for news ------------------------------------------------------------------------- */
+
+static size_t note_octets(char *data, size_t size, size_t count, void *context)
+{
+	bool *seen = context;
+
+	(void)data;
+	*seen = true;
+	return size * count;
+}
+
+static void follow(CURLM *multi, int stop_fd, unsigned seconds, const bool *seen)
+{
+	struct curl_waitfd stop = {.fd = stop_fd, .events = CURL_WAIT_POLLIN};
+	const time_t end = time(NULL) + (time_t)seconds;
+	int running = 1;
+
+	while (api.multi_perform(multi, &running) == CURLM_OK && running > 0 && !*seen &&
+	       time(NULL) < end && !(stop.revents & CURL_WAIT_POLLIN))
+		if (api.multi_poll(multi, &stop, stop_fd >= 0, 1000, NULL) != CURLM_OK)
+			break;
+}
+
+void engine_follow(struct engine *engine, const char *path, int stop_fd, unsigned seconds)
+{
+	CURLM *multi = api.multi_init();
+	bool seen = false;
+
+	if (multi && prepare(engine, path, seconds + 1) &&
+	    api.easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, note_octets) == CURLE_OK &&
+	    api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, &seen) == CURLE_OK &&
+	    api.multi_add_handle(multi, engine->handle) == CURLM_OK) {
+		follow(multi, stop_fd, seconds, &seen);
+		api.multi_remove_handle(multi, engine->handle);
+	}
+	if (multi)
+		api.multi_cleanup(multi);
+}
