@@ -87,7 +87,8 @@ $(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(BUILD)
 $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
 
-$(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h
+$(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h \
+	$(BUILD)/unix_wall.skel.h
 .PRECIOUS: $(BUILD)/%.bpf.o
 
 # A unit test links only the modules named for it, so that a new dependency shows here.

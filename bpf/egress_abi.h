@@ -38,7 +38,8 @@
 	X(UPSTREAM_TIMEOUT, "upstream_timeout")                                                    \
 	X(UPSTREAM_PROTOCOL, "upstream_protocol")                                                  \
 	X(ROUTE_REMOVED, "route_removed")                                                          \
-	X(INTERNAL, "internal")
+	X(INTERNAL, "internal")                                                                    \
+	X(SOCKET_NOT_ALLOWED, "socket_not_allowed")
 
 enum egress_reason {
 #define X(symbol, text) EGRESS_##symbol,
@@ -68,6 +69,8 @@ enum egress_hook {
 	EGRESS_HOOK_EGRESS,
 	EGRESS_HOOK_INGRESS,
 	EGRESS_HOOK_SETSOCKOPT,
+	EGRESS_HOOK_UNIX_OUT, /* the bottle, to a unix socket outside */
+	EGRESS_HOOK_UNIX_IN,  /* a process outside, to one of the bottle */
 };
 
 #define EGRESS_MAX_PORTS 16	   /* ports of one host or one cidr */
@@ -98,7 +101,12 @@ struct egress_settings {
 	__u32 supervisor_pid;	/* for `status` only; pids in the supervisor's namespace */
 	__u64 started_ns;	/* CLOCK_REALTIME, for `status` only */
 	__u8 policy_hash[16];	/* for `status` only */
+	__u32 unix_wall;	/* EGRESS_UNIX_*; for `status` only */
+	__u32 padding;
 };
+
+#define EGRESS_UNIX_WALLED 1u /* unix sockets outside are refused, too */
+#define EGRESS_UNIX_UNABLE 2u /* they should be, but this kernel cannot */
 
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */
@@ -225,6 +233,22 @@ struct egress_denial {
 	__u32 host_id;
 	__u32 padding;
 	struct egress_process process;
+};
+
+/* The same for the two hooks of unix sockets. */
+struct egress_unix_denial {
+	struct egress_denial denial;
+	char path[108]; /* sun_path of who was called: a path as it was bound; no NUL when it is full */
+	__u32 padding;
+};
+
+/* map `let_in`, HASH struct egress_unix_file -> __u8: sockets outside that the bottle may call and
+ * that may call it, by the file they are bound to. */
+#define EGRESS_MAX_LET_IN 256
+struct egress_unix_file {
+	__u64 inode;  /* the kernel's i_ino, which stat(2) need not show */
+	__u32 device; /* the kernel's s_dev: major << 20 | minor */
+	__u32 padding;
 };
 
 #endif

@@ -91,6 +91,13 @@ struct {
 	__uint(max_entries, EGRESS_RING_SIZE);
 } denials SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, EGRESS_MAX_LET_IN);
+	__type(key, struct egress_unix_file);
+	__type(value, __u8);
+} let_in SEC(".maps");
+
 static __always_inline void count_host_steered(__u32 host_id)
 {
 	struct egress_host_counters *value = bpf_map_lookup_elem(&host_counters, &host_id);

@@ -151,13 +151,25 @@ static const char *read_setting(const char *path, char text[32])
 	return text;
 }
 
+static void look_at_unix_sockets(struct doctor *doctor)
+{
+	struct error error = {0};
+
+	if (kernel_unix_probe(&error) == 0)
+		add_fact(doctor, "unix sockets", NULL,
+			 "exec refuses those outside, however young they are");
+	else
+		add_fact(doctor, "unix sockets", NULL,
+			 "exec hides those that exist when it starts, not later ones: %s", error.text);
+}
+
 static void look_at_settings(struct doctor *doctor)
 {
 	struct rlimit limit = {0};
 	char text[32];
 
 	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
-	add_fact(doctor, "BTF", NULL, "%s; not needed",
+	add_fact(doctor, "BTF", NULL, "%s; needed for unix sockets only",
 		 access("/sys/kernel/btf/vmlinux", R_OK) == 0 ? "yes" : "no");
 	read_setting("/proc/sys/kernel/unprivileged_bpf_disabled", text);
 	add_fact(doctor, "unprivileged bpf", NULL, "%s",
@@ -176,6 +188,7 @@ static void examine(struct doctor *doctor)
 	look_at_cgroups(doctor);
 	look_at_bpffs(doctor);
 	look_at_programs(doctor);
+	look_at_unix_sockets(doctor);
 	look_at_settings(doctor);
 	if (doctor->missing > 0)
 		(void)error_set(&doctor->error, "not made: something that it needs is missing");

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bottle.h"
 #include "bottle_janitor.h"
+#include "bottle_let_in.h"
 #include "bottle_routes.h"
 #include "bottle_summary.h"
 #include "cgroup.h"
@@ -64,6 +64,7 @@ struct exec {
 	char **argv;
 	struct bottle_routes *routes;
 	const char **sockets; /* each from argv */
+	struct egress_unix_file let_in[EGRESS_MAX_LET_IN]; /* the same */
 	size_t socket_count;
 	struct host_port host_ports[HOST_PORT_MAX];
 	size_t host_port_count;
@@ -110,17 +111,17 @@ static int set_name(struct exec *exec, const char *name)
 
 static int add_socket(struct exec *exec, const char *path)
 {
-	const char **sockets =
-		reallocarray(exec->sockets, exec->socket_count + 1, sizeof(*sockets));
-	struct stat status;
+	struct error error = {0};
+	const char **sockets;
 
+	if (exec->socket_count == EGRESS_MAX_LET_IN)
+		return cmd_usage("exec", "--bind-socket: at most %d of them", EGRESS_MAX_LET_IN);
+	sockets = reallocarray(exec->sockets, exec->socket_count + 1, sizeof(*sockets));
 	if (!sockets)
 		return cmd_usage("exec", "out of memory");
 	exec->sockets = sockets;
-	if (stat(path, &status) < 0)
-		return cmd_usage("exec", "--bind-socket %s: %s", path, strerror(errno));
-	if (!S_ISSOCK(status.st_mode))
-		return cmd_usage("exec", "--bind-socket %s: not a unix socket", path);
+	if (bottle_let_in_find(path, &exec->let_in[exec->socket_count], &error) < 0)
+		return cmd_usage("exec", "--bind-socket %s", error.text);
 	sockets[exec->socket_count++] = path;
 	return EXIT_OK;
 }
@@ -250,6 +251,9 @@ static int start_supervisor(struct exec *exec)
 		.forward_signals = true,
 		.host_ports = exec->host_ports,
 		.host_port_count = exec->host_port_count,
+		.unix_wall = true,
+		.let_in = exec->let_in,
+		.let_in_count = exec->socket_count,
 	};
 	int status;
 

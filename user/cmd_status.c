@@ -65,6 +65,13 @@ static const char *wall0_name(const struct kernel_status *status)
 	return status->walled_ends > 0 ? "walled" : "no_wire";
 }
 
+/* By settings.unix_wall. */
+static const char *const unix_names[] = {
+	[0] = "not_walled",
+	[EGRESS_UNIX_WALLED] = "walled",
+	[EGRESS_UNIX_UNABLE] = "kernel_cannot",
+};
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *json_counter(uint64_t value)
@@ -103,10 +110,10 @@ static json_t *json_walls(const struct kernel_status *status)
 	for (size_t i = 0; i < status->link_count; i++)
 		json_array_append_new(status->links[i].attached ? attached : missing,
 				      json_string(status->links[i].name));
-	return json_pack("{s:b, s:s, s:o, s:b, s:o, s:o}", "own_network_namespace",
+	return json_pack("{s:b, s:s, s:o, s:b, s:o, s:o, s:s}", "own_network_namespace",
 			 !status->settings.shared_netns, "wall0", wall0_name(status), "wires",
 			 json_wires(status), "whole", is_whole(status), "attached", attached,
-			 "missing", missing);
+			 "missing", missing, "unix_sockets", unix_names[status->settings.unix_wall]);
 }
 
 static json_t *json_host(const struct kernel_host_status *host)
@@ -188,6 +195,9 @@ static void print_walls(const struct kernel_status *status)
 		if (!status->links[i].attached)
 			printf("          %s\n", status->links[i].name);
 	}
+	if (status->settings.unix_wall == EGRESS_UNIX_UNABLE)
+		printf("          unix sockets that are bound outside later are NOT refused: this kernel"
+		       " cannot ('egress-bpf doctor' says why)\n");
 	if (!status->cgroup_alive)
 		printf("  the bottle's cgroup is gone; 'egress-bpf detach %s' clears this up\n",
 		       status->name);

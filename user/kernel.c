@@ -228,6 +228,7 @@ static int fill_settings(const struct kernel_open_options *options,
 	memset(settings->published, 0, sizeof(settings->published));
 	for (size_t i = 0; i < options->published_count; i++)
 		settings->published[i] = options->published[i];
+	settings->unix_wall = options->unix_wall ? EGRESS_UNIX_WALLED : 0;
 	settings->supervisor_pid = options->supervisor_pid;
 	settings->started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	memcpy(settings->policy_hash, options->policy_hash, sizeof(settings->policy_hash));
@@ -261,6 +262,8 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 	    close_wires(kernel, error) == 0 && pin_maps(kernel, options->name, error) == 0)
 		result = install(skeleton, options, error);
 	egress__destroy(skeleton);
+	if (result == 0 && options->unix_wall)
+		result = kernel_unix_install(kernel, options, &settings, error);
 	return result;
 }
 

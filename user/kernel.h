@@ -29,6 +29,11 @@ struct kernel_open_options {
 	size_t published_count;
 	uint32_t supervisor_pid;
 	uint8_t policy_hash[16];
+	/* Unix sockets: none outside but `let_in` may be called from the bottle, and none inside from
+	 * elsewhere. Only for a new wall. */
+	bool unix_wall;
+	const struct egress_unix_file *let_in;
+	size_t let_in_count;
 };
 
 /* Makes bpffs available (mounts it when it is missing), loads every program, and either attaches
@@ -40,6 +45,8 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 		struct error *error) WARN_UNUSED;
 /* Whether the wall stood before kernel_open(): then a failed start must leave it standing. */
 bool kernel_adopted(const struct kernel *kernel);
+/* Why there is no wall for unix sockets although it was asked for; NULL when nothing is missing. */
+const char *kernel_unix_missing(const struct kernel *kernel);
 /* Closes our handles; the pinned wall stays. */
 void kernel_close(struct kernel *kernel);
 /* Where the bottle's connections go. Ports of our listening sockets, host order. */
@@ -166,6 +173,8 @@ struct kernel_probe {
 	size_t program_count;
 };
 void kernel_probe(struct kernel_probe *ret);
+/* Whether this kernel can hold unix sockets apart. -1 with the reason. */
+int kernel_unix_probe(struct error *error);
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
 			 struct error *error) WARN_UNUSED;
 /* Takes `amount` off a counter, while the wall goes on counting. */

@@ -33,11 +33,17 @@ int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egr
 	return 1;
 }
 
+static bool is_unix(const struct egress_denial *denial)
+{
+	return denial->hook == EGRESS_HOOK_UNIX_OUT || denial->hook == EGRESS_HOOK_UNIX_IN;
+}
+
 static int on_denial(void *context, void *data, size_t size)
 {
 	struct kernel *kernel = context;
 
-	if (size < sizeof(struct egress_denial))
+	if (size < sizeof(struct egress_denial) ||
+	    (is_unix(data) && size < sizeof(struct egress_unix_denial)))
 		return 0;
 	kernel->each_denial(kernel->each_denial_context, data);
 	return ++kernel->denials_read < KERNEL_DENIALS_AT_ONCE ? 0 : -EAGAIN;

@@ -19,7 +19,8 @@
 	X(SOCKETS, sockets)                                                                        \
 	X(PEERS, peers)                                                                            \
 	X(WIRES, wires)                                                                            \
-	X(DENIALS, denials)
+	X(DENIALS, denials)                                                                        \
+	X(LET_IN, let_in)
 enum kernel_map {
 #define X(symbol, name) KERNEL_MAP_##symbol,
 	KERNEL_MAPS(X)
@@ -35,6 +36,9 @@ struct kernel_program {
 };
 #define KERNEL_PROGRAM_COUNT 15
 extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
+/* Beside the cgroup, where they are asked for and the kernel can; see kernel_unix.c. */
+#define KERNEL_UNIX_PROGRAM_COUNT 2
+extern const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT];
 
 /* Seen from the bottle. */
 enum kernel_direction { KERNEL_WIRE_OUT, KERNEL_WIRE_IN, KERNEL_DIRECTIONS };
@@ -52,6 +56,7 @@ struct kernel {
 	void (*each_denial)(void *context, const struct egress_denial *denial);
 	void *each_denial_context;
 	int denials_read;
+	struct error unix_missing; /* why that wall was asked for and is not there */
 };
 
 /* ---- kernel_pins.c: bpffs ------------------------------------------------------------------ */
@@ -85,6 +90,14 @@ int kernel_links_check(const char *name, uint64_t cgroup_id, struct error *error
  * missing. On failure what it did is undone. */
 int kernel_links_install(const char *name, int cgroup_fd, const int programs[], struct error *error)
 	WARN_UNUSED;
+
+/* ---- kernel_unix.c: programs at security hooks ---------------------------------------------- */
+
+/* After the programs on the cgroup, when the maps are pinned. 0 also where the kernel does not load
+ * them: kernel_unix_missing() says so. */
+int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options *options,
+			struct egress_settings *settings, struct error *error) WARN_UNUSED;
+bool kernel_unix_attached(const char *name, const char *program);
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
 

@@ -135,7 +135,7 @@ static int read_host(void *context, const struct kernel_host *host)
 
 static void read_links(struct kernel_status *status)
 {
-	_Static_assert(KERNEL_PROGRAM_COUNT <= sizeof(status->links) / sizeof(status->links[0]),
+	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT <= sizeof(status->links) / sizeof(status->links[0]),
 		       "a slot for each program");
 
 	status->link_count = KERNEL_PROGRAM_COUNT;
@@ -146,6 +146,13 @@ static void read_links(struct kernel_status *status)
 		link->attached = kernel_link_cgroup(status->name, kernel_programs[i].name) ==
 				 status->settings.bottle_cgroup;
 		status->cgroup_alive |= link->attached;
+	}
+	for (size_t i = 0; status->settings.unix_wall == EGRESS_UNIX_WALLED &&
+			i < KERNEL_UNIX_PROGRAM_COUNT; i++) {
+		struct kernel_link_status *link = &status->links[status->link_count++];
+
+		snprintf(link->name, sizeof(link->name), "%s", kernel_unix_programs[i].name);
+		link->attached = kernel_unix_attached(status->name, link->name);
 	}
 }
 

@@ -31,6 +31,7 @@ static const struct {
 	[EGRESS_UPSTREAM_PROTOCOL] = {502, "the host's answer is not valid HTTP"},
 	[EGRESS_ROUTE_REMOVED] = {403, "the policy was reloaded and no longer has this route"},
 	[EGRESS_INTERNAL] = {500, "a fault in egress-bpf: its log says more"},
+	[EGRESS_SOCKET_NOT_ALLOWED] = {403, "let the unix socket in with --bind-socket"},
 };
 
 const char *reason_name(enum egress_reason reason)

@@ -41,16 +41,33 @@ static const char *protocol_text(uint8_t protocol)
 	}
 }
 
+/* "to PATH" or "from outside to PATH"; '@' begins an abstract name. NULL for other denials. */
+static const char *unix_detail(const struct egress_denial *denial, char *text, size_t size)
+{
+	const struct egress_unix_denial *event = (const void *)denial;
+	bool inbound = denial->hook == EGRESS_HOOK_UNIX_IN;
+
+	if (!inbound && denial->hook != EGRESS_HOOK_UNIX_OUT)
+		return NULL;
+	snprintf(text, size, "%s%s%.*s", inbound ? "from outside to " : "to ",
+		 event->path[0] ? "" : "@", (int)sizeof(event->path) - 1,
+		 event->path[0] ? event->path : event->path + 1);
+	return text;
+}
+
 static void log_denial(void *context, const struct egress_denial *denial)
 {
 	struct supervisor *s = context;
+	char text[160];
+	const char *socket = unix_detail(denial, text, sizeof(text));
 	const struct access_record record = {
 		.source = "kernel",
 		.process = denial->process.tgid ? &denial->process : NULL,
 		.host = ledger_name(s->ledger, denial->host_id),
-		.address = &denial->destination,
+		.address = socket ? NULL : &denial->destination,
 		.port = denial->destination_port,
-		.protocol = protocol_text(denial->protocol),
+		.protocol = socket ? "unix" : protocol_text(denial->protocol),
+		.detail = socket,
 		.reason = denial->reason < EGRESS_REASON_COUNT ? denial->reason : EGRESS_INTERNAL,
 	};
 
@@ -127,6 +144,9 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.published = s->options.published,
 		.published_count = s->options.published_count,
 		.supervisor_pid = (uint32_t)getpid(),
+		.unix_wall = s->options.unix_wall,
+		.let_in = s->options.let_in,
+		.let_in_count = s->options.let_in_count,
 	};
 
 	memcpy(options.policy_hash, s->config->hash, sizeof(options.policy_hash));

@@ -16,6 +16,7 @@
 #include "diag.h"
 #include "host_port.h"
 
+struct egress_unix_file;
 struct ready;
 struct supervisor;
 
@@ -40,6 +41,10 @@ struct supervisor_options {
 	/* Ports of our loopback for a bottle with a namespace of its own; at most HOST_PORT_MAX. */
 	const struct host_port *host_ports;
 	size_t host_port_count;
+	/* As in kernel_open_options; borrowed until supervisor_start() returns. */
+	bool unix_wall;
+	const struct egress_unix_file *let_in;
+	size_t let_in_count;
 };
 
 /* Loads the policy and its secrets, the CA, the kernel wall, the sockets, and starts the worker.

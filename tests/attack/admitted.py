@@ -24,7 +24,17 @@ ADMITTED = [
 ]
 
 
-def reason(setting, user, name):
+# What a kernel has not got, and what that lets out.
+LACKING = {"unix_sockets": ("unix_relay_late*", "this kernel takes no programs at its security hooks, "
+                            "so a unix socket younger than the bottle is not told from its own")}
+
+
+def reason(setting, user, name, lacks):
+    """`lacks`: what is missing in this place on this kernel, of LACKING."""
+    for what in lacks:
+        pattern, why = LACKING[what]
+        if fnmatch.fnmatch(name, pattern):
+            return why
     for where, users, names, why in ADMITTED:
         if fnmatch.fnmatch(setting, where) and (users == "*" or user in users.split()) \
                 and any(fnmatch.fnmatch(name, p) for p in names.split()):

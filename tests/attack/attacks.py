@@ -199,20 +199,65 @@ def dns_over_tls():
         print(error)
 
 
-@attack("a process outside relays from a unix socket whose path is younger than the bottle", "serial")
-def unix_relay_late():
-    directory = os.environ["OUTSIDE"]
-    for _ in range(8):
-        names = [n for n in os.listdir(directory) if n.startswith("late-")]
+def try_late(kind, call):
+    """Unix sockets that are bound outside while we look, each for two seconds."""
+    directory, names = os.environ["OUTSIDE"], []
+    for _ in range(6):
+        names = [n for n in os.listdir(directory) if n.startswith(f"late-{kind}-")]
         for name in names:
             try:
-                with socket.socket(socket.AF_UNIX) as s:
-                    s.connect(f"{directory}/{name}")
-                    s.sendall(MARK.encode())
+                call(f"{directory}/{name}")
             except OSError as error:
                 print(name, error)
-        time.sleep(0.5)
+        time.sleep(0.4)
     print(names)
+
+
+def send_by(kind, path):
+    with socket.socket(socket.AF_UNIX, kind) as s:
+        s.connect(path)
+        s.send(MARK.encode())
+
+
+def send_to(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(MARK.encode(), path)
+
+
+@attack("a process outside relays from a unix socket whose path is younger than the bottle")
+def unix_relay_late():
+    try_late("stream", lambda path: send_by(socket.SOCK_STREAM, path))
+
+
+@attack("the same by a path that leads there in another way: relative, by a link, by /proc")
+def unix_relay_late_by_another_path():
+    def call(path):
+        place, name = os.path.split(path)
+        link = f"/tmp/link-{MARK}"
+        os.chdir(place)
+        send_by(socket.SOCK_STREAM, name)
+        send_by(socket.SOCK_STREAM, f"/proc/self/cwd/./{name}")
+        try:
+            os.symlink(path, link)
+            send_by(socket.SOCK_STREAM, link)
+        finally:
+            os.unlink(link)
+    try_late("stream", call)
+
+
+@attack("the same by SOCK_SEQPACKET")
+def unix_relay_late_seqpacket():
+    try_late("seqpacket", lambda path: send_by(socket.SOCK_SEQPACKET, path))
+
+
+@attack("the same by a datagram to a path")
+def unix_relay_late_dgram():
+    try_late("dgram", send_to)
+
+
+@attack("the same by a datagram socket that is connected to the path")
+def unix_relay_late_dgram_connected():
+    try_late("dgram", lambda path: send_by(socket.SOCK_DGRAM, path))
 
 
 # ---- squatting on our ports ---------------------------------------------------------------------

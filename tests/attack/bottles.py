@@ -18,6 +18,7 @@ MAP = "map-"
 class Place:
     """An agent somewhere, and attacks that it runs."""
     name, users, dead = "", (), False
+    lacks = ()  # what this kernel cannot do here, of admitted.LACKING
 
     def __init__(self, world):
         self.world, self.waiting, self.count = world, {}, 0
@@ -303,6 +304,9 @@ class Exec(Place):
             env=harness.environment(**who), preexec_fn=w.die_with_parent, cwd="/",
             stderr=open(world.path("agents.err"), "a", encoding="utf-8")))
         self.learn()
+        status = json.loads(harness.cli("status", self.bottle, "--json").stdout)[0]
+        if status["walls"]["unix_sockets"] == "kernel_cannot":
+            self.lacks = ("unix_sockets",)
 
     def environment(self):
         return {**super().environment(), "BOTTLE": self.bottle}

@@ -71,19 +71,27 @@ def listening(family, kind, address):
     s.bind(address)
     if family == socket.AF_UNIX and isinstance(address, str) and not address.startswith("\0"):
         os.chmod(address, 0o777)
-    if kind == socket.SOCK_STREAM:
+    if kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
         s.listen(64)
     return s
 
 
+LATE = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET,
+        "dgram": socket.SOCK_DGRAM}
+
+
 def ever_new(directory):
-    """A relay on a path that was not there a moment ago."""
+    """Relays on paths that were not there a moment ago."""
     for number in range(1 << 30):
-        path = f"{directory}/late-{number}"
-        s = listening(socket.AF_UNIX, socket.SOCK_STREAM, path)
-        threading.Thread(target=serve_stream, args=(s,), daemon=True).start()
-        time.sleep(3)
-        os.unlink(path)
+        paths = []
+        for name, kind in LATE.items():
+            paths.append(f"{directory}/late-{name}-{number}")
+            s = listening(socket.AF_UNIX, kind, paths[-1])
+            serve = serve_datagrams if name == "dgram" else serve_stream
+            threading.Thread(target=serve, args=(s,), daemon=True).start()
+        time.sleep(2)
+        for path in paths:
+            os.unlink(path)
 
 
 def relay(directory):

@@ -149,7 +149,7 @@ def baseline(world, attacks, tap):
 
 def judge(tap, place, phase, user, attack, outcome):
     setting = place.name.partition("-")[0]
-    reason = admitted.reason(setting, user, attack.name)
+    reason = admitted.reason(setting, user, attack.name, place.lacks)
     cell = tap.cells.setdefault(attack.name, {})
     key = (place.name if setting == "exec" else f"{place.name}-{user}")
     label = f"{key}{phase}: {attack.name}"
@@ -247,7 +247,7 @@ def mutate(world, tap, attacks, able):
                     place.kill()
                 chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
                           and x.fits(place, phase)
-                          and not admitted.reason("shared", user, x.name) and x.name not in known]
+                          and not admitted.reason("shared", user, x.name, ()) and x.name not in known]
                 results = volley(world, place, chosen, user)
                 red += [f"{user}{phase}: {n}" for n, o in results.items() if o.leaked]
                 if red:

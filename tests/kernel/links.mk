@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The modules that each kernel test links.
-kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_maps kernel_events kernel_status cgroup \
-	address diag tests/wall
+kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_unix kernel_maps kernel_events kernel_status cgroup \
+	bottle_let_in address diag tests/wall
 links_test_kernel_steer := $(kernel_modules)
 links_test_kernel_refuse := $(kernel_modules)
 links_test_kernel_flow := $(kernel_modules)
@@ -9,6 +9,7 @@ links_test_kernel_shared := $(kernel_modules)
 links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_wire := $(kernel_modules)
 links_test_kernel_tc := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire tests/tc_attacks
+links_test_kernel_unix := $(kernel_modules)
 links_test_cgroup := $(kernel_modules)
 links_test_self_test := $(kernel_modules) kernel_probe kernel_uncount self_test self_test_attempts \
 	self_test_child self_test_scratch self_test_wire sockets $(policy_modules)

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bottle_let_in.h"
 #include "cgroup.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -203,8 +204,14 @@ int wall_open(struct wall *wall, struct error *error)
 		.published = (const uint16_t[]){8088},
 		.published_count = 1,
 		.supervisor_pid = (uint32_t)getpid(),
+		.unix_wall = wall->let_in,
+		.let_in_count = wall->let_in ? 1 : 0,
 	};
+	struct egress_unix_file let_in;
 
+	if (wall->let_in && bottle_let_in_find(wall->let_in, &let_in, error) < 0)
+		return -1;
+	options.let_in = &let_in;
 	return kernel_open(&options, &wall->kernel, error);
 }
 
@@ -254,7 +261,7 @@ void wall_allow(struct wall *wall)
 	bind_host(wall, 9, "gone.example", HOST_GONE, NULL, 0);
 }
 
-static int setup(void **state, bool shared)
+static int setup(void **state, bool shared, const char *let_in)
 {
 	struct wall *wall = calloc(1, sizeof(*wall));
 	struct error error = {0};
@@ -262,6 +269,7 @@ static int setup(void **state, bool shared)
 	if (!wall)
 		return -1;
 	wall->shared = shared;
+	wall->let_in = let_in;
 	wall->proxy4 = wall->proxy6 = wall->dns_udp4 = wall->dns_udp6 = wall->dns_tcp4 = -1;
 	wall_names(wall, getppid(), walls_made++);
 	wall->home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -284,12 +292,17 @@ static int setup(void **state, bool shared)
 
 int wall_setup(void **state)
 {
-	return setup(state, false);
+	return setup(state, false, NULL);
 }
 
 int wall_setup_shared(void **state)
 {
-	return setup(state, true);
+	return setup(state, true, NULL);
+}
+
+int wall_setup_unix(void **state, const char *let_in)
+{
+	return setup(state, false, let_in);
 }
 
 int wall_teardown(void **state)

@@ -21,6 +21,7 @@
 struct wall {
 	char name[40], cgroup[300];
 	bool shared;
+	const char *let_in; /* a path; then there is a wall for unix sockets, too */
 	int netns, home; /* the bottle's and the test's own network namespace */
 	struct kernel *kernel;
 	int proxy4, proxy6, dns_udp4, dns_udp6, dns_tcp4;
@@ -37,6 +38,7 @@ struct wall {
 /* cmocka fixtures; *state is a struct wall. */
 int wall_setup(void **state);
 int wall_setup_shared(void **state);
+int wall_setup_unix(void **state, const char *let_in);
 int wall_teardown(void **state);
 /* Runs the whole group in a child and cleans up whatever it left, also when it was killed. */
 int wall_main(int (*run)(void));

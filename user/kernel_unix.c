@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The wall between the bottle's unix sockets and all others: programs at the kernel's security hooks,
+ * in an object of their own, since they need what the rest does without: BTF and trampolines. */
+#include "kernel_private.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "unix_wall.skel.h"
+
+const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT] = {
+	{"unix_connect", "5.7"},
+	{"unix_send", "5.7"},
+};
+
+static int say_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	(void)level;
+	(void)format;
+	(void)arguments;
+	return 0;
+}
+
+/* `maps`: those of the wall, or NULL to try with new ones. NULL with errno set. */
+static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
+{
+	libbpf_print_fn_t previous = libbpf_set_print(say_nothing);
+	struct unix_wall *skeleton = unix_wall__open();
+	int result = skeleton ? 0 : -errno;
+
+	for (size_t i = 0; result == 0 && maps && i < KERNEL_MAP_COUNT; i++) {
+		struct bpf_map *map =
+			bpf_object__find_map_by_name(skeleton->obj, kernel_map_names[i]);
+
+		result = map ? bpf_map__reuse_fd(map, maps[i]) : -ENOENT;
+	}
+	if (result == 0) {
+		skeleton->rodata->bottle_cgroup = cgroup;
+		skeleton->rodata->bottle_level = level;
+		result = unix_wall__load(skeleton);
+	}
+	libbpf_set_print(previous);
+	if (result < 0) {
+		unix_wall__destroy(skeleton);
+		errno = -result;
+		return NULL;
+	}
+	return skeleton;
+}
+
+static int why_not(int number, struct error *error)
+{
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return error_set(error, "this kernel does not describe its structures "
+				 "(CONFIG_DEBUG_INFO_BTF)");
+	return error_set(error, "this kernel takes no programs at its security hooks: %s",
+			 strerror(number));
+}
+
+int kernel_unix_probe(struct error *error)
+{
+	struct unix_wall *skeleton = load(NULL, 0, 0);
+
+	if (!skeleton)
+		return why_not(errno, error);
+	unix_wall__destroy(skeleton);
+	return 0;
+}
+
+/* Each takes one of the places that the kernel has for programs at one function, of all bottles. */
+static int attach(const char *name, size_t i, int program, struct error *error)
+{
+	const char *hook = kernel_unix_programs[i].name;
+	int result = 0, link = bpf_raw_tracepoint_open(NULL, program);
+	char path[KERNEL_PATH_SIZE];
+
+	if (link < 0)
+		return error_set(error, "program '%s': cannot attach: %s", hook,
+				 errno == E2BIG ? "too many bottles at once (Linux allows 38)"
+						: strerror(errno));
+	if (bpf_obj_pin(link, kernel_pin_path(path, name, "link", hook)) < 0)
+		result = error_set(error, "cannot pin %s: %s", path, strerror(errno));
+	close(link);
+	return result;
+}
+
+static int let_in(int map, const struct egress_unix_file *files, size_t count, struct error *error)
+{
+	const uint8_t yes = 1;
+
+	for (size_t i = 0; i < count; i++)
+		if (bpf_map_update_elem(map, &files[i], &yes, BPF_ANY) < 0)
+			return error_set(error, "map 'let_in': %s",
+					 errno == E2BIG ? "it is full" : strerror(errno));
+	return 0;
+}
+
+int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options *options,
+			struct egress_settings *settings, struct error *error)
+{
+	struct unix_wall *skeleton;
+	int result;
+
+	skeleton = load(kernel->maps, settings->bottle_cgroup, settings->bottle_level);
+	if (!skeleton) {
+		(void)why_not(errno, &kernel->unix_missing);
+		settings->unix_wall = EGRESS_UNIX_UNABLE;
+		return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error);
+	}
+	result = let_in(kernel->maps[KERNEL_MAP_LET_IN], options->let_in, options->let_in_count,
+			error);
+	for (size_t i = 0; result == 0 && i < KERNEL_UNIX_PROGRAM_COUNT; i++)
+		result = attach(options->name, i,
+				bpf_program__fd(bpf_object__find_program_by_name(
+					skeleton->obj, kernel_unix_programs[i].name)),
+				error);
+	unix_wall__destroy(skeleton);
+	return result;
+}
+
+const char *kernel_unix_missing(const struct kernel *kernel)
+{
+	return kernel->unix_missing.text[0] ? kernel->unix_missing.text : NULL;
+}
+
+bool kernel_unix_attached(const char *name, const char *program)
+{
+	int link = kernel_pin_open(name, "link", program);
+	struct bpf_link_info info = {0};
+	__u32 length = sizeof(info);
+	bool attached;
+
+	if (link < 0)
+		return false;
+	attached = bpf_obj_get_info_by_fd(link, &info, &length) == 0 &&
+		   info.type == BPF_LINK_TYPE_TRACING;
+	close(link);
+	return attached;
+}
