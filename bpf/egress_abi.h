@@ -107,7 +107,6 @@ struct egress_settings {
 
 #define EGRESS_UNIX_WALLED 1u /* unix sockets outside are refused, too */
 #define EGRESS_UNIX_UNABLE 2u /* they should be, but this kernel cannot */
-
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */
 #define EGRESS_TARGET_REMOVED 2u /* its route is gone; the address stays taken */
@@ -242,8 +241,7 @@ struct egress_unix_denial {
 	__u32 padding;
 };
 
-/* map `let_in`, HASH struct egress_unix_file -> __u8: sockets outside that the bottle may call and
- * that may call it, by the file they are bound to. */
+/* map `let_in`, HASH struct egress_unix_file -> __u8: who outside may be called, and may call. */
 #define EGRESS_MAX_LET_IN 256
 struct egress_unix_file {
 	__u64 inode;  /* the kernel's i_ino, which stat(2) need not show */

@@ -135,7 +135,8 @@ static int read_host(void *context, const struct kernel_host *host)
 
 static void read_links(struct kernel_status *status)
 {
-	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT <= sizeof(status->links) / sizeof(status->links[0]),
+	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT <=
+			       sizeof(status->links) / sizeof(status->links[0]),
 		       "a slot for each program");
 
 	status->link_count = KERNEL_PROGRAM_COUNT;
