@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define EGRESS_ABI_VERSION 3
+#define EGRESS_ABI_VERSION 4
 
 /* The one list of reasons: kernel counters, log lines, refusal bodies and `why` all use it.
  * Order is ABI (counter indices); append only, before EGRESS_REASON_COUNT. */
@@ -145,7 +145,6 @@ struct egress_host_counters {
 
 /* map `verdicts`, ARRAY with BPF_F_MMAPABLE of EGRESS_REASON_COUNT __u64: what proxy and responder
  * decided, added up by the workers in shared memory, kept when they die. The programs do not use it. */
-
 /* map `host_verdicts`, ARRAY with BPF_F_MMAPABLE of EGRESS_MAX_COUNTED_HOSTS, by host id. */
 #define EGRESS_MAX_COUNTED_HOSTS 8192
 struct egress_host_verdicts {
@@ -234,18 +233,17 @@ struct egress_denial {
 	struct egress_process process;
 };
 
-/* The same for the two hooks of unix sockets. */
 struct egress_unix_denial {
-	struct egress_denial denial;
-	char path[108]; /* sun_path of who was called: a path as it was bound; no NUL when it is full */
+	struct egress_denial denial; /* with one of the two hooks of unix sockets */
+	char path[108];		     /* sun_path of who was called; no NUL when it is full */
 	__u32 padding;
 };
 
 /* map `let_in`, HASH struct egress_unix_file -> __u8: who outside may be called, and may call. */
 #define EGRESS_MAX_LET_IN 256
-struct egress_unix_file {
-	__u64 inode;  /* the kernel's i_ino, which stat(2) need not show */
-	__u32 device; /* the kernel's s_dev: major << 20 | minor */
+struct egress_unix_file { /* the kernel's numbers, not those of stat(2) */
+	__u64 inode;
+	__u32 device; /* major << 20 | minor */
 	__u32 padding;
 };
 
