@@ -323,6 +323,10 @@ enum egress_reason connection_judge(const struct proxy *proxy, const char *host,
 {
 	const struct policy_host *found = policy_find_host(proxy->config->policy, host);
 
+	if (policy_is_local(host)) {
+		*ret_mode = POLICY_INTERCEPT;
+		return port == POLICY_LOCAL_PORT ? EGRESS_ALLOWED : EGRESS_PORT_NOT_ALLOWED;
+	}
 	if (!found)
 		return EGRESS_HOST_NOT_ALLOWED;
 	if (!policy_host_allows_port(found, port))

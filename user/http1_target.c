@@ -157,6 +157,8 @@ static enum egress_reason steered(const struct http1_context *context,
 		reason = steered_absolute(context, head, ret, ret_hint);
 	if (reason != EGRESS_ALLOWED)
 		return reason;
+	if (policy_is_local(ret->host))
+		ret->kind = HTTP1_ASKED_LOCAL;
 	if (ret->host[0])
 		return check_host(head, ret->host, ret->port);
 	if (!head->host.data || !parse_authority(head->host, &named))
@@ -186,7 +188,7 @@ static enum egress_reason connect_form(const struct http1_head *head, struct htt
 
 static bool is_local(const struct http1_context *context, const char *host)
 {
-	return strcmp(host, HTTP1_LOCAL_HOST) == 0 || strcmp(host, context->proxy_name) == 0;
+	return policy_is_local(host) || strcmp(host, context->proxy_name) == 0;
 }
 
 /* http://authority/path: the authority decides, and Host must agree with it. */

@@ -8,8 +8,6 @@
 #include "http1_head.h"
 #include "reason.h"
 
-#define HTTP1_LOCAL_HOST "_egress.local"
-
 /* What is known before the request is read. */
 struct http1_context {
 	const char *host;  /* of a steered or CONNECTed connection; "" when unknown */

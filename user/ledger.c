@@ -100,6 +100,10 @@ static size_t ports_of(const struct config *config, const char *name,
 {
 	const struct policy_host *host = policy_of(config, name);
 
+	if (policy_is_local(name)) {
+		ports[0] = POLICY_LOCAL_PORT;
+		return 1;
+	}
 	return host ? policy_host_ports(host, ports) : 0;
 }
 
@@ -219,7 +223,7 @@ int ledger_open(struct ledger *ledger, const struct config *config, struct error
 
 		if (!host->name[0])
 			continue;
-		if (!rules || policy_host_is_wildcard(rules))
+		if (!policy_is_local(host->name) && (!rules || policy_host_is_wildcard(rules)))
 			ledger->wildcard_names++;
 		if (kernel_set_host_ports(ledger->kernel, host, ports,
 					  ports_of(config, host->name, ports), error) < 0)
@@ -300,7 +304,7 @@ void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *
 	struct kernel_host host;
 	bool wildcard;
 
-	if (!rules) {
+	if (!rules && !policy_is_local(name)) {
 		refuse(ret, name, EGRESS_HOST_NOT_ALLOWED);
 		return;
 	}
@@ -309,7 +313,7 @@ void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *
 		return;
 	}
 	/* Only a wildcard lets the bottle invent names, so only these count against the limit. */
-	wildcard = policy_host_is_wildcard(rules);
+	wildcard = !policy_is_local(name) && policy_host_is_wildcard(rules);
 	if ((wildcard && ledger->wildcard_names >= ledger->config->dns.name_limit) ||
 	    !next_host(ledger, name, &host)) {
 		refuse(ret, name, EGRESS_LIMIT);
@@ -318,7 +322,8 @@ void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *
 	/* Known here only when the kernel knows it. An id that failed stays unused: its address may be
 	 * taken. */
 	if (!grow_hosts(ledger, host.id) ||
-	    kernel_bind_host(ledger->kernel, &host, ports, policy_host_ports(rules, ports), NULL) < 0) {
+	    kernel_bind_host(ledger->kernel, &host, ports, ports_of(ledger->config, name, ports),
+			     NULL) < 0) {
 		refuse(ret, name, EGRESS_INTERNAL);
 		return;
 	}

@@ -120,6 +120,12 @@ int policy_set_secret(struct policy *policy, size_t index, struct span value, st
  * EGRESS_NAME_SIZE bytes. IDNA is config.c's business: here names are A-labels already. */
 bool policy_normalise_host(struct span host, char *ret) WARN_UNUSED;
 
+/* The proxy's own pages have a name that every bottle may ask for, on one port, without a route; what
+ * it leads to is us, and no routes of that name are asked. */
+#define POLICY_LOCAL_HOST "_egress.local"
+#define POLICY_LOCAL_PORT 80
+bool policy_is_local(const char *name); /* `name` is normalised */
+
 /* The host's rules: exact name first, then the longest wildcard; NULL when nothing names it. */
 struct policy_host;
 const struct policy_host *policy_find_host(const struct policy *policy, const char *name);

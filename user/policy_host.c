@@ -47,6 +47,11 @@ bool policy_normalise_host(struct span host, char *ret)
 	return true;
 }
 
+bool policy_is_local(const char *name)
+{
+	return strcmp(name, POLICY_LOCAL_HOST) == 0;
+}
+
 const struct policy_host *policy_find_host(const struct policy *policy, const char *name)
 {
 	const struct policy_host *host = policy_table_get(&policy->names, span_from(name));

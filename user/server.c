@@ -165,7 +165,7 @@ static enum dns_bound bind_name(void *context, const char *name,
 	struct rpc_host answer;
 
 	if (!policy_normalise_host(span_from(name), host) ||
-	    !policy_find_host(s->config->policy, host)) {
+	    (!policy_is_local(host) && !policy_find_host(s->config->policy, host))) {
 		*ret_reason = EGRESS_HOST_NOT_ALLOWED;
 		return DNS_REFUSED;
 	}
@@ -206,7 +206,8 @@ static void looked_up(void *context, const struct egress_address *addresses, siz
 	free(l);
 }
 
-/* Raw TCP says no name: only an address of its own tells which host is meant. */
+/* Raw TCP says no name: only an address of its own tells which host is meant. Our own pages have no
+ * other. */
 static bool needs_own_address(const struct policy *policy, const char *name)
 {
 	const struct policy_host *host = policy_find_host(policy, name);
@@ -216,7 +217,7 @@ static bool needs_own_address(const struct policy *policy, const char *name)
 	for (size_t i = 0; i < count; i++)
 		if (policy_host_mode(host, ports[i]) == POLICY_TCP)
 			return true;
-	return false;
+	return policy_is_local(name);
 }
 
 static void answer_synthetic(struct server *s, const char *name, dns_resolved_fn done,

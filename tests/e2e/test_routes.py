@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Routes of every kind, and names."""
 import json
+import re
 
 import harness
 import world as w
@@ -70,6 +71,42 @@ class Routes(BottleCase):
         self.assertIn("api.example.test", output)
         self.assertNotIn(harness.MARK, output)
         self.assertNotIn("E2E_TOKEN", output)
+
+    def test_own_pages_by_name(self):
+        """Without a proxy variable; and nothing but the two pages is there."""
+        output = self.ok(self.bottle.curl("-i", "http://_egress.local/allowlist"))
+        self.assertIn("api.example.test", output)
+        self.assertNotIn("_egress.local", output)
+        etag = re.search(r"(?im)^etag: (\S+)", output)[1]
+        status = ("-o", "/dev/null", "-w", "%{http_code}")
+        for arguments, want in (
+                (("http://_egress.local/allowlist", "-H", f"If-None-Match: {etag}"), "304"),
+                (("http://_egress.local/allowlist", "-H", 'If-None-Match: "x"'), "200"),
+                (("http://_egress.local/health",), "200"),
+                (("http://_egress.local/", ), "404"),
+                (("http://_egress.local/health", "-d", "x"), "405"),
+                (("http://_egress.local/health", "-H", "Host: api.example.test"), "403"),
+                ((f"http://egress:{PROXY_PORT}/allowlist",), "200"),
+                ((f"http://egress:{PROXY_PORT}/health",), "200"),
+                (("http://api.example.test/health", "-H", "Host: _egress.local"), "403")):
+            output = self.ok(self.bottle.curl(*status, *arguments))
+            self.assertEqual(output, want, arguments)
+        for url in ("https://_egress.local/health", "http://_egress.local:8080/health",
+                    f"http://_egress.local:{PROXY_PORT}/health"):
+            self.assertNotEqual(self.bottle.curl("-k", "--max-time", "5", url).returncode, 0, url)
+        tunnel = ("-x", f"http://egress:{PROXY_PORT}", "-p", "-k", "--max-time", "5")
+        self.assertIn("ok", self.ok(self.bottle.curl(*tunnel, "http://_egress.local/health")))
+        for url in ("https://_egress.local/health", "https://_egress.local:80/health"):
+            self.assertNotEqual(self.bottle.curl(*tunnel, url).returncode, 0, url)
+        self.assertEqual(self.arrived(), [])
+
+    def test_proxy_variables_name_us(self):
+        env = ["env", f"HTTP_PROXY=http://egress:{PROXY_PORT}",
+               f"http_proxy=http://egress:{PROXY_PORT}", f"HTTPS_PROXY=http://egress:{PROXY_PORT}"]
+        for url in ("http://both.example.test/echo", "https://both.example.test/echo"):
+            self.ok(self.bottle.run([*env, "curl", "-sS", "--fail", "--max-time", "20",
+                                     "--cacert", self.bottle.certificate, url]))
+        self.assertEqual(len(self.arrived()), 2)
 
 
 class Names(BottleCase):

@@ -157,6 +157,33 @@ static void limits_made_up_names_only(void **state)
 	config_free(config);
 }
 
+/* The proxy's own name: one port, whatever the routes say, and none of the bottle's names used up. */
+static void own_pages_need_no_route(void **state)
+{
+	struct kernel kernel = {0};
+	struct config *config = config_of("{routes: [{host: '*.local', ports: [81]}], dns: "
+					  "{name_limit: 1}}");
+	struct config *next = config_of("routes: []");
+	struct ledger *ledger = ledger_of(&kernel, config);
+	struct rpc_host own = bound(ledger, POLICY_LOCAL_HOST);
+	struct error error = {0};
+
+	(void)state;
+	assert_int_equal(own.reason, EGRESS_ALLOWED);
+	assert_int_equal(bound(ledger, "a.local").reason, EGRESS_ALLOWED);
+	assert_int_equal(ledger_restrict(ledger, next, &error), 0);
+	assert_int_equal(ledger_open(ledger, next, &error), 0);
+	assert_int_equal(kernel.hosts[0].port_count, 1);
+	assert_int_equal(kernel.hosts[0].ports[0], 80);
+	assert_int_equal(kernel.hosts[1].port_count, 0);
+	assert_int_equal(bound(ledger, POLICY_LOCAL_HOST).id, own.id);
+	assert_int_equal(bound(ledger, "x" POLICY_LOCAL_HOST).reason, EGRESS_HOST_NOT_ALLOWED);
+	assert_int_equal(bound(ledger, "x." POLICY_LOCAL_HOST).reason, EGRESS_HOST_NOT_ALLOWED);
+	ledger_free(ledger);
+	config_free(next);
+	config_free(config);
+}
+
 static void reload_closes_then_opens(void **state)
 {
 	struct kernel kernel = {0};
@@ -291,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(binds_what_is_allowed),
 		cmocka_unit_test(limits_made_up_names_only),
+		cmocka_unit_test(own_pages_need_no_route),
 		cmocka_unit_test(reload_closes_then_opens),
 		cmocka_unit_test(adoption_keeps_addresses),
 		cmocka_unit_test(exhausted_pool),
