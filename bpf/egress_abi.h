@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define EGRESS_ABI_VERSION 4
+#define EGRESS_ABI_VERSION 5
 
 /* The one list of reasons: kernel counters, log lines, refusal bodies and `why` all use it.
  * Order is ABI (counter indices); append only, before EGRESS_REASON_COUNT. */
@@ -39,7 +39,8 @@
 	X(UPSTREAM_PROTOCOL, "upstream_protocol")                                                  \
 	X(ROUTE_REMOVED, "route_removed")                                                          \
 	X(INTERNAL, "internal")                                                                    \
-	X(SOCKET_NOT_ALLOWED, "socket_not_allowed")
+	X(SOCKET_NOT_ALLOWED, "socket_not_allowed")                                                \
+	X(UPSTREAM_REFUSED, "upstream_refused")
 
 enum egress_reason {
 #define X(symbol, text) EGRESS_##symbol,

@@ -122,10 +122,29 @@ static void diff_resolvers(struct output *output, const struct config *before,
 	bytes_free(&texts[1]);
 }
 
+static void diff_proxy(struct output *output, const struct config *before,
+		       const struct config *after)
+{
+	char *lists[2] = {config_no_proxy_text(before), config_no_proxy_text(after)};
+
+	if (!lists[0] || !lists[1])
+		abort();
+	setting(output, "upstream.proxy", before->upstream.proxy, after->upstream.proxy);
+	setting(output, "upstream.proxy_ca_file", before->upstream.proxy_ca_file,
+		after->upstream.proxy_ca_file);
+	setting(output, "upstream.proxy_auth.username", before->upstream.proxy_user,
+		after->upstream.proxy_user);
+	setting(output, "upstream.proxy_auth", before->upstream.proxy_password.source,
+		after->upstream.proxy_password.source);
+	setting(output, "upstream.no_proxy", lists[0], lists[1]);
+	free(lists[0]);
+	free(lists[1]);
+}
+
 static void diff_settings(struct output *output, const struct config *before,
 			  const struct config *after)
 {
-	setting(output, "upstream.proxy", before->upstream.proxy, after->upstream.proxy);
+	diff_proxy(output, before, after);
 	setting(output, "upstream.ca_file", before->upstream.ca_file, after->upstream.ca_file);
 	diff_resolvers(output, before, after);
 	setting(output, "dns.mode", before->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic",

@@ -265,14 +265,14 @@ static int start_supervisor(struct exec *exec)
 }
 
 /* The sources of the policy's secrets, of one kind. */
-static const char **secret_sources(const struct policy *policy, enum policy_secret_kind kind,
+static const char **secret_sources(const struct config *config, enum policy_secret_kind kind,
 				   size_t *ret_count)
 {
-	size_t total = policy_secret_count(policy), count = 0;
+	size_t total = config_secret_count(config), count = 0;
 	const char **sources = calloc(total + 1, sizeof(*sources));
 
 	for (size_t i = 0; sources && i < total; i++) {
-		const struct policy_secret *secret = policy_secret_at(policy, i);
+		const struct policy_secret *secret = config_secret_at(config, i);
 
 		if (secret->kind == kind)
 			sources[count++] = secret->source;
@@ -286,8 +286,8 @@ static int release_bottle(struct exec *exec, struct error *error)
 	const struct config *config = supervisor_config(exec->supervisor);
 	struct bytes pem = {0};
 	struct bottle_plan plan = {.proxy_name = config->dns.proxy_name};
-	const char **names = secret_sources(config->policy, POLICY_SECRET_ENV, &plan.secret_count);
-	const char **files = secret_sources(config->policy, POLICY_SECRET_FILE, &plan.hidden_count);
+	const char **names = secret_sources(config, POLICY_SECRET_ENV, &plan.secret_count);
+	const char **files = secret_sources(config, POLICY_SECRET_FILE, &plan.hidden_count);
 	int rc = -1;
 
 	plan.secrets = names;

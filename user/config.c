@@ -12,6 +12,7 @@
 #include "config_document.h"
 #include "config_keys.h"
 #include "config_route.h"
+#include "config_upstream.h"
 #include "config_values.h"
 
 #define MAX_FILE ((size_t)16 << 20)
@@ -21,17 +22,12 @@
 #define DEFAULT_NAME_LIMIT 4096
 
 /* What one source says; routes go to the policy at once. */
-struct draft_upstream {
-	struct config_text proxy, ca_file;
-	struct config_texts resolvers;
-};
 struct draft_dns {
 	struct config_text mode, pool, name;
 	struct config_number name_limit;
 };
 struct draft {
-	const struct config_node *routes;
-	struct draft_upstream upstream;
+	const struct config_node *routes, *upstream;
 	struct draft_dns dns;
 	struct config_flag hints;
 };
@@ -42,17 +38,6 @@ static void parse_node(struct config_context *context, const struct config_node 
 {
 	(void)context;
 	*(const struct config_node **)ret = node;
-}
-
-static void parse_upstream(struct config_context *context, const struct config_node *node, void *ret)
-{
-	static const struct config_key keys[] = {
-		KEY(draft_upstream, proxy, config_parse_text),
-		KEY(draft_upstream, ca_file, config_parse_text),
-		KEY(draft_upstream, resolvers, config_parse_texts),
-	};
-
-	config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), ret);
 }
 
 static void parse_dns(struct config_context *context, const struct config_node *node, void *ret)
@@ -69,28 +54,12 @@ static void parse_dns(struct config_context *context, const struct config_node *
 
 static const struct config_key top_keys[] = {
 	KEY(draft, routes, parse_node),
-	KEY(draft, upstream, parse_upstream),
+	KEY(draft, upstream, parse_node),
 	KEY(draft, dns, parse_dns),
 	KEY(draft, hints, config_parse_flag),
 };
 
 /* ---- applying ------------------------------------------------------------------------------- */
-
-/* As for config_alloc(): without memory there is no half of a policy. */
-static char *copy_text(const char *text)
-{
-	char *copy = strdup(text);
-
-	if (!copy)
-		abort();
-	return copy;
-}
-
-static void replace_text(char **text, const char *value)
-{
-	free(*text);
-	*text = copy_text(value);
-}
 
 static void apply_routes(struct config_context *context, const struct config_node *routes,
 			 struct config *config)
@@ -115,61 +84,6 @@ static void apply_routes(struct config_context *context, const struct config_nod
 	config_leave(context, mark);
 }
 
-static void free_resolvers(struct config *config)
-{
-	for (size_t i = 0; i < config->upstream.resolver_count; i++)
-		free(config->upstream.resolvers[i]);
-	free(config->upstream.resolvers);
-	config->upstream.resolvers = NULL;
-	config->upstream.resolver_count = 0;
-}
-
-static void apply_resolvers(struct config_context *context, const struct config_texts *list,
-			    struct config *config)
-{
-	size_t mark = config_enter(context, "resolvers");
-
-	free_resolvers(config);
-	config->upstream.resolvers = calloc(list->count, sizeof(char *));
-	if (!config->upstream.resolvers)
-		abort();
-	for (size_t i = 0; i < list->count; i++) {
-		size_t inner = config_enter_index(context, i);
-
-		if (config_resolver(context, &list->list[i]))
-			config->upstream.resolvers[config->upstream.resolver_count++] =
-				copy_text(list->list[i].value);
-		config_leave(context, inner);
-	}
-	config_leave(context, mark);
-}
-
-static void apply_upstream(struct config_context *context, const struct draft_upstream *draft,
-			   struct config *config)
-{
-	size_t outer = config_enter(context, "upstream"), mark;
-
-	if (draft->proxy.value) {
-		mark = config_enter(context, "proxy");
-		if (config_proxy_url(context, &draft->proxy))
-			replace_text(&config->upstream.proxy, draft->proxy.value);
-		config_leave(context, mark);
-	}
-	if (draft->ca_file.value) {
-		mark = config_enter(context, "ca_file");
-		if (draft->ca_file.value[0] == '/')
-			replace_text(&config->upstream.ca_file, draft->ca_file.value);
-		else
-			config_fault(context, draft->ca_file.line,
-				     "an absolute path, such as /etc/egress/ca.pem",
-				     "\"%.80s\" is not absolute", draft->ca_file.value);
-		config_leave(context, mark);
-	}
-	if (draft->resolvers.count > 0)
-		apply_resolvers(context, &draft->resolvers, config);
-	config_leave(context, outer);
-}
-
 static void apply_dns_mode(struct config_context *context, const struct config_text *mode,
 			   struct config *config)
 {
@@ -190,7 +104,7 @@ static void apply_dns_name(struct config_context *context, const struct config_t
 
 	if (policy_normalise_host(span_from(name->value), normal) &&
 	    !address_parse(name->value, &address))
-		replace_text(&config->dns.proxy_name, normal);
+		config_replace_text(&config->dns.proxy_name, normal);
 	else
 		config_fault(context, name->line, "a host name, such as egress",
 			     "name \"%.80s\" is not a host name", name->value);
@@ -230,7 +144,8 @@ static bool apply_document(struct config_context *context, const struct config_n
 	config_mapping(context, root, top_keys, sizeof(top_keys) / sizeof(top_keys[0]), &draft);
 	if (draft.routes)
 		apply_routes(context, draft.routes, config);
-	apply_upstream(context, &draft.upstream, config);
+	if (draft.upstream)
+		config_upstream(context, draft.upstream, config);
 	apply_dns(context, &draft.dns, config);
 	if (draft.hints.line)
 		config->hints = draft.hints.value;
@@ -262,7 +177,7 @@ static struct config *config_new(void)
 		abort();
 	config->policy = policy_new();
 	config->hints = true;
-	config->dns.proxy_name = copy_text(DEFAULT_NAME);
+	config_replace_text(&config->dns.proxy_name, DEFAULT_NAME);
 	config->dns.name_limit = DEFAULT_NAME_LIMIT;
 	if (!config->policy || !cidr_parse(DEFAULT_POOL, &config->dns.pool))
 		abort();
@@ -274,9 +189,7 @@ void config_free(struct config *config)
 	if (!config)
 		return;
 	policy_unref(config->policy);
-	free_resolvers(config);
-	free(config->upstream.proxy);
-	free(config->upstream.ca_file);
+	config_upstream_free(config);
 	free(config->dns.proxy_name);
 	free(config);
 }

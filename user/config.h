@@ -13,11 +13,22 @@
 
 enum config_dns_mode { CONFIG_DNS_SYNTHETIC, CONFIG_DNS_REAL };
 
+/* A name, "*.name", or a block of addresses. */
+struct config_no_proxy {
+	char *name; /* normalised; NULL: cidr */
+	struct cidr cidr;
+};
+
 struct config {
 	struct policy *policy; /* owned */
 	bool hints;	       /* default true: refusals say what would allow them */
 	struct {
-		char *proxy;	  /* "http://host:port" or NULL */
+		char *proxy;	     /* "http://host:port", "https://host:port" or NULL */
+		char *proxy_ca_file; /* the only roots for a https:// proxy; NULL: as for origins */
+		char *proxy_user;    /* NULL: no credential for the proxy */
+		struct policy_secret proxy_password;
+		struct config_no_proxy *no_proxy; /* what is dialled directly all the same */
+		size_t no_proxy_count;
 		char *ca_file;	  /* more roots, or NULL */
 		char **resolvers; /* "192.0.2.53" or "192.0.2.53:5353" */
 		size_t resolver_count;
@@ -47,6 +58,10 @@ void config_free(struct config *config);
  * policy; without secrets. NULL when out of memory; caller frees. */
 char *config_effective(const struct config *config) WARN_UNUSED;
 
+/* "a.test, 10.0.0.0/8", as in the file; "" when there is none. Caller frees; NULL when out of
+ * memory. */
+char *config_no_proxy_text(const struct config *config) WARN_UNUSED;
+
 /* The content of a file, at most 16 MiB; -1 with `error` set. Caller frees `ret_content`. */
 int config_read_file(const char *path, struct bytes *ret_content, struct error *error) WARN_UNUSED;
 
@@ -56,6 +71,11 @@ struct config *config_open(const char *path, struct diag_list *errors) WARN_UNUS
 /* Fills every secret of the policy from the environment and from files. Adds to `errors`: unset
  * and empty are different errors, each naming the variable or file and the route's line. */
 bool config_load_secrets(struct config *config, struct diag_list *errors) WARN_UNUSED;
+
+/* Whatever the configuration takes a secret from, the policy's secrets first: what must not be
+ * found in the bottle. */
+size_t config_secret_count(const struct config *config);
+const struct policy_secret *config_secret_at(const struct config *config, size_t index);
 
 /* The sources and the secrets as one blob, for the worker, and back. The blob holds secrets:
  * wipe it. config_unpack() validates as config_parse() does; NULL with `error` set. */

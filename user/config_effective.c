@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config.h"
 
@@ -16,6 +17,28 @@ static void print_key(FILE *to, const char *key, const char *value)
 	json_decref(string);
 }
 
+static void print_proxy(FILE *to, const struct config *config)
+{
+	const struct policy_secret *password = &config->upstream.proxy_password;
+	char *direct = config_no_proxy_text(config), *save = direct;
+
+	print_key(to, "proxy", config->upstream.proxy);
+	if (config->upstream.proxy_ca_file)
+		print_key(to, "proxy_ca_file", config->upstream.proxy_ca_file);
+	if (config->upstream.proxy_user) {
+		fputs("  proxy_auth:\n  ", to);
+		print_key(to, "username", config->upstream.proxy_user);
+		fputs("  ", to);
+		print_key(to, password->kind == POLICY_SECRET_ENV ? "token_env" : "token_file",
+			  password->source);
+	}
+	if (direct && *direct)
+		fputs("  no_proxy:\n", to);
+	for (char *one; direct && *direct && (one = strsep(&save, ","));)
+		fprintf(to, "    - \"%s\"\n", one + (*one == ' '));
+	free(direct);
+}
+
 static void print_upstream(FILE *to, const struct config *config)
 {
 	if (!config->upstream.proxy && !config->upstream.ca_file &&
@@ -23,7 +46,7 @@ static void print_upstream(FILE *to, const struct config *config)
 		return;
 	fputs("upstream:\n", to);
 	if (config->upstream.proxy)
-		print_key(to, "proxy", config->upstream.proxy);
+		print_proxy(to, config);
 	if (config->upstream.ca_file)
 		print_key(to, "ca_file", config->upstream.ca_file);
 	for (size_t i = 0; i < config->upstream.resolver_count; i++)

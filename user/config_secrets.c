@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PACK_MAGIC 0x45475031u /* "EGP1" */
+#define PACK_MAGIC 0x45475032u /* "EGP2" */
 #define PACK_MAX_ITEMS 1000000
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -70,21 +70,9 @@ static struct span trim_line_end(struct span text)
 	return text;
 }
 
-static int load_from_file(struct policy *policy, size_t index, struct error *error)
+static int load_from_environment(const struct policy_secret *secret, struct bytes *ret,
+				 struct error *error)
 {
-	const struct policy_secret *secret = policy_secret_at(policy, index);
-	struct bytes content = {0};
-	int result = read_secret_file(secret->source, &content, error);
-
-	if (result == 0)
-		result = policy_set_secret(policy, index, trim_line_end(bytes_span(&content)), error);
-	bytes_wipe(&content);
-	return result;
-}
-
-static int load_from_environment(struct policy *policy, size_t index, struct error *error)
-{
-	const struct policy_secret *secret = policy_secret_at(policy, index);
 	const char *value = getenv(secret->source);
 
 	if (!value)
@@ -92,29 +80,76 @@ static int load_from_environment(struct policy *policy, size_t index, struct err
 				 "token_env: the variable %s is not set; would be right: %s=SECRET in "
 				 "the environment that starts egress-bpf",
 				 secret->source, secret->source);
-	return policy_set_secret(policy, index, span_from(value), error);
+	return bytes_append_text(ret, value) ? 0 : error_set(error, "out of memory");
+}
+
+typedef int (*set_secret_fn)(struct config *config, size_t index, struct span value,
+			     struct error *error);
+
+static bool load_secret(struct config *config, const struct policy_secret *secret, size_t index,
+			set_secret_fn set, struct diag_list *errors)
+{
+	bool by_file = secret->kind == POLICY_SECRET_FILE;
+	struct bytes content = {0};
+	struct error error = {0};
+	struct span value;
+	int result = by_file ? read_secret_file(secret->source, &content, &error)
+			     : load_from_environment(secret, &content, &error);
+
+	if (result == 0) {
+		value = bytes_span(&content);
+		result = set(config, index, by_file ? trim_line_end(value) : value, &error);
+	}
+	bytes_wipe(&content);
+	if (result < 0)
+		diag_list_add(errors, secret->file, secret->line, "%s", error.text);
+	return result == 0;
+}
+
+static int set_route_secret(struct config *config, size_t index, struct span value,
+			    struct error *error)
+{
+	return policy_set_secret(config->policy, index, value, error);
+}
+
+static int set_proxy_password(struct config *config, size_t index, struct span value,
+			      struct error *error)
+{
+	struct policy_secret *secret = &config->upstream.proxy_password;
+
+	(void)index;
+	if (policy_check_secret(secret, value, error) < 0)
+		return -1;
+	secret->value = span_copy(value);
+	return secret->value ? 0 : error_set(error, "out of memory");
 }
 
 bool config_load_secrets(struct config *config, struct diag_list *errors)
 {
+	const struct policy_secret *password = &config->upstream.proxy_password;
 	bool loaded = true;
 
-	for (size_t i = 0; i < policy_secret_count(config->policy); i++) {
-		const struct policy_secret *secret = policy_secret_at(config->policy, i);
-		struct error error = {0};
-		int result = secret->kind == POLICY_SECRET_ENV
-				     ? load_from_environment(config->policy, i, &error)
-				     : load_from_file(config->policy, i, &error);
-
-		if (result == 0)
-			continue;
-		diag_list_add(errors, secret->file, secret->line, "%s", error.text);
-		loaded = false;
-	}
+	for (size_t i = 0; i < policy_secret_count(config->policy); i++)
+		loaded &= load_secret(config, policy_secret_at(config->policy, i), i,
+				      set_route_secret, errors);
+	if (password->source)
+		loaded &= load_secret(config, password, 0, set_proxy_password, errors);
 	return loaded;
 }
 
-/* ---- the blob: magic, sources (name, text), secrets (kind and source, value) ------------------ */
+size_t config_secret_count(const struct config *config)
+{
+	return policy_secret_count(config->policy) +
+	       (config->upstream.proxy_password.source ? 1 : 0);
+}
+
+const struct policy_secret *config_secret_at(const struct config *config, size_t index)
+{
+	return index < policy_secret_count(config->policy) ? policy_secret_at(config->policy, index)
+							   : &config->upstream.proxy_password;
+}
+
+/* ---- the blob: magic, sources (name, text), secrets of routes, the proxy's password ----------- */
 
 static bool pack_number(struct bytes *blob, uint32_t number)
 {
@@ -130,6 +165,7 @@ static bool pack_text(struct bytes *blob, struct span text)
 static bool pack_all(const struct config_source *sources, size_t count,
 		     const struct config *config, struct bytes *blob)
 {
+	const struct policy_secret *password = &config->upstream.proxy_password;
 	size_t secrets = policy_secret_count(config->policy);
 
 	if (!pack_number(blob, PACK_MAGIC) || !pack_number(blob, (uint32_t)count))
@@ -147,7 +183,9 @@ static bool pack_all(const struct config_source *sources, size_t count,
 		if (!secret->value || !pack_text(blob, span_from(secret->value)))
 			return false;
 	}
-	return true;
+	if (!password->source)
+		return true;
+	return password->value && pack_text(blob, span_from(password->value));
 }
 
 /* How much pack_all() writes. Reserving it at once leaves no copies of secrets behind in blocks
@@ -155,7 +193,8 @@ static bool pack_all(const struct config_source *sources, size_t count,
 static size_t packed_size(const struct config_source *sources, size_t count,
 			  const struct config *config)
 {
-	size_t size = 3 * sizeof(uint32_t);
+	const char *password = config->upstream.proxy_password.value;
+	size_t size = 4 * sizeof(uint32_t) + (password ? strlen(password) : 0);
 
 	for (size_t i = 0; i < count; i++)
 		size += 2 * sizeof(uint32_t) + strlen(sources[i].name) + sources[i].text.length;
@@ -250,6 +289,9 @@ static int unpack_secrets(struct span *rest, struct config *config, struct error
 		if (policy_set_secret(config->policy, i, value, error) < 0)
 			return -1;
 	}
+	if (config->upstream.proxy_password.source &&
+	    (!unpack_text(rest, &value) || set_proxy_password(config, 0, value, error) < 0))
+		return error_set(error, "the configuration is cut short");
 	return rest->length == 0 ? 0 : error_set(error, "the configuration is too long");
 }
 

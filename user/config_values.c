@@ -341,19 +341,47 @@ static bool is_host_port(const char *text, bool names)
 /* The value is not shown: it may hold a password. */
 bool config_proxy_url(struct config_context *context, const struct config_text *text)
 {
-	static const char cure[] = "http://HOST:PORT";
-	const char *url = text->value;
+	static const char cure[] = "http://HOST:PORT or https://HOST:PORT";
+	const char *url = text->value, *authority = strstr(url, "://");
 
 	if (strchr(url, '@'))
+		config_fault(context, text->line,
+			     "http://HOST:PORT, and proxy_auth: {username: NAME, token_env: VARIABLE} "
+			     "or token_file beside it",
+			     "the URL holds a user name or a password, which this file must not");
+	else if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
 		config_fault(context, text->line, cure,
-			     "credentials in a proxy's URL are not supported");
-	else if (strncmp(url, "http://", 7) != 0)
-		config_fault(context, text->line, cure, "the URL does not begin with http://");
-	else if (!is_host_port(url + 7, true))
+			     "the URL does not begin with http:// or https://");
+	else if (!is_host_port(authority + 3, true))
 		config_fault(context, text->line, cure, "the URL is not a host and a port");
 	else
 		return true;
 	return false;
+}
+
+bool config_file_path(struct config_context *context, const char *key,
+		      const struct config_text *text, const char *example)
+{
+	size_t mark = config_enter(context, key);
+	bool absolute = text->value[0] == '/';
+	char cure[128];
+
+	snprintf(cure, sizeof(cure), "an absolute path, such as %s", example);
+	if (!absolute)
+		config_fault(context, text->line, cure, "\"%.80s\" is not absolute", text->value);
+	config_leave(context, mark);
+	return absolute;
+}
+
+/* As for config_alloc(): without memory there is no half of a policy. */
+void config_replace_text(char **text, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		abort();
+	free(*text);
+	*text = copy;
 }
 
 bool config_resolver(struct config_context *context, const struct config_text *text)

@@ -19,7 +19,13 @@ bool config_header_name(struct config_context *context, const struct config_text
 bool config_variable(struct config_context *context, const struct config_text *text) WARN_UNUSED;
 bool config_path(struct config_context *context, int line, const struct policy_path_spec *spec,
 		 bool allow_encoded_slash) WARN_UNUSED;
+/* "http://host:port" or "https://host:port". */
 bool config_proxy_url(struct config_context *context, const struct config_text *text) WARN_UNUSED;
+/* An absolute path; `key` names it and `example` is the cure. */
+bool config_file_path(struct config_context *context, const char *key,
+		      const struct config_text *text, const char *example) WARN_UNUSED;
+/* Puts a copy of `value` in the place of *text, which is freed. */
+void config_replace_text(char **text, const char *value);
 bool config_resolver(struct config_context *context, const struct config_text *text) WARN_UNUSED;
 bool config_pool(struct config_context *context, const struct config_text *text,
 		 struct cidr *ret_pool) WARN_UNUSED;

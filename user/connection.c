@@ -261,6 +261,7 @@ static void dial_failed(struct connection *c)
 	close_faulted(c);
 }
 
+/* What upstream.proxy dialled cannot be known. */
 static bool at_private_address(const struct stream *upstream)
 {
 	struct sockaddr_storage sa = {0};
@@ -268,7 +269,8 @@ static bool at_private_address(const struct stream *upstream)
 	struct egress_address address;
 	uint16_t port;
 
-	return getpeername(stream_fd(upstream), (struct sockaddr *)&sa, &length) == 0 &&
+	return !(stream_mark(upstream) & STREAM_RELAYED) &&
+	       getpeername(stream_fd(upstream), (struct sockaddr *)&sa, &length) == 0 &&
 	       address_from_sockaddr((struct sockaddr *)&sa, &address, &port) &&
 	       address_is_private(&address);
 }

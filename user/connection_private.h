@@ -90,7 +90,7 @@ struct connection {
 	struct bytes request_head; /* that asked for the switch; judged again on a reload */
 
 	enum egress_reason reason; /* why a protocol wants to close, or the dial failed */
-	char detail[128];
+	char detail[256];
 
 	uint64_t started_us; /* of the tunnel or connection, for the log */
 	uint64_t deadline_ms, timer_ms;

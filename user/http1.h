@@ -47,7 +47,7 @@ struct http1_exchange {
 
 	struct http1_body up, down;
 	enum egress_reason reason;
-	char detail[128];
+	char detail[256];
 	unsigned status;
 	uint64_t started_us;
 };

@@ -109,8 +109,11 @@ void policy_unref(struct policy *policy);
 
 size_t policy_secret_count(const struct policy *policy);
 const struct policy_secret *policy_secret_at(const struct policy *policy, size_t index);
-/* Stores a copy and prepares the header lines. -1 with `error` set for an empty value or one with
- * control characters; the message names the source, never the value. */
+/* -1 with `error` set for an empty value, one that is too long, or one with control characters; the
+ * message names the source, never the value. */
+int policy_check_secret(const struct policy_secret *secret, struct span value, struct error *error)
+	WARN_UNUSED;
+/* Stores a copy and prepares the header lines. -1 as policy_check_secret(). */
 int policy_set_secret(struct policy *policy, size_t index, struct span value, struct error *error)
 	WARN_UNUSED;
 

@@ -182,7 +182,7 @@ static char *header_value(const struct policy_auth *auth, const char *secret, st
 	return value;
 }
 
-static int check_value(const struct policy_secret *secret, struct span value, struct error *error)
+int policy_check_secret(const struct policy_secret *secret, struct span value, struct error *error)
 {
 	const char *kind = secret->kind == POLICY_SECRET_ENV ? "the variable" : "the file";
 
@@ -208,7 +208,7 @@ int policy_set_secret(struct policy *policy, size_t index, struct span value, st
 	struct policy_secret_entry *entry = policy->secrets[index];
 	char *copy;
 
-	if (check_value(&entry->shown, value, error) < 0)
+	if (policy_check_secret(&entry->shown, value, error) < 0)
 		return -1;
 	copy = span_copy(value);
 	if (!copy)

@@ -30,6 +30,8 @@ static const struct {
 	[EGRESS_UPSTREAM_TIMEOUT] = {504, "the host did not answer in time: try again"},
 	[EGRESS_UPSTREAM_PROTOCOL] = {502, "the host's answer is not valid HTTP"},
 	[EGRESS_ROUTE_REMOVED] = {403, "the policy was reloaded and no longer has this route"},
+	[EGRESS_UPSTREAM_REFUSED] = {502, "the proxy outside (upstream.proxy) does not let this "
+					  "through: ask who runs it"},
 	[EGRESS_INTERNAL] = {500, "a fault in egress-bpf: its log says more"},
 	[EGRESS_SOCKET_NOT_ALLOWED] = {403, "let the unix socket in with --bind-socket"},
 };

@@ -23,6 +23,8 @@ struct stream {
 	SSL *ssl;
 	const struct stream_ops *ops; /* framed: nothing above is used but through the carrier */
 	void *object;
+	SSL *outer; /* that `ssl` runs inside of, and owns; NULL: it runs on the socket */
+	unsigned mark;
 	stream_ready_fn ready;
 	void *context;
 };
@@ -68,15 +70,31 @@ void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *contex
 	stream->context = context;
 }
 
+/* Puts `ssl` on top of the TLS that is there; that is freed with it from now on. */
+static bool nest(struct stream *stream, SSL *ssl)
+{
+	BIO *bio = stream->outer ? NULL : BIO_new(BIO_f_ssl());
+
+	if (!bio)
+		return false;
+	BIO_set_ssl(bio, stream->ssl, BIO_CLOSE);
+	SSL_set_bio(ssl, bio, bio);
+	stream->outer = stream->ssl;
+	return true;
+}
+
 int stream_set_tls(struct stream *stream, SSL *ssl)
 {
+	bool fine;
+
 	/* Read ahead: one recv(2) for a record, not one for its header and one for its body. */
 	SSL_set_read_ahead(ssl, 1);
 	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				  SSL_MODE_RELEASE_BUFFERS);
 	SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
-	if (SSL_set_fd(ssl, stream->fd) != 1) {
+	fine = stream->ssl ? nest(stream, ssl) : SSL_set_fd(ssl, stream->fd) == 1;
+	if (!fine) {
 		SSL_free(ssl);
 		return -ENOMEM;
 	}
@@ -134,7 +152,7 @@ int stream_handshake(struct stream *stream)
 	return -EPROTO;
 }
 
-static ssize_t tls_read(struct stream *stream, void *buffer, size_t size)
+static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool peek)
 {
 	size_t count;
 	int rc;
@@ -143,7 +161,8 @@ static ssize_t tls_read(struct stream *stream, void *buffer, size_t size)
 		return stream->tls_error;
 	ERR_clear_error();
 	errno = 0;
-	rc = SSL_read_ex(stream->ssl, buffer, size, &count);
+	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
+		  : SSL_read_ex(stream->ssl, buffer, size, &count);
 	return rc == 1 ? (ssize_t)count : tls_result(stream, rc, &stream->read_blocked);
 }
 
@@ -163,18 +182,18 @@ static ssize_t tls_write(struct stream *stream, const void *data, size_t length)
 	return error ? error : -EPIPE;
 }
 
-ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
+static ssize_t take(struct stream *stream, void *buffer, size_t size, bool peek)
 {
 	ssize_t count;
 
 	if (stream->read_blocked)
 		return -EAGAIN;
 	if (stream->ssl)
-		return tls_read(stream, buffer, size);
+		return tls_read(stream, buffer, size, peek);
 	if (stream->ops)
-		return stream->ops->read(stream->object, buffer, size);
+		return peek ? -EOPNOTSUPP : stream->ops->read(stream->object, buffer, size);
 	do
-		count = recv(stream->fd, buffer, size, MSG_DONTWAIT);
+		count = recv(stream->fd, buffer, size, MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
 	while (count < 0 && errno == EINTR);
 	if (count >= 0)
 		return count;
@@ -182,6 +201,16 @@ ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
 		return -errno;
 	stream->read_blocked = EV_READ;
 	return -EAGAIN;
+}
+
+ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
+{
+	return take(stream, buffer, size, false);
+}
+
+ssize_t stream_peek(struct stream *stream, void *buffer, size_t size)
+{
+	return take(stream, buffer, size, true);
 }
 
 ssize_t stream_write(struct stream *stream, const void *data, size_t length)
@@ -206,15 +235,15 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 }
 
 /* close_notify, best effort: 0 when it is out or cannot be, -EAGAIN when it has to wait. */
-static int send_close_notify(struct stream *stream)
+static int send_close_notify(struct stream *stream, SSL *ssl)
 {
 	int rc, error = 0;
 
-	if (stream->tls_error || !SSL_is_init_finished(stream->ssl))
+	if (stream->tls_error || !SSL_is_init_finished(ssl))
 		return 0;
 	ERR_clear_error();
-	rc = SSL_shutdown(stream->ssl);
-	if (rc < 0 && SSL_get_error(stream->ssl, rc) == SSL_ERROR_WANT_WRITE)
+	rc = SSL_shutdown(ssl);
+	if (rc < 0 && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_WRITE)
 		error = -EAGAIN;
 	ERR_clear_error();
 	return error;
@@ -222,7 +251,10 @@ static int send_close_notify(struct stream *stream)
 
 static void try_shutdown(struct stream *stream)
 {
-	stream->shutdown_pending = stream->ssl && send_close_notify(stream) == -EAGAIN;
+	stream->shutdown_pending =
+		stream->ssl && (send_close_notify(stream, stream->ssl) == -EAGAIN ||
+				(stream->outer &&
+				 send_close_notify(stream, stream->outer) == -EAGAIN));
 	if (!stream->shutdown_pending)
 		shutdown(stream->fd, SHUT_WR);
 }
@@ -257,8 +289,9 @@ void stream_free(struct stream *stream)
 	event_del(&stream->event);
 	event_del(&stream->again);
 	if (stream->ssl) {
-		send_close_notify(stream);
-		SSL_free(stream->ssl);
+		send_close_notify(stream, stream->ssl);
+		SSL_free(stream->ssl); /* says goodbye for the outer one, too */
+		ERR_clear_error();
 	}
 	close(stream->fd);
 	free(stream);
@@ -274,6 +307,18 @@ int stream_fd(const struct stream *stream)
 SSL *stream_ssl(const struct stream *stream)
 {
 	return stream->ssl;
+}
+
+void stream_set_mark(struct stream *stream, unsigned mark)
+{
+	stream->mark = mark;
+}
+
+unsigned stream_mark(const struct stream *stream)
+{
+	if (stream->ops)
+		stream = stream->ops->carrier(stream->object);
+	return stream ? stream->mark : 0;
 }
 
 /* ---- framed streams ------------------------------------------------------------------------- */

@@ -27,7 +27,9 @@ typedef void (*stream_ready_fn)(void *context);
 struct stream *stream_new(struct event_base *base, int fd) WARN_UNUSED;
 /* Who is told; may be changed at any time, also inside a callback. */
 void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context);
-/* Takes over `ssl` (SSL_set_accept_state or _connect_state already called) and sets its fd. */
+/* Takes over `ssl` (SSL_set_accept_state or _connect_state already called) and sets its fd. On a
+ * stream with TLS the new one runs inside of it, as behind a proxy that is reached by TLS; two is
+ * all there is. 0 or -ENOMEM; then `ssl` is freed. */
 int stream_set_tls(struct stream *stream, SSL *ssl) WARN_UNUSED;
 /* 1 done, -EAGAIN, or -EPROTO with the reason in OpenSSL's error queue. */
 int stream_handshake(struct stream *stream) WARN_UNUSED;
@@ -36,6 +38,8 @@ int stream_handshake(struct stream *stream) WARN_UNUSED;
  * close_notify is -ECONNRESET: a body that ends with the connection may have been cut. -ESTALE: the
  * peer says that it has not acted on what was written (RFC 9113, 8.7). */
 ssize_t stream_read(struct stream *stream, void *buffer, size_t size) WARN_UNUSED;
+/* As stream_read(), but the bytes stay: the next read gives them, too. Not for framed streams. */
+ssize_t stream_peek(struct stream *stream, void *buffer, size_t size) WARN_UNUSED;
 /* > 0 bytes taken, maybe fewer than asked, -EAGAIN, or another -errno. After -EAGAIN the next
  * write must start with the same bytes. */
 ssize_t stream_write(struct stream *stream, const void *data, size_t length) WARN_UNUSED;
@@ -47,7 +51,12 @@ void stream_again(struct stream *stream);
 void stream_free(struct stream *stream);
 
 int stream_fd(const struct stream *stream); /* borrowed; of a framed stream its carrier's, or -1 */
-SSL *stream_ssl(const struct stream *stream); /* borrowed; NULL without TLS */
+SSL *stream_ssl(const struct stream *stream); /* borrowed, the inner one; NULL without TLS */
+
+/* A note of the one who made the connection, 0 at first. */
+#define STREAM_RELAYED 1u /* the socket's peer is a proxy: where the far end is nobody knows */
+void stream_set_mark(struct stream *stream, unsigned mark);
+unsigned stream_mark(const struct stream *stream); /* of a framed stream its carrier's */
 
 /* ---- framed streams: one request within a connection that carries many (h2.h) ---------------- */
 

@@ -11,6 +11,7 @@
 
 #include "upstream_dial.h"
 #include "upstream_pool.h"
+#include "upstream_proxy.h"
 #include "upstream_resolver.h"
 #include "upstream_tls.h"
 
@@ -30,13 +31,16 @@ struct upstream {
 	struct tls_client *tls;
 	struct resolver *resolver;
 	struct pool *pool;
+	struct upstream_proxy *proxy; /* NULL: all is dialled directly */
+	unsigned generation;	      /* of the settings; in the marks of streams */
 	struct cidr synthetic; /* dns.pool: our own inventions, never dialled */
 	unsigned timeout_ms;
 	struct upstream_request *requests;
 	struct look *looks;
 };
 
-/* At most one of wait, dial and stream is set: resolving, connecting, TLS handshake. */
+/* At most one of wait, dial and stream is set: resolving, connecting, TLS handshake; with `hop`
+ * beside `stream`: asking the proxy. */
 struct upstream_request {
 	struct upstream *upstream;
 	struct upstream_request *next, **at;
@@ -46,6 +50,9 @@ struct upstream_request {
 	struct resolver_wait *wait;
 	struct dial *dial;
 	struct stream *stream;
+	struct upstream_proxy *proxy; /* on the way; NULL: none */
+	struct proxy_hop *hop;
+	unsigned mark; /* of its stream */
 	struct egress_address address; /* connected to */
 	struct event timer;
 	bool *finished; /* set while upstream_get() runs */
@@ -65,7 +72,9 @@ static void detach(struct upstream_request *request)
 	event_del(&request->timer);
 	resolver_cancel(request->wait);
 	dial_cancel(request->dial);
+	proxy_hop_cancel(request->hop);
 	stream_free(request->stream);
+	upstream_proxy_unref(request->proxy);
 }
 
 static void release(struct upstream_request *request)
@@ -126,6 +135,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *argument)
 	struct upstream_request *request = argument;
 	const char *doing = request->wait   ? "resolving the name"
 			    : request->dial ? "connecting"
+			    : request->hop  ? "the upstream proxy"
 					    : "the TLS handshake";
 
 	(void)fd, (void)what;
@@ -151,21 +161,11 @@ static void on_handshake(void *context)
 		finish(request, reason, NULL);
 }
 
-static void on_dialled(void *context, const struct dial_result *result)
+/* The stream leads to the host. */
+static void begin_tls(struct upstream_request *request)
 {
-	struct upstream_request *request = context;
-	char text[ADDRESS_TEXT_SIZE];
 	SSL *ssl;
 
-	request->dial = NULL;
-	request->address = result->address;
-	request->stream = result->stream;
-	if (!result->stream) {
-		fail(request, EGRESS_UPSTREAM_UNREACHABLE, "%s (%s) port %u: %s", request->host,
-		     address_format(&result->address, text), request->port,
-		     strerror(result->error));
-		return;
-	}
 	if (!request->tls) {
 		succeed(request);
 		return;
@@ -180,11 +180,57 @@ static void on_dialled(void *context, const struct dial_result *result)
 	on_handshake(request);
 }
 
-/* The wall against rebinding: judged on the very addresses that are dialled. */
+static void on_hop(void *context, enum egress_reason reason, const char *detail)
+{
+	struct upstream_request *request = context;
+
+	request->hop = NULL;
+	if (reason == EGRESS_ALLOWED)
+		begin_tls(request);
+	else
+		fail(request, reason, "%s: %s", request->host, detail);
+}
+
+static void on_dialled(void *context, const struct dial_result *result)
+{
+	struct upstream_request *request = context;
+	char text[ADDRESS_TEXT_SIZE];
+
+	request->dial = NULL;
+	request->address = result->address;
+	request->stream = result->stream;
+	if (!result->stream) {
+		fail(request, EGRESS_UPSTREAM_UNREACHABLE, "%s%s (%s) port %u: %s", request->host,
+		     request->proxy ? ": the upstream proxy" : "",
+		     address_format(&result->address, text),
+		     request->proxy ? upstream_proxy_port(request->proxy) : request->port,
+		     strerror(result->error));
+		return;
+	}
+	stream_set_mark(request->stream, request->mark);
+	if (!request->proxy) {
+		begin_tls(request);
+		return;
+	}
+	request->hop = proxy_hop_start(request->upstream->base, request->proxy, request->stream,
+				       request->host, request->port, on_hop, request);
+	if (!request->hop)
+		fail(request, EGRESS_INTERNAL, "%s: cannot ask the upstream proxy", request->host);
+}
+
+/* The wall against rebinding: judged on the very addresses that are dialled. Where the proxy is, is
+ * the operator's to say; what is behind it, only an address as target tells: may_ask(). */
 static bool may_dial(const struct upstream_request *request, const struct egress_address *address)
 {
 	return !cidr_contains(&request->upstream->synthetic, address) &&
-	       (request->allow_private || !address_is_private(address));
+	       (request->proxy || request->allow_private || !address_is_private(address));
+}
+
+static bool may_ask(const struct upstream_request *request, const struct egress_address *address)
+{
+	return request->allow_private ||
+	       !(address_is_private(address) ||
+		 cidr_contains(&request->upstream->synthetic, address));
 }
 
 /* May end the request. */
@@ -205,7 +251,8 @@ static void dial(struct upstream_request *request, const struct egress_address *
 		     request->host);
 		return;
 	}
-	started = dial_start(request->upstream->base, chosen, chosen_count, request->port,
+	started = dial_start(request->upstream->base, chosen, chosen_count,
+			     request->proxy ? upstream_proxy_port(request->proxy) : request->port,
 			     on_dialled, request);
 	if (started)
 		request->dial = started;
@@ -221,7 +268,42 @@ static void on_resolved(void *context, const struct egress_address *addresses, s
 	if (count > 0)
 		dial(request, addresses, count);
 	else
-		fail(request, EGRESS_UPSTREAM_UNRESOLVED, "%s: %s", request->host, problem);
+		fail(request, EGRESS_UPSTREAM_UNRESOLVED, "%s: %s%s", request->host,
+		     request->proxy ? "the upstream proxy: " : "", problem);
+}
+
+/* How a stream to this target is made by the settings in force. */
+static unsigned mark_of(const struct upstream *upstream, const struct upstream_target *target)
+{
+	bool relayed = upstream_proxy_serves(upstream->proxy, target->host, target->address);
+
+	return upstream->generation << 2 | (target->tls ? 2u : 0) | (relayed ? STREAM_RELAYED : 0);
+}
+
+/* May end the request. */
+static void begin(struct upstream_request *request, const struct upstream_target *target)
+{
+	struct upstream *upstream = request->upstream;
+	const char *name = request->host;
+	struct resolver_wait *wait;
+
+	request->mark = mark_of(upstream, target);
+	if (request->mark & STREAM_RELAYED) {
+		request->proxy = upstream_proxy_ref(upstream->proxy);
+		name = upstream_proxy_host(request->proxy);
+		if (!target->host && !may_ask(request, target->address)) {
+			fail(request, EGRESS_PRIVATE_ADDRESS,
+			     "%s is a private or reserved address, which its route does not allow",
+			     request->host);
+			return;
+		}
+	} else if (!target->host) {
+		dial(request, target->address, 1);
+		return;
+	}
+	wait = resolver_get(upstream->resolver, name, on_resolved, request);
+	if (wait)
+		request->wait = wait;
 }
 
 /* ---- a request ------------------------------------------------------------------------------ */
@@ -280,7 +362,6 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	char text[ADDRESS_TEXT_SIZE];
 	struct pool_key key = key_of(target, text);
 	struct upstream_request *request;
-	struct resolver_wait *wait;
 	bool finished = false;
 
 	if (!fresh && take_idle(upstream, &key, done, context))
@@ -292,13 +373,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 		return NULL;
 	}
 	request->finished = &finished;
-	if (target->host) {
-		wait = resolver_get(upstream->resolver, request->host, on_resolved, request);
-		if (wait)
-			request->wait = wait;
-	} else {
-		dial(request, target->address, 1);
-	}
+	begin(request, target);
 	if (finished)
 		return NULL;
 	request->finished = NULL;
@@ -315,17 +390,16 @@ static bool peer_of(const struct stream *stream, struct egress_address *ret_addr
 	       address_from_sockaddr((struct sockaddr *)&sa, ret_address, &port);
 }
 
-/* A connection from before the last reconfiguration was verified by other roots: not kept. */
+/* A connection from before the last reconfiguration was verified by other roots, or made in another
+ * way: not kept. */
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
 		  struct stream *stream)
 {
 	char text[ADDRESS_TEXT_SIZE];
 	struct pool_key key = key_of(target, text);
 	struct egress_address address;
-	SSL *ssl = stream_ssl(stream);
 
-	if ((ssl != NULL) == target->tls && (!ssl || tls_client_made(upstream->tls, ssl)) &&
-	    peer_of(stream, &address))
+	if (stream_mark(stream) == mark_of(upstream, target) && peer_of(stream, &address))
 		pool_put(upstream->pool, &key, &address, stream);
 	else
 		stream_free(stream);
@@ -382,19 +456,11 @@ void upstream_resolve(struct upstream *upstream, const char *name, upstream_reso
 
 /* ---- set up --------------------------------------------------------------------------------- */
 
-/* Chaining through another proxy would replace dial() and on_dialled(). */
-static int check_supported(const struct config *config, struct error *error)
-{
-	return config->upstream.proxy ? error_set(error, "upstream.proxy is not supported yet") : 0;
-}
-
 int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
 		 struct error *error)
 {
 	struct upstream *upstream;
 
-	if (check_supported(config, error) < 0)
-		return -1;
 	upstream = calloc(1, sizeof(*upstream));
 	if (!upstream)
 		return error_set(error, "out of memory");
@@ -404,7 +470,8 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
 	upstream->pool = pool_new(base, IDLE_MS);
 	if (!upstream->pool) {
 		error_set(error, "out of memory");
-	} else if (tls_client_new(config, &upstream->tls, error) == 0 &&
+	} else if (upstream_proxy_new(config, &upstream->proxy, error) == 0 &&
+		   tls_client_new(config, &upstream->tls, error) == 0 &&
 		   resolver_new(base, config, &resolver_system_paths, &upstream->resolver, error) ==
 			   0) {
 		*ret = upstream;
@@ -417,17 +484,22 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
 int upstream_reconfigure(struct upstream *upstream, const struct config *config,
 			 struct error *error)
 {
-	struct tls_client *tls;
+	struct upstream_proxy *proxy = NULL;
+	struct tls_client *tls = NULL;
 
-	if (check_supported(config, error) < 0 || tls_client_new(config, &tls, error) < 0)
-		return -1;
-	if (resolver_reconfigure(upstream->resolver, config, &resolver_system_paths, error) < 0) {
+	if (upstream_proxy_new(config, &proxy, error) < 0 ||
+	    tls_client_new(config, &tls, error) < 0 ||
+	    resolver_reconfigure(upstream->resolver, config, &resolver_system_paths, error) < 0) {
 		tls_client_free(tls);
+		upstream_proxy_unref(proxy);
 		return -1;
 	}
 	pool_forget(upstream->pool, NULL);
 	tls_client_free(upstream->tls);
 	upstream->tls = tls;
+	upstream_proxy_unref(upstream->proxy);
+	upstream->proxy = proxy;
+	upstream->generation++;
 	upstream->synthetic = config->dns.pool;
 	return 0;
 }
@@ -457,5 +529,6 @@ void upstream_free(struct upstream *upstream)
 	pool_free(upstream->pool);
 	resolver_free(upstream->resolver);
 	tls_client_free(upstream->tls);
+	upstream_proxy_unref(upstream->proxy);
 	free(upstream);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The way to the real host: resolve, check the address, dial, verify, pool. */
+/* The way to the real host: resolve, check the address, dial, verify, pool; or through upstream.proxy,
+ * which then resolves and dials: the stream has STREAM_RELAYED in its mark. */
 #ifndef UPSTREAM_H
 #define UPSTREAM_H
 
@@ -42,7 +43,7 @@ struct upstream_result {
 	const char *detail;	   /* "certificate has expired", ...; valid during the callback */
 	struct stream *stream;	   /* the caller's from now on; handshake done; ready unset */
 	bool reused;		   /* from the pool: may turn out to be dead */
-	struct egress_address address; /* dialled */
+	struct egress_address address; /* dialled: the host's, or the proxy's */
 };
 typedef void (*upstream_done_fn)(void *context, const struct upstream_result *result);
 

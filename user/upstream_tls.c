@@ -169,20 +169,37 @@ static bool set_up(struct tls_client *client)
 	return SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\x08http/1.1", 9) == 0;
 }
 
-int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
+/* `only`: the roots, instead of the system's and `upstream.ca_file`. */
+static int client_new(const struct config *config, const char *only, struct tls_client **ret,
+		      struct error *error)
 {
 	struct tls_client *client = calloc(1, sizeof(*client));
+	int result = -1;
 
 	if (!client)
 		return error_set(error, "out of memory");
 	if (!set_up(client))
 		error_set(error, "cannot set up TLS: out of memory");
-	else if (load_roots(client->context, config->upstream.ca_file, error) == 0) {
+	else if (only)
+		result = load_file(client->context, "upstream.proxy_ca_file", only, error);
+	else
+		result = load_roots(client->context, config->upstream.ca_file, error);
+	if (result == 0)
 		*ret = client;
-		return 0;
-	}
-	tls_client_free(client);
-	return -1;
+	else
+		tls_client_free(client);
+	return result;
+}
+
+int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
+{
+	return client_new(config, NULL, ret, error);
+}
+
+int tls_client_new_for_proxy(const struct config *config, struct tls_client **ret,
+			     struct error *error)
+{
+	return client_new(config, config->upstream.proxy_ca_file, ret, error);
 }
 
 void tls_client_free(struct tls_client *client)

@@ -16,6 +16,9 @@ struct tls_client;
 /* Loads the system's roots and `upstream.ca_file`: nothing is read from files later. */
 int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
 	WARN_UNUSED;
+/* For a https:// upstream.proxy: trusts `upstream.proxy_ca_file` alone, where there is one. */
+int tls_client_new_for_proxy(const struct config *config, struct tls_client **ret,
+			     struct error *error) WARN_UNUSED;
 /* Connections in use stay valid; their sessions are no longer kept. */
 void tls_client_free(struct tls_client *client);
 

@@ -450,13 +450,67 @@ static int remove_directory(void **state)
 	return rmdir(directory);
 }
 
+static void proxy_settings(void **state)
+{
+	struct config *config = parse_good(
+		"routes: []\n"
+		"upstream:\n"
+		"  proxy: https://[2001:db8::9]:3129\n"
+		"  proxy_ca_file: /p.pem\n"
+		"  proxy_auth: {username: me, token_env: EGRESS_TEST_PROXY}\n"
+		"  no_proxy: [A.test, \"*.b.test\", 10.0.0.0/8, \"2001:db8::1\"]\n");
+	struct config *again;
+	struct diag_list errors = {0};
+	char *text, *whole;
+
+	(void)state;
+	assert_string_equal(config->upstream.proxy, "https://[2001:db8::9]:3129");
+	assert_string_equal(config->upstream.proxy_ca_file, "/p.pem");
+	assert_string_equal(config->upstream.proxy_user, "me");
+	assert_int_equal(config->upstream.no_proxy_count, 4);
+	assert_string_equal(config->upstream.no_proxy[0].name, "a.test");
+	assert_string_equal(config->upstream.no_proxy[1].name, "*.b.test");
+	assert_null(config->upstream.no_proxy[2].name);
+	assert_int_equal(config->upstream.no_proxy[3].cidr.prefix_length, 128);
+	text = config_no_proxy_text(config);
+	assert_string_equal(text, "a.test, *.b.test, 10.0.0.0/8, 2001:db8::1/128");
+	free(text);
+	/* Written out and read back it is the same. */
+	text = config_effective(config);
+	again = parse_good(text);
+	whole = config_effective(again);
+	assert_string_equal(text, whole);
+	assert_non_null(strstr(text, "EGRESS_TEST_PROXY"));
+	free(text);
+	free(whole);
+	config_free(again);
+	assert_int_equal(config_secret_count(config), 1);
+	assert_string_equal(config_secret_at(config, 0)->source, "EGRESS_TEST_PROXY");
+	unsetenv("EGRESS_TEST_PROXY");
+	assert_false(config_load_secrets(config, &errors));
+	assert_int_equal(errors.items[0].line, 5);
+	assert_non_null(strstr(errors.items[0].text, "EGRESS_TEST_PROXY is not set"));
+	diag_list_free(&errors);
+	setenv("EGRESS_TEST_PROXY", "hunter2\r\nX: y", 1);
+	assert_false(config_load_secrets(config, &errors));
+	assert_non_null(strstr(errors.items[0].text, "control character"));
+	assert_null(strstr(errors.items[0].text, "hunter2"));
+	diag_list_free(&errors);
+	setenv("EGRESS_TEST_PROXY", "hunter2", 1);
+	assert_true(config_load_secrets(config, &errors));
+	assert_string_equal(config->upstream.proxy_password.value, "hunter2");
+	config_free(config);
+}
+
 static void pack_and_unpack(void **state)
 {
 	const struct config_source sources[] = {
 		{"routes.yaml", SPAN("routes: [{host: a.test, auth_scheme: Bearer, "
 				     "token_env: EGRESS_TEST_SET}]\n")},
 		{"--secret", SPAN("routes: [{host: b.test, auth: {header: x-key, token_env: "
-				  "EGRESS_TEST_OTHER}}]\n")},
+				  "EGRESS_TEST_OTHER}}]\n"
+				  "upstream: {proxy: \"http://p:1\", proxy_auth: {username: me, "
+				  "token_env: EGRESS_TEST_PROXY}}\n")},
 	};
 	struct diag_list errors = {0};
 	struct config *config = config_parse(sources, 2, &errors), *copy;
@@ -469,6 +523,7 @@ static void pack_and_unpack(void **state)
 	assert_false(config_pack(sources, 2, config, &blob)); /* no secrets yet */
 	setenv("EGRESS_TEST_SET", "hunter2", 1);
 	setenv("EGRESS_TEST_OTHER", "swordfish", 1);
+	setenv("EGRESS_TEST_PROXY", "open sesame", 1);
 	assert_true(config_load_secrets(config, &errors));
 	assert_true(config_pack(sources, 2, config, &blob));
 	unsetenv("EGRESS_TEST_SET");
@@ -483,6 +538,7 @@ static void pack_and_unpack(void **state)
 	assert_true(policy_route_credential(verdict.route, &name, &value));
 	assert_true(span_equal(value, SPAN("swordfish")));
 	assert_string_equal(policy_route_file(verdict.route), "--secret");
+	assert_string_equal(copy->upstream.proxy_password.value, "open sesame");
 	config_free(copy);
 	/* Every shorter blob is refused, and so is one byte more. */
 	for (size_t length = 0; length < whole.length; length++)
@@ -524,6 +580,7 @@ int main(void)
 		cmocka_unit_test(several_sources),
 		cmocka_unit_test(secrets_from_environment),
 		cmocka_unit_test_teardown(secrets_from_files, remove_directory),
+		cmocka_unit_test(proxy_settings),
 		cmocka_unit_test(pack_and_unpack),
 		cmocka_unit_test(reading),
 	};

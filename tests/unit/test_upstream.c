@@ -632,7 +632,7 @@ static void reconfigured(void **state)
 static void set_up_errors(void **state)
 {
 	struct config bad = config;
-	char proxy[] = "http://proxy:8888", missing[] = "/nonexistent/ca.pem",
+	char proxy[] = "https://proxy:8888", missing[] = "/nonexistent/ca.pem",
 	     server[] = "nonsense";
 	char *bad_servers[] = {server};
 	struct upstream *upstream;
@@ -640,9 +640,10 @@ static void set_up_errors(void **state)
 
 	(void)state;
 	bad.upstream.proxy = proxy;
+	bad.upstream.proxy_ca_file = missing;
 	assert_int_equal(upstream_new(base, &bad, &upstream, &error), -1);
-	assert_non_null(strstr(error.text, "not supported yet"));
-	bad.upstream.proxy = NULL;
+	assert_non_null(strstr(error.text, "upstream.proxy_ca_file: cannot load"));
+	bad.upstream.proxy = bad.upstream.proxy_ca_file = NULL;
 	bad.upstream.ca_file = missing;
 	error = (struct error){0};
 	assert_int_equal(upstream_new(base, &bad, &upstream, &error), -1);
