@@ -169,11 +169,27 @@ test: ## install packages, build, and run every test (calls sudo)
 	@tools/bootstrap
 	@tools/run-tests everything
 
-install: all ## DESTDIR= PREFIX=/usr/local
+# What is installed beside the program; man pages and the unit name the place they are installed to.
+SHARE = $(DESTDIR)$(PREFIX)/share
+placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod 644 $(2)
+install: all ## DESTDIR= PREFIX=/usr/local: program, man pages, completions, schema, systemd unit
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/egress-bpf/providers share/egress-bpf/providers/*.yaml
-	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/README.md
-	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/egress-bpf/LICENSE
+	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
+	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md
+	install -D -m 644 LICENSE $(SHARE)/doc/egress-bpf/LICENSE
+	install -D -m 644 docs/routes.schema.json $(SHARE)/egress-bpf/routes.schema.json
+	install -D -m 644 tools/completions/egress-bpf.bash \
+		$(SHARE)/bash-completion/completions/egress-bpf
+	install -D -m 644 tools/completions/_egress-bpf $(SHARE)/zsh/vendor-completions/_egress-bpf
+	install -D -m 644 tools/completions/egress-bpf.fish \
+		$(SHARE)/fish/vendor_completions.d/egress-bpf.fish
+	install -d $(SHARE)/man/man1 $(SHARE)/man/man5 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	$(call placed,docs/man/egress-bpf.1,$(SHARE)/man/man1/egress-bpf.1)
+	$(call placed,docs/man/egress-bpf-routes.5,$(SHARE)/man/man5/egress-bpf-routes.5)
+	$(call placed,tools/egress-bpf@.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/egress-bpf@.service)
+
+deb: ## a Debian package below build/ (needs debhelper)
+	tools/build-deb $(BUILD) $(VERSION)
 
 clean: ## remove what was built
 	rm -rf $(BUILD) build-asan
@@ -182,7 +198,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix ALWAYS
+.PHONY: check-kernel-matrix ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
