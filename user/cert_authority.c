@@ -499,3 +499,17 @@ out:
 	free(path);
 	return result;
 }
+
+int cert_authority_check_roots(const char *path, struct error *error)
+{
+	X509_STORE *store = X509_STORE_new();
+	int loaded = store ? X509_STORE_load_file(store, path) : 0;
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	if (loaded != 1)
+		error_set(error, "cannot load certificates from %s: %s", path,
+			  reason ? reason : "unknown error");
+	ERR_clear_error();
+	X509_STORE_free(store);
+	return loaded == 1 ? 0 : -1;
+}

@@ -47,6 +47,9 @@ static const char help_text[] =
 	"                      made when missing)\n"
 	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
+	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
+	"                      other bottle's has, from 90112 to 94207)\n"
+	"  --no-worker-seccomp any system call for that process: only for debuggers and valgrind\n"
 	"  --no-self-test      do not try the wall from inside the bottle before it is ready\n"
 	"  --ready-file FILE   appears, with our pid in it, when it is ready; removed at the end.\n"
 	"                      systemd is told by NOTIFY_SOCKET (Type=notify or notify-reload)\n"
@@ -105,6 +108,8 @@ enum {
 	OPTION_LOG,
 	OPTION_LOG_QUERY,
 	OPTION_NO_SELF_TEST,
+	OPTION_WORKER_UID,
+	OPTION_NO_WORKER_SECCOMP,
 	OPTION_READY_FILE,
 	OPTION_HELP,
 };
@@ -124,6 +129,8 @@ static const struct option options[] = {
 	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
 	{"log", required_argument, NULL, OPTION_LOG},
 	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
+	{"worker-uid", required_argument, NULL, OPTION_WORKER_UID},
+	{"no-worker-seccomp", no_argument, NULL, OPTION_NO_WORKER_SECCOMP},
 	{"no-self-test", no_argument, NULL, OPTION_NO_SELF_TEST},
 	{"ready-file", required_argument, NULL, OPTION_READY_FILE},
 	{"help", no_argument, NULL, OPTION_HELP},
@@ -132,7 +139,7 @@ static const struct option options[] = {
 
 static int take_option(struct run *run, int option)
 {
-	unsigned long pid;
+	unsigned long number;
 
 	switch (option) {
 	case OPTION_POLICY:
@@ -142,9 +149,9 @@ static int take_option(struct run *run, int option)
 		run->cgroup = optarg;
 		return EXIT_OK;
 	case OPTION_PID:
-		if (!parse_number(optarg, INT32_MAX, &pid))
+		if (!parse_number(optarg, INT32_MAX, &number))
 			return cmd_usage("run", "--pid %s: not a process id", optarg);
-		run->pid = (pid_t)pid;
+		run->pid = (pid_t)number;
 		return EXIT_OK;
 	case OPTION_CONTAINER:
 		run->follow.container = optarg;
@@ -182,6 +189,14 @@ static int take_option(struct run *run, int option)
 		return EXIT_OK;
 	case OPTION_NO_SELF_TEST:
 		run->supervisor.self_test = false;
+		return EXIT_OK;
+	case OPTION_WORKER_UID:
+		if (!parse_number(optarg, UINT32_MAX - 1, &number))
+			return cmd_usage("run", "--worker-uid %s: not a user id, or root's", optarg);
+		run->supervisor.worker_uid = (uid_t)number;
+		return EXIT_OK;
+	case OPTION_NO_WORKER_SECCOMP:
+		run->supervisor.worker_any_call = true;
 		return EXIT_OK;
 	case OPTION_READY_FILE:
 		run->ready_file = optarg;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -14,6 +15,8 @@ int cmd_worker(int argc, char **argv)
 		diag_error("worker: this command is internal; 'egress-bpf run' starts it");
 		return EXIT_USAGE;
 	}
+	/* Started by a descriptor, it would be known as that number. */
+	(void)prctl(PR_SET_NAME, "egress-worker");
 	if (handover.program_fd >= 0)
 		close(handover.program_fd);
 	return server_run(&handover);

@@ -378,8 +378,13 @@ union ancillary {
 
 static bool control_valid(const struct rpc_control *message)
 {
-	return message->type >= RPC_CONTROL_CONFIG && message->type <= RPC_CONTROL_STOP &&
+	return message->type >= RPC_CONTROL_CONFIG && message->type <= RPC_CONTROL_LOG &&
 	       memchr(message->text, '\0', sizeof(message->text));
+}
+
+static bool carries_descriptor(const struct rpc_control *message)
+{
+	return message->type == RPC_CONTROL_CONFIG || message->type == RPC_CONTROL_LOG;
 }
 
 static void attach(struct msghdr *header, union ancillary *ancillary, int fd)
@@ -403,7 +408,7 @@ int rpc_control_send(int fd, const struct rpc_control *message, int fd_to_send)
 	union ancillary ancillary = {.buffer = {0}};
 	ssize_t sent;
 
-	if (!control_valid(message) || (fd_to_send >= 0 && message->type != RPC_CONTROL_CONFIG))
+	if (!control_valid(message) || (fd_to_send >= 0 && !carries_descriptor(message)))
 		return -EINVAL;
 	/* What lies behind the text's NUL may be anything; it stays here. */
 	memcpy(copy.text, message->text, strlen(message->text));
@@ -464,7 +469,7 @@ int rpc_control_receive(int fd, struct rpc_control *ret_message, int *ret_fd)
 	if (length == 0 && received < 0)
 		return peer_closed(fd) ? 0 : -EPROTO;
 	if ((header.msg_flags & MSG_TRUNC) || length != sizeof(message) ||
-	    !control_valid(&message) || (received >= 0 && message.type != RPC_CONTROL_CONFIG)) {
+	    !control_valid(&message) || (received >= 0 && !carries_descriptor(&message))) {
 		if (received >= 0)
 			close(received);
 		return -EPROTO;

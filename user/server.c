@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,13 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
 	} else if (result == 1 && message.type == RPC_CONTROL_STOP) {
 		begin_stop(s);
+	} else if (result == 1 && message.type == RPC_CONTROL_PING) {
+		answer = (struct rpc_control){.type = RPC_CONTROL_PONG};
+		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
+	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
+		/* Under the same number, so that nobody needs to hear of it. */
+		if (s->handover->log_fd >= 0)
+			(void)dup3(passed, s->handover->log_fd, O_CLOEXEC);
 	}
 	if (passed >= 0)
 		close(passed);
@@ -392,6 +400,7 @@ int server_run(const struct server_handover *handover)
 	int status = EXIT_FAILED;
 
 	if (privileges_drop(handover->uid, handover->gid, handover->flows_fd, &error) < 0 ||
+	    (!handover->any_call && privileges_limit_calls(&error) < 0) ||
 	    receive_config(&s, &error) < 0)
 		goto out;
 	s.base = event_base_new();

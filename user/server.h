@@ -28,6 +28,7 @@ struct server_handover {
 	uid_t uid;
 	gid_t gid;
 	bool log_query;
+	bool any_call; /* no seccomp filter: for debuggers */
 };
 
 /* Drops privileges, takes its configuration from control_fd, says RPC_CONTROL_DONE, serves until

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -98,6 +99,17 @@ static void log_last_denials(struct supervisor *s)
 
 /* ---- start -------------------------------------------------------------------------------------- */
 
+/* A FIFO for reading, too: then it opens without a reader, and keeps 64 KiB for one that comes. */
+static int open_log_file(const char *path, struct error *error)
+{
+	const int flags = O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	struct stat status;
+	bool fifo = stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
+	int fd = open(path, flags | (fifo ? O_RDWR : O_WRONLY), 0640);
+
+	return fd < 0 ? error_set(error, "cannot open the log %s: %s", path, strerror(errno)) : fd;
+}
+
 static int open_log(struct supervisor *s, struct error *error)
 {
 	const char *path = s->options.log_path;
@@ -106,13 +118,32 @@ static int open_log(struct supervisor *s, struct error *error)
 	if (path && strcmp(path, "-") == 0) {
 		s->log_fd = STDOUT_FILENO;
 	} else if (path) {
-		s->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+		s->log_fd = open_log_file(path, error);
 		if (s->log_fd < 0)
-			return error_set(error, "cannot open the log %s: %s", path, strerror(errno));
+			return -1;
 		s->log_fd_owned = true;
 	}
 	s->log = access_log_new(s->log_fd, s->options.name, s->options.log_query);
 	return s->log ? 0 : error_set(error, "out of memory");
+}
+
+/* Whoever rotates logs has moved the file away: logrotate(8). */
+static void reopen_log(struct supervisor *s)
+{
+	struct error error = {0};
+	int fd = s->log_fd_owned ? open_log_file(s->options.log_path, &error) : -1;
+
+	if (!s->log_fd_owned)
+		return;
+	if (fd < 0) {
+		diag_error("%s; going on with the one that is open", error.text);
+		return;
+	}
+	/* Under the same number, which the log's writer and the next worker know. */
+	(void)dup3(fd, s->log_fd, O_CLOEXEC);
+	if (s->worker.pid > 0 && worker_send_log(&s->worker, fd) < 0)
+		supervisor_kill_worker(s, "takes no message");
+	close(fd);
 }
 
 static int open_authority(struct supervisor *s, struct error *error)
@@ -210,10 +241,12 @@ static void on_signal(evutil_socket_t signal_number, short what, void *context)
 	(void)what;
 	if (s->ending)
 		return;
-	if (signal_number == SIGHUP)
-		supervisor_reload(s);
-	else
+	if (signal_number != SIGHUP) {
 		supervisor_quit(s);
+		return;
+	}
+	reopen_log(s);
+	supervisor_reload(s);
 }
 
 static bool watch_signals(struct supervisor *s)
@@ -297,6 +330,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	guard_memory();
 	s->options = *options;
 	s->log_fd = -1;
+	s->uid_fd = -1;
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
@@ -382,6 +416,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		close(s->handover.ca_fd);
 	if (s->handover.program_fd >= 0)
 		close(s->handover.program_fd);
+	if (s->uid_fd >= 0)
+		close(s->uid_fd);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

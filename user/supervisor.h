@@ -34,6 +34,8 @@ struct supervisor_options {
 	 * and waits for no child but its own worker. */
 	bool forward_signals;
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
+	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
+	bool worker_any_call; /* no seccomp filter on the worker: for debuggers */
 	bool self_test;	     /* try the wall from inside before it is ready */
 	struct ready *ready; /* told of reloads; NULL: nobody is */
 	const uint16_t *published;

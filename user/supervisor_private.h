@@ -35,13 +35,16 @@ struct supervisor {
 	struct access_log *log;
 	int log_fd;
 	bool log_fd_owned;
+	int uid_fd; /* keeps the worker's uid ours; -1: none */
 	struct server_handover handover;
 	struct worker worker;
+	unsigned pulses_missed; /* in a row; see on_pulse() */
+	unsigned pulses_since_sent; /* of next_blob to a worker that was ready */
 	bool ready, reload_again, stopping;
 	bool ending; /* the worker's end is wanted: no other follows */
 	struct timespec started;
 	unsigned restart_ms;
-	struct event *watches[WATCH_COUNT], *denials, *restart, *signals[3];
+	struct event *watches[WATCH_COUNT], *denials, *restart, *pulse, *signals[3];
 	struct self_test *self_test; /* while it is made */
 	bool keep_wall;		     /* also when the start fails */
 };
@@ -58,7 +61,11 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 void supervisor_reload(struct supervisor *s);
 /* The worker that runs is ready, or has taken what it was sent: s->next is in force, or is sent. */
 void supervisor_reload_taken(struct supervisor *s);
-/* s->next was refused, or cannot be had: the old policy stays in force. */
+/* The worker that runs refuses s->next, in its words. It has no say in that: another is asked. */
+void supervisor_reload_refused(struct supervisor *s, const char *text);
+/* Another look at a policy that was sent: kills a worker that has said nothing for too long. */
+void supervisor_reload_pulse(struct supervisor *s);
+/* s->next cannot be had: the old policy stays in force. */
 void supervisor_reload_abandon(struct supervisor *s, const char *why);
 /* Begins the reload that was asked for while another was under way. */
 void supervisor_reload_pending(struct supervisor *s);
@@ -69,6 +76,8 @@ void supervisor_reload_pending(struct supervisor *s);
 int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNUSED;
 /* Starts the worker and serves its calls until it says that it is ready. */
 int supervisor_start_worker(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Kills it; another follows. */
+void supervisor_kill_worker(struct supervisor *s, const char *why);
 /* Ends it for good: in order within `grace_ms`, then by force. */
 void supervisor_end_worker(struct supervisor *s, int grace_ms);
 

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "supervisor_private.h"
 
-#include <signal.h>
+#define RELOAD_PULSES 3 /* so long may a worker take over it */
+
+/* What a worker would find out, and could only say by not starting. */
+static bool check_files(const struct config *config)
+{
+	struct error error = {0};
+
+	if (!config->upstream.ca_file ||
+	    cert_authority_check_roots(config->upstream.ca_file, &error) == 0)
+		return true;
+	diag_error("upstream.ca_file: %s", error.text);
+	return false;
+}
 
 struct config *supervisor_load_config(const struct supervisor_options *options,
 				      struct bytes *ret_blob)
@@ -23,7 +35,7 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	for (size_t i = 0; i < options->extra_count && count < 8; i++)
 		sources[count++] = options->extra[i];
 	config = config_parse(sources, count, &errors);
-	if (config && (!config_load_secrets(config, &errors) ||
+	if (config && (!check_files(config) || !config_load_secrets(config, &errors) ||
 		       !config_pack(sources, count, config, &blob))) {
 		config_free(config);
 		config = NULL;
@@ -83,8 +95,25 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why)
 static void send_next(struct supervisor *s)
 {
 	s->next_sent = true;
+	s->pulses_since_sent = 0;
 	if (worker_send_config(&s->worker, bytes_span(&s->next_blob)) < 0)
-		kill(s->worker.pid, SIGKILL);
+		supervisor_kill_worker(s, "takes no message");
+}
+
+/* A worker that was taken over must not keep its old policy by saying that it cannot take another.
+ * What a fresh one refuses, which has read no byte of anybody's, is not to be had. */
+void supervisor_reload_refused(struct supervisor *s, const char *text)
+{
+	if (!s->next || !s->next_sent)
+		return;
+	diag_error("reload: the worker refuses the new policy: %s", text);
+	supervisor_kill_worker(s, "refuses the policy");
+}
+
+void supervisor_reload_pulse(struct supervisor *s)
+{
+	if (s->ready && s->next && s->next_sent && ++s->pulses_since_sent > RELOAD_PULSES)
+		supervisor_kill_worker(s, "does not take the new policy");
 }
 
 void supervisor_reload_taken(struct supervisor *s)

@@ -3,18 +3,18 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "rpc.h"
+#include "worker_uid.h"
 
-/* Where there is no account of this name, this number: above what adduser(8) gives out, below
- * systemd's dynamic range, and not `nobody`, which others run as. */
-#define WORKER_ACCOUNT "_egress-bpf"
-#define WORKER_UID 64086
 #define READY_TIMEOUT_MS 10000
+#define PULSE_S 2
+#define PULSES_MISSED 4	/* in a row by a worker that serves; one that starts has READY_TIMEOUT_MS */
 #define RESTART_MIN_MS 50
 #define RESTART_MAX_MS 5000
 #define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
@@ -83,13 +83,18 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 		.sign_leaf = serve_sign_leaf,
 		.context = s,
 	};
+	int result;
 
 	(void)what;
-	if (rpc_serve(fd, &service) == 1)
+	result = rpc_serve(fd, &service);
+	if (result == 1)
 		return;
 	/* Closed, or not one of our messages. Its end is noticed at control_fd. */
 	event_del(s->watches[WATCH_CALLS]);
-	kill(s->worker.pid, SIGKILL);
+	if (result < 0)
+		supervisor_kill_worker(s, "makes calls that are none");
+	else
+		kill(s->worker.pid, SIGKILL);
 }
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
@@ -117,13 +122,27 @@ static void restart_later(struct supervisor *s)
 	evtimer_add(s->restart, &delay);
 }
 
+static void say_how_it_ended(int status)
+{
+	const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	char how[64] = "";
+
+	if (number == SIGSYS)
+		snprintf(how, sizeof(how), " (it made a system call that it may not make)");
+	else if (number != 0)
+		snprintf(how, sizeof(how), " (signal %d, %s)", number, strsignal(number));
+	diag_warning("the worker ended%s; connections wait for its successor, the wall stands", how);
+}
+
 static void worker_ended(struct supervisor *s)
 {
+	int status;
+
 	unwatch_worker(s);
-	worker_stop(&s->worker);
+	status = worker_stop(&s->worker);
 	if (s->ending)
 		return;
-	diag_warning("the worker ended; connections wait for its successor, the wall stands");
+	say_how_it_ended(status);
 	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
 		supervisor_reload_abandon(s, "no worker starts with it");
 		supervisor_reload_pending(s);
@@ -150,8 +169,10 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 	if (message.type == RPC_CONTROL_DONE) {
 		s->ready = true;
 		supervisor_reload_taken(s);
-	} else if (message.type == RPC_CONTROL_FAILED && s->next && s->next_sent) {
-		supervisor_reload_abandon(s, message.text);
+	} else if (message.type == RPC_CONTROL_FAILED) {
+		supervisor_reload_refused(s, message.text);
+	} else if (message.type == RPC_CONTROL_PONG) {
+		s->pulses_missed = 0;
 	}
 	supervisor_reload_pending(s);
 }
@@ -180,6 +201,7 @@ static void start_worker(struct supervisor *s)
 
 	clock_gettime(CLOCK_MONOTONIC, &s->started);
 	s->next_sent = s->next != NULL;
+	s->pulses_missed = 0;
 	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
 			 &error) < 0) {
 		diag_error("%s", error.text);
@@ -191,6 +213,32 @@ static void start_worker(struct supervisor *s)
 		worker_stop(&s->worker);
 		restart_later(s);
 	}
+}
+
+void supervisor_kill_worker(struct supervisor *s, const char *why)
+{
+	if (s->worker.pid <= 0)
+		return;
+	diag_warning("the worker %s: it is killed", why);
+	kill(s->worker.pid, SIGKILL); /* the end of control_fd tells the rest */
+}
+
+/* A count of our own turns, not the time: when the machine slept, or we were stopped, the worker was,
+ * too. */
+static void on_pulse(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	const unsigned limit = s->ready ? PULSES_MISSED : READY_TIMEOUT_MS / 1000 / PULSE_S;
+
+	(void)fd;
+	(void)what;
+	if (s->worker.pid <= 0)
+		return;
+	if (++s->pulses_missed > limit)
+		supervisor_kill_worker(s, "does not answer");
+	else
+		(void)!worker_ping(&s->worker);
+	supervisor_reload_pulse(s);
 }
 
 static void on_restart(evutil_socket_t fd, short what, void *context)
@@ -212,7 +260,6 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 {
 	struct server_handover *h = &s->handover;
 	struct bytes der = {0};
-	const struct passwd *account = getpwnam(WORKER_ACCOUNT);
 
 	fill_fds(h->proxy_fds, s->sockets.proxy, s->sockets.proxy_count);
 	fill_fds(h->host_fds, s->sockets.host, s->sockets.host_count);
@@ -226,8 +273,14 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 	h->log_fd = s->log_fd;
 	h->log_query = s->options.log_query;
 	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
-	h->uid = account ? account->pw_uid : WORKER_UID;
-	h->gid = account ? account->pw_gid : WORKER_UID;
+	h->any_call = s->options.worker_any_call;
+	h->uid = s->options.worker_uid;
+	if (h->uid == 0) {
+		s->uid_fd = worker_uid_claim(s->options.name, &h->uid, error);
+		if (s->uid_fd < 0)
+			return -1;
+	}
+	h->gid = h->uid;
 	if (cert_authority_der(s->ca, &der) == 0)
 		h->ca_fd = worker_memfd(bytes_span(&der));
 	bytes_free(&der);
@@ -245,12 +298,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 
 int supervisor_start_worker(struct supervisor *s, struct error *error)
 {
-	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0};
+	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0}, pulse = {PULSE_S, 0};
 	bool passed = false;
 	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
 
 	s->restart = evtimer_new(s->base, on_restart, s);
-	if (!s->restart || !deadline || evtimer_add(deadline, &limit) < 0) {
+	s->pulse = event_new(s->base, -1, EV_PERSIST, on_pulse, s);
+	if (!s->restart || !s->pulse || !deadline || evtimer_add(deadline, &limit) < 0 ||
+	    event_add(s->pulse, &pulse) < 0) {
 		supervisor_event_free(deadline);
 		return error_set(error, "cannot make an event loop");
 	}
@@ -289,5 +344,6 @@ void supervisor_end_worker(struct supervisor *s, int grace_ms)
 	unwatch_worker(s);
 	worker_stop(&s->worker);
 	supervisor_event_free(s->restart);
-	s->restart = NULL;
+	supervisor_event_free(s->pulse);
+	s->restart = s->pulse = NULL;
 }

@@ -39,7 +39,8 @@ static const struct fd_option {
 };
 
 #define FD_OPTION_COUNT (sizeof(fd_options) / sizeof(fd_options[0]))
-enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY, OPTION_HOST_PORT };
+enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY, OPTION_ANY_CALL,
+       OPTION_HOST_PORT };
 
 static const int *fds_of(const struct server_handover *handover, const struct fd_option *option)
 {
@@ -68,7 +69,7 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 		const int *fds = fds_of(handover, &fd_options[i]);
 
 		for (size_t k = 0; k < fd_options[i].count && fds[k] >= 0; k++) {
-			if (argc >= WORKER_MAX_ARGS - 6 - SERVER_MAX_SOCKETS)
+			if (argc >= WORKER_MAX_ARGS - 7 - SERVER_MAX_SOCKETS)
 				return -1;
 			snprintf(number, sizeof(number), "%d", fds[k]);
 			add_arg(&out, argv, &argc, fd_options[i].name, number);
@@ -85,6 +86,8 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 	add_arg(&out, argv, &argc, "gid", number);
 	if (handover->log_query)
 		add_arg(&out, argv, &argc, "log-query", "1");
+	if (handover->any_call)
+		add_arg(&out, argv, &argc, "any-call", "1");
 	argv[argc] = NULL;
 	return argc;
 }
@@ -113,11 +116,12 @@ static int add_host_port(struct server_handover *handover, const char *text)
 
 int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 {
-	struct option options[FD_OPTION_COUNT + 6] = {
+	struct option options[FD_OPTION_COUNT + 7] = {
 		[FD_OPTION_COUNT] = {"bottle", required_argument, NULL, OPTION_BOTTLE},
 		[FD_OPTION_COUNT + 1] = {"uid", required_argument, NULL, OPTION_UID},
 		[FD_OPTION_COUNT + 2] = {"gid", required_argument, NULL, OPTION_GID},
 		[FD_OPTION_COUNT + 3] = {"log-query", required_argument, NULL, OPTION_LOG_QUERY},
+		[FD_OPTION_COUNT + 5] = {"any-call", required_argument, NULL, OPTION_ANY_CALL},
 		[FD_OPTION_COUNT + 4] = {"host-port", required_argument, NULL, OPTION_HOST_PORT},
 	};
 	struct server_handover handover = {0};
@@ -141,6 +145,8 @@ int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 			result = add_host_port(&handover, optarg);
 		else if (option == OPTION_LOG_QUERY)
 			handover.log_query = true;
+		else if (option == OPTION_ANY_CALL)
+			handover.any_call = true;
 		else
 			result = -1;
 	}
@@ -295,14 +301,31 @@ int worker_ask_to_end(const struct worker *worker)
 	return rpc_control_send(worker->control_fd, &stop, -1);
 }
 
-void worker_stop(struct worker *worker)
+int worker_ping(const struct worker *worker)
 {
+	const struct rpc_control ping = {.type = RPC_CONTROL_PING};
+
+	return rpc_control_send(worker->control_fd, &ping, -1);
+}
+
+int worker_send_log(const struct worker *worker, int fd)
+{
+	const struct rpc_control message = {.type = RPC_CONTROL_LOG};
+
+	return rpc_control_send(worker->control_fd, &message, fd);
+}
+
+int worker_stop(struct worker *worker)
+{
+	int status = 0;
+
 	if (worker->pid <= 0)
-		return;
+		return 0;
 	kill(worker->pid, SIGKILL);
-	while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
+	while (waitpid(worker->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close(worker->calls_fd);
 	close(worker->control_fd);
 	*worker = (struct worker){.pid = -1, .calls_fd = -1, .control_fd = -1};
+	return status;
 }

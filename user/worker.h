@@ -30,8 +30,13 @@ int worker_memfd(struct span blob) WARN_UNUSED;
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
 /* Asks it to finish what is under way and end; go on serving its calls meanwhile. 0 or -errno. */
 int worker_ask_to_end(const struct worker *worker) WARN_UNUSED;
-/* Kills it, reaps it, closes the descriptors. Nothing when there is none. */
-void worker_stop(struct worker *worker);
+/* Is it there? It answers RPC_CONTROL_PONG on control_fd. 0 or -errno. */
+int worker_ping(const struct worker *worker) WARN_UNUSED;
+/* From now on it writes its log to (a copy of) `fd`. 0 or -errno. */
+int worker_send_log(const struct worker *worker, int fd) WARN_UNUSED;
+/* Kills it, reaps it, closes the descriptors. Returns how it ended, as wait(2) has it; 0 when there
+ * was none. */
+int worker_stop(struct worker *worker);
 
 /* The handover as the worker's argv, and back; `argv` points into `text`. */
 #define WORKER_ARGS_SIZE 4096

@@ -15,7 +15,7 @@ class Memcheck(Case):
         wrapper = ["valgrind", "--quiet", "--trace-children=yes", "--leak-check=full",
                    "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
                    "--error-exitcode=99", f"--log-file={logs}"]
-        bottle = Bottle(by="none", wrapper=wrapper)
+        bottle = Bottle(by="none", wrapper=wrapper, options=["--no-worker-seccomp"])
         proxy = f"http://127.0.0.1:{harness.PROXY_PORT}"
         try:
             for arguments in (["https://api.example.test/echo"] * 2,

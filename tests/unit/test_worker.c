@@ -18,8 +18,8 @@ static void arguments_there_and_back(void **state)
 		.host_ports = {{1, 2}, {3, 4}, {5, 6}, {7, 8}, {9, 10}, {11, 12}, {13, 14},
 			       {65535, 65534}},
 		.dns_udp_fds = {20, -1, -1, -1, -1, -1, -1, -1},
-		.dns_tcp_fds = {21, 22, 23, 24, 25, 26, 27, 28}, .bottle = "ci-1", .uid = 64086,
-		.gid = 7, .log_query = true,
+		.dns_tcp_fds = {21, 22, 23, 24, 25, 26, 27, 28}, .bottle = "ci-1", .uid = 90112,
+		.gid = 7, .log_query = true, .any_call = true,
 	};
 	struct server_handover after = {0};
 	char text[WORKER_ARGS_SIZE], *argv[WORKER_MAX_ARGS];
@@ -30,8 +30,9 @@ static void arguments_there_and_back(void **state)
 	assert_null(argv[argc]);
 	assert_int_equal(worker_parse_args(argc - 1, argv + 1, &after), 0);
 	assert_int_equal(after.flows_fd, -1);
-	assert_int_equal(after.uid, 64086);
+	assert_int_equal(after.uid, 90112);
 	assert_true(after.log_query);
+	assert_true(after.any_call);
 	assert_string_equal(after.bottle, "ci-1");
 	assert_memory_equal(after.proxy_fds, before.proxy_fds, sizeof(before.proxy_fds));
 	assert_memory_equal(after.host_fds, before.host_fds, sizeof(before.host_fds));

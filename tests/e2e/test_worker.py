@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a worker that was taken over could do: as little as may be. It cannot hang the service, keep
+its old policy, make system calls of its own choice, or touch another bottle's worker."""
+import ctypes
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import unittest
+
+import harness
+from harness import Bottle, Case, cli, measures, policy, wait_for
+from test_supervisor import ANY_PATH, ONE_PATH, fetch
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_ATTACH, PTRACE_DETACH = 12, 13, 16, 17
+REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp "
+             "ss fs_base gs_base ds es fs gs").split()
+
+
+class Registers(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in REGISTERS]
+
+
+def ptrace(request, pid, data=None):
+    LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    if LIBC.ptrace(request, pid, None, data) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def make_it_call(pid, number, *arguments):
+    """As if the process itself made a system call: it waits in one, so its program counter stands
+    right behind the instruction."""
+    registers = Registers()
+    ptrace(PTRACE_ATTACH, pid)
+    os.waitpid(pid, 0x40000000)  # __WALL
+    ptrace(PTRACE_GETREGS, pid, ctypes.addressof(registers))
+    registers.rip -= 2
+    registers.orig_rax = 2 ** 64 - 1
+    registers.rax = number
+    for name, value in zip(("rdi", "rsi", "rdx", "r10"), arguments):
+        setattr(registers, name, value)
+    ptrace(PTRACE_SETREGS, pid, ctypes.addressof(registers))
+    ptrace(PTRACE_DETACH, pid)
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+class Confined(Case):
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(self.bottle.stop)
+
+    def successor(self, old, seconds=10):
+        wait_for(lambda: self.bottle.workers() not in ([], [old]), seconds, "a new worker")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+
+    def uid(self, pid):
+        ids = set(re.findall(r"\d+", status_of(pid)["Uid"] + status_of(pid)["Gid"]))
+        self.assertEqual(len(ids), 1)
+        return int(ids.pop())
+
+    @measures  # a build with sanitizers has no filter
+    def test_filter(self):
+        status = status_of(self.bottle.worker())
+        self.assertEqual((status["Seccomp"], status["NoNewPrivs"]), ("2", "1"))
+
+    @measures
+    @unittest.skipUnless(platform.machine() == "x86_64", "registers of x86-64")
+    def test_system_call_of_its_own(self):
+        for number, arguments in ((57, ()),                       # fork
+                                  (41, (1, 1, 0)),                # socket(AF_UNIX)
+                                  (62, (self.bottle.process.pid, 0))):  # kill
+            worker = self.bottle.worker()
+            make_it_call(worker, number, *arguments)
+            wait_for(lambda: "a system call that it may not make" in self.bottle.errors(), 10,
+                     f"its end; {self.bottle.errors()}")
+            self.successor(worker)
+            open(self.bottle.err_path, "w", encoding="utf-8").close()
+
+    def test_uid_of_its_own(self):
+        """Who has the one's user id can do nothing to the other."""
+        other = Bottle(policy(ANY_PATH))
+        self.addCleanup(other.stop)
+        mine, theirs = self.bottle.worker(), other.worker()
+        self.assertNotEqual(self.uid(mine), self.uid(theirs))
+        for pid in (mine, theirs):
+            self.assertIn(self.uid(pid), range(90112, 94208))
+        code = ("import os, sys\nuid, pid = map(int, sys.argv[1:])\n"
+                "os.setgroups([]); os.setgid(uid); os.setuid(uid)\n"
+                "try:\n    os.kill(pid, 0)\nexcept PermissionError:\n    print('refused')")
+        for pid in (mine, theirs):
+            result = subprocess.run([harness.PYTHON, "-c", code, str(self.uid(mine)), str(pid)],
+                                    capture_output=True, text=True, check=True)
+            self.assertEqual(result.stdout, "refused\n" if pid == theirs else "")
+        # A restart finds the same one again.
+        before = self.uid(mine)
+        os.kill(mine, signal.SIGKILL)
+        self.successor(mine)
+        self.assertEqual(self.uid(self.bottle.worker()), before)
+
+    def test_uid_that_is_said(self):
+        other = Bottle(policy(ANY_PATH), options=["--worker-uid", "4242"])
+        self.addCleanup(other.stop)
+        self.assertEqual(self.uid(other.worker()), 4242)
+        for bad in ("0", "-1", "4294967295", "nobody", ""):
+            result = cli("run", "--policy", other.policy_path, "--no-kernel", "--worker-uid", bad)
+            self.assertEqual(result.returncode, 2, bad)
+            self.assertIn("--worker-uid", result.stderr)
+
+    def test_hung(self):
+        """It is killed, and its successor begins with the policy that it did not take."""
+        worker = self.bottle.worker()
+        os.kill(worker, signal.SIGSTOP)
+        self.bottle.reload(policy(ONE_PATH))
+        wait_for(lambda: "it is killed" in self.bottle.errors(), 20, "somebody to notice")
+        wait_for(lambda: "policy reloaded" in self.bottle.errors(), 10, "the policy")
+        self.assertEqual(fetch(self.bottle, "/status/200"), "200")
+        self.assertEqual(fetch(self.bottle, "/echo"), "403")
+
+    def test_refusal_of_a_policy_is_not_its_to_say(self):
+        """What only a worker cannot read: it is asked, killed, and two fresh ones are asked."""
+        roots = harness.world.path("roots-for-root.pem")
+        shutil.copy(harness.world.path("test-ca.pem"), roots)
+        os.chmod(roots, 0o600)
+        worker = self.bottle.worker()
+        self.bottle.reload(f"upstream: {{ca_file: {roots}}}\nroutes:{ONE_PATH}")
+        wait_for(lambda: "the old policy stays in force" in self.bottle.errors(), 15, "the end")
+        self.assertIn("the worker refuses the new policy: upstream.ca_file: cannot load",
+                      self.bottle.errors())
+        self.assertIn("no worker starts with it", self.bottle.errors())
+        self.successor(worker)
+
+    def test_policy_that_cannot_be_had_costs_nobody_a_connection(self):
+        worker = self.bottle.worker()
+        self.bottle.reload(f"upstream: {{ca_file: /nonexistent.pem}}\nroutes:{ONE_PATH}")
+        wait_for(lambda: "the old policy stays in force" in self.bottle.errors(), 10, "the error")
+        self.assertIn("cannot load certificates from /nonexistent.pem", self.bottle.errors())
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+        self.assertEqual(self.bottle.worker(), worker)
+
+
+class Log(Case):
+    def test_fifo_without_a_reader(self):
+        """It does not block the start, and a reader that comes later finds what was written."""
+        path = harness.world.path("log.fifo")
+        os.mkfifo(path)
+        bottle = Bottle(policy(ANY_PATH), options=["--log", path])
+        self.addCleanup(bottle.stop)
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertIn(b'"path":"/echo"', os.read(reader, 65536))
+
+    def test_rotated(self):
+        """Worker and supervisor both go on in the new file, and so does the next worker."""
+        bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(bottle.stop)
+        self.assertEqual(fetch(bottle, "/status/200"), "200")
+        old = bottle.log_path + ".1"
+        os.rename(bottle.log_path, old)
+        bottle.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "policy reloaded" in bottle.errors(), 10, "the reload")
+        size = os.path.getsize(old)
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        bottle.python("import socket; socket.create_connection(('203.0.113.99', 9))")
+        wait_for(lambda: any(r["source"] == "kernel" for r in bottle.log()), 5, "the denial")
+        self.assertEqual([r["path"] for r in bottle.log() if r.get("path")], ["/echo"])
+        os.kill(bottle.worker(), signal.SIGKILL)
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        wait_for(lambda: len([r for r in bottle.log() if r.get("path")]) == 2, 5, "the next worker")
+        self.assertEqual(os.path.getsize(old), size)
+
+    def test_place_that_is_gone(self):
+        """The old file goes on; a bad policy is no reason not to open the new one."""
+        directory = harness.world.path("logs")
+        os.mkdir(directory)
+        path = os.path.join(directory, "log")
+        bottle = Bottle(policy(ANY_PATH), options=["--log", path])
+        self.addCleanup(bottle.stop)
+        os.rename(directory, directory + ".away")
+        bottle.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "going on with the one that is open" in bottle.errors(), 10, "a word")
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        with open(os.path.join(directory + ".away", "log"), encoding="utf-8") as file:
+            self.assertIn('"path":"/echo"', file.read())
+        os.mkdir(directory)
+        bottle.reload("routes: 1\n")
+        wait_for(lambda: os.path.exists(path), 10, "the new file")
