@@ -62,7 +62,7 @@ class Confined(Case):
         self.assertEqual(fetch(self.bottle, "/echo"), "200")
 
     def uid(self, pid):
-        ids = set(re.findall(r"\d+", status_of(pid)["Uid"] + status_of(pid)["Gid"]))
+        ids = set(re.findall(r"\d+", status_of(pid)["Uid"] + " " + status_of(pid)["Gid"]))
         self.assertEqual(len(ids), 1)
         return int(ids.pop())
 

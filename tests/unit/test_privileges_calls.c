@@ -125,7 +125,7 @@ static int attempt(const struct attempt *a, bool wanted_dead)
 	if (pid == 0) {
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || privileges_limit_calls(NULL) < 0)
 			_exit(1);
-		long result = syscall(call, x[0], x[1], x[2], x[3], x[4]);
+		long result = syscall(call, x[0], x[1], x[2], x[3], x[4], 0);
 
 		_exit(a->error && (result != -1 || errno != a->error) ? 2 : 0);
 	}

@@ -551,7 +551,7 @@ static void test_control_hostile(void **state)
 	send(f->worker, large, sizeof(large), 0);
 	assert_int_equal(rpc_control_receive(f->supervisor, &got, &fd), -EPROTO);
 
-	for (uint32_t type = 0; type < 10; type += 5) {
+	for (uint32_t type = 0; type < 10; type += RPC_CONTROL_LOG + 1) {
 		struct rpc_control wrong = {.type = type};
 		send(f->worker, &wrong, sizeof(wrong), 0);
 		assert_int_equal(rpc_control_receive(f->supervisor, &got, &fd), -EPROTO);
