@@ -7,6 +7,8 @@ OLD = "made before it joined the cgroup: stopped by the missing wire alone"
 CGROUPFS = "who may write cgroupfs leaves the cgroup: stopped by the missing wire alone"
 TAKE_DOWN = "root of the host takes the wall down"
 NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
+PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
+NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, and makes links there"
 
 # setting, users, attacks, reason
 ADMITTED = [
@@ -17,10 +19,13 @@ ADMITTED = [
     ("shared", "root", "pidfd_getfd", "root of the host takes sockets out of any process"),
     ("shared", "root docker", "cgroup_move_root cgroup_move_sibling cgroup_clone_into", CGROUPFS),
     ("shared", "root", "cgroup_fresh_mount", CGROUPFS),
-    ("shared", "root", "bpf_link_detach bpf_link_update bpf_map_write", TAKE_DOWN),
+    ("shared", "root", "bpf_link_detach bpf_link_update bpf_map_write bpf_wire_maps bpf_peers",
+     TAKE_DOWN),
     ("shared", "root docker", "bpf_unpin", TAKE_DOWN),
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
-     "bpf_xdp_live_frames net_nft_dnat", NET_ADMIN),
+     "bpf_xdp_live_frames net_nft_dnat net_macvlan_outside", NET_ADMIN),
+    ("wire", "root", "bpf_peers", PEERS),
+    ("wire", "root", "net_macvlan_outside", NETNSID),
 ]
 
 

@@ -21,6 +21,9 @@ import world as w  # noqa: E402
 PYTHON = "/usr/bin/python3"
 WIRE = "to-origin"
 NAIVE_PORT = 9098
+BOTTLE_WIRE = "bottle0"
+BOTTLE_V4, BOTTLE_V6 = "203.0.113.201", "2001:db8:e2e::c9"
+BOTTLE_GATEWAY_V6 = "2001:db8:e2e::fe"
 TEXT = re.compile(rb"[Ll][Kk]([0-9a-fA-F]{12})")
 ADDRESS = re.compile(rb"\x5b\xad(.{6})", re.S)
 TRANSPORTS = (6, 17, 33, 132, 136)
@@ -51,21 +54,21 @@ class Target:
 
 
 class Watch(threading.Thread):
-    """Every frame that arrives at the far end of the wire; remembers whose it was."""
+    """Every frame that arrives at the far end of a wire; remembers whose it was."""
+    wires = ("wire", "wire2")
 
     def __init__(self, world):
         super().__init__(daemon=True)
         with world.in_origin():
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
-        self.socket.bind(("wire", 3))
         self.tokens, self.ports, self.groups, self.frames = {}, {}, {}, 0
         self.start()
 
     def run(self):
         while True:
             frame, address = self.socket.recvfrom(65535)
-            if address[2] != socket.PACKET_OUTGOING:
+            if address[2] != socket.PACKET_OUTGOING and address[0] in self.wires:
                 self.look(frame)
 
     def look(self, frame):
@@ -160,6 +163,27 @@ class Arena(w.World):
         w.sh(f"ip -6 route add default via {w.GATEWAY_V6}")
         self.wait_port("203.0.113.10", 443)
 
+    def plug_in(self, pid):
+        """A wire for a bottle: by a bridge to the far end, where it is sniffed, too."""
+        w.sh(f"""set -e
+        ip link add attackbr type bridge mcast_snooping 0; ip link set attackbr up
+        ip link add to-origin2 type veth peer name wire2 netns {self.holder}
+        ip link set to-origin2 master attackbr up
+        ip link add {BOTTLE_WIRE} type veth peer name eth0 netns {pid}
+        ip link set {BOTTLE_WIRE} master attackbr up""")
+        with self.in_origin():
+            w.sh(f"""set -e
+            ip addr add {BOTTLE_GATEWAY_V6}/128 dev wire2 nodad; ip link set wire2 up
+            ip route add {BOTTLE_V4}/32 dev wire2; ip -6 route add {BOTTLE_V6}/128 dev wire2""")
+        return (f"ip link set eth0 up; ip addr add {BOTTLE_V4}/24 dev eth0;"
+                f"ip addr add {BOTTLE_V6}/64 dev eth0 nodad;"
+                f"ip route add default via {w.GATEWAY_V4};"
+                f"ip -6 route add default via {BOTTLE_GATEWAY_V6}")
+
+    def unplug(self):
+        for name in (BOTTLE_WIRE, "to-origin2", "attackbr"):
+            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+
     def start_outsiders(self):
         """Accomplices in the host's namespace, in no bottle; and one outside, who knocks."""
         self.outsider = self.spawn([PYTHON, "-B", self.path("outsider.py"), "relay", self.outside],
@@ -189,6 +213,6 @@ class Arena(w.World):
             process.kill()
             process.wait()
 
-    def knock(self, port):
-        self.knocker.stdin.write(f"{port}\n")
+    def knock(self, port, address):
+        self.knocker.stdin.write(f"{port} {address}\n")
         self.knocker.stdin.flush()

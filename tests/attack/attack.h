@@ -58,6 +58,8 @@ uint16_t checksum(const void *data, size_t size, uint32_t sum);
 /* An IPv4 or IPv6 datagram (UDP, MARK) to the target, checksums in place; returns its size. */
 size_t forge_udp4(uint8_t *packet);
 size_t forge_udp6(uint8_t *packet);
+/* Detaches the cgroup's programs, and writes the maps of the tc wall's that have this name, if any. */
+void write_wire_maps(const char *name);
 
 #define SEND_TO(fd, address) try_send(fd, &(address), sizeof(address))
 #define STREAM_TO(fd, address) try_stream(fd, &(address), sizeof(address))

@@ -20,6 +20,7 @@ RESOLVER = "203.0.113.2"
 PROXY_PORT = int(os.environ.get("PROXY_PORT", "0"))
 DNS_PORT = int(os.environ.get("DNS_PORT", "0") or 0)
 SYNTHETIC = os.environ.get("SYNTHETIC", "")  # the bottle's address of api.example.test
+UPLINK = os.environ.get("UPLINK", "0")  # the host's own wire, by its index there
 IP_LOCAL_PORT_RANGE = 51
 
 
@@ -440,6 +441,21 @@ def net_macvlan():
         s.sendto(MARK.encode(), ("203.0.113.10", PORT))
     finally:
         run("ip", "link", "del", "mvattack")
+
+
+@attack("a macvlan beside the host's own wire, by the id that its namespace has in here", "serial")
+def net_macvlan_outside():
+    if not (run("ip", "link", "add", "link", f"if{UPLINK}", "link-netnsid", "0", "name", "mvoutside",
+                "type", "macvlan")
+            or run("ip", "link", "add", "link", wire(), "name", "mvoutside", "type", "macvlan")):
+        return
+    run("ip", "link", "set", "mvoutside", "up")
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    try:
+        frame = b"\xff" * 6 + b"\2\0\0\0\0\xb1" + b"\x88\xb5" + MARK.encode()
+        s.sendto(frame, ("mvoutside", 0))
+    finally:
+        run("ip", "link", "del", "mvoutside")
 
 
 def checksum(data):

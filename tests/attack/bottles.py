@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 
@@ -98,6 +99,7 @@ class Place:
                 "DNS_PORT": str(self.dns_port), "SYNTHETIC": self.synthetic}
 
     dns_port, synthetic = 40053, "203.0.113.10"
+    address = w.HOST_V4  # where somebody outside finds it
 
     def learn(self):
         """Where the responder listens, and which address an allowed host has in here."""
@@ -183,7 +185,7 @@ ROUTES = """
 
 class Run(Place):
     """Served by `run`."""
-    users = ("root", "docker", "nobody")
+    users = users_dead = ("root", "docker", "nobody")
 
     def __init__(self, world, name, text=None):
         super().__init__(world)
@@ -238,6 +240,9 @@ class Run(Place):
         self.server.wait()
         self.dead = True
 
+    def detach(self, link):
+        w.sh(["bpftool", "link", "detach", "pinned", self.pin(link)])
+
     def links(self):
         return sorted(n for n in os.listdir(self.pin("")) if n.startswith("link-"))
 
@@ -275,6 +280,56 @@ class Own(Run):
 
     def where(self):
         return ["--pid", str(self.agent.pid)]
+
+
+WIRED = """
+  - cidr: 203.0.113.60/32
+    ports: [7001]
+    protocol: tcp
+    direct: true
+"""
+PUBLISHED = 8099
+
+
+class Wired(Own):
+    """A container's namespaces with a network: the tc wall is on the host's end of its wire."""
+    address = a.BOTTLE_V4
+    users_dead = ("root",)  # nothing of this wall is ours to die with
+
+    def __init__(self, world, name):
+        super().__init__(world, name, harness.policy(ROUTES + WIRED))
+
+    def build(self):
+        super().build()
+        # whoever is inside when the wire comes has the milliseconds until it is walled: nobody is
+        status, output = self.do(["sh", "-ec", self.world.plug_in(self.agent_pid())], "root", {})
+        if status != 0:
+            raise RuntimeError(f"{self.name}: no wire: {output}")
+
+    def agent_pid(self):
+        """Of the process in the namespaces: that which we started stays outside of the pid one."""
+        return harness.children(self.agent.pid)[0]
+
+    def where(self):
+        return [*super().where(), "--publish", str(PUBLISHED)]
+
+    def filters(self):
+        return sorted(n for n in os.listdir(self.pin("")) if n.startswith("cls-"))
+
+    def unfilter(self, direction):
+        self.kill()  # it would put them back when the next link changes
+        w.sh(["tc", "filter", "del", "dev", a.BOTTLE_WIRE, direction])
+
+    def environment(self):
+        programs = [json.loads(w.sh(["bpftool", "-j", "prog", "show", "pinned", self.pin(x)]))["id"]
+                    for x in self.filters()]
+        uplink = socket.if_nametoindex(a.WIRE)
+        return {**super().environment(), "WIRE_PROGRAMS": " ".join(map(str, programs)),
+                "UPLINK": str(uplink)}
+
+    def end(self):
+        super().end()
+        self.world.unplug()
 
 
 class Shared(Run):

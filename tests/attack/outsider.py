@@ -2,7 +2,7 @@
 """Accomplices outside of every bottle.
 
 outsider.py relay DIRECTORY   whatever reaches its sockets, it sends to the origin
-outsider.py knock             connects to each port of the host that it reads from standard input,
+outsider.py knock             connects to each port and address that it reads from standard input,
                               and sends a datagram there, for three seconds
 outsider.py naive DIR PORT    a proxy that believes what it is told, to play games.py against
 outsider.py sink              listens for DNS by TCP at the origin
@@ -119,13 +119,13 @@ def relay(directory):
     open_socket.close()
 
 
-def knock_at(port):
+def knock_at(port, host):
     end = time.monotonic() + 3
     while time.monotonic() < end:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(b"knock", (HOST, port))
+            s.sendto(b"knock", (host, port))
         try:
-            with socket.create_connection((HOST, port), 0.5) as s:
+            with socket.create_connection((host, port), 0.5) as s:
                 s.settimeout(0.5)
                 s.sendall(b"give me the data\n")
                 s.recv(4096)
@@ -213,7 +213,8 @@ def squat(ports):
 
 def knock():
     for line in sys.stdin:
-        threading.Thread(target=knock_at, args=(int(line),), daemon=True).start()
+        port, host = line.split()
+        threading.Thread(target=knock_at, args=(int(port), host), daemon=True).start()
 
 
 def main():

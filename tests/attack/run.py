@@ -79,9 +79,9 @@ def launch(world, place, attack, user):
     env = {**place.environment(), **target.environment()}
     if "prejoin" in attack.flags:
         return (target, *place.adopt(attack.argv(world), user, env,
-                                     lambda: "inbound" in attack.flags and world.knock(target.port)))
+                                     lambda: "inbound" in attack.flags and world.knock(target.port, place.address)))
     if "inbound" in attack.flags:
-        world.knock(target.port)
+        world.knock(target.port, place.address)
     if "squatted" in attack.flags:
         with world.squatters(env["PROXY_PORT"], env["DNS_PORT"]):
             return (target, *place.do(attack.argv(world), user, env))
@@ -165,8 +165,8 @@ def judge(tap, place, phase, user, attack, outcome):
         cell.setdefault(key, f"held: {outcome.why()}")
 
 
-def trial(world, tap, place, attacks, able, phase=""):
-    for user in place.users:
+def trial(world, tap, place, attacks, able, phase="", users=None):
+    for user in users or place.users:
         chosen = [x for x in attacks if user in able[x.name] and x.fits(place, phase)]
         results = volley(world, place, chosen, user)
         for attack in chosen:
@@ -176,7 +176,7 @@ def trial(world, tap, place, attacks, able, phase=""):
 def fits(attack, place, phase):
     setting = place.name.partition("-")[0]
     only = [x for x in attack.flags if x in ("own", "shared", "exec")]
-    if only and setting not in only:
+    if only and (setting if setting != "wire" else "own") not in only:
         return False
     if "dead" in attack.flags and phase != " (dead)":
         return False
@@ -208,8 +208,8 @@ def settings(world, wanted):
     makers = [("exec-nobody", lambda: bottles.Exec(world, "nobody")),
               ("exec-root", lambda: bottles.Exec(world, "root")),
               ("own", lambda: bottles.Own(world, "own")),
+              ("wire", lambda: bottles.Wired(world, "wire")),
               ("shared", lambda: bottles.Shared(world, "shared"))]
-    # a bottle that keeps a wire, with the tc wall on its host side: when there is one
     return [(name, make) for name, make in makers if fnmatch.fnmatch(name, wanted)]
 
 
@@ -221,7 +221,7 @@ def all_settings(world, tap, attacks, able, wanted):
             trial(world, tap, place, attacks, able)
             if isinstance(place, bottles.Run):
                 place.kill()
-                trial(world, tap, place, attacks, able, " (dead)")
+                trial(world, tap, place, attacks, able, " (dead)", place.users_dead)
             else:
                 dies_with_us(world, tap, place)
         finally:
@@ -229,30 +229,40 @@ def all_settings(world, tap, attacks, able, wanted):
         print(f"# {name}: {time.monotonic() - began:.1f} s", flush=True)
 
 
-def mutate(world, tap, attacks, able):
+def mutate(world, tap, attacks, able, wanted):
     """Without any one program, some attack must get out or say BREACH."""
-    place = bottles.Shared(world, "shared")
+    if fnmatch.fnmatch("shared", wanted):
+        mutate_setting(world, tap, attacks, able, bottles.Shared(world, "shared"),
+                       lambda place: [(x, lambda x=x: place.detach(x)) for x in place.links()],
+                       (("nobody", ""), ("root", ""), ("nobody", " (dead)")))
+    if fnmatch.fnmatch("wire", wanted):
+        mutate_setting(world, tap, attacks, able, bottles.Wired(world, "wire"),
+                       lambda place: [(f"tc {x}", lambda x=x: place.unfilter(x))
+                                      for x in ("ingress", "egress")], (("docker", " (dead)"),))
+
+
+def mutate_setting(world, tap, attacks, able, place, mutations, stages):
+    """`mutations(place)` gives the name of each program and what takes it off."""
+    def choose(user, phase, known):
+        return [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
+                and x.fits(place, phase) and not admitted.reason(place.name, user, x.name, ())
+                and x.name not in known]
     known = set()  # what gets out of the whole wall shows nothing
     try:
-        for user in place.users:
-            chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
-                      and x.fits(place, "")]
-            known |= {n for n, o in volley(world, place, chosen, user).items() if o.leaked}
-        for link in place.links():
+        for user in {user for user, _ in stages}:
+            known |= {n for n, o in volley(world, place, choose(user, "", ()), user).items()
+                      if o.leaked}
+        for name, take_off in mutations(place):
             red = []
-            subprocess.run(["bpftool", "link", "detach", "pinned", place.pin(link)], check=True,
-                           capture_output=True)
-            for user, phase in (("nobody", ""), ("root", ""), ("nobody", " (dead)")):
+            take_off()
+            for user, phase in stages:
                 if phase:
                     place.kill()
-                chosen = [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
-                          and x.fits(place, phase)
-                          and not admitted.reason("shared", user, x.name, ()) and x.name not in known]
-                results = volley(world, place, chosen, user)
+                results = volley(world, place, choose(user, phase, known), user)
                 red += [f"{user}{phase}: {n}" for n, o in results.items() if o.leaked]
                 if red:
                     break
-            tap.line(bool(red), f"without {link}: {len(red)} attacks turn red: "
+            tap.line(bool(red), f"without {name}: {len(red)} attacks turn red: "
                      f"{', '.join(red[:6])}")
             place.renew()
     finally:
@@ -312,7 +322,7 @@ def main():
         print(f"# {len(attacks)} attacks, {sum(map(bool, able.values()))} work without a wall",
               flush=True)
         if options.mutate:
-            mutate(world, tap, attacks, able)
+            mutate(world, tap, attacks, able, options.setting)
         else:
             all_settings(world, tap, attacks, able, options.setting)
         if options.table:
