@@ -19,12 +19,12 @@ ADMITTED = [
     ("shared", "root", "pidfd_getfd", "root of the host takes sockets out of any process"),
     ("shared", "root docker", "cgroup_move_root cgroup_move_sibling cgroup_clone_into", CGROUPFS),
     ("shared", "root", "cgroup_fresh_mount", CGROUPFS),
-    ("shared", "root", "bpf_link_detach bpf_link_update bpf_map_write bpf_wire_maps bpf_peers",
+    ("shared", "root", "bpf_link_detach bpf_link_update bpf_map_write bpf_wire_maps",
      TAKE_DOWN),
     ("shared", "root docker", "bpf_unpin", TAKE_DOWN),
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
      "bpf_xdp_live_frames net_nft_dnat net_macvlan_outside", NET_ADMIN),
-    ("wire", "root", "bpf_peers", PEERS),
+    ("wire", "root", "packet_forged_peer", PEERS),
     ("wire", "root", "net_macvlan_outside", NETNSID),
 ]
 

@@ -142,7 +142,7 @@ ATTACK(packet_published_opens, "", "a published port opens a connection, data in
 {
 	send_segment(TH_SYN);
 }
-ATTACK(bpf_peers, "breaks", "tells the tc wall by its map that somebody came to the published port")
+ATTACK(packet_forged_peer, "breaks", "tells the tc wall by its map that somebody came to the published port")
 {
 	write_wire_maps("peers");
 	send_segment(TH_ACK);
