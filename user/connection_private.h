@@ -78,6 +78,7 @@ struct connection {
 	bool by_address; /* a cidr route: identity.address is the target */
 	enum policy_mode mode; /* of `host`, once it is known */
 	bool connecting; /* CONNECT awaits its 200 until the tunnel is dialled */
+	bool probed;	 /* the upstream was asked what it speaks, with whatever result */
 
 	struct stream *client;
 	struct stream *upstream; /* a tunnel's; http1 keeps its own */

@@ -8,6 +8,70 @@
 #include "connection_private.h"
 #include "http2.h"
 
+/* ---- what the upstream speaks -------------------------------------------------------------- */
+
+static bool list_has(const unsigned char *list, size_t length, const char *name)
+{
+	size_t wanted = strlen(name);
+
+	for (size_t i = 0; i < length; i += 1u + list[i])
+		if (list[i] == wanted && i + 1 + wanted <= length &&
+		    memcmp(list + i + 1, name, wanted) == 0)
+			return true;
+	return false;
+}
+
+static bool hello_offers_h2(SSL *ssl)
+{
+	const unsigned char *data;
+	size_t length;
+
+	/* ProtocolNameList behind its length (RFC 7301, 3.1). */
+	return SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation,
+					 &data, &length) == 1 &&
+	       length > 2 && list_has(data + 2, length - 2, "h2");
+}
+
+static struct upstream_target target_of(const struct connection *c)
+{
+	const struct policy_host *host = policy_find_host(c->proxy->config->policy, c->host);
+
+	return (struct upstream_target){
+		.host = c->host,
+		.port = c->port,
+		.tls = true,
+		.allow_private = host && policy_host_allows_private(host, c->port),
+	};
+}
+
+/* What was dialled waits for the first request. */
+static void on_probed(void *context, const struct upstream_result *result)
+{
+	struct connection *c = context;
+	struct upstream_target target = target_of(c);
+
+	c->dial = NULL;
+	if (result->reason == EGRESS_ALLOWED)
+		upstream_put(c->proxy->upstream, &target, result->stream);
+	connection_wake(c);
+}
+
+/* True while the answer is not there. A failure is not reported here: the request that follows
+ * meets it, too, and its client can read why. */
+static bool probe(struct connection *c)
+{
+	struct upstream_target target = target_of(c);
+
+	if (!c->probed && upstream_protocol(c->proxy->upstream, c->host, c->port) == UPSTREAM_UNKNOWN) {
+		c->probed = true;
+		connection_deadline(c, 2 * HANDSHAKE_SECONDS);
+		c->dial = upstream_get(c->proxy->upstream, &target, false, on_probed, c);
+	}
+	return c->dial;
+}
+
+/* ---- the handshake -------------------------------------------------------------------------- */
+
 /* Runs on every ClientHello, resumptions and second attempts included, before any session is
  * looked up: no ticket gets round the name. */
 static int check_name(SSL *ssl, int *ret_alert, void *argument)
@@ -17,23 +81,27 @@ static int check_name(SSL *ssl, int *ret_alert, void *argument)
 
 	(void)argument;
 	if (client_hello_name(ssl, name) && strcmp(name, c->host) == 0)
-		return SSL_CLIENT_HELLO_SUCCESS;
+		return hello_offers_h2(ssl) && probe(c) ? SSL_CLIENT_HELLO_RETRY
+							: SSL_CLIENT_HELLO_SUCCESS;
 	c->reason = EGRESS_NAME_MISMATCH;
 	snprintf(c->detail, sizeof(c->detail), "the TLS server name is not the host's");
 	*ret_alert = SSL_AD_UNRECOGNIZED_NAME;
 	return SSL_CLIENT_HELLO_ERROR;
 }
 
-/* Instead of the leaf cache's, which knows no HTTP/2. Clients that offer only what we do not speak
- * are told so (RFC 7301, 3.2). */
+/* What the upstream speaks, if the client does; else we translate. Instead of the leaf cache's, which
+ * knows no HTTP/2. Clients that offer only what we do not speak are told so (RFC 7301, 3.2). */
 static int select_protocol(SSL *ssl, const unsigned char **ret, unsigned char *ret_length,
 			   const unsigned char *offered, unsigned int offered_length, void *context)
 {
-	static const unsigned char protocols[] = "\x08http/1.1\x02h2\x08http/1.0";
+	static const unsigned char same[] = "\x02h2\x08http/1.1\x08http/1.0";
+	static const unsigned char older[] = "\x08http/1.1\x02h2\x08http/1.0";
+	const struct connection *c = SSL_get_app_data(ssl);
+	bool h2 = upstream_protocol(c->proxy->upstream, c->host, c->port) == UPSTREAM_HTTP2;
 	unsigned char *chosen;
 
-	(void)ssl, (void)context;
-	if (SSL_select_next_proto(&chosen, ret_length, protocols, sizeof(protocols) - 1, offered,
+	(void)context;
+	if (SSL_select_next_proto(&chosen, ret_length, h2 ? same : older, sizeof(same) - 1, offered,
 				  offered_length) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*ret = chosen;

@@ -272,10 +272,13 @@ static struct stream *h2_carrier(const void *object)
 static void h2_release(void *object)
 {
 	struct h2_stream *s = object;
+	struct h2 *h2 = s->h2;
 	uint32_t code = s->own_code;
 
 	s->face = NULL;
-	if (!s->h2 || s->closed || s->id == 0) {
+	if (h2)
+		h2_touch(h2);
+	if (!h2 || s->closed || s->id == 0) {
 		h2_stream_destroy(s);
 		return;
 	}
@@ -284,10 +287,9 @@ static void h2_release(void *object)
 	bytes_wipe(&s->head);
 	if (s->finished && !s->end_sent)
 		return; /* on_sent() in h2.c goes on */
-	if (s->finished && s->h2->server)
+	if (s->finished && h2->server)
 		code = NGHTTP2_NO_ERROR;
-	(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
-	h2_touch(s->h2);
+	(void)nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, s->id, code);
 }
 
 const struct stream_ops h2_stream_ops = {

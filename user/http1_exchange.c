@@ -63,6 +63,7 @@ static struct upstream_target target_of(const struct http1_exchange *x)
 		.host = x->asked.host,
 		.port = x->asked.port,
 		.tls = x->asked.tls,
+		.http1 = x->upgrade,
 		.allow_private = policy_host_allows_private(
 			policy_find_host(x->policy, x->asked.host), x->asked.port),
 	};

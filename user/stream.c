@@ -120,6 +120,8 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 	case SSL_ERROR_WANT_WRITE:
 		*blocked = EV_WRITE;
 		return -EAGAIN;
+	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+		return -EAGAIN; /* the owner's callback put it off, and knows when to try again */
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
 	case SSL_ERROR_SYSCALL:

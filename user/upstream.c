@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "upstream_dial.h"
+#include "upstream_h2.h"
 #include "upstream_pool.h"
 #include "upstream_proxy.h"
 #include "upstream_resolver.h"
@@ -33,6 +34,7 @@ struct upstream {
 	struct pool *pool;
 	struct upstream_proxy *proxy; /* NULL: all is dialled directly */
 	unsigned generation;	      /* of the settings; in the marks of streams */
+	struct h2_pool *sessions;
 	struct cidr synthetic; /* dns.pool: our own inventions, never dialled */
 	unsigned timeout_ms;
 	struct upstream_request *requests;
@@ -46,7 +48,8 @@ struct upstream_request {
 	struct upstream_request *next, **at;
 	char *host; /* or the address as text */
 	uint16_t port;
-	bool tls, allow_private;
+	bool tls, http1, allow_private;
+	bool follows; /* another of the same kind is on its way: it may bring a session for both */
 	struct resolver_wait *wait;
 	struct dial *dial;
 	struct stream *stream;
@@ -108,13 +111,38 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 	release(request);
 }
 
+static struct pool_key key_of_request(const struct upstream_request *request)
+{
+	return (struct pool_key){request->host, request->port, request->tls,
+				 request->allow_private};
+}
+
+/* The connection agreed on HTTP/2: the request becomes the first on a new session. */
+static void begin_session(struct upstream_request *request, struct stream *carrier)
+{
+	struct pool_key key = key_of_request(request);
+	bool current = stream_mark(carrier) >> 2 == request->upstream->generation;
+	struct stream *stream = h2_pool_add(request->upstream->sessions, &key, &request->address,
+					    carrier, current);
+
+	snprintf(request->detail, sizeof(request->detail), "out of memory");
+	finish(request, stream ? EGRESS_ALLOWED : EGRESS_INTERNAL, stream);
+}
+
 static void succeed(struct upstream_request *request)
 {
 	struct stream *stream = request->stream;
+	bool h2 = request->tls && tls_client_chose_h2(stream_ssl(stream));
 
 	request->stream = NULL;
 	stream_set_ready(stream, NULL, NULL);
-	finish(request, EGRESS_ALLOWED, stream);
+	if (request->tls && !request->http1)
+		h2_pool_note(request->upstream->sessions, request->host, request->port,
+			     h2 ? UPSTREAM_HTTP2 : UPSTREAM_HTTP1);
+	if (h2)
+		begin_session(request, stream);
+	else
+		finish(request, EGRESS_ALLOWED, stream);
 }
 
 static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
@@ -171,6 +199,8 @@ static void begin_tls(struct upstream_request *request)
 		return;
 	}
 	ssl = tls_client_connection(request->upstream->tls, request->host, request->port);
+	if (ssl && !request->http1)
+		tls_client_offer_h2(ssl);
 	if (!ssl || stream_set_tls(request->stream, ssl) < 0) {
 		ERR_clear_error();
 		fail(request, EGRESS_INTERNAL, "%s: cannot set up TLS", request->host);
@@ -315,12 +345,15 @@ static struct pool_key key_of(const struct upstream_target *target, char text[AD
 	return (struct pool_key){host, target->port, target->tls, target->allow_private};
 }
 
-static bool take_idle(struct upstream *upstream, const struct pool_key *key, upstream_done_fn done,
-		      void *context)
+static bool take_idle(struct upstream *upstream, const struct pool_key *key, bool http1,
+		      upstream_done_fn done, void *context)
 {
 	struct upstream_result result = {.reason = EGRESS_ALLOWED, .reused = true};
 
-	result.stream = pool_take(upstream->pool, key, &result.address);
+	if (key->tls && !http1)
+		result.stream = h2_pool_take(upstream->sessions, key, &result.address);
+	if (!result.stream)
+		result.stream = pool_take(upstream->pool, key, &result.address);
 	if (result.stream)
 		done(context, &result);
 	return result.stream;
@@ -364,7 +397,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	struct upstream_request *request;
 	bool finished = false;
 
-	if (!fresh && take_idle(upstream, &key, done, context))
+	if (!fresh && take_idle(upstream, &key, target->http1, done, context))
 		return NULL;
 	request = request_new(upstream, &key, done, context);
 	if (!request) {
@@ -372,6 +405,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 							.detail = "out of memory"});
 		return NULL;
 	}
+	request->http1 = target->http1;
 	request->finished = &finished;
 	begin(request, target);
 	if (finished)
@@ -399,7 +433,8 @@ void upstream_put(struct upstream *upstream, const struct upstream_target *targe
 	struct pool_key key = key_of(target, text);
 	struct egress_address address;
 
-	if (stream_mark(stream) == mark_of(upstream, target) && peer_of(stream, &address))
+	if (!stream_is_framed(stream) && stream_mark(stream) == mark_of(upstream, target) &&
+	    peer_of(stream, &address))
 		pool_put(upstream->pool, &key, &address, stream);
 	else
 		stream_free(stream);
@@ -408,6 +443,13 @@ void upstream_put(struct upstream *upstream, const struct upstream_target *targe
 void upstream_forget(struct upstream *upstream, const char *host)
 {
 	pool_forget(upstream->pool, host);
+	h2_pool_forget(upstream->sessions, host);
+}
+
+enum upstream_protocol upstream_protocol(const struct upstream *upstream, const char *host,
+					 uint16_t port)
+{
+	return h2_pool_protocol(upstream->sessions, host, port);
 }
 
 /* ---- dns.mode real -------------------------------------------------------------------------- */
@@ -468,7 +510,8 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
 	upstream->synthetic = config->dns.pool;
 	upstream->timeout_ms = TIMEOUT_MS;
 	upstream->pool = pool_new(base, IDLE_MS);
-	if (!upstream->pool) {
+	upstream->sessions = h2_pool_new(base, IDLE_MS);
+	if (!upstream->pool || !upstream->sessions) {
 		error_set(error, "out of memory");
 	} else if (upstream_proxy_new(config, &upstream->proxy, error) == 0 &&
 		   tls_client_new(config, &upstream->tls, error) == 0 &&
@@ -494,7 +537,7 @@ int upstream_reconfigure(struct upstream *upstream, const struct config *config,
 		upstream_proxy_unref(proxy);
 		return -1;
 	}
-	pool_forget(upstream->pool, NULL);
+	upstream_forget(upstream, NULL);
 	tls_client_free(upstream->tls);
 	upstream->tls = tls;
 	upstream_proxy_unref(upstream->proxy);
@@ -527,6 +570,7 @@ void upstream_free(struct upstream *upstream)
 		look_free(look);
 	}
 	pool_free(upstream->pool);
+	h2_pool_free(upstream->sessions);
 	resolver_free(upstream->resolver);
 	tls_client_free(upstream->tls);
 	upstream_proxy_unref(upstream->proxy);

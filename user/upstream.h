@@ -34,14 +34,16 @@ struct upstream_target {
 	const char *host;		      /* name to resolve, verify and send as SNI; or */
 	const struct egress_address *address; /* the address itself (cidr routes): no TLS */
 	uint16_t port;
-	bool tls;	    /* verified TLS, ALPN http/1.1; else plain bytes */
+	bool tls;	    /* verified TLS, ALPN h2 and http/1.1; else plain bytes */
+	bool http1;	    /* ALPN http/1.1 alone: HTTP/2 cannot carry what is meant to follow */
 	bool allow_private; /* else private addresses are refused, on the very address dialled */
 };
 
 struct upstream_result {
 	enum egress_reason reason; /* EGRESS_ALLOWED, or why there is no stream */
 	const char *detail;	   /* "certificate has expired", ...; valid during the callback */
-	struct stream *stream;	   /* the caller's from now on; handshake done; ready unset */
+	struct stream *stream;	   /* the caller's from now on; handshake done; ready unset; framed,
+				      for one request, where the host speaks HTTP/2 */
 	bool reused;		   /* from the pool: may turn out to be dead */
 	struct egress_address address; /* dialled: the host's, or the proxy's */
 };
@@ -57,8 +59,13 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 				      upstream_done_fn done, void *context);
 void upstream_cancel(struct upstream_request *request); /* accepts NULL */
 
+/* What the host agreed on when it was last dialled by TLS, as far as it is remembered. */
+enum upstream_protocol { UPSTREAM_UNKNOWN, UPSTREAM_HTTP1, UPSTREAM_HTTP2 };
+enum upstream_protocol upstream_protocol(const struct upstream *upstream, const char *host,
+					 uint16_t port);
+
 /* Gives back a connection whose exchange is complete and that may serve another; `target` as it
- * was given to upstream_get(). */
+ * was given to upstream_get(). A framed stream is freed: its connection is kept anyway. */
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
 		  struct stream *stream);
 /* Closes idle connections to a host (its route is gone); NULL: all. */

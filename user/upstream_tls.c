@@ -92,6 +92,7 @@ static void slot_clear(struct session_slot *slot)
 /* Who a connection goes to, for the session callback; the SSL owns it by its app data. */
 struct peer {
 	uint16_t port;
+	bool h2; /* offered */
 	char host[];
 };
 
@@ -112,6 +113,7 @@ static bool set_peer(SSL *ssl, const char *host, uint16_t port)
 	if (!peer)
 		return false;
 	peer->port = port;
+	peer->h2 = false;
 	memcpy(peer->host, host, size);
 	if (SSL_set_ex_data(ssl, peer_index, peer) == 1)
 		return true;
@@ -246,13 +248,31 @@ bool tls_client_made(const struct tls_client *client, const SSL *ssl)
 	return SSL_get_SSL_CTX(ssl) == client->context;
 }
 
+void tls_client_offer_h2(SSL *ssl)
+{
+	struct peer *peer = SSL_get_ex_data(ssl, peer_index);
+
+	/* Zero is success for this one. */
+	peer->h2 = SSL_set_alpn_protos(ssl, (const unsigned char *)"\x02h2\x08http/1.1", 12) == 0;
+}
+
+bool tls_client_chose_h2(const SSL *ssl)
+{
+	const struct peer *peer = SSL_get_ex_data(ssl, peer_index);
+	const unsigned char *name;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(ssl, &name, &length);
+	return peer->h2 && length == 2 && memcmp(name, "h2", 2) == 0;
+}
+
 static bool protocol_agreed(const SSL *ssl)
 {
 	const unsigned char *name;
 	unsigned int length;
 
 	SSL_get0_alpn_selected(ssl, &name, &length);
-	return length == 0 || (length == 8 && memcmp(name, "http/1.1", 8) == 0);
+	return length == 0 || tls_client_chose_h2(ssl) || (length == 8 && memcmp(name, "http/1.1", 8) == 0);
 }
 
 enum egress_reason tls_client_judge(SSL *ssl, const char *host, int rc, char *detail, size_t size)

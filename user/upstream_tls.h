@@ -25,6 +25,9 @@ void tls_client_free(struct tls_client *client);
 /* A connection's state: SNI, the name that the certificate must have, ALPN, a session of the same
  * host and port if there is one. NULL when out of memory. Caller frees. */
 SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port) WARN_UNUSED;
+/* Offers HTTP/2 before HTTP/1.1; and after the handshake: was it chosen? */
+void tls_client_offer_h2(SSL *ssl);
+bool tls_client_chose_h2(const SSL *ssl);
 /* Made by this client, and so verified by what is trusted now. */
 bool tls_client_made(const struct tls_client *client, const SSL *ssl);
 

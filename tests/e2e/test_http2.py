@@ -6,6 +6,7 @@ import os
 import re
 
 import harness
+import world as w
 from harness import BottleCase, PROGRAMS, PYTHON, SECRETS
 
 H2CLIENT = os.path.join(PROGRAMS, "h2client.py")
@@ -117,6 +118,163 @@ class ToHttp1(Http2Case):
                                           "https://bulk.example.test/small"]))
         self.assertIn("2000 succeeded, 0 failed, 0 errored", output)
         self.assertIn("Application protocol: h2", output)
+
+
+ROUTES = """
+  - host: h2.example.test
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+    path_allowlist: [/]
+  - host: h2only.example.test
+  - host: grpc.example.test
+  - host: api.example.test
+    path_allowlist: [/echo, /chunked/]
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+"""
+
+
+def h2_requests(since=0):
+    with open(harness.world.path("h2origin.log"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file.read().splitlines()[since:]]
+
+
+class WithOrigins(Http2Case):
+    """Origins that speak HTTP/2."""
+    origins = []
+
+    @classmethod
+    def setUpClass(cls):
+        world = harness.world
+        script = os.path.join(PROGRAMS, "h2origin.js")
+        with world.in_origin():
+            cls.origins = [world.spawn(["node", script, world.directory, "203.0.113.22", "h1"]),
+                           world.spawn(["node", script, world.directory, "203.0.113.23"])]
+        cls.bottle = harness.Bottle(harness.policy(ROUTES))
+        world.wait_port("203.0.113.22", 443)
+        world.wait_port("203.0.113.23", 443)
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        for process in cls.origins:
+            process.kill()
+            process.wait()
+            harness.world.children.remove(process)
+
+    def setUp(self):
+        super().setUp()
+        self.h2_mark = len(h2_requests())
+
+    def h2_arrived(self):
+        return h2_requests(self.h2_mark)
+
+
+class Mirror(WithOrigins):
+    """ALPN: the client gets what the origin speaks, if it offers that."""
+
+    def version(self, host, *options):
+        output = self.ok(self.bottle.curl("-o", "/dev/null", "-w", "%{http_version}\n", *options,
+                                          f"https://{host}/echo"))
+        return output.split()
+
+    def test_alpn(self):
+        self.assertEqual(self.version("h2.example.test"), ["2"])
+        self.assertEqual(self.version("h2.example.test", "--http1.1"), ["1.1"])
+        self.assertEqual(self.version("h2only.example.test"), ["2"])
+        self.assertEqual(self.version("h2only.example.test", "--http1.1"), ["1.1"])
+        self.assertEqual(self.version("api.example.test"), ["1.1"])
+        self.assertEqual([r["version"] for r in self.h2_arrived()], ["2.0"] * 4)
+
+    def test_requests_share_a_connection(self):
+        urls = [f"https://h2only.example.test/echo?{n}" for n in range(20)]
+        self.ok(self.bottle.curl("-Z", *urls))
+        self.ok(self.bottle.curl("--http1.1", *urls))
+        arrived = self.h2_arrived()
+        self.assertEqual(len(arrived), 40)
+        self.assertEqual(len({r["connection"] for r in arrived}), 1)
+
+    def test_injected_and_stripped(self):
+        for option in ("--http2", "--http1.1"):
+            answer = json.loads(self.ok(self.bottle.curl(
+                option, "-H", "Authorization: Bearer stolen", "-H", "Connection: x-hop",
+                "-H", "X-Hop: 1", "-H", "X-Keep: 2", "https://h2.example.test/echo?q=1")))
+            headers = answer["headers"]
+            self.assertEqual(headers["authorization"], TOKEN_HASH)
+            self.assertEqual(headers[":authority"], "h2.example.test")
+            self.assertEqual((headers[":path"], headers["x-keep"]), ("/echo?q=1", "2"))
+            for name in ("host", "connection", "transfer-encoding", "upgrade"):
+                self.assertNotIn(name, headers)
+
+    def test_bodies_both_ways(self):
+        data = "0123456789abcdef" * 200000
+        path = harness.write("h2-body", data)
+        digest = hashlib.sha256(data.encode()).hexdigest()
+        for option in ("--http2", "--http1.1"):
+            for how in (["-T", path], ["-T", path, "-H", "Transfer-Encoding: chunked"],
+                        ["--data-binary", "@" + path]):
+                if option == "--http2" and len(how) > 2:
+                    continue
+                answer = json.loads(self.ok(self.bottle.curl(
+                    option, *how, "https://h2.example.test/echo")))
+                self.assertEqual((answer["length"], answer["sha256"]), (len(data), digest))
+            output = self.ok(self.bottle.curl(option, "-o", "/dev/null", "-w", "%{size_download}",
+                                              "https://h2.example.test/bytes/30000001"))
+            self.assertEqual(output, "30000001")
+
+    def test_trailers(self):
+        output = self.ok(self.bottle.curl("--http1.1", "-i", "--raw",
+                                          "https://h2.example.test/trailers"))
+        self.assertIn("x-sum: done", output)
+        answer = self.one(pseudo("/trailers", authority="h2.example.test"), host="h2.example.test")
+        self.assertEqual(answer["trailers"], [["x-sum", "done"], ["x-more", "yes"]])
+        answer = self.one(pseudo("/echo", "POST", authority="h2.example.test"),
+                          {"data": "x", "end": False}, {"headers": [["x-t", "1"]], "end": True},
+                          host="h2.example.test")
+        self.assertEqual(json.loads(answer["body"])["trailers"], {"x-t": "1"})
+
+    def test_end_with_the_head(self):
+        """gRPC's "trailers only": nothing may come between the head and its end."""
+        answer = self.one(pseudo("/bare", authority="h2.example.test"), host="h2.example.test")
+        self.assertEqual((answer["status"], answer["end"], answer["body"], answer["frames"]),
+                         ("200", True, "", ["HEADERS"]))
+
+    def test_interim(self):
+        output = self.ok(self.bottle.curl("-i", "https://h2.example.test/hints"))
+        self.assertRegex(output, r"(?s)HTTP/2 103.*link: </a>.*HTTP/2 200.*hinted")
+        output = self.ok(self.bottle.curl("-i", "--http1.1", "https://h2.example.test/hints"))
+        self.assertRegex(output, r"(?s)HTTP/1.1 103.*link: </a>.*HTTP/1.1 200.*hinted")
+
+    def test_resets_are_passed_on(self):
+        answer = self.one(pseudo("/reset/8", authority="h2.example.test"), host="h2.example.test")
+        self.assertEqual((answer["body"], answer["reset"]), ("part", 8))
+        result = self.bottle.curl("--http1.1", "https://h2.example.test/reset/8")
+        self.assertEqual(result.returncode, 18, result.stderr)  # the transfer was cut
+
+    def test_refused_stream_is_tried_again(self):
+        """Also of a method that is not idempotent: the origin says that it did nothing."""
+        answer = self.one(pseudo("/refuseonce", "POST", authority="h2.example.test"),
+                          host="h2.example.test")
+        self.assertEqual((answer["status"], answer["body"]), ("200", "second time\n"))
+        self.assertEqual(len(self.h2_arrived()), 2)
+        answer = self.one(pseudo("/refuse", authority="h2.example.test"), host="h2.example.test")
+        self.assertEqual(answer["status"], "502", answer)
+
+    def test_goaway_and_a_dead_session(self):
+        for path in ("goaway", "echo", "drop", "echo"):
+            result = self.bottle.curl("-w", "%{http_code}", f"https://h2.example.test/{path}")
+            self.assertIn("502" if path == "drop" else "200", self.ok(result))
+
+    def test_both_ways_at_once(self):
+        code = """
+const s = require('http2').connect('https://h2.example.test', {ca: require('fs').readFileSync(process.argv[1])});
+const r = s.request({':path': '/mirror', ':method': 'POST'});
+let n = 0; const t = Date.now();
+r.on('data', d => { if (++n == 20) { r.end(); } else r.write('x' + n); });
+r.on('end', () => { console.log('turns', n, Date.now() - t); s.close(); });
+r.write('x0');"""
+        output = self.ok(self.bottle.run(["node", "-e", code, self.bottle.certificate]))
+        self.assertIn("turns 20", output)
 
 
 class Attacks(Http2Case):

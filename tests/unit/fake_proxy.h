@@ -29,6 +29,7 @@ struct fake {
 	int client;		  /* the test's end; -1 when closed */
 	int upstream;		  /* the test's end of the newest upstream connection */
 	int get_count, put_count, forget_count;
+	enum upstream_protocol protocol; /* what the upstream is known to speak */
 	bool last_fresh, reused;  /* what the next upstream_get() says */
 	enum egress_reason refuse; /* the next upstream_get() fails with this */
 	bool hold;		  /* upstream_get() calls back by fake_dialled() only */
@@ -107,6 +108,13 @@ void upstream_put(struct upstream *upstream, const struct upstream_target *targe
 	fake->put_count++;
 	stream_free(fake->pooled);
 	fake->pooled = stream;
+}
+
+enum upstream_protocol upstream_protocol(const struct upstream *upstream, const char *host,
+					 uint16_t port)
+{
+	(void)upstream, (void)host, (void)port;
+	return fake->protocol;
 }
 
 int identify_accepted(struct identify *identify, int fd, struct identity *ret)

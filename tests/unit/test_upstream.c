@@ -479,11 +479,12 @@ static SSL_CTX *self_signed(const char *host)
 	return context;
 }
 
-static int choose_h2(SSL *ssl, const unsigned char **ret, unsigned char *ret_length,
-		     const unsigned char *in, unsigned length, void *context)
+/* Whatever was offered. */
+static int choose(SSL *ssl, const unsigned char **ret, unsigned char *ret_length,
+		  const unsigned char *in, unsigned length, void *context)
 {
-	(void)ssl, (void)in, (void)length, (void)context;
-	*ret = (const unsigned char *)"h2";
+	(void)ssl, (void)in, (void)length;
+	*ret = context;
 	*ret_length = 2;
 	return SSL_TLSEXT_ERR_OK;
 }
@@ -527,15 +528,15 @@ static void bad_certificates(void **state)
 static void bad_handshakes(void **state)
 {
 	SSL_CTX *old = server_context(authority, "origin.example"),
-		*h2 = server_context(authority, "origin.example");
+		*h3 = server_context(authority, "origin.example");
 
 	(void)state;
 	SSL_CTX_set_security_level(old, 0);
 	SSL_CTX_set_min_proto_version(old, TLS1_VERSION);
 	SSL_CTX_set_max_proto_version(old, TLS1_1_VERSION);
 	assert_tls_failure(old, SERVE, EGRESS_UPSTREAM_PROTOCOL, "origin.example: TLS: ");
-	SSL_CTX_set_alpn_select_cb(h2, choose_h2, NULL);
-	assert_tls_failure(h2, SERVE, EGRESS_UPSTREAM_PROTOCOL, "origin.example: TLS: ");
+	SSL_CTX_set_alpn_select_cb(h3, choose, (void *)"h3");
+	assert_tls_failure(h3, SERVE, EGRESS_UPSTREAM_PROTOCOL, "origin.example: TLS: ");
 	assert_tls_failure(NULL, TALK_HTTP, EGRESS_UPSTREAM_PROTOCOL, "wrong version number");
 	assert_tls_failure(NULL, CLOSE, EGRESS_UPSTREAM_PROTOCOL, "origin.example: TLS: ");
 	assert_tls_failure(NULL, HANG, EGRESS_UPSTREAM_TIMEOUT, "TLS handshake");
@@ -590,6 +591,49 @@ static void reuse(void **state)
 		origin_stop(&origin);
 	}
 	end_upstream(upstream);
+}
+
+/* One connection for all requests to a host that speaks HTTP/2; what HTTP/2 cannot carry gets one of
+ * its own, or none. */
+static void http2_sessions(void **state)
+{
+	SSL_CTX *context = server_context(authority, "origin.example");
+	struct upstream *upstream = new_upstream();
+	struct upstream_target target;
+	struct origin origin;
+	struct got first, second;
+
+	(void)state;
+	SSL_CTX_set_alpn_select_cb(context, choose, (void *)"h2");
+	origin_start(&origin, context, SERVE);
+	target = target_of("origin.example", origin.port, true);
+	assert_int_equal(upstream_protocol(upstream, "origin.example", origin.port), UPSTREAM_UNKNOWN);
+	first = get(upstream, &target, false);
+	assert_true(stream_is_framed(first.result.stream));
+	assert_int_equal(upstream_protocol(upstream, "origin.example", origin.port), UPSTREAM_HTTP2);
+	second = get(upstream, &target, false);
+	assert_true(second.result.reused);
+	assert_int_equal(stream_fd(second.result.stream), stream_fd(first.result.stream));
+	upstream_put(upstream, &target, second.result.stream);
+	target.allow_private = true;
+	second = get(upstream, &target, false);
+	assert_false(second.result.reused);
+	stream_free(second.result.stream);
+	target.allow_private = false;
+	target.http1 = true;
+	assert_get(upstream, &target, EGRESS_UPSTREAM_PROTOCOL, "TLS: ");
+	target.http1 = false;
+	assert_int_equal(origin.accepted, 3);
+	/* Forgotten, it serves nobody else, but who has it. */
+	upstream_forget(upstream, "origin.example");
+	second = get(upstream, &target, false);
+	assert_false(second.result.reused);
+	assert_true(stream_fd(first.result.stream) >= 0);
+	stream_free(first.result.stream);
+	end_upstream(upstream);
+	assert_int_equal(stream_fd(second.result.stream), -1);
+	stream_free(second.result.stream);
+	origin_stop(&origin);
 }
 
 static void reconfigured(void **state)
@@ -794,7 +838,8 @@ int main(void)
 		cmocka_unit_test(failures),       cmocka_unit_test(happy_eyeballs),
 		cmocka_unit_test(verified),       cmocka_unit_test(bad_certificates),
 		cmocka_unit_test(bad_handshakes), cmocka_unit_test(reuse),
-		cmocka_unit_test(reconfigured),   cmocka_unit_test(set_up_errors),
+		cmocka_unit_test(http2_sessions), cmocka_unit_test(reconfigured),
+		cmocka_unit_test(set_up_errors),
 		cmocka_unit_test(cancel),         cmocka_unit_test(resolve),
 	};
 

@@ -47,9 +47,11 @@ class Client:
 
     def stream(self, number):
         return self.streams.setdefault(number, {"headers": [], "body": "", "trailers": [],
-                                                "end": False, "reset": None})
+                                                "end": False, "reset": None, "frames": []})
 
     def take(self, kind, flags, number, payload):
+        if number and kind in (0, 1):
+            self.stream(number)["frames"].append(TYPES[kind])
         if kind == 4 and not flags & 1:
             self.socket.sendall(frame(4, 1, 0))
         elif kind == 7:

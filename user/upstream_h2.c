@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "upstream_h2.h"
+
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "bytes.h"
+#include "h2.h"
+
+#define KNOWN_COUNT 1024 /* hosts whose protocol is kept; a power of two */
+#define KNOWN_SECONDS 600
+#define DEAD_MS 30000 /* unacknowledged for so long, a connection has failed */
+
+struct session {
+	struct h2_pool *pool;
+	struct session *next, **at;
+	struct stream *carrier;
+	struct h2 *h2;
+	struct egress_address address;
+	struct event timer; /* while it is idle */
+	bool closing;
+	struct pool_key key; /* its host is `host` */
+	char host[];
+};
+
+/* A host is known by its hash alone: a collision costs a translation, nothing more. */
+struct known {
+	uint64_t hash;
+	time_t until;
+	enum upstream_protocol protocol;
+};
+
+struct h2_pool {
+	struct event_base *base;
+	unsigned idle_ms;
+	struct session *sessions;
+	struct known known[KNOWN_COUNT];
+};
+
+/* ---- sessions ------------------------------------------------------------------------------- */
+
+static void session_free(struct session *session)
+{
+	*session->at = session->next;
+	if (session->next)
+		session->next->at = session->at;
+	event_del(&session->timer);
+	h2_free(session->h2);
+	stream_free(session->carrier);
+	free(session);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *context)
+{
+	struct session *session = context;
+
+	(void)fd, (void)what;
+	h2_drain(session->h2);
+	(void)!h2_run(session->h2); /* says GOAWAY, if the socket takes it */
+	session_free(session);
+}
+
+static void run(void *context)
+{
+	struct session *session = context;
+	unsigned idle_ms = session->closing ? 0 : session->pool->idle_ms;
+
+	if (!h2_run(session->h2)) {
+		session_free(session);
+		return;
+	}
+	if (!h2_is_idle(session->h2))
+		event_del(&session->timer);
+	else if (!event_pending(&session->timer, EV_TIMEOUT, NULL))
+		event_add(&session->timer,
+			  &(struct timeval){idle_ms / 1000, idle_ms % 1000 * 1000});
+}
+
+static bool matches(const struct session *session, const struct pool_key *key)
+{
+	return session->key.port == key->port && session->key.tls == key->tls &&
+	       session->key.allow_private == key->allow_private &&
+	       strcmp(session->host, key->host) == 0;
+}
+
+struct stream *h2_pool_take(struct h2_pool *pool, const struct pool_key *key,
+			    struct egress_address *ret_address)
+{
+	for (struct session *session = pool->sessions; session; session = session->next) {
+		if (session->closing || !matches(session, key) || !h2_has_room(session->h2))
+			continue;
+		event_del(&session->timer);
+		*ret_address = session->address;
+		return h2_open(session->h2);
+	}
+	return NULL;
+}
+
+static void set_up(struct stream *carrier)
+{
+	int fd = stream_fd(carrier);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &(unsigned){DEAD_MS}, sizeof(unsigned));
+}
+
+struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
+			   const struct egress_address *address, struct stream *carrier, bool share)
+{
+	static const struct h2_owner owner = {.kick = run};
+	size_t size = strlen(key->host) + 1;
+	struct session *session = malloc(sizeof(*session) + size);
+
+	if (!session) {
+		stream_free(carrier);
+		return NULL;
+	}
+	*session = (struct session){
+		.pool = pool, .carrier = carrier, .address = *address, .key = *key,
+		.closing = !share};
+	memcpy(session->host, key->host, size);
+	session->key.host = session->host;
+	session->next = pool->sessions;
+	session->at = &pool->sessions;
+	if (session->next)
+		session->next->at = &session->next;
+	pool->sessions = session;
+	evtimer_assign(&session->timer, pool->base, on_idle, session);
+	session->h2 = h2_new(pool->base, carrier, false, &owner, session);
+	if (!session->h2) {
+		session_free(session);
+		return NULL;
+	}
+	set_up(carrier);
+	stream_set_ready(carrier, run, session);
+	return h2_open(session->h2);
+}
+
+void h2_pool_forget(struct h2_pool *pool, const char *host)
+{
+	struct session *next;
+
+	for (struct session *session = pool->sessions; session; session = next) {
+		next = session->next;
+		if (host && strcmp(session->host, host) != 0)
+			continue;
+		session->closing = true;
+		if (h2_is_idle(session->h2))
+			session_free(session);
+	}
+}
+
+struct h2_pool *h2_pool_new(struct event_base *base, unsigned idle_ms)
+{
+	struct h2_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->base = base;
+	pool->idle_ms = idle_ms;
+	return pool;
+}
+
+void h2_pool_free(struct h2_pool *pool)
+{
+	if (!pool)
+		return;
+	while (pool->sessions)
+		session_free(pool->sessions);
+	free(pool);
+}
+
+/* ---- what hosts speak ----------------------------------------------------------------------- */
+
+static uint64_t known_hash(const char *host, uint16_t port)
+{
+	return bytes_hash(host, strlen(host)) + port * 0x9e3779b97f4a7c15u;
+}
+
+static time_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+	return time.tv_sec;
+}
+
+void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
+		  enum upstream_protocol protocol)
+{
+	uint64_t hash = known_hash(host, port);
+
+	pool->known[hash & (KNOWN_COUNT - 1)] = (struct known){hash, now() + KNOWN_SECONDS, protocol};
+}
+
+enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port)
+{
+	uint64_t hash = known_hash(host, port);
+	const struct known *known = &pool->known[hash & (KNOWN_COUNT - 1)];
+
+	return known->hash == hash && known->until > now() ? known->protocol : UPSTREAM_UNKNOWN;
+}
