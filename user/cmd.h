@@ -18,6 +18,7 @@ int cmd_ca(int argc, char **argv);
 int cmd_prepare(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_hook(int argc, char **argv);
 int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 
 /* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */

@@ -37,6 +37,7 @@ static const char help_text[] =
 	"  --engine PATH       where to ask for it: an engine's socket, or containerd's state directory\n"
 	"                      (default: DOCKER_HOST, the usual ones, then cgroups named by an ID)\n"
 	"  --wait              wait until that container runs, and after its end until it runs again\n"
+	"  --until-exit        with --pid: end, and take the wall along, when that process has ended\n"
 	"  --netns PATH        the bottle's network namespace, e.g. /run/netns/NAME; by default that\n"
 	"                      of a process in the cgroup, or ours when there is none\n"
 	"  --no-kernel         the proxy alone, WITHOUT ANY WALL: nothing makes a program use it\n"
@@ -45,6 +46,7 @@ static const char help_text[] =
 	"  --publish PORT      a port of the bottle that others may connect to; may be repeated\n"
 	"  --ca-dir DIR        CA made by 'egress-bpf ca init DIR' (default " STATE_DIRECTORY "/NAME,\n"
 	"                      made when missing)\n"
+	"  --token-dir DIR     the value for 'token_env: NAME' is in DIR/NAME, not in the environment\n"
 	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
 	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
@@ -63,7 +65,7 @@ struct run {
 	char *cgroup_path, *ca_directory;
 	char name[65];
 	pid_t pid;
-	bool no_kernel;
+	bool no_kernel, until_exit;
 	struct run_follow follow;
 	uint16_t published[EGRESS_MAX_PUBLISHED];
 	size_t published_count;
@@ -99,6 +101,8 @@ enum {
 	OPTION_CONTAINER,
 	OPTION_ENGINE,
 	OPTION_WAIT,
+	OPTION_UNTIL_EXIT,
+	OPTION_TOKEN_DIR,
 	OPTION_NETNS,
 	OPTION_NO_KERNEL,
 	OPTION_NAME,
@@ -121,6 +125,8 @@ static const struct option options[] = {
 	{"container", required_argument, NULL, OPTION_CONTAINER},
 	{"engine", required_argument, NULL, OPTION_ENGINE},
 	{"wait", no_argument, NULL, OPTION_WAIT},
+	{"until-exit", no_argument, NULL, OPTION_UNTIL_EXIT},
+	{"token-dir", required_argument, NULL, OPTION_TOKEN_DIR},
 	{"netns", required_argument, NULL, OPTION_NETNS},
 	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
 	{"name", required_argument, NULL, OPTION_NAME},
@@ -161,6 +167,12 @@ static int take_option(struct run *run, int option)
 		return EXIT_OK;
 	case OPTION_WAIT:
 		run->follow.wait = true;
+		return EXIT_OK;
+	case OPTION_UNTIL_EXIT:
+		run->until_exit = true;
+		return EXIT_OK;
+	case OPTION_TOKEN_DIR:
+		run->supervisor.token_directory = optarg;
 		return EXIT_OK;
 	case OPTION_NETNS:
 		run->netns = optarg;
@@ -219,6 +231,8 @@ static int check_options(const struct run *run)
 		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
 	if ((run->follow.wait || run->follow.engine) && !run->follow.container)
 		return cmd_usage("run", "--wait and --engine need --container NAME");
+	if (run->until_exit && run->pid <= 0)
+		return cmd_usage("run", "--until-exit needs --pid PID");
 	return -1;
 }
 
@@ -320,6 +334,8 @@ static int find_bottle(struct run *run, struct error *error)
 		result = 0;
 	if (result == 0 && pidfd >= 0 && pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
 		result = error_set(error, "--pid %d: it has ended", (int)run->pid);
+	if (result == 0 && run->until_exit)
+		return run_follow_process(&run->follow, run->cgroup_path, pidfd, error);
 	if (pidfd >= 0)
 		close(pidfd);
 	return result;
@@ -401,7 +417,7 @@ static int loop(struct run *run, struct supervisor *supervisor)
 				     run->supervisor.ready);
 	if (ms > 0 && (!watchdog || event_add(watchdog, &period) < 0))
 		diag_warning("run: the watchdog will not hear of us");
-	status = run->follow.container ? run_follow_loop(&run->follow, supervisor)
+	status = run->follow.found.cgroup_path ? run_follow_loop(&run->follow, supervisor)
 				       : supervisor_loop(supervisor);
 	if (watchdog)
 		event_free(watchdog);
@@ -414,7 +430,7 @@ static void end(struct run *run, struct supervisor *supervisor)
 	bool over = run->follow.ended && run_follow_empty(&run->follow);
 
 	if (run->follow.ended)
-		diag_notice("%s: the container has ended%s", run->name,
+		diag_notice("%s: the bottle has ended%s", run->name,
 			    over ? "" : ", but not all of its processes: the wall stays");
 	if (run->follow.ended && run->follow.wait)
 		ready_waiting(run->supervisor.ready, "waiting for the container");
@@ -474,24 +490,14 @@ static int serve_container(void *context)
 /* What is wrong with the policy is to be known now, not when the container comes. */
 static int check_policy(const struct run *run)
 {
-	struct config_source source = {.name = run->supervisor.policy_path};
 	struct diag_list errors = {0};
-	struct error error = {0};
-	struct bytes text = {0};
-	struct config *config;
-	bool valid;
+	struct config *config = config_open(run->supervisor.policy_path, &errors);
+	bool valid = config && config_load_secrets_from(config, run->supervisor.token_directory,
+							&errors);
 
-	if (config_read_file(source.name, &text, &error) < 0) {
-		diag_error("%s", error.text);
-		return EXIT_USAGE;
-	}
-	source.text = bytes_span(&text);
-	config = config_parse(&source, 1, &errors);
-	valid = config && config_load_secrets(config, &errors);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	config_free(config);
-	bytes_free(&text);
 	return valid ? EXIT_OK : EXIT_USAGE;
 }
 
@@ -512,7 +518,8 @@ static int serve_all(struct run *run)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true}};
+	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true},
+			  .follow.found = CONTAINER_NONE};
 	int status = parse_options(&run, argc, argv);
 
 	if (status >= 0)
@@ -520,6 +527,7 @@ int cmd_run(int argc, char **argv)
 	status = serve_all(&run);
 	ready_free(run.supervisor.ready);
 	forget_bottle(&run);
+	container_clear(&run.follow.found);
 	free(run.ca_directory);
 	return status;
 }

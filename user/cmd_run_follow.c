@@ -118,6 +118,20 @@ int run_follow(struct run_follow *follow, int (*serve)(void *context), void *con
 	return status;
 }
 
+int run_follow_process(struct run_follow *follow, const char *cgroup_path, int pidfd,
+		       struct error *error)
+{
+	char *path = strdup(cgroup_path);
+
+	if (!path) {
+		close(pidfd);
+		return error_set(error, "out of memory");
+	}
+	follow->found = (struct container){.pidfd = pidfd, .cgroup_path = path, .netns_fd = -1};
+	follow->cgroup_id = id_of(path);
+	return 0;
+}
+
 /* ---- its end ---------------------------------------------------------------------------------- */
 
 struct watch {

@@ -23,6 +23,9 @@ struct run_follow {
  * and again, until SIGTERM or SIGINT. `serve` returns an exit status; the first that is not
  * EXIT_OK ends it. Returns the exit status. */
 int run_follow(struct run_follow *follow, int (*serve)(void *context), void *context) WARN_UNUSED;
+/* Follows one process instead, with its pidfd (taken over, on failure closed) and its cgroup. */
+int run_follow_process(struct run_follow *follow, const char *cgroup_path, int pidfd,
+		       struct error *error) WARN_UNUSED;
 /* Serves until the container's first process has ended, too; then follow->ended is set. */
 int run_follow_loop(struct run_follow *follow, struct supervisor *supervisor) WARN_UNUSED;
 /* Whether its first process has ended. */

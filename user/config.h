@@ -71,6 +71,10 @@ struct config *config_open(const char *path, struct diag_list *errors) WARN_UNUS
 /* Fills every secret of the policy from the environment and from files. Adds to `errors`: unset
  * and empty are different errors, each naming the variable or file and the route's line. */
 bool config_load_secrets(struct config *config, struct diag_list *errors) WARN_UNUSED;
+/* The same, with the files of `directory` for the environment's variables, unless it is NULL: the
+ * content of DIRECTORY/NAME is what `token_env: NAME` names. */
+bool config_load_secrets_from(struct config *config, const char *directory,
+			      struct diag_list *errors) WARN_UNUSED;
 
 /* Whatever the configuration takes a secret from, the policy's secrets first: what must not be
  * found in the bottle. */

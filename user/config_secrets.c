@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,18 +85,42 @@ static int load_from_environment(const struct policy_secret *secret, struct byte
 	return bytes_append_text(ret, value) ? 0 : error_set(error, "out of memory");
 }
 
+/* The name comes from the policy, and must not lead out of the directory. */
+static int load_from_directory(const struct policy_secret *secret, const char *directory,
+			       struct bytes *ret, struct error *error)
+{
+	const char *name = secret->source;
+	char path[PATH_MAX];
+
+	if (!*name || *name == '.' || strchr(name, '/'))
+		return error_set(error, "token_env: '%s' cannot be a file of %s", name, directory);
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+		return error_set(error, "token_env: %s/%s is too long a path", directory, name);
+	return read_secret_file(path, ret, error);
+}
+
+/* `directory` stands for the environment; NULL: it does not. */
+static int read_secret(const struct policy_secret *secret, const char *directory, struct bytes *ret,
+		       struct error *error)
+{
+	if (secret->kind == POLICY_SECRET_FILE)
+		return read_secret_file(secret->source, ret, error);
+	if (directory)
+		return load_from_directory(secret, directory, ret, error);
+	return load_from_environment(secret, ret, error);
+}
+
 typedef int (*set_secret_fn)(struct config *config, size_t index, struct span value,
 			     struct error *error);
 
 static bool load_secret(struct config *config, const struct policy_secret *secret, size_t index,
-			set_secret_fn set, struct diag_list *errors)
+			set_secret_fn set, const char *directory, struct diag_list *errors)
 {
-	bool by_file = secret->kind == POLICY_SECRET_FILE;
+	bool by_file = directory || secret->kind == POLICY_SECRET_FILE;
 	struct bytes content = {0};
 	struct error error = {0};
 	struct span value;
-	int result = by_file ? read_secret_file(secret->source, &content, &error)
-			     : load_from_environment(secret, &content, &error);
+	int result = read_secret(secret, directory, &content, &error);
 
 	if (result == 0) {
 		value = bytes_span(&content);
@@ -124,17 +150,23 @@ static int set_proxy_password(struct config *config, size_t index, struct span v
 	return secret->value ? 0 : error_set(error, "out of memory");
 }
 
-bool config_load_secrets(struct config *config, struct diag_list *errors)
+bool config_load_secrets_from(struct config *config, const char *directory,
+			      struct diag_list *errors)
 {
 	const struct policy_secret *password = &config->upstream.proxy_password;
 	bool loaded = true;
 
 	for (size_t i = 0; i < policy_secret_count(config->policy); i++)
 		loaded &= load_secret(config, policy_secret_at(config->policy, i), i,
-				      set_route_secret, errors);
+				      set_route_secret, directory, errors);
 	if (password->source)
-		loaded &= load_secret(config, password, 0, set_proxy_password, errors);
+		loaded &= load_secret(config, password, 0, set_proxy_password, directory, errors);
 	return loaded;
+}
+
+bool config_load_secrets(struct config *config, struct diag_list *errors)
+{
+	return config_load_secrets_from(config, NULL, errors);
 }
 
 size_t config_secret_count(const struct config *config)

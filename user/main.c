@@ -24,6 +24,7 @@ static const struct command {
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
 	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},
+	{"hook", cmd_hook, "put the wall up before a container's program starts (OCI hook)"},
 	{"worker", cmd_worker, NULL},
 };
 

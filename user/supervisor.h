@@ -27,6 +27,7 @@ struct supervisor_options {
 	const char *policy_path; /* re-read on SIGHUP; may be NULL when there are extra sources */
 	const struct config_source *extra; /* texts made from options; borrowed for life */
 	size_t extra_count;
+	const char *token_directory; /* of files for `token_env`; NULL: the environment */
 	const char *ca_directory; /* NULL: a CA in memory */
 	const char *log_path;	  /* NULL: no log; "-": standard output */
 	bool log_query;

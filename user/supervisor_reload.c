@@ -35,7 +35,8 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	for (size_t i = 0; i < options->extra_count && count < 8; i++)
 		sources[count++] = options->extra[i];
 	config = config_parse(sources, count, &errors);
-	if (config && (!check_files(config) || !config_load_secrets(config, &errors) ||
+	if (config && (!check_files(config) ||
+		       !config_load_secrets_from(config, options->token_directory, &errors) ||
 		       !config_pack(sources, count, config, &blob))) {
 		config_free(config);
 		config = NULL;

@@ -58,7 +58,8 @@ class Engine:
     """dockerd with a containerd of its own. Everything of it is gone after stop()."""
     count = 0
 
-    def __init__(self):
+    def __init__(self, runtimes=None):
+        self.runtimes = runtimes or {}
         Engine.count += 1
         self.directory = harness.world.path(f"engine-{Engine.count}")
         os.mkdir(self.directory)
@@ -76,7 +77,7 @@ class Engine:
                  "--bip", "198.51.100.1/24", "--exec-opt", "native.cgroupdriver=cgroupfs",
                  "--cgroup-parent", self.parent, "--config-file", self.config(), *more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=w.die_with_parent,
-                env={"PATH": PATH, "HOME": self.directory})
+                env={"PATH": PATH, "HOME": self.directory, "EGRESS_BPF": harness.world.program})
         wait_for(lambda: self.answers() or self.process.poll() is not None, 30, "dockerd")
         if self.process.poll() is not None:
             raise AssertionError(f"dockerd ended: {self.log()[-3000:]}")
@@ -84,7 +85,7 @@ class Engine:
     def config(self):
         path = self.path("daemon.json")
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({"live-restore": True}, file)
+            json.dump({"live-restore": True, "runtimes": self.runtimes}, file)
         return path
 
     def path(self, name):

@@ -8,7 +8,7 @@ import subprocess
 
 import harness
 import world as w
-from engine import Engine, make_root
+from engine import PATH, Engine, make_root, tool
 from harness import Case, cli, find_counter, pins, policy, wait_for, write
 
 
@@ -56,8 +56,39 @@ class Run:
         assert not said, self.errors()
 
 
+RUNC = os.path.join(os.path.dirname(os.path.dirname(harness.HERE)), "container", "egress-bpf-runc")
+
+
+def make_hook_files():
+    """A CA that the box trusts, a policy, and the tokens."""
+    ca = harness.world.path("hook-ca")
+    assert cli("ca", "init", ca).returncode == 0
+    shutil.copy(os.path.join(ca, "ca-cert.pem"), harness.world.path("hook-ca-cert.pem"))
+    os.chmod(harness.world.path("hook-ca-cert.pem"), 0o644)
+    tokens = harness.world.path("hook-tokens")
+    os.mkdir(tokens, 0o700)
+    for name, value in harness.SECRETS.items():
+        with open(os.path.join(tokens, name), "w", encoding="utf-8",
+                  opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(value)
+    write("hook.yaml", policy())
+
+
+def hook_options():
+    return {"policy": harness.world.path("hook.yaml"), "ca-dir": harness.world.path("hook-ca"),
+            "state-dir": harness.world.path("hook-run"),
+            "run-token-dir": harness.world.path("hook-tokens")}
+
+
 def setUpModule():
-    EngineCase.engine = Engine()
+    make_hook_files()
+    arguments = [f"--egress-{k}={v}" for k, v in hook_options().items()]
+    broken = write("hook-broken.yaml", "routes: [{hots: x}]\n")
+    EngineCase.engine = Engine({
+        "egress": {"path": RUNC, "runtimeArgs": arguments},
+        "egress-broken": {"path": RUNC, "runtimeArgs": [f"--egress-policy={broken}"] + [
+            x for x in arguments if "policy" not in x]},
+    })
     root = make_root(harness.world.path("box-root"))
     EngineCase.engine.import_root(root, "box")
     shutil.rmtree(root)
@@ -203,3 +234,91 @@ class Life(EngineCase):
         run.process.send_signal(signal.SIGHUP)
         run.process.terminate()
         self.assertEqual(run.process.wait(5), 0, run.errors())
+
+
+class Hook(EngineCase):
+    """The wall is up before the container's first instruction, or there is none."""
+    program = ("curl", "-sS", "--max-time", "10", "--cacert", "/ca.pem")
+
+    def box(self, runtime, *command, options=("--network", "none")):
+        ca = harness.world.path("hook-ca-cert.pem")
+        result = self.engine.docker("run", "--rm", "--runtime", runtime, "-v", f"{ca}:/ca.pem:ro",
+                                    *options, "box", *command, check=False)
+        wait_for(lambda: not pins(), 15, f"the wall to be gone; {pins()}")
+        return result
+
+    def test_first_connect_is_judged(self):
+        for options in (("--network", "none"), ()):
+            with self.subTest(options=options):
+                self.ok(self.box("egress", *self.program, "https://api.example.test/echo",
+                                 options=options))
+                self.assertEqual(self.header(self.arrived()[-1], "authorization"),
+                                 ["Bearer " + harness.SECRETS["E2E_TOKEN_0"]])
+        refused = self.box("egress", *self.program, "http://203.0.113.12/", options=())
+        self.assertEqual(refused.returncode, 7, refused.stderr)
+
+    def test_restarts_at_once(self):
+        name = "hook-restarts"
+        ca = harness.world.path("hook-ca-cert.pem")
+        self.container(name, "--runtime", "egress", "--network", "none", "-v", f"{ca}:/ca.pem:ro")
+        for _ in range(2):
+            self.engine.docker("restart", "-t", "0", name)
+            self.ok(self.engine.docker("exec", name, *self.program,
+                                       "https://api.example.test/echo", check=False))
+        self.engine.docker("rm", "-f", name)
+        wait_for(lambda: not pins(), 15, "the wall to be gone")
+
+    def test_a_wall_that_fails_starts_nothing(self):
+        result = self.box("egress-broken", "echo", "it ran")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertNotIn("it ran", result.stdout)
+        self.assertIn("hots", result.stderr)
+
+    def bundle(self, name, command, **annotations):
+        """A bundle for runc itself, with the hook in it."""
+        bundle = harness.world.path(name)
+        root = make_root(os.path.join(bundle, "rootfs"))
+        self.addCleanup(shutil.rmtree, bundle)
+        shutil.copy(harness.world.path("hook-ca-cert.pem"), os.path.join(root, "ca.pem"))
+        shutil.copy("/etc/resolv.conf", os.path.join(root, "etc"))
+        w.sh([tool("runc"), "spec"], cwd=bundle)
+        path = os.path.join(bundle, "config.json")
+        with open(path, encoding="utf-8") as file:
+            spec = json.load(file)
+        spec["process"].update(terminal=False, args=list(command))
+        spec["linux"]["cgroupsPath"] = f"{self.engine.parent}/{name}"
+        spec["annotations"] = annotations
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(spec, file)
+        files = hook_options()
+        more = ["--token-dir", files.pop("run-token-dir")]
+        directory = os.path.dirname(files.pop("policy"))
+        options = [x for k, v in files.items() for x in (f"--{k}", v)]
+        self.ok(cli("hook", "--into", bundle, "--policy-dir", directory, *options, "--", *more))
+        return bundle
+
+    def runc(self, name, bundle):
+        return subprocess.run([tool("runc"), "--root", harness.world.path("runc"), "run", "-b",
+                               bundle, name], text=True, capture_output=True, check=False,
+                              timeout=30, stdin=subprocess.DEVNULL, env={"PATH": PATH})
+
+    def test_runc_with_an_annotation(self):
+        bundle = self.bundle("runc-good", (*self.program, "https://api.example.test/echo"),
+                             **{"egress-bpf/policy": "hook"})
+        self.ok(self.runc("runc-good", bundle))
+        self.assertEqual(len(self.arrived()), 1)
+
+    def test_runc_without_an_annotation(self):
+        bundle = self.bundle("runc-none", ("echo", "it ran"))
+        result = self.runc("runc-none", bundle)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertNotIn("it ran", result.stdout)
+        self.assertIn("no annotation", result.stderr)
+
+    def test_state_that_is_none(self):
+        for text in ("", "[]", "{}", '{"id": "../x", "pid": 1}', '{"id": "x", "pid": 0}', "x" * 2000000):
+            result = subprocess.run(
+                [harness.world.program, "hook", "--policy", "/none", "--ca-dir", "/none", "--state-dir",
+                 harness.world.path("none")], input=text, text=True, capture_output=True, check=False)
+            self.assertEqual(result.returncode, 1, text[:50])
+            self.assertFalse(os.path.exists(harness.world.path("none")))

@@ -330,17 +330,71 @@ static void several_sources(void **state)
 
 static char directory[] = "/tmp/egress-test-config-XXXXXX";
 
-static void write_file(const char *name, const char *text, size_t length, mode_t mode)
+static void write_at(const char *path, const char *text, size_t length, mode_t mode)
 {
-	char path[256];
-	FILE *file;
+	FILE *file = fopen(path, "w");
 
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	file = fopen(path, "w");
 	assert_non_null(file);
 	assert_int_equal(fwrite(text, 1, length, file), length);
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(chmod(path, mode), 0);
+}
+
+static void write_file(const char *name, const char *text, size_t length, mode_t mode)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	write_at(path, text, length, mode);
+}
+
+/* --token-dir: files of that directory, and nothing outside of it, for token_env. */
+static void test_token_directory(void **state)
+{
+	static const struct {
+		const char *name, *content, *want;
+		mode_t mode;
+	} rows[] = {
+		{"GOOD", "swordfish\n", NULL, 0600},
+		{"EMPTY", "\n", "empty", 0600},
+		{"OPEN", "swordfish\n", "can be read by everybody", 0644},
+		{"ABSENT", NULL, "No such file", 0},
+		{"../GOOD", NULL, "cannot be a file", 0},
+		{".hidden", NULL, "cannot be a file", 0},
+	};
+	char text[256], path[128], tokens[] = "/tmp/egress-tokens-XXXXXX";
+
+	(void)state;
+	assert_non_null(mkdtemp(tokens));
+	setenv("ABSENT", "from the environment", 1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct diag_list errors = {0};
+		struct config *config;
+
+		snprintf(path, sizeof(path), "%s/%s", tokens, rows[i].name);
+		if (rows[i].content)
+			write_at(path, rows[i].content, strlen(rows[i].content),
+				 rows[i].mode);
+		snprintf(text, sizeof(text), "routes:\n  - host: a.test\n    auth: {scheme: Bearer, "
+			 "token_env: \"%s\"}\n", rows[i].name);
+		config = config_parse(&(struct config_source){"routes.yaml", span_from(text)}, 1,
+				      &errors);
+		if (!config) /* such a name is none for the parser already */
+			assert_true(strpbrk(rows[i].name, "./") != NULL);
+		else if (rows[i].want)
+			assert_false(config_load_secrets_from(config, tokens, &errors));
+		else
+			assert_true(config_load_secrets_from(config, tokens, &errors));
+		if (config && rows[i].want)
+			assert_non_null(strstr(errors.items[0].text, rows[i].want));
+		if (config && !rows[i].want)
+			assert_string_equal(policy_secret_at(config->policy, 0)->value, "swordfish");
+		config_free(config);
+		diag_list_free(&errors);
+		unlink(path);
+	}
+	unsetenv("ABSENT");
+	assert_int_equal(rmdir(tokens), 0);
 }
 
 /* The error of one route with this source, or the value when it loads. */
@@ -570,6 +624,7 @@ static void reading(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_token_directory),
 		cmocka_unit_test(broken_files),
 		cmocka_unit_test(too_large),
 		cmocka_unit_test(good_files),
