@@ -43,6 +43,7 @@ struct draft_route {
 	struct config_texts path_allowlist, methods;
 	struct draft_matches matches;
 	struct draft_auth auth;
+	struct config_text client_cert, client_key;
 	struct config_flag allow_private, allow_plaintext, allow_encoded_slash, keep_authorization,
 		direct;
 };
@@ -147,6 +148,8 @@ static const struct config_key route_keys[] = {
 	KEY(draft_route, auth, parse_auth),
 	KEY(draft_route, auth_scheme, config_parse_text),
 	KEY(draft_route, token_env, config_parse_text),
+	KEY(draft_route, client_cert, config_parse_text),
+	KEY(draft_route, client_key, config_parse_text),
 	KEY(draft_route, tls, config_parse_text),
 	KEY(draft_route, protocol, config_parse_text),
 	KEY(draft_route, allow_private, config_parse_flag),
@@ -255,6 +258,8 @@ static void check_not_http(struct config_context *context, const struct draft_ro
 		{"auth", draft->auth.line},
 		{"auth_scheme", draft->auth_scheme.line},
 		{"token_env", draft->token_env.line},
+		{"client_cert", draft->client_cert.line},
+		{"client_key", draft->client_key.line},
 		{"allow_plaintext", draft->allow_plaintext.line},
 		{"allow_encoded_slash", draft->allow_encoded_slash.line},
 		{"keep_authorization", draft->keep_authorization.line},
@@ -600,6 +605,26 @@ static void build_auth(struct config_context *context, const struct draft_route 
 	spec->auth = auth_spec;
 }
 
+static void build_client(struct config_context *context, const struct draft_route *draft,
+			 struct policy_route_spec *spec)
+{
+	const struct config_text *cert = &draft->client_cert, *key = &draft->client_key;
+
+	if (spec->mode != POLICY_INTERCEPT || (!cert->line && !key->line))
+		return;
+	if (!cert->line)
+		FAULT_AT(context, "client_key", key->line, "client_cert: /PATH beside it",
+			 "there is no client_cert");
+	if (!key->line)
+		FAULT_AT(context, "client_cert", cert->line, "client_key: /PATH beside it",
+			 "there is no client_key");
+	if (cert->value &&
+	    config_file_path(context, "client_cert", cert, "/etc/egress/client.pem"))
+		spec->client_cert = cert->value;
+	if (key->value && config_file_path(context, "client_key", key, "/etc/egress/client.key"))
+		spec->client_key = key->value;
+}
+
 void config_route(struct config_context *context, const struct config_node *node,
 		  struct policy *policy)
 {
@@ -621,6 +646,7 @@ void config_route(struct config_context *context, const struct config_node *node
 	build_flags(context, &draft, &spec);
 	build_rules(context, &draft, &spec);
 	build_auth(context, &draft, &spec, &auth);
+	build_client(context, &draft, &spec);
 	if (context->errors->count == before && (spec.host || spec.cidr) &&
 	    policy_add(policy, &spec, &error) < 0)
 		config_fault(context, node->line,

@@ -16,33 +16,35 @@
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-static int check_secret_file(int fd, const char *path, struct error *error)
+/* `key` names the file in messages. Certificates, which are `public`, may be anybody's to read. */
+static int check_file(int fd, const char *key, const char *path, bool public, struct error *error)
 {
 	struct stat status;
 
 	if (fstat(fd, &status) < 0)
-		return error_set(error, "token_file %s: %s", path, strerror(errno));
+		return error_set(error, "%s %s: %s", key, path, strerror(errno));
 	if (!S_ISREG(status.st_mode))
-		return error_set(error, "token_file %s is not a regular file", path);
-	if (status.st_mode & S_IROTH)
+		return error_set(error, "%s %s is not a regular file", key, path);
+	if (!public && (status.st_mode & S_IROTH))
 		return error_set(error,
-				 "token_file %s can be read by everybody on this machine (mode %04o); "
+				 "%s %s can be read by everybody on this machine (mode %04o); "
 				 "would be right: chmod o-r",
-				 path, (unsigned)status.st_mode & 07777);
+				 key, path, (unsigned)status.st_mode & 07777);
 	if (status.st_size > POLICY_SECRET_SIZE)
-		return error_set(error, "token_file %s is larger than 64 KiB", path);
+		return error_set(error, "%s %s is larger than 64 KiB", key, path);
 	return 0;
 }
 
 /* Appends the file's content; O_NONBLOCK because a FIFO must not hang us before we look at it. */
-static int read_secret_file(const char *path, struct bytes *ret, struct error *error)
+static int read_small_file(const char *key, const char *path, bool public, struct bytes *ret,
+			   struct error *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), result = -1;
 	ssize_t got = 1;
 
 	if (fd < 0)
-		return error_set(error, "token_file %s: %s", path, strerror(errno));
-	if (check_secret_file(fd, path, error) < 0)
+		return error_set(error, "%s %s: %s", key, path, strerror(errno));
+	if (check_file(fd, key, path, public, error) < 0)
 		goto out;
 	while (got > 0 && ret->length <= POLICY_SECRET_SIZE) {
 		char *room = bytes_reserve(ret, POLICY_SECRET_SIZE + 1 - ret->length);
@@ -52,9 +54,9 @@ static int read_secret_file(const char *path, struct bytes *ret, struct error *e
 			bytes_added(ret, (size_t)got);
 	}
 	if (got < 0)
-		error_set(error, "token_file %s: %s", path, strerror(errno));
+		error_set(error, "%s %s: %s", key, path, strerror(errno));
 	else if (ret->length > POLICY_SECRET_SIZE)
-		error_set(error, "token_file %s is larger than 64 KiB", path);
+		error_set(error, "%s %s is larger than 64 KiB", key, path);
 	else
 		result = 0;
 out:
@@ -96,7 +98,7 @@ static int load_from_directory(const struct policy_secret *secret, const char *d
 		return error_set(error, "token_env: '%s' cannot be a file of %s", name, directory);
 	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
 		return error_set(error, "token_env: %s/%s is too long a path", directory, name);
-	return read_secret_file(path, ret, error);
+	return read_small_file("token_env", path, false, ret, error);
 }
 
 /* `directory` stands for the environment; NULL: it does not. */
@@ -104,7 +106,7 @@ static int read_secret(const struct policy_secret *secret, const char *directory
 		       struct error *error)
 {
 	if (secret->kind == POLICY_SECRET_FILE)
-		return read_secret_file(secret->source, ret, error);
+		return read_small_file("token_file", secret->source, false, ret, error);
 	if (directory)
 		return load_from_directory(secret, directory, ret, error);
 	return load_from_environment(secret, ret, error);
@@ -150,6 +152,24 @@ static int set_proxy_password(struct config *config, size_t index, struct span v
 	return secret->value ? 0 : error_set(error, "out of memory");
 }
 
+static bool load_client(struct config *config, size_t index, struct diag_list *errors)
+{
+	const struct policy_client *client = policy_client_at(config->policy, index);
+	struct bytes certificate = {0}, key = {0};
+	struct client_cert *cert = NULL;
+	struct error error = {0};
+
+	if (read_small_file("client_cert", client->certificate, true, &certificate, &error) == 0 &&
+	    read_small_file("client_key", client->key.source, false, &key, &error) == 0 &&
+	    client_cert_new(bytes_span(&certificate), bytes_span(&key), &cert, &error) == 0)
+		policy_set_client(config->policy, index, cert);
+	else
+		diag_list_add(errors, client->key.file, client->key.line, "%s", error.text);
+	bytes_free(&certificate);
+	bytes_wipe(&key);
+	return cert;
+}
+
 bool config_load_secrets_from(struct config *config, const char *directory,
 			      struct diag_list *errors)
 {
@@ -161,6 +181,8 @@ bool config_load_secrets_from(struct config *config, const char *directory,
 				      set_route_secret, directory, errors);
 	if (password->source)
 		loaded &= load_secret(config, password, 0, set_proxy_password, directory, errors);
+	for (size_t i = 0; i < policy_client_count(config->policy); i++)
+		loaded &= load_client(config, i, errors);
 	return loaded;
 }
 
@@ -171,17 +193,24 @@ bool config_load_secrets(struct config *config, struct diag_list *errors)
 
 size_t config_secret_count(const struct config *config)
 {
-	return policy_secret_count(config->policy) +
+	return policy_secret_count(config->policy) + policy_client_count(config->policy) +
 	       (config->upstream.proxy_password.source ? 1 : 0);
 }
 
 const struct policy_secret *config_secret_at(const struct config *config, size_t index)
 {
-	return index < policy_secret_count(config->policy) ? policy_secret_at(config->policy, index)
-							   : &config->upstream.proxy_password;
+	size_t secrets = policy_secret_count(config->policy);
+	size_t clients = policy_client_count(config->policy);
+
+	if (index < secrets)
+		return policy_secret_at(config->policy, index);
+	return index < secrets + clients
+		       ? &policy_client_at(config->policy, index - secrets)->key
+		       : &config->upstream.proxy_password;
 }
 
-/* ---- the blob: magic, sources (name, text), secrets of routes, the proxy's password ----------- */
+/* ---- the blob: magic, sources (name, text), secrets of routes, the proxy's password,
+ * certificates and keys ------------------------------------------------------------------------ */
 
 static bool pack_number(struct bytes *blob, uint32_t number)
 {
@@ -215,9 +244,17 @@ static bool pack_all(const struct config_source *sources, size_t count,
 		if (!secret->value || !pack_text(blob, span_from(secret->value)))
 			return false;
 	}
-	if (!password->source)
-		return true;
-	return password->value && pack_text(blob, span_from(password->value));
+	if (password->source &&
+	    (!password->value || !pack_text(blob, span_from(password->value))))
+		return false;
+	for (size_t i = 0; i < policy_client_count(config->policy); i++) {
+		const struct client_cert *cert = policy_client_at(config->policy, i)->loaded;
+
+		if (!cert || !pack_text(blob, client_cert_certificate(cert)) ||
+		    !pack_text(blob, client_cert_key(cert)))
+			return false;
+	}
+	return true;
 }
 
 /* How much pack_all() writes. Reserving it at once leaves no copies of secrets behind in blocks
@@ -234,6 +271,13 @@ static size_t packed_size(const struct config_source *sources, size_t count,
 		const char *value = policy_secret_at(config->policy, i)->value;
 
 		size += sizeof(uint32_t) + (value ? strlen(value) : 0);
+	}
+	for (size_t i = 0; i < policy_client_count(config->policy); i++) {
+		const struct client_cert *cert = policy_client_at(config->policy, i)->loaded;
+
+		if (cert)
+			size += 2 * sizeof(uint32_t) + client_cert_certificate(cert).length +
+				client_cert_key(cert).length;
 	}
 	return size;
 }
@@ -308,6 +352,21 @@ static struct config_source *unpack_sources(struct span *rest, size_t *ret_count
 	return sources;
 }
 
+static int unpack_clients(struct span *rest, struct config *config, struct error *error)
+{
+	struct span certificate, key;
+	struct client_cert *cert;
+
+	for (size_t i = 0; i < policy_client_count(config->policy); i++) {
+		if (!unpack_text(rest, &certificate) || !unpack_text(rest, &key))
+			return error_set(error, "the configuration is cut short");
+		if (client_cert_new(certificate, key, &cert, error) < 0)
+			return -1;
+		policy_set_client(config->policy, i, cert);
+	}
+	return 0;
+}
+
 static int unpack_secrets(struct span *rest, struct config *config, struct error *error)
 {
 	struct span value;
@@ -324,6 +383,8 @@ static int unpack_secrets(struct span *rest, struct config *config, struct error
 	if (config->upstream.proxy_password.source &&
 	    (!unpack_text(rest, &value) || set_proxy_password(config, 0, value, error) < 0))
 		return error_set(error, "the configuration is cut short");
+	if (unpack_clients(rest, config, error) < 0)
+		return -1;
 	return rest->length == 0 ? 0 : error_set(error, "the configuration is too long");
 }
 

@@ -29,6 +29,7 @@ struct http1_exchange {
 	const struct policy_route *route;
 	struct bytes request; /* the head as sent, to send again; holds the credential */
 
+	struct client_cert *client; /* the route's, borrowed from the policy; NULL: none */
 	struct upstream_request *dial;
 	struct stream *upstream;
 	struct bytes received; /* read from the upstream, not yet used */

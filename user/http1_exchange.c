@@ -64,6 +64,7 @@ static struct upstream_target target_of(const struct http1_exchange *x)
 		.port = x->asked.port,
 		.tls = x->asked.tls,
 		.http1 = x->upgrade,
+		.client = x->client,
 		.allow_private = policy_host_allows_private(
 			policy_find_host(x->policy, x->asked.host), x->asked.port),
 	};
@@ -88,11 +89,22 @@ static void on_dialled(void *context, const struct upstream_result *result)
 enum http1_step http1_dial(struct http1 *h, bool fresh)
 {
 	struct http1_exchange *x = h->exchange;
-	struct upstream_target target = target_of(x);
+	struct upstream_target target;
 
+	if (!policy_route_client(x->route, &x->client))
+		return http1_refuse(h, EGRESS_INTERNAL, 0, NULL, NULL, false);
+	target = target_of(x);
 	h->state = HTTP1_DIALLING;
 	x->dial = upstream_get(h->connection->proxy->upstream, &target, fresh, on_dialled, x);
 	return HTTP1_STEP_NEXT;
+}
+
+static void drop_upstream(struct http1_exchange *x)
+{
+	stream_free(x->upstream);
+	x->upstream = NULL;
+	bytes_free(&x->received);
+	x->scanned = 0;
 }
 
 /* The policy changed since the request was composed: judges and composes it by the new one, so that
@@ -112,8 +124,11 @@ static enum egress_reason renew(struct http1 *h)
 	policy_unref(x->policy);
 	x->policy = policy_ref(c->proxy->config->policy);
 	x->route = x->up.route = verdict.route;
+	x->client = NULL;
 	if (reason != EGRESS_ALLOWED)
 		return reason;
+	if (!policy_route_client(x->route, &x->client))
+		return EGRESS_INTERNAL;
 	if (!connection_may_keep(c->proxy, x->asked.host, x->asked.port, x->upstream))
 		return EGRESS_PRIVATE_ADDRESS;
 	bytes_wipe(&x->request);
@@ -125,6 +140,7 @@ enum http1_step http1_dialling(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
 	enum egress_reason reason = EGRESS_ALLOWED;
+	uint64_t shown = client_cert_id(x->client);
 	struct span request;
 
 	if (x->dial)
@@ -136,6 +152,10 @@ enum http1_step http1_dialling(struct http1 *h)
 		reason = renew(h);
 	if (reason != EGRESS_ALLOWED)
 		return http1_refuse(h, reason, 0, NULL, NULL, false);
+	if (client_cert_id(x->client) != shown) {
+		drop_upstream(x);
+		return http1_dial(h, false);
+	}
 	request = bytes_span(&x->request);
 	/* What an HTTP/2 upstream gets is framed by its stream. */
 	x->up.chunk &= !stream_is_framed(x->upstream);
@@ -147,14 +167,6 @@ enum http1_step http1_dialling(struct http1 *h)
 	x->up.corked = true;
 	h->state = HTTP1_RELAYING;
 	return HTTP1_STEP_NEXT;
-}
-
-static void drop_upstream(struct http1_exchange *x)
-{
-	stream_free(x->upstream);
-	x->upstream = NULL;
-	bytes_free(&x->received);
-	x->scanned = 0;
 }
 
 /* RFC 9110, 9.2.2: of others nobody knows whether they have been acted on. */
@@ -378,10 +390,22 @@ static enum http1_step take_response_head(struct http1 *h, size_t length)
 	return step;
 }
 
+/* With TLS 1.3 a server refuses our certificate, or the lack of one, only now. */
+static const char *why_closed(const struct http1_exchange *x, char *text, size_t size)
+{
+	const char *fault = stream_tls_fault(x->upstream);
+
+	if (!fault)
+		return "the upstream closed before it answered";
+	snprintf(text, size, "the upstream ended TLS before it answered: %s", fault);
+	return text;
+}
+
 static enum http1_step await_response(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
 	long end = http1_head_end(bytes_span(&x->received), &x->scanned);
+	char text[128];
 	ssize_t n;
 
 	if (end < 0 || x->received.length > HTTP1_HEAD_MAX)
@@ -396,7 +420,7 @@ static enum http1_step await_response(struct http1 *h)
 	if (n == -ENOMEM)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	x->untouched = n == -ESTALE;
-	return upstream_failed(h, "the upstream closed before it answered");
+	return upstream_failed(h, why_closed(x, text, sizeof(text)));
 }
 
 /* The response is through. */

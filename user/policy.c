@@ -91,6 +91,9 @@ void policy_unref(struct policy *policy)
 		host_free(policy->hosts[i]);
 	for (size_t i = 0; i < policy->secret_count; i++)
 		policy_secret_free(policy->secrets[i]);
+	for (size_t i = 0; i < policy->client_count; i++)
+		policy_client_free(policy->clients[i]);
+	free(policy->clients);
 	for (size_t i = 0; i < policy->cidr_count; i++)
 		free((char *)policy->cidrs[i].file);
 	free(policy->hosts);
@@ -267,8 +270,11 @@ static int check_spec(const struct policy_route_spec *spec, struct error *error)
 {
 	if (!spec->host == !spec->cidr)
 		return error_set(error, "a route has either a host or a cidr");
-	if (spec->mode != POLICY_INTERCEPT && (spec->match_count > 0 || spec->auth))
-		return error_set(error, "only intercepted HTTP takes path rules and auth");
+	if (spec->mode != POLICY_INTERCEPT &&
+	    (spec->match_count > 0 || spec->auth || spec->client_cert))
+		return error_set(error, "only intercepted HTTP takes path rules, auth and client_cert");
+	if (!spec->client_cert != !spec->client_key)
+		return error_set(error, "client_cert and client_key go together");
 	if (spec->cidr && spec->mode != POLICY_TCP)
 		return error_set(error, "a cidr route is raw TCP");
 	return 0;
@@ -290,6 +296,8 @@ static int route_init(struct policy *policy, struct policy_route *route,
 	    copy_ports(spec, route->ports, &route->port_count, error) < 0 ||
 	    copy_matches(route, spec, error) < 0 ||
 	    check_host_ports(route->host, route, error) < 0)
+		return -1;
+	if (spec->client_cert && policy_client_init(policy, route, spec, error) < 0)
 		return -1;
 	return spec->auth ? policy_auth_init(policy, route, spec->auth, error) : 0;
 }

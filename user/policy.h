@@ -13,6 +13,7 @@
 #include "address.h"
 #include "attributes.h"
 #include "bytes.h"
+#include "client_cert.h"
 #include "diag.h"
 #include "reason.h"
 
@@ -78,6 +79,7 @@ struct policy_route_spec {
 	const struct policy_match_spec *matches; /* none: everything on the host */
 	size_t match_count;
 	const struct policy_auth_spec *auth; /* may be NULL */
+	const char *client_cert, *client_key; /* paths; both or neither */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, direct;
 	bool uses_matches; /* written as `matches`: hints then say so */
 	const char *file; /* shown by `why` and in the log; copied */
@@ -116,6 +118,17 @@ int policy_check_secret(const struct policy_secret *secret, struct span value, s
 /* Stores a copy and prepares the header lines. -1 as policy_check_secret(). */
 int policy_set_secret(struct policy *policy, size_t index, struct span value, struct error *error)
 	WARN_UNUSED;
+
+/* What a route shows to hosts that ask for a certificate: one per distinct pair of files. */
+struct policy_client {
+	char *certificate;	   /* its path */
+	struct policy_secret key;  /* its path, and where the first route that names it stands */
+	struct client_cert *loaded; /* NULL until policy_set_client() */
+};
+size_t policy_client_count(const struct policy *policy);
+const struct policy_client *policy_client_at(const struct policy *policy, size_t index);
+/* Takes over the reference. */
+void policy_set_client(struct policy *policy, size_t index, struct client_cert *cert);
 
 /* ---- asking ------------------------------------------------------------------------------- */
 
@@ -197,6 +210,9 @@ bool policy_route_credential(const struct policy_route *route, struct span *ret_
 /* Whose secret the route injects, in which header; NULL without auth. For `why`, outside. */
 const struct policy_secret *policy_route_secret(const struct policy_route *route,
 						const char **ret_header);
+/* The certificate to show to the host, NULL when the route has none; borrowed from the policy. When
+ * it was never set this is false and the request must be refused as internal. */
+bool policy_route_client(const struct policy_route *route, struct client_cert **ret) WARN_UNUSED;
 /* True for a header that must not pass from the bottle to this host: Authorization, and what any
  * route of the host injects, unless the chosen route keeps authorization. */
 bool policy_route_strips(const struct policy_route *route, struct span header_name);

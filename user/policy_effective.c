@@ -140,6 +140,13 @@ static void print_route(FILE *to, const struct policy_route *route)
 	print_matches(to, route);
 	if (route->has_auth)
 		print_auth(to, &route->auth);
+	if (route->client) {
+		fputs("    client_cert: ", to);
+		print_quoted(to, route->client->certificate);
+		fputs("\n    client_key: ", to);
+		print_quoted(to, route->client->key.source);
+		fputs("\n", to);
+	}
 	print_flag(to, "allow_private", route->allow_private);
 	print_flag(to, "allow_plaintext", route->allow_plaintext);
 	print_flag(to, "allow_encoded_slash", route->allow_encoded_slash);

@@ -82,6 +82,7 @@ struct policy_route {
 	bool has_auth;
 	struct policy_auth auth;
 	struct policy_route *next_of_secret;
+	struct policy_client *client; /* the policy's; may be NULL */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, uses_matches;
 	char *file;
 	int line;
@@ -120,6 +121,8 @@ struct policy {
 	size_t cidr_count;
 	struct policy_secret_entry **secrets;
 	size_t secret_count;
+	struct policy_client **clients;
+	size_t client_count;
 	struct policy_table secret_index;
 	pcre2_match_context *limits;
 };
@@ -141,6 +144,13 @@ int policy_auth_init(struct policy *policy, struct policy_route *route,
 		     const struct policy_auth_spec *spec, struct error *error) WARN_UNUSED;
 void policy_auth_release(struct policy_auth *auth); /* wipes */
 void policy_secret_free(struct policy_secret_entry *entry); /* wipes */
+
+/* ---- policy_client.c ------------------------------------------------------------------------ */
+
+/* Enters the route's certificate and key. */
+int policy_client_init(struct policy *policy, struct policy_route *route,
+		       const struct policy_route_spec *spec, struct error *error) WARN_UNUSED;
+void policy_client_free(struct policy_client *client); /* accepts NULL */
 
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 

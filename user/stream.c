@@ -24,6 +24,7 @@ struct stream {
 	const struct stream_ops *ops; /* framed: nothing above is used but through the carrier */
 	void *object;
 	SSL *outer; /* that `ssl` runs inside of, and owns; NULL: it runs on the socket */
+	const char *tls_fault; /* in words; OpenSSL's memory */
 	unsigned mark;
 	stream_ready_fn ready;
 	void *context;
@@ -129,6 +130,7 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 	default:
 		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 			return tls_fail(stream, -ECONNRESET);
+		stream->tls_fault = ERR_reason_error_string(ERR_peek_error());
 		return tls_fail(stream, -EPROTO);
 	}
 }
@@ -309,6 +311,13 @@ int stream_fd(const struct stream *stream)
 SSL *stream_ssl(const struct stream *stream)
 {
 	return stream->ssl;
+}
+
+const char *stream_tls_fault(const struct stream *stream)
+{
+	if (stream->ops)
+		stream = stream->ops->carrier(stream->object);
+	return stream ? stream->tls_fault : NULL;
 }
 
 void stream_set_mark(struct stream *stream, unsigned mark)

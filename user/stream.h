@@ -52,6 +52,9 @@ void stream_free(struct stream *stream);
 
 int stream_fd(const struct stream *stream); /* borrowed; of a framed stream its carrier's, or -1 */
 SSL *stream_ssl(const struct stream *stream); /* borrowed, the inner one; NULL without TLS */
+/* What broke the TLS of this stream, in OpenSSL's words (the peer's alert, say); static text. NULL
+ * when nothing has. */
+const char *stream_tls_fault(const struct stream *stream);
 
 /* A note of the one who made the connection, 0 at first. */
 #define STREAM_RELAYED 1u /* the socket's peer is a proxy: where the far end is nobody knows */

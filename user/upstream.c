@@ -50,6 +50,7 @@ struct upstream_request {
 	uint16_t port;
 	bool tls, http1, allow_private;
 	bool follows; /* another of the same kind is on its way: it may bring a session for both */
+	struct client_cert *client; /* may be NULL */
 	struct resolver_wait *wait;
 	struct dial *dial;
 	struct stream *stream;
@@ -82,6 +83,7 @@ static void detach(struct upstream_request *request)
 
 static void release(struct upstream_request *request)
 {
+	client_cert_unref(request->client);
 	free(request->host);
 	free(request);
 }
@@ -114,7 +116,8 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 static struct pool_key key_of_request(const struct upstream_request *request)
 {
 	return (struct pool_key){request->host, request->port, request->tls,
-				 request->allow_private};
+				 request->allow_private,
+				 request->tls ? client_cert_id(request->client) : 0};
 }
 
 /* The connection agreed on HTTP/2: the request becomes the first on a new session. */
@@ -198,7 +201,8 @@ static void begin_tls(struct upstream_request *request)
 		succeed(request);
 		return;
 	}
-	ssl = tls_client_connection(request->upstream->tls, request->host, request->port);
+	ssl = tls_client_connection(request->upstream->tls, request->host, request->port,
+				    request->client);
 	if (ssl && !request->http1)
 		tls_client_offer_h2(ssl);
 	if (!ssl || stream_set_tls(request->stream, ssl) < 0) {
@@ -342,7 +346,8 @@ static struct pool_key key_of(const struct upstream_target *target, char text[AD
 {
 	const char *host = target->host ? target->host : address_format(target->address, text);
 
-	return (struct pool_key){host, target->port, target->tls, target->allow_private};
+	return (struct pool_key){host, target->port, target->tls, target->allow_private,
+				 target->tls ? client_cert_id(target->client) : 0};
 }
 
 static bool take_idle(struct upstream *upstream, const struct pool_key *key, bool http1,
@@ -406,6 +411,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 		return NULL;
 	}
 	request->http1 = target->http1;
+	request->client = target->client ? client_cert_ref(target->client) : NULL;
 	request->finished = &finished;
 	begin(request, target);
 	if (finished)

@@ -36,6 +36,7 @@ struct upstream_target {
 	uint16_t port;
 	bool tls;	    /* verified TLS, ALPN h2 and http/1.1; else plain bytes */
 	bool http1;	    /* ALPN http/1.1 alone: HTTP/2 cannot carry what is meant to follow */
+	struct client_cert *client; /* to show to the host in TLS, or NULL */
 	bool allow_private; /* else private addresses are refused, on the very address dialled */
 };
 

@@ -85,6 +85,7 @@ static bool matches(const struct session *session, const struct pool_key *key)
 {
 	return session->key.port == key->port && session->key.tls == key->tls &&
 	       session->key.allow_private == key->allow_private &&
+	       session->key.client == key->client &&
 	       strcmp(session->host, key->host) == 0;
 }
 

@@ -21,6 +21,7 @@ struct idle {
 	uint64_t hash; /* of the whole key */
 	uint16_t port;
 	bool tls, allow_private;
+	uint64_t client;
 	int64_t deadline; /* ms */
 	struct idle *next, **at;
 	struct idle *newer, *older;
@@ -47,13 +48,15 @@ static uint64_t hash_key(const struct pool_key *key)
 {
 	uint64_t rest = (uint64_t)key->port << 2 | (uint64_t)key->tls << 1 | key->allow_private;
 
-	return bytes_hash(key->host, strlen(key->host)) + rest * 0x9e3779b97f4a7c15u;
+	return bytes_hash(key->host, strlen(key->host)) +
+	       (rest ^ key->client) * 0x9e3779b97f4a7c15u;
 }
 
 static bool matches(const struct idle *idle, const struct pool_key *key, uint64_t hash)
 {
 	return idle->hash == hash && idle->port == key->port && idle->tls == key->tls &&
-	       idle->allow_private == key->allow_private && strcmp(idle->host, key->host) == 0;
+	       idle->allow_private == key->allow_private && idle->client == key->client &&
+	       strcmp(idle->host, key->host) == 0;
 }
 
 static void link_idle(struct pool *pool, struct idle *idle)
@@ -181,6 +184,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 			      .port = key->port,
 			      .tls = key->tls,
 			      .allow_private = key->allow_private,
+			      .client = key->client,
 			      .deadline = now_ms() + pool->idle_ms};
 	memcpy(idle->host, key->host, size);
 	link_idle(pool, idle);

@@ -17,6 +17,7 @@ struct pool_key {
 	const char *host; /* or an address as text */
 	uint16_t port;
 	bool tls, allow_private;
+	uint64_t client; /* client_cert_id() of whom the host took us for */
 };
 
 struct pool;

@@ -470,7 +470,7 @@ static bool compose(struct proxy_hop *hop, const char *host, uint16_t port)
 
 static bool begin_tls(struct proxy_hop *hop)
 {
-	SSL *ssl = tls_client_connection(hop->proxy->tls, hop->proxy->host, hop->proxy->port);
+	SSL *ssl = tls_client_connection(hop->proxy->tls, hop->proxy->host, hop->proxy->port, NULL);
 
 	hop->state = HOP_HANDSHAKE;
 	return ssl && stream_set_tls(hop->stream, ssl) == 0;

@@ -16,6 +16,7 @@
 struct session_slot {
 	char *host;
 	uint16_t port;
+	uint64_t cert; /* client_cert_id(): a session says who we are, too */
 	SSL_SESSION *session;
 };
 
@@ -75,9 +76,10 @@ static int load_roots(SSL_CTX *context, const char *ca_file, struct error *error
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
-static struct session_slot *slot_of(struct tls_client *client, const char *host, uint16_t port)
+static struct session_slot *slot_of(struct tls_client *client, const char *host, uint16_t port,
+				    uint64_t cert)
 {
-	uint64_t hash = bytes_hash(host, strlen(host)) + port;
+	uint64_t hash = bytes_hash(host, strlen(host)) + port + (cert >> 1);
 
 	return &client->slots[hash & (SLOT_COUNT - 1)];
 }
@@ -93,6 +95,7 @@ static void slot_clear(struct session_slot *slot)
 struct peer {
 	uint16_t port;
 	bool h2; /* offered */
+	uint64_t cert;
 	char host[];
 };
 
@@ -105,7 +108,7 @@ static void peer_free(void *parent, void *peer, CRYPTO_EX_DATA *data, int index,
 	free(peer);
 }
 
-static bool set_peer(SSL *ssl, const char *host, uint16_t port)
+static bool set_peer(SSL *ssl, const char *host, uint16_t port, uint64_t cert)
 {
 	size_t size = strlen(host) + 1;
 	struct peer *peer = malloc(sizeof(*peer) + size);
@@ -114,6 +117,7 @@ static bool set_peer(SSL *ssl, const char *host, uint16_t port)
 		return false;
 	peer->port = port;
 	peer->h2 = false;
+	peer->cert = cert;
 	memcpy(peer->host, host, size);
 	if (SSL_set_ex_data(ssl, peer_index, peer) == 1)
 		return true;
@@ -132,20 +136,23 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 
 	if (!client || !peer || SSL_get_verify_result(ssl) != X509_V_OK)
 		return 0;
-	slot = slot_of(client, peer->host, peer->port);
+	slot = slot_of(client, peer->host, peer->port, peer->cert);
 	host = strdup(peer->host);
 	if (!host)
 		return 0;
 	slot_clear(slot);
-	*slot = (struct session_slot){.host = host, .port = peer->port, .session = session};
+	*slot = (struct session_slot){
+		.host = host, .port = peer->port, .cert = peer->cert, .session = session};
 	return 1;
 }
 
-static void resume(struct tls_client *client, SSL *ssl, const char *host, uint16_t port)
+static void resume(struct tls_client *client, SSL *ssl, const char *host, uint16_t port,
+		   uint64_t cert)
 {
-	struct session_slot *slot = slot_of(client, host, port);
+	struct session_slot *slot = slot_of(client, host, port, cert);
 
-	if (slot->session && slot->port == port && strcmp(slot->host, host) == 0 &&
+	if (slot->session && slot->port == port && slot->cert == cert &&
+	    strcmp(slot->host, host) == 0 &&
 	    SSL_SESSION_is_resumable(slot->session))
 		SSL_set_session(ssl, slot->session);
 }
@@ -228,18 +235,21 @@ static bool set_name(SSL *ssl, const char *host)
 	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port)
+SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port,
+			   const struct client_cert *cert)
 {
+	uint64_t id = client_cert_id(cert);
 	SSL *ssl = SSL_new(client->context);
 
 	if (!ssl)
 		return NULL;
-	if (!*host || !set_name(ssl, host) || !set_peer(ssl, host, port)) {
+	if (!*host || !set_name(ssl, host) || !set_peer(ssl, host, port, id) ||
+	    (cert && !client_cert_use(cert, ssl))) {
 		SSL_free(ssl);
 		return NULL;
 	}
 	SSL_set_connect_state(ssl);
-	resume(client, ssl, host, port);
+	resume(client, ssl, host, port, id);
 	return ssl;
 }
 

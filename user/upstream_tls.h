@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "attributes.h"
+#include "client_cert.h"
 #include "config.h"
 #include "diag.h"
 #include "reason.h"
@@ -22,9 +23,11 @@ int tls_client_new_for_proxy(const struct config *config, struct tls_client **re
 /* Connections in use stay valid; their sessions are no longer kept. */
 void tls_client_free(struct tls_client *client);
 
-/* A connection's state: SNI, the name that the certificate must have, ALPN, a session of the same
- * host and port if there is one. NULL when out of memory. Caller frees. */
-SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port) WARN_UNUSED;
+/* A connection's state: SNI, the name that the certificate must have, ALPN, the certificate to show
+ * (or NULL), a session of the same host, port and certificate if there is one. NULL when out of
+ * memory. Caller frees. */
+SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port,
+			   const struct client_cert *cert) WARN_UNUSED;
 /* Offers HTTP/2 before HTTP/1.1; and after the handshake: was it chosen? */
 void tls_client_offer_h2(SSL *ssl);
 bool tls_client_chose_h2(const SSL *ssl);

@@ -3,7 +3,7 @@
 links_test_bytes := bytes
 links_test_address := address
 policy_modules := policy policy_table policy_path policy_host policy_decide policy_secret \
-	policy_hint policy_describe policy_effective bytes diag address reason
+	policy_hint policy_client client_cert policy_describe policy_effective bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
 links_test_reason := reason
@@ -48,11 +48,11 @@ links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log verdicts address bytes reason
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
-	upstream_pool upstream_proxy upstream_h2 $(h2_modules) http1_head stream address bytes diag
+	upstream_pool upstream_proxy upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag
 links_test_upstream_pool := upstream_pool stream bytes
 links_test_upstream_resolver := upstream_resolver upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls http1_head stream address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream address bytes diag
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)

@@ -490,10 +490,83 @@ static void secrets_from_files(void **state)
 	assert_non_null(strstr(result, "not a regular file"));
 }
 
+/* The error of one route with these files, or "" when they load; then also packs and unpacks. */
+static void load_pair(const char *certificate, const char *key, char ret[512])
+{
+	struct diag_list errors = {0};
+	struct bytes blob = {0};
+	struct error error = {0};
+	struct config_source source = {.name = "routes.yaml"};
+	struct config *config, *copy;
+	struct client_cert *cert;
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "routes:\n  - host: a.test\n    client_cert: %s/%s\n    client_key: %s/%s\n"
+		 "  - {host: b.test, client_cert: %s/%s, client_key: %s/%s}\n",
+		 directory, certificate, directory, key, directory, certificate, directory, key);
+	source.text = span_from(text);
+	config = parse_good(text);
+	assert_int_equal(policy_client_count(config->policy), 1);
+	ret[0] = '\0';
+	if (!config_load_secrets(config, &errors)) {
+		assert_int_equal(errors.items[0].line, 2);
+		snprintf(ret, 512, "%s", errors.items[0].text);
+		assert_false(config_pack(&source, 1, config, &blob));
+	} else {
+		assert_true(config_pack(&source, 1, config, &blob));
+		copy = config_unpack(bytes_span(&blob), &error);
+		assert_non_null(copy);
+		cert = policy_client_at(copy->policy, 0)->loaded;
+		assert_true(client_cert_id(cert) ==
+			    client_cert_id(policy_client_at(config->policy, 0)->loaded));
+		for (size_t n = 1; n < 40; n++)
+			assert_null(config_unpack((struct span){blob.data, blob.length - n * 7},
+						  &error));
+		config_free(copy);
+		assert_string_equal(config_secret_at(config, 0)->source,
+				    policy_client_at(config->policy, 0)->key.source);
+	}
+	bytes_wipe(&blob);
+	diag_list_free(&errors);
+	config_free(config);
+}
+
+static void client_certificates(void **state)
+{
+	char command[1024], result[512];
+
+	(void)state;
+	snprintf(command, sizeof(command),
+		 "cd %s && for i in one two; do openssl req -x509 -newkey ec -pkeyopt "
+		 "ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$i -keyout $i.key -out $i.pem "
+		 "2>/dev/null; done && openssl ec -aes128 -passout pass:x -in one.key -out locked.key "
+		 "2>/dev/null && chmod 600 *.key && cp one.key open.key && chmod 644 open.key",
+		 directory);
+	assert_int_equal(system(command), 0);
+	load_pair("one.pem", "one.key", result);
+	assert_string_equal(result, "");
+	load_pair("one.pem", "two.key", result);
+	assert_non_null(strstr(result, "client_key is not the key of the certificate"));
+	load_pair("one.pem", "locked.key", result);
+	assert_non_null(strstr(result, "client_key is encrypted"));
+	load_pair("one.pem", "open.key", result);
+	assert_non_null(strstr(result, "chmod o-r"));
+	load_pair("one.pem", "one.pem", result);
+	assert_non_null(strstr(result, "can be read by everybody"));
+	load_pair("one.key", "one.key", result);
+	assert_non_null(strstr(result, "client_cert holds no certificate"));
+	load_pair("missing.pem", "one.key", result);
+	assert_non_null(strstr(result, "missing.pem: No such file"));
+	load_pair("one.pem", "missing.key", result);
+	assert_non_null(strstr(result, "missing.key: No such file"));
+}
+
 static int remove_directory(void **state)
 {
 	static const char *const names[] = {"good", "crlf", "bare", "two", "empty", "world", "nul",
-					    "large", "fifo"};
+					    "large", "fifo",  "one.pem", "one.key", "two.pem",
+					    "two.key", "locked.key", "open.key"};
 	char path[256];
 
 	(void)state;
@@ -634,7 +707,8 @@ int main(void)
 		cmocka_unit_test(routes_in_full),
 		cmocka_unit_test(several_sources),
 		cmocka_unit_test(secrets_from_environment),
-		cmocka_unit_test_teardown(secrets_from_files, remove_directory),
+		cmocka_unit_test(secrets_from_files),
+		cmocka_unit_test_teardown(client_certificates, remove_directory),
 		cmocka_unit_test(proxy_settings),
 		cmocka_unit_test(pack_and_unpack),
 		cmocka_unit_test(reading),

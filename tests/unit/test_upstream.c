@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include "cert_authority.h"
@@ -542,6 +543,103 @@ static void bad_handshakes(void **state)
 	assert_tls_failure(NULL, HANG, EGRESS_UPSTREAM_TIMEOUT, "TLS handshake");
 }
 
+/* ---- certificates of ours ------------------------------------------------------------------- */
+
+/* A self-signed one: the origin of these tests takes any. */
+static struct client_cert *new_client(const char *name)
+{
+	SSL_CTX *context = self_signed(name);
+	BIO *certificate = BIO_new(BIO_s_mem()), *key = BIO_new(BIO_s_mem());
+	struct client_cert *client;
+	struct error error = {0};
+	char *texts[2];
+	long lengths[2];
+
+	PEM_write_bio_X509(certificate, SSL_CTX_get0_certificate(context));
+	PEM_write_bio_PrivateKey(key, SSL_CTX_get0_privatekey(context), NULL, NULL, 0, NULL, NULL);
+	lengths[0] = BIO_get_mem_data(certificate, &texts[0]);
+	lengths[1] = BIO_get_mem_data(key, &texts[1]);
+	assert_int_equal(client_cert_new((struct span){texts[0], (size_t)lengths[0]},
+					 (struct span){texts[1], (size_t)lengths[1]}, &client,
+					 &error),
+			 0);
+	BIO_free(certificate);
+	BIO_free(key);
+	SSL_CTX_free(context);
+	return client;
+}
+
+static int take_any(int preverified, X509_STORE_CTX *store)
+{
+	(void)preverified, (void)store;
+	return 1;
+}
+
+/* Whom the origin takes us for: the name in the certificate of its newest connection. */
+static void assert_shown(const struct origin *origin, const char *name)
+{
+	SSL *ssl = stream_ssl(origin->streams[(origin->accepted - 1) % 64]);
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	if (!name) {
+		assert_null(cert);
+		return;
+	}
+	assert_non_null(cert);
+	assert_int_equal(X509_check_host(cert, name, 0, 0, NULL), 1);
+}
+
+static void client_certificates(void **state)
+{
+	struct upstream *upstream = new_upstream();
+	struct client_cert *one = new_client("one.example"), *two = new_client("two.example");
+	SSL_CTX *context = server_context(authority, "origin.example");
+	struct client_cert *const order[] = {one, two, NULL, one};
+	static const char *const shown[] = {"one.example", "two.example", NULL};
+	struct upstream_target target;
+	struct origin origin;
+	struct got got;
+	char byte;
+
+	(void)state;
+	assert_true(client_cert_id(one) != client_cert_id(two));
+	assert_int_equal(client_cert_id(NULL), 0);
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, take_any);
+	origin_start(&origin, context, SERVE);
+	target = target_of("origin.example", origin.port, true);
+	/* Neither an idle connection nor a session of one identity serves another. */
+	for (int i = 0; i < 4; i++) {
+		target.client = order[i];
+		got = get(upstream, &target, false);
+		settle();
+		assert_int_equal(got.result.reused, i == 3);
+		if (i < 3)
+			assert_shown(&origin, shown[i]);
+		assert_int_equal(stream_read(got.result.stream, &byte, 1), -EAGAIN);
+		assert_int_equal(SSL_session_reused(stream_ssl(got.result.stream)), 0);
+		upstream_put(upstream, &target, got.result.stream);
+	}
+	/* The same identity resumes. */
+	target.client = two;
+	got = get(upstream, &target, true);
+	settle();
+	assert_int_equal(SSL_session_reused(stream_ssl(got.result.stream)), 1);
+	assert_shown(&origin, "two.example");
+	stream_free(got.result.stream);
+	/* Those under way keep it. */
+	target.client = one;
+	got = (struct got){0};
+	assert_non_null(upstream_get(upstream, &target, true, on_done, &got));
+	client_cert_unref(one);
+	client_cert_unref(two);
+	wait_for(&got);
+	settle();
+	assert_shown(&origin, "one.example");
+	stream_free(got.result.stream);
+	end_upstream(upstream);
+	origin_stop(&origin);
+}
+
 /* ---- the pool ------------------------------------------------------------------------------- */
 
 static void reuse(void **state)
@@ -838,6 +936,7 @@ int main(void)
 		cmocka_unit_test(failures),       cmocka_unit_test(happy_eyeballs),
 		cmocka_unit_test(verified),       cmocka_unit_test(bad_certificates),
 		cmocka_unit_test(bad_handshakes), cmocka_unit_test(reuse),
+		cmocka_unit_test(client_certificates),
 		cmocka_unit_test(http2_sessions), cmocka_unit_test(reconfigured),
 		cmocka_unit_test(set_up_errors),
 		cmocka_unit_test(cancel),         cmocka_unit_test(resolve),

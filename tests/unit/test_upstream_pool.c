@@ -63,11 +63,11 @@ static int take(struct pool *pool, const struct pool_key *key)
 
 static void keys_must_agree(void **state)
 {
-	const struct pool_key key = {"a.example", 443, true, false};
+	const struct pool_key key = {"a.example", 443, true, false, 0};
 	const struct pool_key others[] = {
-		{"b.example", 443, true, false},  {"a.example", 444, true, false},
-		{"a.example", 443, false, false}, {"a.example", 443, true, true},
-		{"a.exampl", 443, true, false},
+		{"b.example", 443, true, false, 0},  {"a.example", 444, true, false, 0},
+		{"a.example", 443, false, false, 0}, {"a.example", 443, true, true, 0},
+		{"a.exampl", 443, true, false, 0},   {"a.example", 443, true, false, 7},
 	};
 	struct pool *pool = pool_new(base, 30000);
 	int fd = put(pool, &key);
@@ -86,7 +86,7 @@ static void keys_must_agree(void **state)
 
 static void last_used_first(void **state)
 {
-	const struct pool_key key = {"a.example", 80, false, false};
+	const struct pool_key key = {"a.example", 80, false, false, 0};
 	struct pool *pool = pool_new(base, 30000);
 	struct egress_address from;
 	int fds[3];
@@ -109,7 +109,7 @@ static void last_used_first(void **state)
 
 static void dead_and_dirty_ones_go(void **state)
 {
-	const struct pool_key key = {"a.example", 80, false, false};
+	const struct pool_key key = {"a.example", 80, false, false, 0};
 	struct pool *pool = pool_new(base, 30000);
 	struct stream *stream;
 	int pair[2], fd;
@@ -137,7 +137,7 @@ static void dead_and_dirty_ones_go(void **state)
 static void limits(void **state)
 {
 	struct pool *pool = pool_new(base, 30000);
-	struct pool_key key = {"a.example", 80, false, false};
+	struct pool_key key = {"a.example", 80, false, false, 0};
 	char host[32];
 	int fds[40], others[600];
 
@@ -166,8 +166,8 @@ static void limits(void **state)
 
 static void idle_timeout(void **state)
 {
-	const struct pool_key a = {"a.example", 80, false, false},
-			      b = {"b.example", 80, false, false};
+	const struct pool_key a = {"a.example", 80, false, false, 0},
+			      b = {"b.example", 80, false, false, 0};
 	struct pool *pool = pool_new(base, 600);
 	int fd = put(pool, &a), other;
 
@@ -190,8 +190,8 @@ static void idle_timeout(void **state)
 
 static void forget(void **state)
 {
-	const struct pool_key a = {"a.example", 80, false, false},
-			      b = {"b.example", 80, false, false};
+	const struct pool_key a = {"a.example", 80, false, false, 0},
+			      b = {"b.example", 80, false, false, 0};
 	struct pool *pool = pool_new(base, 30000);
 	int fds[] = {put(pool, &a), put(pool, &b), put(pool, &a)};
 
