@@ -16,6 +16,7 @@ int cmd_diff(int argc, char **argv);
 int cmd_test(int argc, char **argv);
 int cmd_ca(int argc, char **argv);
 int cmd_prepare(int argc, char **argv);
+int cmd_provision_ca(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_hook(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct command {
 	{"diff", cmd_diff, "say which requests two policies answer otherwise"},
 	{"test", cmd_test, "compare a policy's verdicts with expectations"},
 	{"prepare", cmd_prepare, "make a bottle's plan out of a manifest"},
+	{"provision-ca", cmd_provision_ca, "put a CA into a bottle's trust, from outside"},
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
 	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},
@@ -37,7 +38,7 @@ static void help(FILE *to)
 	      to);
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (commands[i].summary)
-			fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+			fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].summary);
 	}
 	fputs("\n'egress-bpf COMMAND --help' tells more; 'egress-bpf --version' the version.\n", to);
 }

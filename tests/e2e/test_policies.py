@@ -110,7 +110,7 @@ class Check(Case):
 
     def test_help_everywhere(self):
         for command in ("exec", "run", "status", "check", "why", "diff", "test",
-                        "prepare", "ca", "detach"):
+                        "prepare", "provision-ca", "ca", "detach"):
             result = cli(command, "--help")
             self.assertEqual(result.returncode, 0, command)
             self.assertIn("usage", result.stdout.lower())

@@ -67,3 +67,4 @@ plan_modules := plan plan_make plan_manifest plan_routes plan_render plan_write 
 links_test_plan_make := $(plan_modules)
 links_test_engine := engine bytes diag
 links_test_container := container engine cgroup bytes diag
+links_test_provision := provision provision_text rootfs trust trust_jks cert_authority bytes diag

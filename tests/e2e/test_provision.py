@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`provision-ca` through the mount namespace of processes that run: what they see is what changes,
+and a bottle with a user namespace of its own gets no more than its own root may."""
+import ctypes
+import os
+import shutil
+import subprocess
+
+import harness
+from harness import Case, cli
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Provision(Case):
+    def setUp(self):
+        super().setUp()
+        self.top = os.path.join(harness.world.path("provision"), self.id())
+        self.root = os.path.join(self.top, "root")
+        for directory in ("bin", "proc", "etc/ssl/certs", "usr/local/share/ca-certificates",
+                          "volume", "dev"):
+            os.makedirs(os.path.join(self.root, directory))
+        os.chmod(self.top, 0o755)
+        shutil.copy("/bin/busybox", os.path.join(self.root, "bin/busybox"))
+        with open(os.path.join(self.root, "dev/null"), "w", encoding="ascii"):
+            pass
+        for name in ("sh", "cat", "sleep", "grep", "mount", "ln", "mv", "true"):
+            os.symlink("busybox", os.path.join(self.root, "bin", name))
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", os.path.join(self.root, BUNDLE))
+        self.ca = os.path.join(self.top, "ca")
+        self.assertEqual(cli("ca", "init", self.ca).returncode, 0)
+        with open(os.path.join(self.ca, "ca-cert.pem"), encoding="ascii") as file:
+            self.pem = file.read()
+        self.addCleanup(shutil.rmtree, self.top)
+
+    def start(self, script, uid=0):
+        """A process with namespaces and a root of its own, which runs `script` and waits."""
+        ready, told = os.pipe()
+        mapped, map_done = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)) != 0:
+                    os._exit(3)
+                os.write(told, b"u")
+                os.read(mapped, 1)
+                if uid:
+                    os.setgroups([])
+                    os.setresgid(0, 0, 0)
+                    os.setresuid(0, 0, 0)
+                if libc.mount(b"none", b"/", None, 0x44000, None) != 0:  # MS_REC | MS_PRIVATE
+                    os._exit(4)
+                os.chroot(self.root)
+                os.chdir("/")
+                os.dup2(told, 1)
+                os.execve("/bin/sh", ["sh", "-c", script + "\necho ready\nexec sleep 1000"], {})
+            finally:
+                os._exit(5)
+        os.close(told)
+        self.addCleanup(self.end, pid)
+        self.assertEqual(os.read(ready, 1), b"u")
+        if uid:
+            for name in ("uid_map", "gid_map"):
+                with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+                    file.write(f"0 {uid} 1000\n")
+        os.write(map_done, b"m")
+        os.close(map_done)
+        os.close(mapped)
+        said = b""
+        while b"ready" not in said:
+            more = os.read(ready, 100)
+            self.assertTrue(more, f"the bottle ended: {said}")
+            said += more
+        os.close(ready)
+        return pid
+
+    @staticmethod
+    def end(pid):
+        """With all that it has started; harmless when that is done."""
+        try:
+            os.killpg(pid, 9)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+    def provision(self, *arguments):
+        return cli("provision-ca", *arguments, "--ca", os.path.join(self.ca, "ca.pem"))
+
+    @staticmethod
+    def read(path):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def test_a_process_with_mounts_of_its_own(self):
+        pid = self.start("mount -t tmpfs none /etc/ssl/certs && echo '# empty' "
+                         ">/etc/ssl/certs/ca-certificates.crt")
+        for want in ("put in", "as it should be"):
+            result = self.provision("--pid", str(pid))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(f"/{BUNDLE}: {want}", result.stdout)
+        inside = f"/proc/{pid}/root/{BUNDLE}"
+        self.assertIn(self.pem, self.read(inside))
+        self.assertNotIn("PRIVATE KEY", self.read(inside))
+        self.assertNotIn(self.pem, self.read(os.path.join(self.root, BUNDLE)))
+        anchor = os.path.join(self.root, "usr/local/share/ca-certificates/egress-bpf.crt")
+        self.assertIn(self.pem, self.read(anchor))
+        verify = subprocess.run(
+            ["openssl", "verify", "-no-CAfile", "-no-CAstore", "-CApath",
+             f"/proc/{pid}/root/etc/ssl/certs", os.path.join(self.ca, "ca-cert.pem")],
+            capture_output=True, text=True, check=False)
+        self.assertEqual(verify.returncode, 0, verify.stderr)
+        self.assertEqual(self.provision("--pid", str(pid), "--remove").returncode, 0)
+        self.assertEqual(self.read(inside), "# empty\n")
+        self.assertFalse(os.path.exists(anchor))
+
+    def test_a_cgroup(self):
+        cgroup = os.path.join(harness.world.cgroup, "provision")
+        os.mkdir(cgroup)
+        self.addCleanup(os.rmdir, cgroup)
+        self.assertIn("no process", self.provision("--cgroup", cgroup).stderr)
+        pid = self.start("true")
+        with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(pid))
+        result = self.provision("--cgroup", cgroup)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(self.pem, self.read(os.path.join(self.root, BUNDLE)))
+        self.end(pid)
+        harness.wait_for(lambda: not self.read(os.path.join(cgroup, "cgroup.procs")), 10,
+                         "an empty cgroup")
+
+    def test_a_user_namespace_has_its_own_rights(self):
+        volume = os.path.join(self.root, "volume")
+        for path, _, names in os.walk(self.root):
+            for entry in [path] + [os.path.join(path, name) for name in names]:
+                os.chown(entry, 100000, 100000, follow_symlinks=False)
+        for path in (volume,):  # what the host mounted in, and the bottle may only read
+            os.chown(path, 0, 0)
+        with open(os.path.join(volume, "ca-certificates.crt"), "w", encoding="ascii") as file:
+            file.write("the host's\n")
+        pid = self.start("true", uid=100000)
+        result = self.provision("--pid", str(pid))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        bundle = os.path.join(self.root, BUNDLE)
+        self.assertIn(self.pem, self.read(bundle))
+        self.assertEqual(os.stat(bundle).st_uid, 100000)
+        shutil.rmtree(os.path.dirname(bundle))
+        os.symlink("/volume", os.path.dirname(bundle))
+        result = self.provision("--pid", str(pid))
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("Permission denied", result.stderr)
+        self.assertEqual(os.listdir(volume), ["ca-certificates.crt"])
+        self.assertEqual(self.read(os.path.join(volume, "ca-certificates.crt")), "the host's\n")
+
+    def test_the_hosts_files_stay(self):
+        before = os.stat("/etc/ssl/certs/ca-certificates.crt")
+        for arguments in (("--pid", str(os.getpid())), ("--root", "/")):
+            result = self.provision(*arguments)
+            self.assertEqual(result.returncode, 1, arguments)
+            self.assertIn("the host's own", result.stderr)
+        shutil.rmtree(os.path.join(self.root, "etc/ssl/certs"))
+        os.mkdir(os.path.join(self.root, "etc/ssl/certs"))
+        mount = ["mount", "--bind", "/etc/ssl/certs", os.path.join(self.root, "etc/ssl/certs")]
+        subprocess.run(mount, check=True)
+        try:
+            result = self.provision("--root", self.root)
+        finally:
+            subprocess.run(["umount", os.path.join(self.root, "etc/ssl/certs")], check=True)
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("directory of the host", result.stderr)
+        after = os.stat("/etc/ssl/certs/ca-certificates.crt")
+        self.assertEqual((before.st_ino, before.st_mtime_ns), (after.st_ino, after.st_mtime_ns))
+
+    def test_a_bottle_that_swaps_links_meanwhile(self):
+        outside = os.path.join(self.top, "outside")
+        os.mkdir(outside)
+        for number in range(2):
+            os.makedirs(os.path.join(self.root, f"etc/real{number}"))
+        os.rename(os.path.join(self.root, "etc/ssl/certs"),
+                  os.path.join(self.root, "etc/real0/certs"))
+        os.rmdir(os.path.join(self.root, "etc/ssl"))
+        depth = "../" * 20
+        pid = self.start(f"""
+            cd /etc
+            while :; do
+                ln -s /etc/real0 s; mv -T s ssl
+                ln -s {depth}{outside.lstrip('/')} s; mv -T s ssl
+                ln -s /proc/1/root{outside} s; mv -T s ssl
+            done >/dev/null 2>&1 &
+        """)
+        seen = set()
+        for _ in range(30):
+            result = self.provision("--pid", str(pid))
+            self.assertIn(result.returncode, (0, 1))
+            try:
+                seen.add(os.readlink(os.path.join(self.root, "etc/ssl")))
+            except OSError:
+                pass
+        self.assertEqual(os.listdir(outside), [])
+        self.assertGreater(len(seen), 1, "the links were not swapped")
+
+    def test_usage(self):
+        for arguments in ((), ("--pid", "1", "--root", "/x"), ("--pid",), ("--root", "/x", "y")):
+            self.assertEqual(cli("provision-ca", *arguments, "--ca", "x").returncode, 2, arguments)
+        self.assertEqual(cli("provision-ca", "--root", self.root).returncode, 2)
+        result = cli("provision-ca", "--root", self.root, "--ca", "/etc/hostname")
+        self.assertIn("no certificate in it", result.stderr)
