@@ -88,13 +88,42 @@ static void release(struct upstream_request *request)
 	free(request);
 }
 
+static struct pool_key key_of_request(const struct upstream_request *request)
+{
+	return (struct pool_key){request->host, request->port, request->tls,
+				 request->allow_private,
+				 request->tls ? client_cert_id(request->client) : 0};
+}
+
+/* Another on the same way, that leads or that follows; NULL when there is none. */
+static struct upstream_request *companion(const struct upstream_request *request, bool follows)
+{
+	struct pool_key key = key_of_request(request), other;
+
+	for (struct upstream_request *r = request->upstream->requests; r; r = r->next) {
+		other = key_of_request(r);
+		if (r != request && r->follows == follows && !r->http1 && r->mark == request->mark &&
+		    pool_key_equal(&key, &other))
+			return r;
+	}
+	return NULL;
+}
+
 void upstream_cancel(struct upstream_request *request)
 {
+	struct upstream_request *heir;
+
 	if (!request)
 		return;
 	detach(request);
+	heir = request->follows ? NULL : companion(request, true);
+	/* It leads from the loop: not within somebody else's end. */
+	if (heir)
+		event_add(&heir->timer, &(struct timeval){0});
 	release(request);
 }
+
+static void serve_followers(const struct upstream_request *leader, enum egress_reason reason);
 
 static void finish(struct upstream_request *request, enum egress_reason reason,
 		   struct stream *stream)
@@ -110,14 +139,9 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 		*request->finished = true;
 	detach(request);
 	request->done(request->context, &result);
+	if (!request->follows)
+		serve_followers(request, reason);
 	release(request);
-}
-
-static struct pool_key key_of_request(const struct upstream_request *request)
-{
-	return (struct pool_key){request->host, request->port, request->tls,
-				 request->allow_private,
-				 request->tls ? client_cert_id(request->client) : 0};
 }
 
 /* The connection agreed on HTTP/2: the request becomes the first on a new session. */
@@ -161,6 +185,8 @@ static void fail(struct upstream_request *request, enum egress_reason reason, co
 	finish(request, reason, NULL);
 }
 
+static void lead(struct upstream_request *request);
+
 static void on_timeout(evutil_socket_t fd, short what, void *argument)
 {
 	struct upstream_request *request = argument;
@@ -170,6 +196,10 @@ static void on_timeout(evutil_socket_t fd, short what, void *argument)
 					    : "the TLS handshake";
 
 	(void)fd, (void)what;
+	if (request->follows) {
+		lead(request);
+		return;
+	}
 	fail(request, EGRESS_UPSTREAM_TIMEOUT, "%s: %s took more than %u s", request->host, doing,
 	     (request->upstream->timeout_ms + 999) / 1000);
 }
@@ -340,6 +370,67 @@ static void begin(struct upstream_request *request, const struct upstream_target
 		request->wait = wait;
 }
 
+/* ---- requests that wait for one another's session -------------------------------------------- */
+
+static void arm(struct upstream_request *request)
+{
+	unsigned timeout_ms = request->upstream->timeout_ms;
+
+	event_add(&request->timer, &(struct timeval){timeout_ms / 1000, timeout_ms % 1000 * 1000});
+}
+
+/* Dials for itself, and for who still follows. May end the request. */
+static void lead(struct upstream_request *request)
+{
+	struct upstream_target target = {
+		.host = request->host,
+		.port = request->port,
+		.tls = request->tls,
+		.client = request->client,
+		.allow_private = request->allow_private,
+	};
+
+	request->follows = false;
+	arm(request);
+	begin(request, &target);
+}
+
+/* A streak of requests to a host that speaks HTTP/2 makes one connection, not one for each. */
+static bool may_follow(struct upstream_request *request, const struct upstream_target *target)
+{
+	if (!request->tls || request->http1 || !target->host ||
+	    h2_pool_protocol(request->upstream->sessions, request->host, request->port) !=
+		    UPSTREAM_HTTP2)
+		return false;
+	request->mark = mark_of(request->upstream, target);
+	return companion(request, false);
+}
+
+/* The leader is through: they share its session, as far as it has room, or its failure. */
+static void serve_followers(const struct upstream_request *leader, enum egress_reason reason)
+{
+	struct upstream *upstream = leader->upstream;
+	struct pool_key key = key_of_request(leader);
+	struct upstream_request *request;
+
+	while ((request = companion(leader, true))) {
+		struct stream *stream = NULL;
+
+		if (reason == EGRESS_ALLOWED)
+			stream = h2_pool_take(upstream->sessions, &key, &request->address);
+		else
+			memcpy(request->detail, leader->detail, sizeof(request->detail));
+		if (stream || reason != EGRESS_ALLOWED) {
+			finish(request, reason, stream);
+			continue;
+		}
+		lead(request);
+		if (h2_pool_protocol(upstream->sessions, leader->host, leader->port) ==
+		    UPSTREAM_HTTP2)
+			break;
+	}
+}
+
 /* ---- a request ------------------------------------------------------------------------------ */
 
 static struct pool_key key_of(const struct upstream_target *target, char text[ADDRESS_TEXT_SIZE])
@@ -388,8 +479,7 @@ static struct upstream_request *request_new(struct upstream *upstream, const str
 		request->next->at = &request->next;
 	upstream->requests = request;
 	evtimer_assign(&request->timer, upstream->base, on_timeout, request);
-	event_add(&request->timer, &(struct timeval){upstream->timeout_ms / 1000,
-						     upstream->timeout_ms % 1000 * 1000});
+	arm(request);
 	return request;
 }
 
@@ -413,7 +503,9 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	request->http1 = target->http1;
 	request->client = target->client ? client_cert_ref(target->client) : NULL;
 	request->finished = &finished;
-	begin(request, target);
+	request->follows = may_follow(request, target);
+	if (!request->follows)
+		begin(request, target);
 	if (finished)
 		return NULL;
 	request->finished = NULL;

@@ -81,19 +81,11 @@ static void run(void *context)
 			  &(struct timeval){idle_ms / 1000, idle_ms % 1000 * 1000});
 }
 
-static bool matches(const struct session *session, const struct pool_key *key)
-{
-	return session->key.port == key->port && session->key.tls == key->tls &&
-	       session->key.allow_private == key->allow_private &&
-	       session->key.client == key->client &&
-	       strcmp(session->host, key->host) == 0;
-}
-
 struct stream *h2_pool_take(struct h2_pool *pool, const struct pool_key *key,
 			    struct egress_address *ret_address)
 {
 	for (struct session *session = pool->sessions; session; session = session->next) {
-		if (session->closing || !matches(session, key) || !h2_has_room(session->h2))
+		if (session->closing || !pool_key_equal(&session->key, key) || !h2_has_room(session->h2))
 			continue;
 		event_del(&session->timer);
 		*ret_address = session->address;

@@ -44,6 +44,12 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+bool pool_key_equal(const struct pool_key *a, const struct pool_key *b)
+{
+	return a->port == b->port && a->tls == b->tls && a->allow_private == b->allow_private &&
+	       a->client == b->client && strcmp(a->host, b->host) == 0;
+}
+
 static uint64_t hash_key(const struct pool_key *key)
 {
 	uint64_t rest = (uint64_t)key->port << 2 | (uint64_t)key->tls << 1 | key->allow_private;

@@ -20,6 +20,8 @@ struct pool_key {
 	uint64_t client; /* client_cert_id() of whom the host took us for */
 };
 
+bool pool_key_equal(const struct pool_key *a, const struct pool_key *b);
+
 struct pool;
 struct pool *pool_new(struct event_base *base, unsigned idle_ms) WARN_UNUSED;
 void pool_free(struct pool *pool); /* closes all */

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 
 import harness
-import world as w
 from harness import BottleCase, PROGRAMS, PYTHON, SECRETS
 
 H2CLIENT = os.path.join(PROGRAMS, "h2client.py")
@@ -127,10 +127,28 @@ ROUTES = """
     path_allowlist: [/]
   - host: h2only.example.test
   - host: grpc.example.test
+    path_allowlist: [/e2e.Test/]
   - host: api.example.test
     path_allowlist: [/echo, /chunked/]
     auth_scheme: Bearer
     token_env: E2E_TOKEN_0
+"""
+
+
+WEBSOCKET = r"""
+import socket, ssl, sys
+s = ssl._create_unverified_context().wrap_socket(socket.create_connection((sys.argv[1], 443), 5),
+                                                 server_hostname=sys.argv[1])
+s.sendall(b"GET /ws HTTP/1.1\r\nHost: " + sys.argv[1].encode() + b"\r\nConnection: Upgrade\r\n"
+          b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+out = b""
+while not out.endswith(b"hello"):
+    out += s.recv(1000)
+s.sendall(b"|ping")
+while not out.endswith(b"|ping"):
+    out += s.recv(1000)
+print(out.decode(), end="")
 """
 
 
@@ -265,6 +283,63 @@ class Mirror(WithOrigins):
             result = self.bottle.curl("-w", "%{http_code}", f"https://h2.example.test/{path}")
             self.assertIn("502" if path == "drop" else "200", self.ok(result))
 
+    def test_websocket_by_extended_connect(self):
+        """RFC 8441 on the client's side, an upgrade of HTTP/1.1 on the origin's."""
+        fields = pseudo("/ws", "CONNECT", authority="h2.example.test") + [
+            [":protocol", "websocket"], ["sec-websocket-version", "13"],
+            ["sec-websocket-protocol", "chat"]]
+        answer = self.one(fields, {"data": "abc", "end": False}, {"data": "def", "end": True},
+                          host="h2.example.test")
+        headers = dict(answer["headers"])
+        self.assertEqual((answer["status"], answer["body"], answer["end"]),
+                         ("200", "helloabcdef", True))
+        self.assertEqual(headers["sec-websocket-protocol"], "chat")
+        self.assertNotIn("sec-websocket-accept", headers)
+        request = self.h2_arrived()[-1]
+        self.assertEqual((request["version"], request["headers"]["upgrade"]), ("1.1", "websocket"))
+        self.assertEqual(request["headers"]["authorization"], "Bearer " + SECRETS["E2E_TOKEN_0"])
+        answer = self.one([f if f[0] != ":path" else [":path", "/no"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2.example.test")
+        self.assertEqual(answer["status"], "403", answer)
+        # Any other protocol is no tunnel of ours.
+        answer = self.one([f if f[0] != ":protocol" else [":protocol", "connect-udp"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2.example.test")
+        self.assertTrue(answer["reset"], answer)
+
+    def test_websocket_by_upgrade(self):
+        """The origin speaks HTTP/2, but an upgrade needs a connection of HTTP/1.1."""
+        output = self.ok(self.bottle.python(WEBSOCKET, "h2.example.test"))
+        self.assertIn("101 Switching Protocols", output)
+        self.assertTrue(output.endswith("hello|ping"), output)
+
+    def test_reload_resets_what_is_no_longer_allowed(self):
+        code = """
+const s = require('http2').connect('https://h2.example.test', {ca: require('fs').readFileSync(process.argv[1])});
+const out = {};
+let open = 0;
+for (const path of ['/drip/30', '/drip/12?kept']) {
+  const r = s.request({':path': path}); open++;
+  out[path] = {bytes: 0};
+  r.on('data', d => { out[path].bytes += d.length; if (path === '/drip/30' && out[path].bytes == 2) console.log('under way'); });
+  r.on('error', () => {});
+  r.on('close', () => { out[path].code = r.rstCode; if (--open == 0) { console.log(JSON.stringify(out)); s.close(); } });
+}"""
+        process = self.bottle.popen(["node", "-e", code, self.bottle.certificate],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        self.assertEqual(process.stdout.readline(), "under way\n")
+        narrowed = ROUTES.replace("path_allowlist: [/]", "path_allowlist: [/drip/12, /echo]", 1)
+        before = self.bottle.errors().count("policy reloaded")
+        self.bottle.reload(harness.policy(narrowed))
+        self.addCleanup(lambda: self.bottle.reload(harness.policy(ROUTES)))
+        harness.wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 10, "reload")
+        result = json.loads(process.stdout.readline())
+        self.assertNotEqual(result["/drip/30"]["code"], 0)
+        self.assertLess(result["/drip/30"]["bytes"], 30)
+        self.assertEqual(result["/drip/12?kept"], {"bytes": 12, "code": 0})
+        self.assertIn(("/drip/30", "route_removed"),
+                      {(r.get("path"), r.get("reason")) for r in self.bottle.log()})
+
     def test_both_ways_at_once(self):
         code = """
 const s = require('http2').connect('https://h2.example.test', {ca: require('fs').readFileSync(process.argv[1])});
@@ -275,6 +350,38 @@ r.on('end', () => { console.log('turns', n, Date.now() - t); s.close(); });
 r.write('x0');"""
         output = self.ok(self.bottle.run(["node", "-e", code, self.bottle.certificate]))
         self.assertIn("turns 20", output)
+
+
+class Grpc(Http2Case):
+    @classmethod
+    def setUpClass(cls):
+        world = harness.world
+        with world.in_origin():
+            cls.origin = world.spawn([PYTHON, os.path.join(PROGRAMS, "grpc_server.py"),
+                                      world.directory, "203.0.113.24"])
+        cls.bottle = harness.Bottle(harness.policy(ROUTES))
+        world.wait_port("203.0.113.24", 443)
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.origin.kill()
+        cls.origin.wait()
+        harness.world.children.remove(cls.origin)
+
+    def test_every_kind_of_call(self):
+        output = self.ok(self.bottle.run([PYTHON, os.path.join(PROGRAMS, "grpc_client.py"),
+                                          self.bottle.certificate, "grpc.example.test"]))
+        result = json.loads(output)
+        self.assertEqual(result["unary"], "unary:hello:b")
+        self.assertEqual(result["trailer"], "sent")
+        self.assertEqual(result["large"], 3000007)
+        self.assertEqual(result["stream"], list(range(100)))
+        self.assertEqual(result["both"], [f"echo:{n}" for n in range(50)])
+        self.assertEqual(result["fail"], "NOT_FOUND: nothing here")
+        self.assertTrue(result["unknown"].startswith("UNIMPLEMENTED"), result)
+        self.assertTrue(result["refused"].startswith("PERMISSION_DENIED"), result)
+        self.assertEqual(result["deadline"], "DEADLINE_EXCEEDED")
 
 
 class Attacks(Http2Case):

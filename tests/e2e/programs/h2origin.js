@@ -90,6 +90,16 @@ const pages = {
   stall(request) { note(request); /* never reads, never answers */ },
 };
 
+// A WebSocket as far as a proxy is concerned: bytes come back as they are.
+server.on('upgrade', (request, socket) => {
+  note(request);
+  if (request.url === '/no') return socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
+  const accept = crypto.createHash('sha1').update(request.headers['sec-websocket-key'] +
+    '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+  socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    `Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\nhello`);
+  socket.pipe(socket);
+});
 server.on('secureConnection', socket => { socket.number = ++connections; });
 server.on('session', session => session.on('error', () => {}));
 server.on('request', (request, response) => {
