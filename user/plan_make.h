@@ -45,7 +45,7 @@ void plan_draft_free(struct plan_draft *draft);
 
 /* Where a bottle stands in its manifest, and what of it is ours. */
 struct plan_bottle {
-	char path[96]; /* "bottles.agent.egress", for messages */
+	char path[128]; /* "bottles.agent.egress", for messages */
 	int line;
 	const struct config_node *routes, *upstream, *dns, *hints; /* NULL: absent */
 	const char *network_bottle, *network_sidecar;		   /* NULL: absent */
