@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access_log.h"
+#include "background.h"
 #include "cert_authority.h"
 #include "config.h"
 #include "connection.h"
@@ -34,6 +35,8 @@
 struct server {
 	const struct server_handover *handover;
 	struct event_base *base;
+	struct background *background;
+	bool closing;
 	struct config *config;
 	struct verdicts *verdicts;
 	struct access_log *log;
@@ -85,23 +88,86 @@ static struct config *config_from_memfd(int fd, struct error *error)
 	return config;
 }
 
-/* Everything that can fail comes first, so that a failure leaves the old policy whole. */
-static void reconfigure(struct server *s, int fd, struct rpc_control *ret_answer)
-{
-	struct error error = {0};
-	struct config *next = config_from_memfd(fd, &error);
+/* A reload on its way through the thread beside the loop: a large policy takes longer to read than
+ * a request should wait. */
+struct reload {
+	struct server *server;
+	int fd;
+	struct config *next;
+	struct upstream_change *change;
+	struct error error;
+};
 
-	*ret_answer = (struct rpc_control){.type = RPC_CONTROL_FAILED};
-	if (!next || upstream_reconfigure(s->upstream, next, &error) < 0) {
-		memccpy(ret_answer->text, error.text, '\0', sizeof(ret_answer->text) - 1);
-		config_free(next);
-		return;
+static void prepare_reload(void *context)
+{
+	struct reload *reload = context;
+
+	reload->next = config_from_memfd(reload->fd, &reload->error);
+	if (reload->next && upstream_prepare(reload->next, &reload->change, &reload->error) < 0) {
+		config_free(reload->next);
+		reload->next = NULL;
 	}
-	proxy_reconfigure(&s->proxy, next);
-	config_free(s->config);
-	s->config = next;
+}
+
+static void free_config(void *config)
+{
+	config_free(config);
+}
+
+static void ignore(void *job)
+{
+	(void)job;
+}
+
+/* Everything that can fail comes first, so that a failure leaves the old policy whole. */
+static bool take_config(struct server *s, struct reload *reload)
+{
+	struct config *old = s->config;
+
+	if (!reload->next ||
+	    upstream_apply(s->upstream, reload->change, reload->next, &reload->error) < 0)
+		return false;
+	reload->change = NULL;
+	proxy_reconfigure(&s->proxy, reload->next);
+	s->config = reload->next;
+	reload->next = NULL;
 	set_dns_mode(s);
-	ret_answer->type = RPC_CONTROL_DONE;
+	if (background_run(s->background, free_config, ignore, old) < 0)
+		config_free(old);
+	return true;
+}
+
+static void reload_prepared(void *context)
+{
+	struct reload *reload = context;
+	struct server *s = reload->server;
+	struct rpc_control answer = {.type = RPC_CONTROL_FAILED};
+
+	if (!s->closing && take_config(s, reload))
+		answer.type = RPC_CONTROL_DONE;
+	else
+		memccpy(answer.text, reload->error.text, '\0', sizeof(answer.text) - 1);
+	upstream_change_free(reload->change);
+	config_free(reload->next);
+	close(reload->fd);
+	free(reload);
+	if (!s->closing && rpc_control_send(s->handover->control_fd, &answer, -1) < 0)
+		event_base_loopbreak(s->base);
+}
+
+/* Takes over `fd`. */
+static int begin_reload(struct server *s, int fd)
+{
+	struct reload *reload = calloc(1, sizeof(*reload));
+
+	if (reload) {
+		*reload = (struct reload){.server = s, .fd = fd};
+		if (background_run(s->background, prepare_reload, reload_prepared, reload) == 0)
+			return 0;
+	}
+	free(reload);
+	close(fd);
+	return -1;
 }
 
 static void stop_when_idle(evutil_socket_t fd, short what, void *context)
@@ -137,8 +203,8 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 
 	(void)what;
 	if (result == 1 && message.type == RPC_CONTROL_CONFIG) {
-		reconfigure(s, passed, &answer);
-		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
+		result = begin_reload(s, passed) == 0 ? 1 : -ENOMEM;
+		passed = -1;
 	} else if (result == 1 && message.type == RPC_CONTROL_STOP) {
 		begin_stop(s);
 	} else if (result == 1 && message.type == RPC_CONTROL_PING) {
@@ -348,7 +414,8 @@ static int open_proxy(struct server *s, struct error *error)
 static int open_control(struct server *s, struct error *error)
 {
 	s->control = event_new(s->base, s->handover->control_fd, EV_READ | EV_PERSIST, on_control, s);
-	if (!s->control || event_add(s->control, NULL) < 0)
+	s->background = background_new(s->base);
+	if (!s->background || !s->control || event_add(s->control, NULL) < 0)
 		return error_set(error, "cannot make an event loop");
 	return 0;
 }
@@ -372,6 +439,8 @@ static int receive_config(struct server *s, struct error *error)
 
 static void close_server(struct server *s)
 {
+	s->closing = true;
+	background_free(s->background);
 	if (s->control)
 		event_free(s->control);
 	if (s->idle_check)

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "cgroup.h"
 #include "exit_status.h"
 
@@ -392,6 +393,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 
 	if (!s)
 		return;
+	s->stopping = true;
+	background_free(s->background);
 	supervisor_end_worker(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);

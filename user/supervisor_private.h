@@ -15,6 +15,7 @@
 #include "tc_wall.h"
 #include "worker.h"
 
+struct background;
 struct event;
 
 enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
@@ -40,7 +41,8 @@ struct supervisor {
 	struct worker worker;
 	unsigned pulses_missed; /* in a row; see on_pulse() */
 	unsigned pulses_since_sent; /* of next_blob to a worker that was ready */
-	bool ready, reload_again, stopping;
+	struct background *background; /* reads policies; NULL before the first reload */
+	bool ready, loading, reload_again, stopping;
 	bool ending; /* the worker's end is wanted: no other follows */
 	struct timespec started;
 	unsigned restart_ms;

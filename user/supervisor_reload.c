@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "supervisor_private.h"
 
+#include <stdlib.h>
+
+#include "background.h"
+
 #define RELOAD_PULSES 3 /* so long may a worker take over it */
 
 /* What a worker would find out, and could only say by not starting. */
@@ -61,6 +65,16 @@ static void reload_ended(struct supervisor *s, const char *status)
 		diag_error("reload: %s", error.text);
 }
 
+static void free_config(void *config)
+{
+	config_free(config);
+}
+
+static void ignore(void *job)
+{
+	(void)job;
+}
+
 /* The new policy is in force in the worker: open what it allows and forget the old one. */
 static void commit_reload(struct supervisor *s)
 {
@@ -72,7 +86,8 @@ static void commit_reload(struct supervisor *s)
 		diag_error("reload: %s; what could not be opened stays closed", error.text);
 	s->config = s->next;
 	s->next = NULL;
-	config_free(old);
+	if (background_run(s->background, free_config, ignore, old) < 0)
+		config_free(old);
 	bytes_wipe(&s->blob);
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
@@ -125,18 +140,25 @@ void supervisor_reload_taken(struct supervisor *s)
 		send_next(s);
 }
 
-void supervisor_reload(struct supervisor *s)
+/* ---- reading it, beside the loop: names and certificates are asked for meanwhile -------------- */
+
+struct load {
+	struct supervisor *s;
+	struct config *config;
+	struct bytes blob;
+};
+
+static void load(void *context)
+{
+	struct load *load = context;
+
+	load->config = supervisor_load_config(&load->s->options, &load->blob);
+}
+
+static void put_next_in_force(struct supervisor *s)
 {
 	struct error error = {0};
 
-	if (s->next) { /* one at a time; the last word counts */
-		s->reload_again = true;
-		return;
-	}
-	ready_reloading(s->options.ready);
-	s->next = supervisor_load_config(&s->options, &s->next_blob);
-	s->next_sent = false;
-	s->next_starts = 0;
 	if (!s->next) {
 		diag_error("reload: the old policy stays in force");
 		reload_ended(s, "serving; reload failed, the old policy is in force");
@@ -152,9 +174,61 @@ void supervisor_reload(struct supervisor *s)
 		send_next(s);
 }
 
+static void loaded(void *context)
+{
+	struct load *load = context;
+	struct supervisor *s = load->s;
+
+	s->loading = false;
+	if (s->stopping) {
+		config_free(load->config);
+		bytes_wipe(&load->blob);
+		free(load);
+		return;
+	}
+	s->next = load->config;
+	s->next_blob = load->blob;
+	free(load);
+	s->next_sent = false;
+	s->next_starts = 0;
+	put_next_in_force(s);
+	supervisor_reload_pending(s);
+}
+
+static int begin_load(struct supervisor *s)
+{
+	struct load *job;
+
+	if (!s->background)
+		s->background = background_new(s->base);
+	job = s->background ? calloc(1, sizeof(*job)) : NULL;
+	if (!job)
+		return -1;
+	job->s = s;
+	if (background_run(s->background, load, loaded, job) == 0)
+		return 0;
+	free(job);
+	return -1;
+}
+
+void supervisor_reload(struct supervisor *s)
+{
+	if (s->next || s->loading) { /* one at a time; the last word counts */
+		s->reload_again = true;
+		return;
+	}
+	ready_reloading(s->options.ready);
+	s->loading = true;
+	if (begin_load(s) == 0)
+		return;
+	s->loading = false;
+	diag_error("reload: out of memory; the old policy stays in force");
+	reload_ended(s, "serving; reload failed, the old policy is in force");
+}
+
 void supervisor_reload_pending(struct supervisor *s)
 {
-	if (!s->reload_again || s->next)
+	if (!s->reload_again || s->next || s->loading)
 		return;
 	s->reload_again = false;
 	supervisor_reload(s);

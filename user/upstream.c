@@ -622,24 +622,48 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
 	return -1;
 }
 
-int upstream_reconfigure(struct upstream *upstream, const struct config *config,
-			 struct error *error)
-{
-	struct upstream_proxy *proxy = NULL;
-	struct tls_client *tls = NULL;
+struct upstream_change {
+	struct tls_client *tls;
+	struct upstream_proxy *proxy;
+};
 
-	if (upstream_proxy_new(config, &proxy, error) < 0 ||
-	    tls_client_new(config, &tls, error) < 0 ||
-	    resolver_reconfigure(upstream->resolver, config, &resolver_system_paths, error) < 0) {
-		tls_client_free(tls);
-		upstream_proxy_unref(proxy);
+int upstream_prepare(const struct config *config, struct upstream_change **ret,
+		     struct error *error)
+{
+	struct upstream_change *change = calloc(1, sizeof(*change));
+
+	if (!change)
+		return error_set(error, "out of memory");
+	if (upstream_proxy_new(config, &change->proxy, error) < 0 ||
+	    tls_client_new(config, &change->tls, error) < 0) {
+		upstream_change_free(change);
 		return -1;
 	}
+	*ret = change;
+	return 0;
+}
+
+void upstream_change_free(struct upstream_change *change)
+{
+	if (!change)
+		return;
+	tls_client_free(change->tls);
+	upstream_proxy_unref(change->proxy);
+	free(change);
+}
+
+int upstream_apply(struct upstream *upstream, struct upstream_change *change,
+		   const struct config *config, struct error *error)
+{
+	struct upstream_change old = {upstream->tls, upstream->proxy};
+
+	if (resolver_reconfigure(upstream->resolver, config, &resolver_system_paths, error) < 0)
+		return -1;
 	upstream_forget(upstream, NULL);
-	tls_client_free(upstream->tls);
-	upstream->tls = tls;
-	upstream_proxy_unref(upstream->proxy);
-	upstream->proxy = proxy;
+	upstream->tls = change->tls;
+	upstream->proxy = change->proxy;
+	*change = old;
+	upstream_change_free(change);
 	upstream->generation++;
 	upstream->synthetic = config->dns.pool;
 	return 0;

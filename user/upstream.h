@@ -21,10 +21,16 @@ struct upstream;
 /* Loads the system's roots, `ca_file`, resolv.conf and hosts(5). -1 with `error` set. */
 int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
 		 struct error *error) WARN_UNUSED;
-/* Takes up a new configuration: roots and resolvers; idle connections are closed. On failure the
- * old settings stay. */
-int upstream_reconfigure(struct upstream *upstream, const struct config *config,
-			 struct error *error) WARN_UNUSED;
+/* What a new configuration asks for: roots, certificates, the next proxy. Reads files and takes its
+ * time; touches no `upstream`, so any thread may do it. -1 with `error` set. */
+struct upstream_change;
+int upstream_prepare(const struct config *config, struct upstream_change **ret,
+		     struct error *error) WARN_UNUSED;
+void upstream_change_free(struct upstream_change *change); /* accepts NULL */
+/* Takes over `change`, made from the same `config`; reads resolvers; idle connections are closed.
+ * On failure the old settings stay, and `change` is still the caller's. */
+int upstream_apply(struct upstream *upstream, struct upstream_change *change,
+		   const struct config *config, struct error *error) WARN_UNUSED;
 /* No callback comes after it; requests under way are cancelled. Not from inside a callback. Run
  * the event loop once more before freeing it, so that evdns can let go of its queries. */
 void upstream_free(struct upstream *upstream);

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 
 import world as w
 import harness
@@ -19,6 +20,20 @@ try:
     print("end" if s.recv(1) == b"" else "bytes", flush=True)
 except ConnectionResetError:
     print("end", flush=True)
+"""
+# The longest that a request, and a new name with its certificate, has to wait.
+PACE = r"""
+import http.client, ssl, sys, time
+context = ssl.create_default_context(cafile=sys.argv[1])
+kept = http.client.HTTPSConnection("bulk.example.test", context=context)
+worst, until, n = 0, time.monotonic() + float(sys.argv[2]), 0
+while time.monotonic() < until:
+    began = time.monotonic()
+    kept.request("GET", "/small")
+    kept.getresponse().read()
+    worst = max(worst, time.monotonic() - began)
+    time.sleep(0.002)
+print(worst, flush=True)
 """
 INNER = "inner.example.test"
 PRIVATE = ROUTES + f"""
@@ -71,6 +86,25 @@ class Reload(BottleCase):
         self.assertEqual(process.stdout.readline(), "ping\n")
         self.addCleanup(lambda: (process.kill(), process.communicate()))
         return process
+
+    @harness.measures
+    def test_large_policy_delays_nobody(self):
+        """100,000 routes take half a second or more to read; no request waits for that."""
+        routes = "".join(f"\n  - host: h{i}.example.com\n    path_allowlist: [/a/]"
+                         for i in range(100000))
+        large = policy(PRIVATE + routes + "\n")
+        client = self.bottle.popen([PYTHON, "-c", PACE, self.bottle.certificate, "6"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        began = time.monotonic()
+        self.reload(large)
+        took = time.monotonic() - began
+        self.reload(policy(PRIVATE))
+        out, err = client.communicate(timeout=20)
+        self.assertEqual(client.returncode, 0, err)
+        print(f"# reload took {took:.3f} s, a request at most {float(out):.3f} s")
+        self.assertGreater(took, 0.1)
+        self.assertLess(float(out), took / 4)
 
     def test_private_address_is_let_go(self):
         """The route stays, but not its allow_private: the tunnel to loopback ends, others do not."""
