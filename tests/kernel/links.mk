@@ -10,6 +10,7 @@ links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_wire := $(kernel_modules)
 links_test_kernel_tc := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire tests/tc_attacks
 links_test_kernel_unix := $(kernel_modules)
+links_test_kernel_icmp := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire
 links_test_cgroup := $(kernel_modules)
 links_test_self_test := $(kernel_modules) kernel_probe kernel_uncount self_test self_test_attempts \
 	self_test_child self_test_scratch self_test_wire sockets $(policy_modules)

@@ -198,6 +198,18 @@ static int tagged(void *unused)
 	return send_frame(&f);
 }
 
+/* What it quotes may be anything. */
+static int icmp_error(void *unused)
+{
+	struct frame f = {0};
+
+	(void)unused;
+	put_ethernet(&f, far_link, ETH_P_IP);
+	put_ip(&f, &(struct ip_parts){FAR_DIRECT, 0x0303, 0, IPPROTO_ICMP, 0, 0});
+	put_ip(&f, &(struct ip_parts){FAR_DIRECT, 9, DIRECT_PORT, IPPROTO_UDP, 0, 0});
+	return send_frame(&f);
+}
+
 static void put_arp(struct frame *f, const char *target)
 {
 	struct in_addr to, from;
@@ -341,6 +353,7 @@ const struct attack attacks[] = {
 	{"IP options to it", direct_options},
 	{"link broadcast of what is for it", direct_to_everybody},
 	{"answer to nobody from a published port", unasked_answer},
+	{"ICMP error outward", icmp_error},
 	{"802.1Q", tagged},
 	{"ARP for a stranger", arp_stranger},
 	{"ARP with a payload", arp_stuffed},
