@@ -177,6 +177,10 @@ static void print_wall0(const struct kernel_status *status)
 		printf("  wall 0  %sveth: %zu of %zu walled\n",
 		       open ? "OWN NETWORK NAMESPACE WITH WIRE, NOT WALLED; " : "",
 		       status->walled_ends, status->walled_ends + open);
+		printf("          not held: links of its own, by root with the host's CAP_NET_ADMIN%s\n",
+		       status->settings.published_count
+			       ? "; what leaves from a published port, by root with its CAP_SYS_ADMIN"
+			       : "");
 		for (size_t i = 0; i < status->wire_count; i++)
 			if (!status->wires[i].walled)
 				print_open_wire(&status->wires[i].wire);

@@ -7,12 +7,15 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tc_wall_links.h"
 
-/* Root in the bottle can change links as fast as it likes. */
-#define CALM_MS 20
+/* Root in the bottle can change links as fast as it likes, and make thousands that take long to look
+ * at: we rest this many times as long as we looked. No longer, since a new wire stands open till then. */
+#define CALM_TIMES 4
+#define CALM_MAX_US 200000
 
 enum { CHANGES_INSIDE, CHANGES_HERE, CHANGES };
 
@@ -80,14 +83,25 @@ static int look(struct tc_wall *wall, struct error *error)
 				count < EGRESS_MAX_WIRES ? count : EGRESS_MAX_WIRES, error);
 }
 
+static int64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static void look_again(struct tc_wall *wall)
 {
-	struct timeval calm = {.tv_usec = CALM_MS * 1000};
+	int64_t calm_us, began = now_us();
 	struct error error = {0};
+	struct timeval calm = {0};
 
 	wall->again = false;
 	if (look(wall, &error) < 0)
 		diag_error("wall 0: %s", error.text);
+	calm_us = CALM_TIMES * (now_us() - began);
+	calm.tv_usec = calm_us < CALM_MAX_US ? calm_us : CALM_MAX_US;
 	evtimer_add(wall->calm, &calm);
 }
 
