@@ -258,6 +258,8 @@ static void put_outcome(struct line *line, const struct access_record *record)
 
 	put_string(line, KEY("verdict"), allowed ? "allowed" : "refused", FIELD_LIMIT);
 	put_string(line, KEY("reason"), reason_name(record->reason), FIELD_LIMIT);
+	if (record->audited != EGRESS_ALLOWED)
+		put_string(line, KEY("audit"), reason_name(record->audited), FIELD_LIMIT);
 	put_string(line, KEY("detail"), record->detail, FIELD_LIMIT);
 	if (record->status)
 		put_integer(line, KEY("status"), (uint64_t)record->status);

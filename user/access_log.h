@@ -34,6 +34,7 @@ struct access_record {
 	struct span method, target;	       /* empty when there is none; target may hold a query */
 	const char *route;		       /* "HOST (FILE:LINE)" or NULL */
 	enum egress_reason reason;
+	enum egress_reason audited; /* allowed by audit alone: what it would be; else _ALLOWED */
 	const char *detail;		       /* e.g. the upstream's certificate error, or NULL */
 	int status;			       /* HTTP status sent to the client; 0 when none */
 	uint64_t bytes_up, bytes_down;

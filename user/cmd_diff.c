@@ -129,6 +129,8 @@ static void diff_proxy(struct output *output, const struct config *before,
 
 	if (!lists[0] || !lists[1])
 		abort();
+	setting(output, "enforcement", policy_is_audit(before->policy) ? "audit" : "enforce",
+		policy_is_audit(after->policy) ? "audit" : "enforce");
 	setting(output, "upstream.proxy", before->upstream.proxy, after->upstream.proxy);
 	setting(output, "upstream.proxy_ca_file", before->upstream.proxy_ca_file,
 		after->upstream.proxy_ca_file);

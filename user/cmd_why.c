@@ -90,6 +90,8 @@ static void print_text(const struct answer *answer)
 		printf("allowed: %s\n", answer->note);
 	else
 		puts("allowed");
+	if (verdict->audited != EGRESS_ALLOWED)
+		printf("would be refused: %s\n", reason_name(verdict->audited));
 	if (answer->place[0])
 		printf("route: %s\n", answer->place);
 	if (answer->secret)
@@ -107,6 +109,8 @@ static void print_json(const struct answer *answer)
 	json_t *object = json_pack("{s:b, s:s}", "allowed", allowed, "reason",
 				   reason_name(verdict->reason));
 
+	if (verdict->audited != EGRESS_ALLOWED)
+		json_object_set_new(object, "audit", json_string(reason_name(verdict->audited)));
 	if (answer->note && allowed)
 		json_object_set_new(object, "note", json_string(answer->note));
 	if (answer->place[0])

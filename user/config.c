@@ -30,6 +30,7 @@ struct draft {
 	const struct config_node *routes, *upstream;
 	struct draft_dns dns;
 	struct config_flag hints;
+	struct config_text enforcement;
 };
 
 #define KEY(type, name, parser) {#name, parser, offsetof(struct type, name)}
@@ -57,6 +58,7 @@ static const struct config_key top_keys[] = {
 	KEY(draft, upstream, parse_node),
 	KEY(draft, dns, parse_dns),
 	KEY(draft, hints, config_parse_flag),
+	KEY(draft, enforcement, config_parse_text),
 };
 
 /* ---- applying ------------------------------------------------------------------------------- */
@@ -149,6 +151,8 @@ static bool apply_document(struct config_context *context, const struct config_n
 	apply_dns(context, &draft.dns, config);
 	if (draft.hints.line)
 		config->hints = draft.hints.value;
+	if (config_enforcement(context, &draft.enforcement))
+		policy_set_audit(config->policy);
 	return draft.routes != NULL;
 }
 

@@ -79,6 +79,8 @@ char *config_effective(const struct config *config)
 		print_upstream(to, config);
 		print_dns(to, config);
 		fprintf(to, "hints: %s\n", config->hints ? "true" : "false");
+		fprintf(to, "enforcement: %s\n",
+			policy_is_audit(config->policy) ? "audit" : "enforce");
 		if (fclose(to) != 0) {
 			free(text);
 			text = NULL;

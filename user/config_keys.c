@@ -94,7 +94,6 @@ static const struct {
 	{"domains", "one route for each host"},
 	{"hosts", "one route for each host"},
 	{"ip", "cidr"},
-	{"enforcement", "nothing: the policy is always enforced"},
 };
 
 static void unknown_key(struct config_context *context, const struct config_node *node,

@@ -38,7 +38,7 @@ struct draft_matches {
 };
 struct draft_route {
 	int line;
-	struct config_text host, cidr, tls, protocol, auth_scheme, token_env;
+	struct config_text host, cidr, tls, protocol, auth_scheme, token_env, enforcement;
 	struct config_ports ports, port;
 	struct config_texts path_allowlist, methods;
 	struct draft_matches matches;
@@ -157,6 +157,7 @@ static const struct config_key route_keys[] = {
 	KEY(draft_route, allow_encoded_slash, config_parse_flag),
 	KEY(draft_route, keep_authorization, config_parse_flag),
 	KEY(draft_route, direct, config_parse_flag),
+	KEY(draft_route, enforcement, config_parse_text),
 };
 
 /* ---- what the keys mean --------------------------------------------------------------------- */
@@ -263,6 +264,7 @@ static void check_not_http(struct config_context *context, const struct draft_ro
 		{"allow_plaintext", draft->allow_plaintext.line},
 		{"allow_encoded_slash", draft->allow_encoded_slash.line},
 		{"keep_authorization", draft->keep_authorization.line},
+		{"enforcement", draft->enforcement.line},
 	};
 	const char *why = draft->cidr.line ? "cidr" : "protocol: tcp";
 
@@ -287,6 +289,7 @@ static void build_flags(struct config_context *context, const struct draft_route
 	spec->allow_encoded_slash = draft->allow_encoded_slash.value;
 	spec->keep_authorization = draft->keep_authorization.value;
 	spec->direct = draft->direct.value;
+	spec->audit = config_enforcement(context, &draft->enforcement);
 	if (spec->direct && !draft->cidr.line)
 		FAULT_AT(context, "direct", draft->direct.line, "cidr: BLOCK instead of host",
 			 "only addresses (cidr) can be let out directly");

@@ -394,3 +394,18 @@ bool config_resolver(struct config_context *context, const struct config_text *t
 		     "\"%.80s\" is not the address of a resolver", text->value);
 	return false;
 }
+
+bool config_enforcement(struct config_context *context, const struct config_text *text)
+{
+	size_t mark;
+
+	if (!text->value || strcmp(text->value, "enforce") == 0)
+		return false;
+	if (strcmp(text->value, "audit") == 0)
+		return true;
+	mark = config_enter(context, "enforcement");
+	config_fault(context, text->line, "enforce (the default) or audit", "\"%.40s\" is unknown",
+		     text->value);
+	config_leave(context, mark);
+	return false;
+}

@@ -20,6 +20,8 @@ bool config_variable(struct config_context *context, const struct config_text *t
 bool config_path(struct config_context *context, int line, const struct policy_path_spec *spec,
 		 bool allow_encoded_slash) WARN_UNUSED;
 /* "http://host:port" or "https://host:port". */
+/* True for `enforcement: audit`; false for enforce, for none, and for what is reported. */
+bool config_enforcement(struct config_context *context, const struct config_text *text) WARN_UNUSED;
 bool config_proxy_url(struct config_context *context, const struct config_text *text) WARN_UNUSED;
 /* An absolute path; `key` names it and `example` is the cure. */
 bool config_file_path(struct config_context *context, const char *key,

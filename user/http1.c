@@ -173,6 +173,7 @@ static enum http1_step judge(struct http1 *h, struct http1_head *head)
 
 	x->policy = policy_ref(h->connection->proxy->config->policy);
 	x->route = verdict.route;
+	x->audited = verdict.audited;
 	if (reason != EGRESS_ALLOWED)
 		return http1_refuse(h, reason, 0, NULL, verdict.hint, reason == EGRESS_BAD_REQUEST);
 	switch (x->asked.kind) {

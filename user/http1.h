@@ -48,6 +48,7 @@ struct http1_exchange {
 
 	struct http1_body up, down;
 	enum egress_reason reason;
+	enum egress_reason audited; /* of policy_verdict */
 	char detail[256];
 	unsigned status;
 	uint64_t started_us;

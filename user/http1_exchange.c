@@ -21,6 +21,7 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 		.method = x->method,
 		.target = x->asked.target.length > 0 ? x->asked.target : x->target,
 		.reason = x->reason != EGRESS_ALLOWED ? x->reason : reason,
+		.audited = x->audited,
 		.detail = x->detail[0] ? x->detail : detail,
 		.status = (int)x->status,
 		.bytes_up = x->up.bytes,
@@ -124,7 +125,11 @@ static enum egress_reason renew(struct http1 *h)
 	policy_unref(x->policy);
 	x->policy = policy_ref(c->proxy->config->policy);
 	x->route = x->up.route = verdict.route;
+<<<<<<< HEAD
 	x->client = NULL;
+=======
+	x->audited = verdict.audited;
+>>>>>>> c41f6fc (policy: enforcement: audit, for a policy or a route)
 	if (reason != EGRESS_ALLOWED)
 		return reason;
 	if (!policy_route_client(x->route, &x->client))

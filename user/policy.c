@@ -87,6 +87,7 @@ void policy_unref(struct policy *policy)
 {
 	if (!policy || __atomic_sub_fetch(&policy->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	policy_audit_release(policy);
 	for (size_t i = 0; i < policy->host_count; i++)
 		host_free(policy->hosts[i]);
 	for (size_t i = 0; i < policy->secret_count; i++)
@@ -291,6 +292,7 @@ static int route_init(struct policy *policy, struct policy_route *route,
 	route->allow_encoded_slash = spec->allow_encoded_slash;
 	route->keep_authorization = spec->keep_authorization;
 	route->uses_matches = spec->uses_matches;
+	route->audit = spec->audit;
 	route->line = spec->line;
 	if (copy_text(spec->file ? spec->file : "policy", &route->file, error) < 0 ||
 	    copy_ports(spec, route->ports, &route->port_count, error) < 0 ||

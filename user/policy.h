@@ -81,6 +81,7 @@ struct policy_route_spec {
 	const struct policy_auth_spec *auth; /* may be NULL */
 	const char *client_cert, *client_key; /* paths; both or neither */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, direct;
+	bool audit; /* what no route of the host takes passes without a credential, and is said */
 	bool uses_matches; /* written as `matches`: hints then say so */
 	const char *file; /* shown by `why` and in the log; copied */
 	int line;
@@ -98,6 +99,10 @@ struct policy *policy_new(void) WARN_UNUSED;
  * good for more errors and policy_unref(). */
 int policy_add(struct policy *policy, const struct policy_route_spec *spec, struct error *error)
 	WARN_UNUSED;
+/* Of the whole policy, before policy_finish(): names that no route allows are treated so, too, on
+ * the ports that HTTP is spoken on. Addresses and protocols are refused as ever. */
+void policy_set_audit(struct policy *policy);
+bool policy_is_audit(const struct policy *policy);
 /* Sorts and indexes; after it the policy is immutable but for secrets. */
 int policy_finish(struct policy *policy, struct error *error) WARN_UNUSED;
 
@@ -187,6 +192,7 @@ struct policy_route; /* opaque: ask with the functions below */
 
 struct policy_verdict {
 	enum egress_reason reason;	  /* EGRESS_ALLOWED or why not */
+	enum egress_reason audited;	  /* allowed by audit alone: what it would be; else _ALLOWED */
 	const struct policy_route *route; /* that allowed, or that came closest; may be NULL */
 	struct span path;		  /* of the target, without the query */
 	char hint[256];			  /* what would allow it; "" when there is nothing to say */

@@ -272,6 +272,7 @@ void policy_decide(const struct policy *policy, const struct policy_request *req
 
 	*ret_verdict = (struct policy_verdict){.reason = EGRESS_INTERNAL, .path = {"", 0}};
 	ret_verdict->reason = decide(policy, request, ret_verdict, &why);
+	policy_audit(policy, policy_find_host(policy, request->host), ret_verdict);
 	policy_hint(request, why, ret_verdict);
 }
 

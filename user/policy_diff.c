@@ -86,6 +86,10 @@ static void ask(const struct policy *policy, const struct policy_request *reques
 		return;
 	}
 	add_words(ret, "allowed");
+	if (verdict.audited != EGRESS_ALLOWED) {
+		add_words(ret, " by audit, else ");
+		add_words(ret, reason_name(verdict.audited));
+	}
 	describe_allowed(verdict.route, policy_host_allows_private(host, request->port), ret);
 }
 

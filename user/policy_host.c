@@ -61,7 +61,7 @@ const struct policy_host *policy_find_host(const struct policy *policy, const ch
 		dot++;
 		host = policy_table_get(&policy->suffixes, span_from(dot));
 	}
-	return host;
+	return host ? host : policy->others;
 }
 
 size_t policy_host_count(const struct policy *policy)
@@ -275,6 +275,8 @@ int policy_finish(struct policy *policy, struct error *error)
 		if (!finish_host(policy->hosts[i]))
 			return error_set(error, "out of memory");
 	}
+	if (!policy_audit_finish(policy))
+		return error_set(error, "out of memory");
 	if (policy->cidr_count > 1)
 		qsort(policy->cidrs, policy->cidr_count, sizeof(*policy->cidrs), by_prefix_length);
 	return 0;
@@ -282,5 +284,5 @@ int policy_finish(struct policy *policy, struct error *error)
 
 bool policy_host_is_wildcard(const struct policy_host *host)
 {
-	return strncmp(host->name, "*.", 2) == 0;
+	return host->name[0] == '*';
 }

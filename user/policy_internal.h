@@ -84,6 +84,7 @@ struct policy_route {
 	struct policy_route *next_of_secret;
 	struct policy_client *client; /* the policy's; may be NULL */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, uses_matches;
+	bool audit;
 	char *file;
 	int line;
 };
@@ -110,6 +111,7 @@ struct policy_host {
 	struct policy_rule *rules; /* exact, prefix, regex, any; made by policy_finish() */
 	size_t rule_count, first_regex, first_any, longest_prefix;
 	struct policy_table exact, prefixes; /* path to the first of its rules */
+	struct policy_route *audit; /* takes what the routes refuse; NULL: nothing does */
 	bool strict; /* some route has path rules or auth: an ambiguous path is refused */
 };
 struct policy {
@@ -117,6 +119,8 @@ struct policy {
 	struct policy_host **hosts; /* in the order they were added */
 	size_t host_count;
 	struct policy_table names, suffixes; /* suffixes: of "*.", without it */
+	struct policy_host *others; /* names that no route allows, in audit; "*" */
+	bool audit;
 	struct policy_cidr *cidrs; /* policy_finish() sorts them, the longest prefix first */
 	size_t cidr_count;
 	struct policy_secret_entry **secrets;
@@ -126,6 +130,16 @@ struct policy {
 	struct policy_table secret_index;
 	pcre2_match_context *limits;
 };
+
+/* ---- policy_audit.c ------------------------------------------------------------------------- */
+
+/* Gives `policy->others`, and the hosts where `enforcement: audit` says so, the route that takes what
+ * is refused. False when out of memory. */
+bool policy_audit_finish(struct policy *policy) WARN_UNUSED;
+void policy_audit_release(struct policy *policy);
+/* Lets a refusal that audit covers pass without a credential. */
+void policy_audit(const struct policy *policy, const struct policy_host *host,
+		  struct policy_verdict *verdict);
 
 /* ---- policy_host.c -------------------------------------------------------------------------- */
 

@@ -129,6 +129,8 @@ static void ask_name(const struct policy *policy, const struct question *q, stru
 	}
 	if (!route)
 		return;
+	if (ret->verdict.audited != EGRESS_ALLOWED)
+		ret->note = "by audit, which refuses nothing of this host";
 	snprintf(ret->place, sizeof(ret->place), "%s (%s:%d)", policy_route_host(route),
 		 policy_route_file(route), policy_route_line(route));
 	if (ret->verdict.reason == EGRESS_ALLOWED)

@@ -45,6 +45,9 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 		config_free(config);
 		config = NULL;
 	}
+	if (config && policy_is_audit(config->policy))
+		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
+			     "only logged; addresses and protocols are");
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	bytes_free(&text);

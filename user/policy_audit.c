@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* `enforcement: audit`: what would be refused by name, path, method or header passes and is said.
+ * It passes by a route of its own that injects nothing, never by the one that refused it: a
+ * credential goes only where a rule sends it. */
+#include "policy_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Where HTTP is spoken, for names that no route gives ports to. */
+static const uint16_t other_ports[] = {443,  80,   8443, 8080, 8000, 8888, 3000, 5000,
+				       9000, 9443, 8081, 8008, 4443, 5001, 8082, 4000};
+
+static struct policy_route *audit_route(struct policy_host *host, const char *file, int line)
+{
+	struct policy_route *route = calloc(1, sizeof(*route));
+
+	if (!route)
+		return NULL;
+	route->matches = calloc(1, sizeof(*route->matches));
+	route->file = strdup(file);
+	if (!route->matches || !route->file) {
+		free(route->matches);
+		free(route->file);
+		free(route);
+		return NULL;
+	}
+	route->match_count = 1;
+	route->host = host;
+	route->mode = POLICY_INTERCEPT;
+	route->audit = true;
+	route->line = line;
+	return route;
+}
+
+static void audit_route_free(struct policy_route *route)
+{
+	if (!route)
+		return;
+	free(route->matches);
+	free(route->file);
+	free(route);
+}
+
+/* The first of the host's routes that says so, or the policy. */
+static bool finish_host(const struct policy *policy, struct policy_host *host)
+{
+	const struct policy_route *said = policy->audit ? host->routes[0] : NULL;
+
+	for (size_t i = 0; i < host->route_count && !said; i++) {
+		if (host->routes[i]->audit)
+			said = host->routes[i];
+	}
+	if (said)
+		host->audit = audit_route(host, said->file, said->line);
+	return !said || host->audit;
+}
+
+static void others_free(struct policy_host *others)
+{
+	if (!others)
+		return;
+	audit_route_free(others->audit);
+	free(others->routes);
+	free(others->name);
+	free(others);
+}
+
+static struct policy_host *others_new(void)
+{
+	struct policy_host *others = calloc(1, sizeof(*others));
+
+	if (!others)
+		return NULL;
+	others->name = strdup("*");
+	others->routes = calloc(1, sizeof(*others->routes));
+	others->audit = audit_route(others, "enforcement: audit", 0);
+	if (!others->name || !others->routes || !others->audit) {
+		others_free(others);
+		return NULL;
+	}
+	others->routes[others->route_count++] = others->audit;
+	for (size_t i = 0; i < sizeof(other_ports) / sizeof(other_ports[0]); i++)
+		others->ports[others->port_count++] =
+			(struct policy_host_port){other_ports[i], false, others->audit};
+	return others;
+}
+
+bool policy_audit_finish(struct policy *policy)
+{
+	for (size_t i = 0; i < policy->host_count; i++) {
+		if (!finish_host(policy, policy->hosts[i]))
+			return false;
+	}
+	if (policy->audit)
+		policy->others = others_new();
+	return !policy->audit || policy->others;
+}
+
+void policy_audit_release(struct policy *policy)
+{
+	for (size_t i = 0; i < policy->host_count; i++)
+		audit_route_free(policy->hosts[i]->audit);
+	others_free(policy->others);
+}
+
+void policy_set_audit(struct policy *policy)
+{
+	policy->audit = true;
+}
+
+bool policy_is_audit(const struct policy *policy)
+{
+	return policy->audit;
+}
+
+void policy_audit(const struct policy *policy, const struct policy_host *host,
+		  struct policy_verdict *verdict)
+{
+	if (!host || !host->audit)
+		return;
+	switch (verdict->reason) {
+	case EGRESS_PATH_NOT_ALLOWED:
+	case EGRESS_METHOD_NOT_ALLOWED:
+	case EGRESS_HEADER_NOT_ALLOWED:
+	case EGRESS_AMBIGUOUS_PATH:
+	case EGRESS_PLAINTEXT_AUTH:
+		verdict->audited = host == policy->others ? EGRESS_HOST_NOT_ALLOWED
+							  : verdict->reason;
+		verdict->reason = EGRESS_ALLOWED;
+		verdict->route = host->audit;
+		break;
+	default:
+		break;
+	}
+}
