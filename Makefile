@@ -11,7 +11,7 @@ VERSION := 0.1.0
 
 # libcurl's header alone: the library is loaded when an engine is spoken to (user/engine.h).
 PACKAGES := libbpf libevent_core libevent_extra yaml-0.1 openssl libnghttp2 ldns jansson \
-	libseccomp libcap-ng libpcre2-8 libidn2
+	libseccomp libcap-ng libpcre2-8 libidn2 libpsl
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
 	-Wwrite-strings -Wundef -Wvla -Werror
 # What the compiler for this machine knows: control-flow protection is for x86.

@@ -37,6 +37,8 @@ struct access_log {
 	bool cut; /* the last line was written in part */
 	uint64_t lost;
 	struct verdicts *verdicts;
+	int also_fd; /* -1: none */
+	uint64_t also_left;
 	time_t second;
 	char second_text[32];
 	char *bottle;
@@ -320,6 +322,35 @@ static ssize_t write_line(const struct access_log *log)
 	}
 }
 
+void access_log_also(struct access_log *log, int fd, uint64_t limit)
+{
+	log->also_fd = fd;
+	log->also_left = limit;
+}
+
+/* Without a line break before it: that is the other file's matter. */
+static void write_also(struct access_log *log)
+{
+	static const char full[] = "{\"lost\":1}\n";
+	const char *text = log->line.text;
+	size_t length = log->line.length;
+
+	if (log->also_fd < 0)
+		return;
+	if (text[0] == '\n') {
+		text++;
+		length--;
+	}
+	if (log->also_left < length) {
+		(void)!write(log->also_fd, full, sizeof(full) - 1);
+		log->also_fd = -1;
+	} else if (write(log->also_fd, text, length) == (ssize_t)length) {
+		log->also_left -= length;
+	} else {
+		log->also_fd = -1;
+	}
+}
+
 void access_log_write(struct access_log *log, const struct access_record *record)
 {
 	ssize_t count;
@@ -327,9 +358,12 @@ void access_log_write(struct access_log *log, const struct access_record *record
 	if (log->verdicts)
 		verdicts_count(log->verdicts, record->reason, record->host_id, record->bytes_up,
 			       record->bytes_down);
-	if (log->kind == NOTHING)
+	if (log->kind == NOTHING && log->also_fd < 0)
 		return;
 	format(log, record);
+	write_also(log);
+	if (log->kind == NOTHING)
+		return;
 	count = write_line(log);
 	if (count == (ssize_t)log->line.length) {
 		log->lost = 0;
@@ -379,6 +413,7 @@ struct access_log *access_log_new(int fd, const char *bottle, bool log_query)
 	if (!log)
 		return NULL;
 	log->fd = fd;
+	log->also_fd = -1;
 	log->own_fd = -1;
 	log->second = -1;
 	log->log_query = log_query;

@@ -23,6 +23,11 @@ void access_log_free(struct access_log *log);
 struct verdicts;
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts);
 
+/* Every line goes there, too: a regular file (borrowed, O_APPEND). When `limit` bytes of ours are
+ * there nothing more is, and the last line says so: {"lost": 1}. */
+#define ACCESS_LOG_ALSO_LIMIT ((uint64_t)512 << 20)
+void access_log_also(struct access_log *log, int fd, uint64_t limit);
+
 struct access_record {
 	const char *source;		       /* "proxy", "dns" or "kernel" */
 	const struct egress_process *process;  /* NULL when unknown */

@@ -18,6 +18,7 @@
 #include "cgroup.h"
 #include "cmd.h"
 #include "kernel.h"
+#include "record.h"
 #include "supervisor.h"
 
 static const char help_text[] =
@@ -43,6 +44,11 @@ static const char help_text[] =
 	"                      hidden. What is behind it is outside of every wall. May be repeated\n"
 	"  --host-port N[:M]   127.0.0.1:N inside leads to 127.0.0.1:M (or N) on the host, counted and\n"
 	"                      logged as host-loopback. May be repeated\n"
+	"  --learn FILE        refuse nothing that has a name, inject nothing, and write a policy to FILE\n"
+	"                      that allows what COMMAND asked for; addresses and UDP stay refused\n"
+	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
+	"  --report FILE       JSON: what was allowed and refused, and what the kernel's counters prove\n"
+	"  --summary FILE      the same in Markdown, appended: for a CI job's page\n"
 	"  -q, --quiet         no summary at the end, no notices\n"
 	"  -h, --help          this text\n"
 	"\n"
@@ -59,6 +65,7 @@ static const char help_text[] =
 struct exec {
 	/* what was asked for */
 	const char *policy_path, *log_path, *user_name;
+	struct record_options outputs;
 	char name[80];
 	bool quiet;
 	char **argv;
@@ -77,6 +84,8 @@ struct exec {
 	int netns_fd;
 	struct supervisor *supervisor;
 	struct event *ended, *report, *signals;
+	struct record *record;
+	time_t started;
 	bool running; /* the command */
 	int status;
 };
@@ -84,7 +93,8 @@ struct exec {
 /* ---- options -------------------------------------------------------------------------------- */
 
 enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
-       OPTION_BIND_SOCKET, OPTION_HOST_PORT };
+       OPTION_BIND_SOCKET, OPTION_HOST_PORT,
+       OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY };
 
 static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
@@ -95,6 +105,10 @@ static const struct option options[] = {
 	{"user", required_argument, NULL, OPTION_USER},
 	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
 	{"host-port", required_argument, NULL, OPTION_HOST_PORT},
+	{"learn", required_argument, NULL, OPTION_LEARN},
+	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
+	{"report", required_argument, NULL, OPTION_REPORT},
+	{"summary", required_argument, NULL, OPTION_SUMMARY},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -167,6 +181,18 @@ static int take_option(struct exec *exec, int option)
 		return add_socket(exec, optarg);
 	case OPTION_HOST_PORT:
 		return add_host_port(exec, optarg);
+	case OPTION_LEARN:
+		exec->outputs.learn_path = optarg;
+		return EXIT_OK;
+	case OPTION_WILDCARDS:
+		exec->outputs.wildcards = true;
+		return EXIT_OK;
+	case OPTION_REPORT:
+		exec->outputs.report_path = optarg;
+		return EXIT_OK;
+	case OPTION_SUMMARY:
+		exec->outputs.summary_path = optarg;
+		return EXIT_OK;
 	case 'q':
 		exec->quiet = true;
 		return EXIT_OK;
@@ -196,6 +222,8 @@ static int parse_options(struct exec *exec, int argc, char **argv)
 	if (optind >= argc)
 		return cmd_usage("exec", "say which COMMAND to run");
 	exec->argv = argv + optind;
+	if (exec->outputs.wildcards && !exec->outputs.learn_path)
+		return cmd_usage("exec", "--wildcards goes with --learn FILE");
 	if (bottle_routes_texts(exec->routes, &exec->allow_text, &exec->secret_text, &error) < 0)
 		return cmd_usage("exec", "%s", error.text);
 	return -1;
@@ -238,15 +266,16 @@ static int make_bottle(struct exec *exec, struct error *error)
 /* EXIT_OK, or what to exit with; errors are printed. */
 static int start_supervisor(struct exec *exec)
 {
-	static struct config_source sources[2];
+	static struct config_source sources[3];
 	const struct supervisor_options supervisor = {
 		.name = exec->name,
 		.cgroup_path = janitor_cgroup(exec->janitor),
 		.netns_fd = exec->netns_fd,
 		.policy_path = exec->policy_path,
 		.extra = sources,
-		.extra_count = 2,
+		.extra_count = exec->outputs.learn_path ? 3 : 2,
 		.log_path = exec->log_path,
+		.record_fd = record_fd(exec->record),
 		.self_test = true,
 		.forward_signals = true,
 		.host_ports = exec->host_ports,
@@ -260,6 +289,7 @@ static int start_supervisor(struct exec *exec)
 	/* Secrets first: which of two routes for one path wins is then the one that can do more. */
 	sources[0] = (struct config_source){"--secret", span_from(exec->secret_text)};
 	sources[1] = (struct config_source){"--allow", span_from(exec->allow_text)};
+	sources[2] = (struct config_source){"--learn", SPAN(RECORD_LEARN_SOURCE)};
 	status = supervisor_start(&supervisor, &exec->supervisor);
 	return status == EXIT_FAILED ? EXIT_SANDBOX : status;
 }
@@ -430,13 +460,19 @@ static int run(struct exec *exec)
 	struct error error = {0};
 	int status;
 
-	if (find_place(exec, &error) < 0 || make_bottle(exec, &error) < 0) {
+	exec->started = time(NULL);
+	if (find_place(exec, &error) < 0 || record_open(&exec->outputs, &exec->record, &error) < 0 ||
+	    make_bottle(exec, &error) < 0) {
 		diag_error("exec: %s", error.text);
 		return EXIT_SANDBOX;
 	}
 	status = start_supervisor(exec);
 	if (status != EXIT_OK)
 		return status;
+	if (exec->outputs.learn_path &&
+	    policy_secret_count(supervisor_config(exec->supervisor)->policy) > 0)
+		return cmd_usage("exec", "--learn injects no credential: leave --secret, and routes "
+				 "with one, out while learning");
 	if (watch_bottle(exec, &error) < 0 || release_bottle(exec, &error) < 0) {
 		diag_error("exec: %s", error.text);
 		return EXIT_SANDBOX;
@@ -445,10 +481,10 @@ static int run(struct exec *exec)
 	if (status != EXIT_OK)
 		return EXIT_SANDBOX;
 	finish_report(exec);
-	status = bottle_wait(exec->bottle);
+	exec->status = bottle_wait(exec->bottle);
 	if (exec->running)
 		summarise(exec);
-	return status;
+	return exec->status;
 }
 
 /* ---- taking down ---------------------------------------------------------------------------- */
@@ -459,16 +495,37 @@ static void free_event(struct event *event)
 		event_free(event);
 }
 
+/* Every process of the bottle and the worker have ended; the wall still stands. */
+static void write_record(const struct exec *exec, bool audit)
+{
+	const struct report facts = {
+		.bottle = exec->name,
+		.command = exec->argv[0],
+		.exit_status = exec->status,
+		.started = exec->started,
+		.ended = time(NULL),
+		.audit = audit,
+		.socket_count = exec->socket_count,
+		.host_port_count = exec->host_port_count,
+	};
+
+	record_write(exec->record, &facts, exec->argv[0]);
+}
+
 /* Whatever had been built. The wall goes last, after every process of the bottle. */
 static void take_down(struct exec *exec)
 {
 	struct error error = {0};
+	bool audit;
 
 	free_event(exec->ended);
 	free_event(exec->report);
 	free_event(exec->signals);
 	bottle_free(exec->bottle);
+	audit = exec->supervisor && policy_is_audit(supervisor_config(exec->supervisor)->policy);
 	supervisor_stop(exec->supervisor, false);
+	if (exec->running && exec->record)
+		write_record(exec, audit);
 	if (exec->netns_fd >= 0)
 		close(exec->netns_fd);
 	if (janitor_finish(exec->janitor, &error) < 0)
@@ -477,6 +534,7 @@ static void take_down(struct exec *exec)
 
 static void free_exec(struct exec *exec)
 {
+	record_free(exec->record);
 	bottle_routes_free(exec->routes);
 	bottle_user_release(&exec->user);
 	free(exec->sockets);

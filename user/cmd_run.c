@@ -18,6 +18,7 @@
 #include "diag.h"
 #include "kernel.h"
 #include "ready.h"
+#include "record.h"
 #include "supervisor.h"
 
 #define STATE_DIRECTORY "/var/lib/egress-bpf"
@@ -48,6 +49,9 @@ static const char help_text[] =
 	"                      made when missing)\n"
 	"  --token-dir DIR     the value for 'token_env: NAME' is in DIR/NAME, not in the environment\n"
 	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
+	"  --learn FILE        refuse nothing that has a name, and at the end write a policy to FILE that\n"
+	"                      allows what was asked for; addresses and UDP stay refused\n"
+	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
 	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
 	"                      other bottle's has, from 90112 to 94207)\n"
@@ -61,6 +65,8 @@ static const char help_text[] =
 
 struct run {
 	struct supervisor_options supervisor;
+	struct record_options outputs;
+	struct record *record;
 	const char *cgroup, *netns, *ready_file;
 	char *cgroup_path, *ca_directory;
 	char name[65];
@@ -111,6 +117,8 @@ enum {
 	OPTION_CA_DIR,
 	OPTION_LOG,
 	OPTION_LOG_QUERY,
+	OPTION_LEARN,
+	OPTION_WILDCARDS,
 	OPTION_NO_SELF_TEST,
 	OPTION_WORKER_UID,
 	OPTION_NO_WORKER_SECCOMP,
@@ -134,6 +142,8 @@ static const struct option options[] = {
 	{"publish", required_argument, NULL, OPTION_PUBLISH},
 	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
 	{"log", required_argument, NULL, OPTION_LOG},
+	{"learn", required_argument, NULL, OPTION_LEARN},
+	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
 	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
 	{"worker-uid", required_argument, NULL, OPTION_WORKER_UID},
 	{"no-worker-seccomp", no_argument, NULL, OPTION_NO_WORKER_SECCOMP},
@@ -196,6 +206,12 @@ static int take_option(struct run *run, int option)
 	case OPTION_LOG:
 		run->supervisor.log_path = optarg;
 		return EXIT_OK;
+	case OPTION_LEARN:
+		run->outputs.learn_path = optarg;
+		return EXIT_OK;
+	case OPTION_WILDCARDS:
+		run->outputs.wildcards = true;
+		return EXIT_OK;
 	case OPTION_LOG_QUERY:
 		run->supervisor.log_query = true;
 		return EXIT_OK;
@@ -221,7 +237,9 @@ static int take_option(struct run *run, int option)
 /* -1: go on; else the exit status. */
 static int check_options(const struct run *run)
 {
-	if (!run->supervisor.policy_path)
+	if (run->outputs.wildcards && !run->outputs.learn_path)
+		return cmd_usage("run", "--wildcards goes with --learn FILE");
+	if (!run->supervisor.policy_path && !run->outputs.learn_path)
 		return cmd_usage("run", "--policy FILE is missing");
 	if ((run->cgroup != NULL) + (run->pid > 0) + (run->follow.container != NULL) +
 		    run->no_kernel != 1)
@@ -437,6 +455,33 @@ static void end(struct run *run, struct supervisor *supervisor)
 	else
 		ready_stopping(run->supervisor.ready);
 	supervisor_stop(supervisor, over);
+	record_write(run->record, &(struct report){.bottle = run->name}, run->name);
+}
+
+/* With --learn: nothing that has a name is refused, and no credential is injected. */
+static int start(struct run *run, struct supervisor **ret)
+{
+	static const struct config_source learn = {"--learn",
+						   {RECORD_LEARN_SOURCE, sizeof(RECORD_LEARN_SOURCE) - 1}};
+	struct error error = {0};
+	int status;
+
+	record_free(run->record);
+	run->record = NULL;
+	if (record_open(&run->outputs, &run->record, &error) < 0) {
+		diag_error("run: %s", error.text);
+		return EXIT_FAILED;
+	}
+	run->supervisor.record_fd = record_fd(run->record);
+	run->supervisor.extra = &learn;
+	run->supervisor.extra_count = run->outputs.learn_path ? 1 : 0;
+	status = supervisor_start(&run->supervisor, ret);
+	if (status != EXIT_OK || !run->outputs.learn_path ||
+	    policy_secret_count(supervisor_config(*ret)->policy) == 0)
+		return status;
+	supervisor_stop(*ret, true);
+	return cmd_usage("run", "--learn injects no credential: leave routes with one out while "
+			 "learning");
 }
 
 static int serve(void *context)
@@ -455,7 +500,7 @@ static int serve(void *context)
 	run->supervisor.cgroup_path = run->cgroup_path;
 	run->supervisor.published = run->published;
 	run->supervisor.published_count = run->published_count;
-	status = supervisor_start(&run->supervisor, &supervisor);
+	status = start(run, &supervisor);
 	if (status != EXIT_OK)
 		return status;
 	status = say_ready(run, supervisor);
@@ -491,14 +536,16 @@ static int serve_container(void *context)
 static int check_policy(const struct run *run)
 {
 	struct diag_list errors = {0};
-	struct config *config = config_open(run->supervisor.policy_path, &errors);
+	struct config *config = run->supervisor.policy_path
+					? config_open(run->supervisor.policy_path, &errors)
+					: NULL;
 	bool valid = config && config_load_secrets_from(config, run->supervisor.token_directory,
 							&errors);
 
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	config_free(config);
-	return valid ? EXIT_OK : EXIT_USAGE;
+	return valid || !run->supervisor.policy_path ? EXIT_OK : EXIT_USAGE;
 }
 
 static int serve_all(struct run *run)
@@ -528,6 +575,7 @@ int cmd_run(int argc, char **argv)
 	ready_free(run.supervisor.ready);
 	forget_bottle(&run);
 	container_clear(&run.follow.found);
+	record_free(run.record);
 	free(run.ca_directory);
 	return status;
 }

@@ -125,11 +125,8 @@ static enum egress_reason renew(struct http1 *h)
 	policy_unref(x->policy);
 	x->policy = policy_ref(c->proxy->config->policy);
 	x->route = x->up.route = verdict.route;
-<<<<<<< HEAD
 	x->client = NULL;
-=======
 	x->audited = verdict.audited;
->>>>>>> c41f6fc (policy: enforcement: audit, for a policy or a route)
 	if (reason != EGRESS_ALLOWED)
 		return reason;
 	if (!policy_route_client(x->route, &x->client))

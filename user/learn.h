@@ -8,7 +8,7 @@
 #include "journal.h"
 
 struct learn_options {
-	const char *what; /* the command or the bottle, for the first line; any text */
+	const char *what; /* name of the command or the bottle, for the first line */
 	bool wildcards;	  /* "*.example.com" where at least three names below it were seen */
 };
 /* Writes YAML that allows what the journal saw allowed: hosts, ports, methods, and paths, a prefix in

@@ -45,10 +45,10 @@ static void audit_route_free(struct policy_route *route)
 /* The first of the host's routes that says so, or the policy. */
 static bool finish_host(const struct policy *policy, struct policy_host *host)
 {
-	const struct policy_route *said = policy->audit ? host->routes[0] : NULL;
+	const struct policy_route *said = NULL;
 
 	for (size_t i = 0; i < host->route_count && !said; i++) {
-		if (host->routes[i]->audit)
+		if (policy->audit || host->routes[i]->audit)
 			said = host->routes[i];
 	}
 	if (said)

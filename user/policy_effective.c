@@ -140,7 +140,6 @@ static void print_route(FILE *to, const struct policy_route *route)
 	print_matches(to, route);
 	if (route->has_auth)
 		print_auth(to, &route->auth);
-<<<<<<< HEAD
 	if (route->client) {
 		fputs("    client_cert: ", to);
 		print_quoted(to, route->client->certificate);
@@ -148,10 +147,8 @@ static void print_route(FILE *to, const struct policy_route *route)
 		print_quoted(to, route->client->key.source);
 		fputs("\n", to);
 	}
-=======
 	if (route->audit)
 		fputs("    enforcement: audit\n", to);
->>>>>>> c41f6fc (policy: enforcement: audit, for a policy or a route)
 	print_flag(to, "allow_private", route->allow_private);
 	print_flag(to, "allow_plaintext", route->allow_plaintext);
 	print_flag(to, "allow_encoded_slash", route->allow_encoded_slash);

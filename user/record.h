@@ -19,7 +19,7 @@ int record_open(const struct record_options *options, struct record **ret, struc
 /* What the supervisor is to write decisions to (borrowed); -1 for NULL. */
 int record_fd(const struct record *record);
 /* Writes everything, once all who write to record_fd() have ended, and while the wall still stands.
- * `facts` needs no journal and no status. `what` is for the learned policy's head. Errors are
+ * `facts` needs no journal and no status. `what` is named in the learned policy's head. Errors are
  * printed. Accepts NULL. */
 void record_write(struct record *record, const struct report *facts, const char *what);
 void record_free(struct record *record);

@@ -119,18 +119,6 @@ static json_t *describe_kernel(const struct kernel_status *status)
 	return object;
 }
 
-static json_t *describe_command(char *const *command)
-{
-	json_t *list = json_array();
-
-	for (; command && *command; command++) {
-		json_t *word = json_string(*command);
-
-		json_array_append_new(list, word ? word : json_string("?"));
-	}
-	return list;
-}
-
 static void set_policy(json_t *object, const struct kernel_status *status)
 {
 	char hex[2 * sizeof(status->settings.policy_hash) + 1];
@@ -142,15 +130,15 @@ static void set_policy(json_t *object, const struct kernel_status *status)
 
 bool report_write_json(FILE *to, const struct report *report)
 {
-	json_t *object = json_pack("{s:i, s:s, s:o, s:i, s:s}", "version", REPORT_VERSION, "bottle",
-				   report->bottle, "command", describe_command(report->command),
-				   "exit_status", report->exit_status, "enforcement",
+	json_t *object = json_pack("{s:i, s:s, s:i, s:s}", "version", REPORT_VERSION, "bottle",
+				   report->bottle, "exit_status", report->exit_status, "enforcement",
 				   report->audit ? "audit" : "enforce");
 	struct sums sums = {0};
 	char proof[PROOF_SIZE];
 	bool holds = report_proof(report, proof, sizeof(proof));
 	int rc;
 
+	set_text(object, "command", report->command ? report->command : "");
 	set_time(object, "started", report->started);
 	set_time(object, "ended", report->ended);
 	for (size_t i = 0; i < report->journal->entry_count; i++)

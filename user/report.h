@@ -11,7 +11,7 @@
 
 struct report {
 	const char *bottle;
-	char *const *command; /* NULL-terminated */
+	const char *command; /* its name alone: secrets may be among its arguments; NULL: none */
 	int exit_status;
 	time_t started, ended;
 	bool audit;			    /* nothing was refused by name, path or method */

@@ -64,10 +64,13 @@ bool report_proof(const struct report *report, char *ret_text, size_t size)
 	for (int i = EGRESS_ALLOWED + 1; i < EGRESS_REASON_COUNT; i++)
 		refused += status->counters[i];
 	add(ret_text, size,
-	    "Nothing left the bottle but through the proxy: it had no network interface but "
+	    "No packet left the bottle but through the proxy: it had no network interface but "
 	    "loopback, and %zu kernel programs stood round it. They steered %" PRIu64
 	    " connections to the proxy and refused %" PRIu64 "; 0 were let out past it.",
 	    status->link_count, status->counters[EGRESS_COUNTER_STEERED], refused);
+	if (status->settings.unix_wall != EGRESS_UNIX_WALLED)
+		add(ret_text, size, " Unix sockets of the host were hidden, not refused by the "
+		    "kernel: one made since in a directory that both see is beyond this.");
 	if (report->host_port_count > 0)
 		add(ret_text, size, " Ports of the host's loopback that were let in: %zu.",
 		    report->host_port_count);

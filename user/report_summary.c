@@ -18,7 +18,7 @@ static void print_text(FILE *to, const char *text)
 		if (isalnum(c) || c >= 0x80 || strchr("./:-", c))
 			fputc(c, to);
 		else
-			fprintf(to, "&#%u;", c < 0x20 || c == 0x7f ? '?' : c);
+			fprintf(to, "&#%u;", c < 0x20 || c == 0x7f ? (unsigned)'?' : c);
 	}
 }
 
@@ -110,7 +110,7 @@ bool report_write_summary(FILE *to, const struct report *report)
 	bool holds = report_proof(report, proof, sizeof(proof));
 
 	fputs("### Egress of ", to);
-	print_text(to, report->command && report->command[0] ? report->command[0] : report->bottle);
+	print_text(to, report->command ? report->command : report->bottle);
 	fprintf(to, "\n\nexit status %d%s\n\n", report->exit_status,
 		report->audit ? "; **audit: names, paths and methods were not refused**" : "");
 	if (report->journal->entry_count > 0)

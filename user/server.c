@@ -391,6 +391,8 @@ static int open_proxy(struct server *s, struct error *error)
 	s->identify = identify_new(h->flows_fd, h->calls_fd);
 	s->leaves = leaf_cache_new(sign_leaf, s, ca, LEAF_CACHE_CAPACITY);
 	unmap(ca);
+	if (s->log && h->record_fd >= 0)
+		access_log_also(s->log, h->record_fd, ACCESS_LOG_ALSO_LIMIT);
 	if (!s->verdicts || !s->log || !s->identify || !s->leaves)
 		return error_set(error, "out of memory");
 	access_log_count_in(s->log, s->verdicts);

@@ -125,6 +125,8 @@ static int open_log(struct supervisor *s, struct error *error)
 		s->log_fd_owned = true;
 	}
 	s->log = access_log_new(s->log_fd, s->options.name, s->options.log_query);
+	if (s->log && s->options.record_fd > 0)
+		access_log_also(s->log, s->options.record_fd, ACCESS_LOG_ALSO_LIMIT);
 	return s->log ? 0 : error_set(error, "out of memory");
 }
 

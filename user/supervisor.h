@@ -31,6 +31,7 @@ struct supervisor_options {
 	const char *ca_directory; /* NULL: a CA in memory */
 	const char *log_path;	  /* NULL: no log; "-": standard output */
 	bool log_query;
+	int record_fd; /* a regular file (borrowed) for every line of the log, too; 0 or less: none */
 	/* exec: signals are the command's. The supervisor then handles no SIGTERM, SIGINT and SIGHUP,
 	 * and waits for no child but its own worker. */
 	bool forward_signals;

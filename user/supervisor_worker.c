@@ -271,6 +271,7 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 	h->verdicts_fd = s->kernel ? kernel_verdicts_fd(s->kernel) : -1;
 	h->host_verdicts_fd = s->kernel ? kernel_host_verdicts_fd(s->kernel) : -1;
 	h->log_fd = s->log_fd;
+	h->record_fd = s->options.record_fd > 0 ? s->options.record_fd : -1;
 	h->log_query = s->options.log_query;
 	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
 	h->any_call = s->options.worker_any_call;

@@ -107,7 +107,7 @@ def schema_keys(node):
 def parser_keys():
     """What the tables of config.c and config_route.c name."""
     found = set()
-    for name in ("config.c", "config_route.c"):
+    for name in ("config.c", "config_route.c", "config_upstream.c"):
         with open(os.path.join(TOP, "user", name), encoding="utf-8") as file:
             found |= set(re.findall(r"KEY\(\w+, (\w+), \w+\)", file.read()))
     return found
