@@ -2,23 +2,81 @@
 #include "client_hello.h"
 
 #include <openssl/err.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "policy.h"
 
-struct client_hello {
-	SSL_CTX *context;
-	SSL *ssl;
-	size_t fed;
-	bool seen;
-	char name[EGRESS_NAME_SIZE];
-};
+#define RECORD_HEADER 5	     /* RFC 8446, 5.1 */
+#define RECORD_MAX 16384
+#define HANDSHAKE_HEADER 4 /* RFC 8446, 4 */
 
 static unsigned read_u16(const unsigned char *at)
 {
 	return (unsigned)at[0] << 8 | at[1];
 }
+
+/* ---- is it whole? --------------------------------------------------------------------------- */
+
+/* What is known of the message after some records. */
+struct message {
+	unsigned char header[HANDSHAKE_HEADER];
+	size_t header_length;
+	size_t length; /* of what the records hold */
+};
+
+/* The message's length with its header, 0 while it is unknown; false when it is no ClientHello. */
+static bool wanted(const struct message *message, size_t *ret_length)
+{
+	const unsigned char *header = message->header;
+
+	*ret_length = 0;
+	if (message->header_length > 0 && header[0] != SSL3_MT_CLIENT_HELLO)
+		return false;
+	if (message->header_length == HANDSHAKE_HEADER)
+		*ret_length = HANDSHAKE_HEADER + ((size_t)header[1] << 16) + read_u16(header + 2);
+	return *ret_length <= CLIENT_HELLO_MAX;
+}
+
+static void take_header(struct message *message, const unsigned char *data, size_t length)
+{
+	for (size_t i = 0; i < length && message->header_length < HANDSHAKE_HEADER; i++)
+		message->header[message->header_length++] = data[i];
+}
+
+/* 1: the records hold a whole ClientHello; 0 and -1 as client_hello_parse(). Reads lengths alone:
+ * what is in the message is OpenSSL's to judge. */
+static int measure(struct span bytes, size_t *ret_need)
+{
+	const unsigned char *data = (const unsigned char *)bytes.data;
+	struct message message = {.length = 0};
+	size_t at = 0, length, here, whole;
+
+	for (int records = 0; records < CLIENT_HELLO_RECORDS; records++) {
+		*ret_need = at + RECORD_HEADER;
+		if (bytes.length > at && data[at] != SSL3_RT_HANDSHAKE)
+			return -1;
+		if (bytes.length < *ret_need)
+			return 0;
+		length = read_u16(data + at + 3);
+		if (data[at + 1] != SSL3_VERSION_MAJOR || length == 0 || length > RECORD_MAX)
+			return -1;
+		at += RECORD_HEADER;
+		here = bytes.length - at < length ? bytes.length - at : length;
+		take_header(&message, data + at, here);
+		if (!wanted(&message, &whole))
+			return -1;
+		*ret_need = at + length;
+		if (here < length)
+			return 0;
+		at += length;
+		message.length += length;
+		if (whole > 0 && message.length >= whole)
+			return 1;
+	}
+	return -1;
+}
+
+/* ---- whom does it name? --------------------------------------------------------------------- */
 
 /* RFC 6066 section 3: one list of one host_name. */
 bool client_hello_name(SSL *ssl, char *ret_name)
@@ -34,71 +92,68 @@ bool client_hello_name(SSL *ssl, char *ret_name)
 	return policy_normalise_host((struct span){(const char *)data + 5, length - 5}, ret_name);
 }
 
+struct seen {
+	bool called;
+	char name[EGRESS_NAME_SIZE];
+};
+
 static int on_client_hello(SSL *ssl, int *ret_alert, void *argument)
 {
-	struct client_hello *hello = argument;
+	struct seen *seen = SSL_get_app_data(ssl);
 
-	hello->seen = true;
-	if (!client_hello_name(ssl, hello->name))
-		hello->name[0] = '\0';
+	(void)argument;
+	seen->called = true;
+	if (!client_hello_name(ssl, seen->name))
+		seen->name[0] = '\0';
 	*ret_alert = SSL_AD_INTERNAL_ERROR;
 	return SSL_CLIENT_HELLO_ERROR; /* we only wanted to look */
 }
 
-struct client_hello *client_hello_new(void)
+/* One for the process: it holds no state of a connection. */
+static SSL_CTX *shared_context(void)
 {
-	struct client_hello *hello = calloc(1, sizeof(*hello));
-	BIO *in, *out;
+	static SSL_CTX *context;
 
-	if (!hello)
-		return NULL;
-	hello->context = SSL_CTX_new(TLS_server_method());
-	if (!hello->context)
-		goto fail;
-	SSL_CTX_set_client_hello_cb(hello->context, on_client_hello, hello);
-	hello->ssl = SSL_new(hello->context);
-	in = BIO_new(BIO_s_mem());
-	out = BIO_new(BIO_s_null());
-	if (!hello->ssl || !in || !out) {
+	if (!context) {
+		context = SSL_CTX_new(TLS_server_method());
+		if (context)
+			SSL_CTX_set_client_hello_cb(context, on_client_hello, NULL);
+	}
+	return context;
+}
+
+static bool look(struct span bytes, struct seen *seen)
+{
+	SSL_CTX *context = shared_context();
+	SSL *ssl = context ? SSL_new(context) : NULL;
+	BIO *in = BIO_new_mem_buf(bytes.data, (int)bytes.length), *out = BIO_new(BIO_s_null());
+
+	if (!ssl || !in || !out) {
+		SSL_free(ssl);
 		BIO_free(in);
 		BIO_free(out);
-		goto fail;
+		return false;
 	}
-	BIO_set_mem_eof_return(in, -1); /* an empty buffer means "later" */
-	SSL_set_bio(hello->ssl, in, out);
-	SSL_set_accept_state(hello->ssl);
-	return hello;
-fail:
-	client_hello_free(hello);
-	return NULL;
+	SSL_set_bio(ssl, in, out);
+	SSL_set_app_data(ssl, seen);
+	SSL_set_accept_state(ssl);
+	(void)SSL_do_handshake(ssl);
+	SSL_free(ssl);
+	return seen->called;
 }
 
-void client_hello_free(struct client_hello *hello)
+int client_hello_parse(struct span bytes, size_t *ret_need, char *ret_name)
 {
-	if (!hello)
-		return;
-	SSL_free(hello->ssl);
-	SSL_CTX_free(hello->context);
-	free(hello);
-}
+	struct seen seen = {.called = false};
+	size_t need = 0;
+	int result = measure(bytes, &need);
 
-int client_hello_feed(struct client_hello *hello, struct span bytes, char *ret_name)
-{
-	size_t more = bytes.length - hello->fed;
-	int rc, result = 0;
-
-	if (more > 0 && BIO_write(SSL_get_rbio(hello->ssl), bytes.data + hello->fed, (int)more) !=
-				(int)more)
-		return -1;
-	hello->fed = bytes.length;
-	ERR_clear_error();
-	rc = SSL_do_handshake(hello->ssl);
-	if (hello->seen) {
-		memcpy(ret_name, hello->name, EGRESS_NAME_SIZE);
-		result = 1;
-	} else if (SSL_get_error(hello->ssl, rc) != SSL_ERROR_WANT_READ) {
+	if (result == 0)
+		*ret_need = need;
+	if (result == 1 && !look(bytes, &seen))
 		result = -1;
-	}
+	if (result == 1)
+		memcpy(ret_name, seen.name, EGRESS_NAME_SIZE);
 	ERR_clear_error();
 	return result;
 }

@@ -113,7 +113,6 @@ void connection_close(struct connection *c, enum egress_reason reason, const cha
 	}
 	end_session(c, reason, detail);
 	upstream_cancel(c->dial);
-	client_hello_free(c->hello);
 	stream_free(c->upstream);
 	stream_free(c->client);
 	bytes_free(&c->sent);
@@ -405,8 +404,6 @@ static void take_server_name(struct connection *c, const char *name)
 {
 	enum egress_reason reason = EGRESS_ALLOWED;
 
-	client_hello_free(c->hello);
-	c->hello = NULL;
 	if (!name[0] || (c->host[0] && strcmp(name, c->host) != 0))
 		reason = EGRESS_NAME_MISMATCH;
 	else if (!c->host[0])
@@ -423,30 +420,44 @@ static void take_server_name(struct connection *c, const char *name)
 		dial(c);
 }
 
-/* The edge comes with each new segment, so peeking from the start again does not spin. */
+/* How much there must be before the socket counts as readable: segments that do not complete a record
+ * of the ClientHello wake nobody. Where the kernel does not know better, they do. */
+static void await_bytes(struct connection *c, size_t count)
+{
+	const int need = (int)count;
+
+	(void)setsockopt(stream_fd(c->client), SOL_SOCKET, SO_RCVLOWAT, &need, sizeof(need));
+	c->awaits = count > 1;
+}
+
 static void run_client_hello(struct connection *c)
 {
-	char *buffer, name[EGRESS_NAME_SIZE];
+	char *buffer = malloc(CLIENT_HELLO_BYTES), name[EGRESS_NAME_SIZE];
+	size_t need = 0;
 	int result = -1;
 	ssize_t n;
 
-	if (!c->hello)
-		c->hello = client_hello_new();
-	buffer = c->hello ? malloc(CLIENT_HELLO_MAX) : NULL;
 	if (!buffer) {
 		connection_close(c, EGRESS_INTERNAL, "out of memory");
 		return;
 	}
-	n = recv(stream_fd(c->client), buffer, CLIENT_HELLO_MAX, MSG_PEEK | MSG_DONTWAIT);
+	n = recv(stream_fd(c->client), buffer, CLIENT_HELLO_BYTES, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		result = 0;
 	else if (n > 0)
-		result = client_hello_feed(c->hello, (struct span){buffer, (size_t)n}, name);
+		result = client_hello_parse((struct span){buffer, (size_t)n}, &need, name);
 	free(buffer);
-	if (result < 0 || (result == 0 && n == CLIENT_HELLO_MAX))
+	if (result == 0) {
+		if (need > 0)
+			await_bytes(c, need);
+		return;
+	}
+	if (c->awaits)
+		await_bytes(c, 1);
+	if (result < 0)
 		connection_close(c, n == 0 ? EGRESS_ALLOWED : EGRESS_PROTOCOL_NOT_ALLOWED,
 				 "not a TLS ClientHello");
-	else if (result > 0)
+	else
 		take_server_name(c, name);
 }
 

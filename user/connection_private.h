@@ -12,10 +12,12 @@
 #define IDLE_SECONDS 300	     /* between requests, and before the first byte */
 #define HANDSHAKE_SECONDS 10
 #define HEAD_SECONDS 30		     /* from a head's first byte to its last */
-#define EXCHANGE_SECONDS 3600	     /* silence within an exchange */
+/* Silence within an exchange. Long polls and event streams may say nothing for a day; hosts and
+ * clients that are gone are found by TCP keep-alive long before. */
+#define EXCHANGE_SECONDS (25 * 3600)
 #define HALF_CLOSED_SECONDS 5	     /* the same, once the client has closed its side */
 #define LINGER_SECONDS 2
-#define TUNNEL_SECONDS (24 * 3600)
+#define TUNNEL_SECONDS (25 * 3600)
 
 /* Scratch room and pools of one event loop, made with its first connection. */
 #define PIPE_POOL_SIZE 64
@@ -77,13 +79,13 @@ struct connection {
 	bool tls;      /* we terminate the client's TLS */
 	bool by_address; /* a cidr route: identity.address is the target */
 	enum policy_mode mode; /* of `host`, once it is known */
+	bool awaits;	 /* SO_RCVLOWAT is set, for the ClientHello */
 	bool connecting; /* CONNECT awaits its 200 until the tunnel is dialled */
 	bool probed;	 /* the upstream was asked what it speaks, with whatever result */
 
 	struct stream *client;
 	struct stream *upstream; /* a tunnel's; http1 keeps its own */
 	struct upstream_request *dial;
-	struct client_hello *hello;
 	const struct protocol *protocol;
 	void *session;
 	/* Handed from one protocol to the next: bytes already read from one side, for the other. */

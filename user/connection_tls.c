@@ -166,5 +166,5 @@ void connection_tls_refuse(struct connection *c)
 	(void)!send(stream_fd(c->client), alert, sizeof(alert), MSG_NOSIGNAL | MSG_DONTWAIT);
 	/* What the client sent is still unread, and closing on it would turn into an RST that
 	 * overtakes the alert: read it away. */
-	(void)!recv(stream_fd(c->client), NULL, CLIENT_HELLO_MAX, MSG_TRUNC | MSG_DONTWAIT);
+	(void)!recv(stream_fd(c->client), NULL, CLIENT_HELLO_BYTES, MSG_TRUNC | MSG_DONTWAIT);
 }

@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +14,14 @@
 #endif
 
 #define RENEW_SECONDS 86400 /* before the end */
+#define TICKET_SECONDS 28800 /* that one key seals sessions: what it opens if it is ever lost */
 #define RETRY_SECONDS 300   /* when a new leaf is short-lived too: its authority is about to end */
 
 struct leaf {
 	char *host;
 	uint64_t hash;
 	SSL_CTX *context;
-	time_t renew_at;
+	time_t renew_at, rotate_at; /* certificate and context; ticket key alone */
 	struct leaf *next;          /* in its bucket */
 	struct leaf *newer, *older; /* by use; a ring through the cache's `ring` */
 };
@@ -94,6 +96,19 @@ static bool set_sessions(SSL_CTX *context, const char *host)
 	       SSL_CTX_set_num_tickets(context, 1) == 1;
 }
 
+/* Sessions sealed with the old key get a full handshake. */
+static bool rotate_tickets(SSL_CTX *context)
+{
+	unsigned char keys[80];
+	long length = SSL_CTX_get_tlsext_ticket_keys(context, NULL, 0);
+	bool fine = length > 0 && length <= (long)sizeof(keys) &&
+		    RAND_priv_bytes(keys, (int)length) == 1 &&
+		    SSL_CTX_set_tlsext_ticket_keys(context, keys, length) == 1;
+
+	OPENSSL_cleanse(keys, sizeof(keys));
+	return fine;
+}
+
 static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X509 *cert)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
@@ -152,6 +167,7 @@ static bool mint(struct leaf_cache *cache, struct leaf *leaf)
 		SSL_CTX_free(leaf->context);
 		leaf->context = context;
 		leaf->renew_at = renewal_time(cert);
+		leaf->rotate_at = time(NULL) + TICKET_SECONDS;
 	}
 	X509_free(cert);
 	bytes_free(&der);
@@ -239,6 +255,8 @@ SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
 	}
 	if (time(NULL) >= leaf->renew_at && !mint(cache, leaf))
 		return NULL;
+	if (time(NULL) >= leaf->rotate_at && rotate_tickets(leaf->context))
+		leaf->rotate_at = time(NULL) + TICKET_SECONDS;
 	ring_remove(leaf);
 	ring_add_newest(cache, leaf);
 	return leaf->context;

@@ -215,7 +215,6 @@ static void *tunnel_start(struct connection *c)
 	t->down = (struct direction){.from = c->upstream, .to = c->client};
 	take_pending(&t->up, &c->sent);
 	take_pending(&t->down, &c->received);
-	(void)setsockopt(stream_fd(c->upstream), SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
 	connection_deadline(c, TUNNEL_SECONDS);
 	return t;
 }

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ATTEMPT_LIMIT 16
 #define ATTEMPT_DELAY_MS 250
+#define KEEPALIVE_SECONDS 300 /* below what firewalls on the way forget connections after */
 
 struct attempt {
 	struct dial *dial;
@@ -92,6 +94,13 @@ static void on_ready(void *context)
 	finish(attempt->dial, &(struct dial_result){.stream = stream, .address = attempt->address});
 }
 
+/* An exchange may be silent for a day: only this tells that the host is gone. */
+static void keep_alive(int fd)
+{
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){KEEPALIVE_SECONDS}, sizeof(int));
+}
+
 /* 0 when it is under way or stands; then the loop will tell. */
 static int begin(struct attempt *attempt)
 {
@@ -102,6 +111,7 @@ static int begin(struct attempt *attempt)
 		return -errno;
 	result = try_connect(attempt, fd);
 	if (result == 0 || result == -EALREADY) {
+		keep_alive(fd);
 		attempt->stream = stream_new(attempt->dial->base, fd);
 		if (attempt->stream) {
 			stream_set_ready(attempt->stream, on_ready, attempt);

@@ -362,9 +362,38 @@ static void authority_near_its_end(void **state)
 	leaf_cache_free(cache);
 }
 
+static void ticket_keys_rotate(void **state)
+{
+	struct authority *a = *state;
+	struct leaf_cache *cache = new_cache(a, 10);
+	unsigned char first[80], later[80];
+	SSL_CTX *context = leaf_cache_get(cache, "a.example");
+	struct client client;
+
+	assert_int_equal(SSL_CTX_get_tlsext_ticket_keys(context, NULL, 0), sizeof(first));
+	SSL_CTX_get_tlsext_ticket_keys(context, first, sizeof(first));
+	offset = 8L * 3600 - 60;
+	assert_ptr_equal(leaf_cache_get(cache, "a.example"), context);
+	SSL_CTX_get_tlsext_ticket_keys(context, later, sizeof(later));
+	assert_memory_equal(first, later, sizeof(first));
+	offset = 8L * 3600 + 60;
+	assert_ptr_equal(leaf_cache_get(cache, "a.example"), context);
+	SSL_CTX_get_tlsext_ticket_keys(context, later, sizeof(later));
+	assert_memory_not_equal(first, later, sizeof(first));
+	assert_int_equal(a->signatures, 1); /* the same certificate */
+	client_init(&client, a);
+	for (int i = 0; i < 2; i++)
+		assert_true(connect_to(&client, leaf_cache_get(cache, "a.example"), "a.example"));
+	assert_true(client.resumed);
+	client_free(&client);
+	leaf_cache_free(cache);
+	offset = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(ticket_keys_rotate, setup, teardown),
 		cmocka_unit_test_setup_teardown(handshakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(versions_and_protocols, setup, teardown),
 		cmocka_unit_test_setup_teardown(tickets_stay_with_their_host, setup, teardown),
