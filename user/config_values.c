@@ -115,6 +115,11 @@ bool config_host(struct config_context *context, const struct config_text *text,
 			     "\"%.80s\" looks like an address", text->value);
 		return false;
 	}
+	if (!wildcard && policy_is_local(name)) {
+		config_fault(context, text->line, "no route: every bottle may ask for it",
+			     "\"%.80s\" is the name of the proxy's own pages", text->value);
+		return false;
+	}
 	size = strlen(name) + 3;
 	host = config_alloc(context->arena, size);
 	snprintf(host, size, "%s%s", wildcard ? "*." : "", name);

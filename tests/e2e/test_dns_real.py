@@ -102,6 +102,12 @@ class Run(RealCase):
                          ["api.example.test", None, "pinned.example.test"])
         self.assertEqual(self.bottle.counter("address_not_allowed"), before)
 
+    def test_own_pages(self):
+        """The one name that has no true address."""
+        self.assertIn("ok", self.ok(self.bottle.curl("http://_egress.local/health")))
+        self.assertNotEqual(self.bottle.curl("-k", "--max-time", "5",
+                                             "https://_egress.local/health").returncode, 0)
+
     def test_other_names_of_the_address(self):
         """wild.example.test is where deep.wild.example.test is, and no route names it."""
         self.ok(self.bottle.curl("-f", "https://deep.wild.example.test/"))
