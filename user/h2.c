@@ -240,11 +240,15 @@ static int on_headers(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *f
 	return 0;
 }
 
-/* What costs us work and moves nothing is allowed at a rate (CVE-2019-9512, 9515, 9518). */
-static int on_chatter(struct h2 *h2)
+/* What costs us work and moves nothing is allowed at a rate (CVE-2019-9512, 9515, 9518). Heads and
+ * bytes of bodies set the count back. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *context)
 {
+	struct h2 *h2 = context;
 	struct timespec now;
 
+	if (hd->type == NGHTTP2_HEADERS)
+		return 0;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	if (now.tv_sec - h2->chatter_since >= CHATTER_SECONDS) {
 		h2->chatter_since = now.tv_sec;
@@ -252,7 +256,8 @@ static int on_chatter(struct h2 *h2)
 	}
 	if (++h2->chatter <= CHATTER_MAX)
 		return 0;
-	return nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	return nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM) == 0
+		       ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
@@ -262,10 +267,6 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 	if (frame->hd.type == NGHTTP2_HEADERS && s && s->face)
 		return on_headers(h2, s, frame);
-	if (frame->hd.type != NGHTTP2_DATA || frame->hd.length == 0) {
-		if (on_chatter(h2) != 0)
-			return NGHTTP2_ERR_CALLBACK_FAILURE;
-	}
 	if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s) {
 		s->remote_end = true;
 		h2_wake(s);
@@ -344,6 +345,7 @@ static bool set_callbacks(nghttp2_session_callbacks **ret)
 {
 	if (nghttp2_session_callbacks_new(ret) != 0)
 		return false;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(*ret, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(*ret, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback2(*ret, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback2(*ret, on_invalid_header);

@@ -7,7 +7,8 @@ import re
 import subprocess
 
 import harness
-from harness import BottleCase, PROGRAMS, PYTHON, SECRETS
+from harness import BottleCase, PROGRAMS, PYTHON, SECRETS, measures
+from test_volume import Peak
 
 H2CLIENT = os.path.join(PROGRAMS, "h2client.py")
 TOKEN_HASH = "sha256:" + hashlib.sha256(b"Bearer " + SECRETS["E2E_TOKEN_0"].encode()).hexdigest()
@@ -21,8 +22,11 @@ class Http2Case(BottleCase):
     """The client says frame by frame what it is told to."""
 
     def frames(self, *frames, host="api.example.test", wait=5, streams=1):
-        script = json.dumps({"host": host, "frames": frames, "wait": wait, "streams": streams})
-        return json.loads(self.ok(self.bottle.run([PYTHON, H2CLIENT, script])))
+        return self.play({"host": host, "frames": frames, "wait": wait, "streams": streams})
+
+    def play(self, script):
+        path = harness.write("h2-script", json.dumps(script))
+        return json.loads(self.ok(self.bottle.run([PYTHON, H2CLIENT, path])))
 
     def one(self, fields, *more, host="api.example.test", **options):
         answer = self.frames({"headers": fields, "end": not more}, *more, host=host, **options)
@@ -34,9 +38,8 @@ class Http2Case(BottleCase):
     def many(self, cases, host="api.example.test"):
         """Each case, a list of frames, on a connection of its own; stream 1's answers by name."""
         scripts = [{"host": host, "frames": frames} for frames in cases.values()]
-        answers = json.loads(self.ok(self.bottle.run([PYTHON, H2CLIENT, json.dumps(scripts)])))
         result = {}
-        for name, answer in zip(cases, answers):
+        for name, answer in zip(cases, self.play(scripts)):
             stream = answer["streams"].get("1", {"headers": [], "reset": None, "body": ""})
             result[name] = {**stream, "goaway": answer["goaway"],
                             "status": dict(stream["headers"]).get(":status")}
@@ -382,6 +385,101 @@ class Grpc(Http2Case):
         self.assertTrue(result["unknown"].startswith("UNIMPLEMENTED"), result)
         self.assertTrue(result["refused"].startswith("PERMISSION_DENIED"), result)
         self.assertEqual(result["deadline"], "DEADLINE_EXCEEDED")
+
+
+class Floods(Http2Case):
+    """What costs a client little and us much: ended with GOAWAY ENHANCE_YOUR_CALM, or bounded."""
+
+    def flooded(self, *frames, codes=(11,), wait=5):
+        before = harness.memory_kib(self.bottle.worker())
+        answer = self.frames(*frames, streams=1 << 20, wait=wait)
+        self.assertTrue(answer["goaway"] in codes or answer["closed"], answer["goaway"])
+        self.assertLess(harness.memory_kib(self.bottle.worker()), before + 16 * 1024)
+        # And nobody else noticed.
+        self.assertEqual(self.one(pseudo())["status"], "200")
+
+    def test_pings(self):
+        self.flooded({"raw": "000008060000000000" + "00" * 8, "times": 5000})
+
+    def test_settings(self):
+        self.flooded({"raw": "000000040000000000", "times": 5000})
+
+    def test_priorities(self):
+        self.flooded({"raw": "00000502000000000d" + "0000000010", "times": 5000})
+
+    def test_empty_data(self):
+        self.flooded({"headers": pseudo("/echo", "POST"), "end": False},
+                     {"raw": "000000000000000001", "times": 5000})
+
+    def test_window_updates(self):
+        self.flooded({"headers": pseudo("/echo", "POST"), "end": False},
+                     {"raw": "000004080000000001" + "00000001", "times": 5000})
+
+    def test_rapid_reset(self):
+        frames = []
+        for number in range(1, 4000, 2):
+            frames += [{"headers": pseudo("/slow/1"), "stream": number},
+                       {"raw": "0000040300" + f"{number:08x}" + "00000008"}]
+        self.flooded(*frames, codes=(2, 11))
+        self.assertLess(len(self.arrived()), 800)
+
+    def test_continuations(self):
+        """CVE-2024-28182: a header block without end."""
+        self.flooded({"raw": "000000010000000001"},
+                     {"raw": "000400090000000001" + "0000" * 512, "times": 2000},
+                     codes=(1, 9, 11))
+
+    def test_header_bomb(self):
+        """A table entry of 4000 bytes, named 5000 times."""
+        entry = "40" + "0178" + "7f" + "a11e" + "61" * 4000
+        parts = bytes.fromhex("8287844110" + "api.example.test".encode().hex() + entry)
+        frames = [{"raw": f"{len(parts):06x}010400000001" + parts.hex()}]
+        bomb = bytes.fromhex("8287844110" + "api.example.test".encode().hex()) + b"\xbe" * 12000
+        frames += [{"raw": f"{len(bomb):06x}0105{n:08x}" + bomb.hex()} for n in range(3, 43, 2)]
+        before = harness.memory_kib(self.bottle.worker())
+        answer = self.frames(*frames, streams=20, wait=5)
+        self.assertLess(harness.memory_kib(self.bottle.worker()), before + 16 * 1024)
+        for number in range(3, 43, 2):
+            stream = answer["streams"].get(str(number))
+            if stream and not answer["goaway"]:
+                self.assertTrue(stream["reset"] or dict(stream["headers"])[":status"] == "431", stream)
+        self.assertEqual(self.one(pseudo())["status"], "200")
+
+    def test_streams_are_limited(self):
+        frames = [{"headers": pseudo("/slow/1"), "stream": n} for n in range(1, 321, 2)]
+        answer = self.frames(*frames, streams=160, wait=10)
+        refused = [s for s in answer["streams"].values() if s["reset"] == 7]
+        self.assertGreaterEqual(len(refused), 50)
+        self.assertLessEqual(len(self.arrived()), 100)
+
+    def test_nonsense(self):
+        for raw in ("00000400000000000100000000", "000001060000000000" + "00",
+                    "ffffff000000000001", "000004080000000000" + "00000000",
+                    "000004080000000000" + "7fffffff", "000008060000000001" + "00" * 8,
+                    "000001010500000001ff", "00000101050000000282", "505249202a20485454502f322e30"):
+            with self.subTest(raw):
+                answer = self.frames({"raw": raw, "times": 2}, wait=3)
+                self.assertTrue(answer["goaway"] or answer["closed"], answer)
+
+    @measures
+    def test_readers_that_stall(self):
+        """A hundred streams of one connection, none of them read, none of them held up whole."""
+        code = """
+import json, sys, time
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+c = Client(sys.argv[3], settings=bytes.fromhex("00047fffffff"))
+c.socket.sendall(frame(8, 0, 0, bytes.fromhex("7fff0000")))
+for n in range(100):
+    c.socket.sendall(c.headers(json.loads(sys.argv[4]), 2 * n + 1, True))
+time.sleep(3)
+print("stalled")
+"""
+        with Peak(self.bottle.worker()) as peak:
+            before = harness.memory_kib(self.bottle.worker())
+            self.ok(self.bottle.python(code, H2CLIENT, "bulk.example.test",
+                                       json.dumps(pseudo("/gib", authority="bulk.example.test"))))
+        self.assertLess(peak.peak, before + 24 * 1024)
 
 
 class Attacks(Http2Case):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""h2client.py SCRIPT: an HTTP/2 client that says exactly what it is told, by python3-h2's HPACK and
-frames of our own making. SCRIPT (JSON): {"host": ..., "frames": [...], "wait": seconds}; a frame is
+"""h2client.py FILE: an HTTP/2 client that says exactly what it is told, by python3-h2's HPACK and
+frames of our own making. FILE (JSON): {"host": ..., "frames": [...], "wait": seconds}; a frame is
   {"headers": [[name, value], ...], "end": true, "stream": 1}, {"data": text, ...}, or {"raw": hex}.
 Prints one JSON line: what came, stream by stream; a list of scripts gives a list of answers."""
 import json
@@ -111,7 +111,8 @@ def run(script):
 
 
 def main():
-    script = json.loads(sys.argv[1])
+    with open(sys.argv[1], encoding="utf-8") as file:
+        script = json.load(file)
     print(json.dumps([run(s) for s in script] if isinstance(script, list) else run(script)))
 
 
