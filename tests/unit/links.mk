@@ -71,3 +71,5 @@ links_test_engine := engine bytes diag
 links_test_container := container engine cgroup bytes diag
 links_test_provision := provision provision_text rootfs trust trust_jks cert_authority bytes diag
 links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
+links_fuzz_http2 := $(h2_modules) http1_head bytes
+fuzz_needs_fuzz_http2 := llhttp
