@@ -132,7 +132,7 @@ void h2_stream_destroy(struct h2_stream *s)
 	free(s);
 }
 
-static void close_stream(struct h2_stream *s, uint32_t code)
+static void note_end(struct h2_stream *s, uint32_t code)
 {
 	s->closed = true;
 	/* A server's owner wants to know that its client left, a client's whether the response is
@@ -141,6 +141,11 @@ static void close_stream(struct h2_stream *s, uint32_t code)
 		s->reset = true;
 		s->code = code;
 	}
+}
+
+static void close_stream(struct h2_stream *s, uint32_t code)
+{
+	note_end(s, code);
 	if (!s->face)
 		h2_stream_destroy(s);
 	else if (s->fresh)
@@ -439,15 +444,20 @@ static void abandon(struct h2 *h2)
 
 void h2_free(struct h2 *h2)
 {
-	struct h2_stream *s;
+	struct h2_stream *next;
 
 	if (!h2)
 		return;
-	abandon(h2);
-	while ((s = h2->streams)) {
-		detach(s);
+	for (struct h2_stream *s = h2->streams; s; s = next) {
+		next = s->next;
+		if (!s->closed)
+			note_end(s, NGHTTP2_INTERNAL_ERROR);
 		if (!s->face)
 			h2_stream_destroy(s);
+		else if (s->fresh)
+			stream_free(s->face);
+		else
+			detach(s);
 	}
 	nghttp2_session_del(h2->session);
 	event_del(&h2->kick);

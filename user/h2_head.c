@@ -27,6 +27,12 @@ static void keep(nghttp2_rcbuf **place, nghttp2_rcbuf *value)
 	*place = value;
 }
 
+static bool has_blank(struct span text)
+{
+	return text.length > 0 && (memchr(text.data, ' ', text.length) ||
+				   memchr(text.data, '\t', text.length));
+}
+
 static bool keep_pseudo(struct h2_block *block, struct span name, nghttp2_rcbuf *value)
 {
 	static const struct span names[H2_PSEUDO_COUNT] = {
@@ -37,8 +43,7 @@ static bool keep_pseudo(struct h2_block *block, struct span name, nghttp2_rcbuf 
 	struct span text = span_of(value);
 
 	/* In a head they stand between blanks. */
-	if (!http1_is_value(text) || memchr(text.data, ' ', text.length) ||
-	    memchr(text.data, '\t', text.length))
+	if (!http1_is_value(text) || has_blank(text))
 		return false;
 	for (size_t i = 0; i < H2_PSEUDO_COUNT; i++) {
 		if (!span_equal(name, names[i]))

@@ -204,6 +204,23 @@ static bool take_head(struct http1 *h, size_t length)
 	return true;
 }
 
+/* HTTP/2 by prior knowledge (RFC 9113, 3.3), which has no name to check in a certificate: told so in
+ * its own words, SETTINGS and GOAWAY with HTTP_1_1_REQUIRED. */
+static enum http1_step refuse_preface(struct http1 *h)
+{
+	static const char frames[] = "\0\0\0\4\0\0\0\0\0"
+				     "\0\0\x08\7\0\0\0\0\0" "\0\0\0\0\0\0\0\x0d";
+	struct http1_exchange *x = h->exchange;
+
+	x->reason = EGRESS_BAD_REQUEST;
+	snprintf(x->detail, sizeof(x->detail), "HTTP/2 without TLS is not supported");
+	h->close_after = true;
+	if (!bytes_append(&h->answer, frames, sizeof(frames) - 1))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	h->state = HTTP1_ANSWERING;
+	return HTTP1_STEP_NEXT;
+}
+
 static enum http1_step begin_exchange(struct http1 *h, size_t length)
 {
 	struct connection *c = h->connection;
@@ -220,6 +237,8 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 	if (!take_head(h, length))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	http1_deadline(h, EXCHANGE_SECONDS);
+	if (span_equal(bytes_span(&x->head), SPAN("PRI * HTTP/2.0\r\n\r\n")) && !h->framed)
+		return refuse_preface(h);
 	status = http1_request_parse(bytes_span(&x->head), &x->up.parser, &head);
 	if (status != 0)
 		return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE,

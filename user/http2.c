@@ -154,9 +154,12 @@ static void http2_drain(void *session)
 static void http2_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct http2 *h = session;
+	struct request *next;
 
-	while (h->requests)
-		end_request(h->requests, reason, detail);
+	for (struct request *r = h->requests; r; r = next) {
+		next = r->next;
+		end_request(r, reason, detail);
+	}
 	h2_free(h->session);
 	free(h);
 }

@@ -161,10 +161,14 @@ struct h2_pool *h2_pool_new(struct event_base *base, unsigned idle_ms)
 
 void h2_pool_free(struct h2_pool *pool)
 {
+	struct session *next;
+
 	if (!pool)
 		return;
-	while (pool->sessions)
-		session_free(pool->sessions);
+	for (struct session *session = pool->sessions; session; session = next) {
+		next = session->next;
+		session_free(session);
+	}
 	free(pool);
 }
 

@@ -7,7 +7,8 @@ import re
 import subprocess
 
 import harness
-from harness import BottleCase, PROGRAMS, PYTHON, SECRETS, measures
+from harness import BottleCase, PROGRAMS, PYTHON, SECRETS, measures, run_exec
+from test_programs import go_program, java_class
 from test_volume import Peak
 
 H2CLIENT = os.path.join(PROGRAMS, "h2client.py")
@@ -77,6 +78,36 @@ class ToHttp1(Http2Case):
         self.assertEqual(len(answer["body"]), sum(len(f"chunk {n}\n") * (1 + n % 7)
                                                   for n in range(50)))
         self.assertEqual(answer["trailers"], [["x-sum", "done"]])
+
+    def test_the_end_waits_for_what_is_under_way(self):
+        """SIGTERM: no new streams, and those that are there come to their end."""
+        bottle = harness.Bottle()
+        self.addCleanup(bottle.stop)
+        code = """
+const s = require('http2').connect('https://api.example.test', {ca: require('fs').readFileSync(process.argv[1]), ALPNProtocols: ['h2']});
+s.on('goaway', () => console.log('goaway'));
+const r = s.request({':path': '/drip/15'});
+let n = 0;
+r.on('data', d => { n += d.length; if (n == 2) console.log('under way'); });
+r.on('close', () => { console.log('bytes', n, r.rstCode); });"""
+        process = bottle.popen(["node", "-e", code, bottle.certificate], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        self.assertEqual(process.stdout.readline(), "under way\n")
+        bottle.process.terminate()
+        self.assertEqual(process.communicate(timeout=10)[0], "goaway\nbytes 15 0\n")
+
+    def test_prior_knowledge_without_tls_is_refused(self):
+        result = self.bottle.curl("--http2-prior-knowledge", "http://second.example.test/")
+        self.assertEqual(result.returncode, 16, result.stderr)
+        output = self.nghttp("-v", "http://second.example.test/").stdout
+        self.assertIn("error_code=HTTP_1_1_REQUIRED", output)
+        self.assertEqual(self.arrived(), [])
+        self.assertIn("HTTP/2 without TLS", self.bottle.log()[-1]["detail"])
+        # As an upgrade it is asked for by a request, which is answered as one.
+        self.assertEqual(self.ok(self.bottle.curl(
+            "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}",
+            "http://both.example.test/x")), "1.1 200")
 
     def test_refusals_are_json(self):
         answer = self.one(pseudo("/other"))
@@ -353,6 +384,58 @@ r.on('end', () => { console.log('turns', n, Date.now() - t); s.close(); });
 r.write('x0');"""
         output = self.ok(self.bottle.run(["node", "-e", code, self.bottle.certificate]))
         self.assertIn("turns 20", output)
+
+
+class Programs(WithOrigins):
+    """Ordinary programs under `exec`, with no proxy variable: each speaks HTTP/2 to the origin."""
+    URL = "https://h2.example.test/echo/one?q=1"
+    NODE = """
+const s = require('http2').connect('https://h2.example.test');
+const r = s.request({':path': '/echo/one?q=1'});
+let text = '';
+r.on('data', d => text += d); r.on('end', () => { console.log(text); s.close(); });"""
+
+    def fetched(self, command):
+        output = self.ok(run_exec(command, policy_text=harness.policy(ROUTES)))
+        answer = json.loads(re.search(r"\{.*\}", output, re.S)[0])
+        self.assertEqual((answer["version"], answer["path"]), ("2.0", "/echo/one?q=1"))
+        self.assertEqual(answer["headers"]["authorization"], TOKEN_HASH)
+        self.assertNotIn(SECRETS["E2E_TOKEN_0"], output)
+        return output
+
+    def test_curl(self):
+        self.assertIn("HTTP/2 200", self.fetched(["curl", "-sSi", self.URL]))
+
+    def test_nghttp(self):
+        self.fetched(["nghttp", self.URL])
+
+    def test_node(self):
+        self.fetched(["node", "-e", self.NODE])
+        self.fetched(["node", "-e", "fetch(process.argv[1]).then(r => r.text()).then(console.log)",
+                      self.URL])
+
+    def test_go(self):
+        self.fetched([go_program(), self.URL])
+
+    def test_java(self):
+        self.fetched(["java", "-cp", java_class(), "Fetch", self.URL])
+
+    def test_h2load(self):
+        output = self.ok(run_exec(["h2load", "-n", "3000", "-c", "5", "-m", "20",
+                                   "https://h2.example.test/bytes/100"],
+                                  policy_text=harness.policy(ROUTES)))
+        self.assertIn("3000 succeeded, 0 failed, 0 errored", output)
+        self.assertIn("Application protocol: h2", output)
+
+    def test_every_protocol_is_in_the_log(self):
+        log = harness.world.path("h2-log")
+        self.ok(run_exec(["sh", "-c", f"curl -sSo /dev/null {self.URL}; "
+                          f"curl -sSo /dev/null --http1.1 {self.URL}"], "--log", log,
+                         policy_text=harness.policy(ROUTES)))
+        with open(log, encoding="utf-8") as file:
+            records = [json.loads(line) for line in file]
+        self.assertEqual([r["protocol"] for r in records if r["source"] == "proxy"],
+                         ["h2", "https"])
 
 
 class Grpc(Http2Case):
