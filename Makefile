@@ -103,6 +103,9 @@ $(BUILD)/tests/%.o: tests/kernel/%.c Makefile | $(BUILD)/tests
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(links_test_%))) $$(if $$(filter http1_head llhttp,$$(links_test_%)),$$(LLHTTP_OBJECTS))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(links_bench_%)))
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 $(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
 	$(Q)mkdir -p $@
@@ -157,7 +160,8 @@ fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS) ## run each fuzzer from its seeds for FUZZ_SECONDS (default 10)
 	tools/run-tests fuzz=$(BUILD)
 
-bench: all ## CPU per request as a ratio to haproxy's (root)
+bench: all $(BUILD)/tests/bench_wall ## what the wall costs; CPU per request as a ratio to haproxy's (root)
+	$(if $(filter 0,$(shell id -u)),,sudo )$(BUILD)/tests/bench_wall
 	tools/bench $(BUILD)/egress-bpf
 
 demo: ## install packages, build, and show the main job (calls sudo)

@@ -14,3 +14,4 @@ links_test_kernel_icmp := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire
 links_test_cgroup := $(kernel_modules)
 links_test_self_test := $(kernel_modules) kernel_probe kernel_uncount self_test self_test_attempts \
 	self_test_child self_test_scratch self_test_wire sockets $(policy_modules)
+links_bench_wall := $(kernel_modules)
