@@ -23,7 +23,7 @@ ADMITTED = [
      TAKE_DOWN),
     ("shared", "root docker", "bpf_unpin", TAKE_DOWN),
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
-     "bpf_xdp_live_frames net_nft_dnat net_macvlan_outside", NET_ADMIN),
+     "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside", NET_ADMIN),
     ("wire", "root", "packet_forged_peer", PEERS),
     ("wire", "root", "net_macvlan_outside", NETNSID),
 ]

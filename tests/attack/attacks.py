@@ -15,6 +15,7 @@ ATTACKS = {}
 MARK = os.environ.get("MARK", "")
 PORT = int(os.environ.get("PORT", "0"))
 V4, V6 = os.environ.get("V4"), os.environ.get("V6")
+HOST4 = os.environ.get("HOST4")
 ONLINK6 = os.environ.get("ONLINK6")
 RESOLVER = "203.0.113.2"
 PROXY_PORT = int(os.environ.get("PROXY_PORT", "0"))
@@ -487,18 +488,60 @@ def net_tun():
     os.close(tun)
 
 
-@attack("nft translates loopback into the outside", "serial")
-def net_nft_dnat():
-    rules = (f"table ip attack {{ chain out {{ type nat hook output priority -100; "
-             f"udp dport {PORT} dnat to {V4} }} ; "
-             "chain post { type nat hook postrouting priority 100; masquerade } }")
-    run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet")
-    if not run("nft", rules):
+def with_nft(rules, family="ip"):
+    """A datagram to loopback while the rules of a table `attack` are in force."""
+    if not run("nft", f"table {family} attack {{\n{rules}\n}}"):
         return
     try:
         send4("127.0.0.1")
     finally:
-        run("nft", "delete", "table", "ip", "attack")
+        run("nft", "delete", "table", family, "attack")
+
+
+@attack("nft translates loopback into the outside", "serial")
+def net_nft_dnat():
+    run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet")
+    with_nft(f"chain out {{ type nat hook output priority -100;\nudp dport {PORT} dnat to {V4}\n}}\n"
+             "chain post { type nat hook postrouting priority 100;\nmasquerade\n}")
+
+
+@attack("nft writes another destination into a packet to loopback", "serial")
+def net_nft_rewrite():
+    with_nft(f"chain out {{ type route hook output priority -100;\nudp dport {PORT} "
+             f"ip saddr set {HOST4} ip daddr set {V4} meta mark set 7\n}}")
+
+
+@attack("nft copies a packet to loopback to the outside", "serial")
+def net_nft_dup():
+    with_nft(f"chain out {{ type filter hook output priority 0;\nudp dport {PORT} "
+             f"dup to {V4} device \"{wire()}\"\n}}")
+
+
+@attack("nft forwards what arrives on loopback to the wire", "serial")
+def net_nft_forward():
+    with_nft(f"chain in {{ type filter hook ingress device lo priority 0;\nudp dport {PORT} "
+             f"fwd to \"{wire()}\"\n}}", "netdev")
+
+
+@attack("MPTCP on loopback: the kernel opens a subflow to the address that the peer announces",
+        "serial")
+def mptcp_subflow():
+    run("sh", "-c", "echo 1 >/proc/sys/net/mptcp/enabled")
+    run("ip", "mptcp", "limits", "set", "subflows", "2", "add_addr_accepted", "2")
+    run("ip", "mptcp", "endpoint", "add", V4, "signal", "id", "7")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as server, \
+                socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as client:
+            server.bind(("127.0.0.1", PORT))
+            server.listen()
+            client.connect(("127.0.0.1", PORT))
+            peer, _ = server.accept()
+            for _ in range(5):
+                client.sendall(b"x")
+                peer.sendall(peer.recv(9))
+                time.sleep(0.1)
+    finally:
+        run("ip", "mptcp", "endpoint", "flush")
 
 
 # ---- what the wall promises besides: at once, and without a trace --------------------------------
