@@ -202,7 +202,7 @@ class Run(Place):
 
     def names(self):
         """A bottle's own hosts file: ours holds the origins' true addresses."""
-        path = harness.write("bottle-hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        path = harness.write(self.name + "-hosts", "127.0.0.1 localhost\n::1 localhost\n")
         return f"mount --bind {path} /etc/hosts;"
 
     def start_wall(self):

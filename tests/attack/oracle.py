@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the origins were asked for that the policy in bottles.py does not allow."""
 import re
+import threading
 
 import harness
 
@@ -40,16 +41,17 @@ def fault(request):
 
 class Oracle:
     def __init__(self):
-        self.read, self.faults = 0, {}
+        self.read, self.faults, self.lock = 0, {}, threading.Lock()
 
     def look(self):
-        fresh = harness.origin_requests(self.read)
-        self.read += len(fresh)
-        for request in fresh:
-            why = fault(request)
-            if why:
-                for mark in TOKEN.findall(str(request)):
-                    self.faults[mark] = why
+        with self.lock:
+            fresh = harness.origin_requests(self.read)
+            self.read += len(fresh)
+            for request in fresh:
+                why = fault(request)
+                if why:
+                    for mark in TOKEN.findall(str(request)):
+                        self.faults[mark] = why
 
     def saw(self, target):
         why = self.faults.get(target.mark)

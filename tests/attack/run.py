@@ -5,11 +5,13 @@ Runs every attack first where there is no wall, then in every setting, and speak
 outside saw is the verdict; an attack that gets nothing out without a wall proves nothing and is
 skipped."""
 import argparse
+import contextlib
 import fnmatch
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +24,8 @@ import harness  # noqa: E402
 import oracle  # noqa: E402
 import world as w  # noqa: E402
 
-AT_ONCE = 6
+AT_ONCE = 6  # in each of the settings that run beside each other
+LANES = [("exec-nobody", "exec-root"), ("own",), ("wire",), ("shared",)]
 CLONE_NEWPID = 0x20000000
 
 
@@ -47,12 +50,47 @@ def known_attacks(world):
 
 class Tap:
     def __init__(self):
-        self.number, self.bad, self.cells = 0, 0, {}
+        self.number, self.bad, self.cells, self.lock = 0, 0, {}, threading.Lock()
 
-    def line(self, ok, text):
-        self.number += 1
-        self.bad += not ok
-        print(f"{'ok' if ok else 'not ok'} {self.number} - {text}", flush=True)
+    def line(self, ok, text, *more):
+        with self.lock:
+            self.number += 1
+            self.bad += not ok
+            print(f"{'ok' if ok else 'not ok'} {self.number} - {text}", *more, sep="\n# ",
+                  flush=True)
+
+
+class Floor:
+    """Many at a time, or one that is alone: in its setting, whose network no other setting has."""
+
+    def __init__(self):
+        self.changed, self.many, self.alone_wanted, self.taken = threading.Condition(), 0, 0, False
+
+    @contextlib.contextmanager
+    def together(self):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.taken and not self.alone_wanted)
+            self.many += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.many -= 1
+                self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self):
+        with self.changed:
+            self.alone_wanted += 1
+            self.changed.wait_for(lambda: not self.taken and not self.many)
+            self.alone_wanted -= 1
+            self.taken = True
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken = False
+                self.changed.notify_all()
 
 
 class Outcome:
@@ -65,9 +103,14 @@ class Outcome:
         return lines[-1][:160] if lines else f"exit status {self.status}, no word"
 
 
+FLOORS = {}
+
+
 def one(world, place, attack, user):
-    began = time.monotonic()
-    result = launch(world, place, attack, user)
+    floor = FLOORS.setdefault(place.name, Floor())
+    with floor.alone() if {"serial", "breaks"} & set(attack.flags) else floor.together():
+        began = time.monotonic()
+        result = launch(world, place, attack, user)
     if time.monotonic() - began > 8:
         print(f"# slow: {place.name} {user} {attack.name} {time.monotonic() - began:.1f} s: "
               f"{result[2][-200:]!r}", flush=True)
@@ -130,8 +173,10 @@ def baseline(world, attacks, tap):
     able = {x.name: set() for x in attacks}
     why = {}
     try:
-        for user in place.users:
-            for name, outcome in volley(world, place, attacks, user).items():
+        with ThreadPoolExecutor(len(place.users)) as pool:
+            volleys = pool.map(lambda user: volley(world, place, attacks, user), place.users)
+        for user, outcomes in zip(place.users, volleys):
+            for name, outcome in outcomes.items():
                 if outcome.leaked:
                     able[name].add(user)
                 elif user == "root":
@@ -157,8 +202,8 @@ def judge(tap, place, phase, user, attack, outcome):
         tap.line(True, f"{label}: gets out, as documented: {reason}")
         cell[key] = f"out: {reason}"
     elif outcome.leaked:
-        tap.line(False, f"{label}: {attack.purpose}")
-        print(f"# seen outside: {outcome.evidence[:120]!r}\n# it said: {outcome.why()}", flush=True)
+        tap.line(False, f"{label}: {attack.purpose}", f"seen outside: {outcome.evidence[:120]!r}",
+                 f"it said: {outcome.why()}")
         cell[key] = "LEAK"
     else:
         tap.line(True, label)
@@ -213,20 +258,32 @@ def settings(world, wanted):
     return [(name, make) for name, make in makers if fnmatch.fnmatch(name, wanted)]
 
 
+def one_setting(world, tap, attacks, able, make):
+    began = time.monotonic()
+    place = make()
+    try:
+        trial(world, tap, place, attacks, able)
+        if isinstance(place, bottles.Run):
+            place.kill()
+            trial(world, tap, place, attacks, able, " (dead)", place.users_dead)
+        else:
+            dies_with_us(world, tap, place)
+    finally:
+        place.end()
+    print(f"# {place.name}: {time.monotonic() - began:.1f} s", flush=True)
+
+
 def all_settings(world, tap, attacks, able, wanted):
-    for name, make in settings(world, wanted):
-        began = time.monotonic()
-        place = make()
-        try:
-            trial(world, tap, place, attacks, able)
-            if isinstance(place, bottles.Run):
-                place.kill()
-                trial(world, tap, place, attacks, able, " (dead)", place.users_dead)
-            else:
-                dies_with_us(world, tap, place)
-        finally:
-            place.end()
-        print(f"# {name}: {time.monotonic() - began:.1f} s", flush=True)
+    makers = dict(settings(world, wanted))
+
+    def lane(names):
+        for name in names:
+            if name in makers:
+                one_setting(world, tap, attacks, able, makers[name])
+    assert {x for names in LANES for x in names} >= set(makers), "a lane for each setting"
+    with ThreadPoolExecutor(len(LANES)) as pool:
+        for done in [pool.submit(lane, names) for names in LANES]:
+            done.result()
 
 
 def mutate(world, tap, attacks, able, wanted):
