@@ -670,7 +670,8 @@ def mask_records():
 
 
 def main():
-    import games  # noqa: F401  (registers its own)
+    if sys.argv[1] == "--list" or sys.argv[1].startswith("game_"):
+        import games  # noqa: F401  (registers its own)
     if sys.argv[1] == "--list":
         for name, (flags, purpose, _) in ATTACKS.items():
             print(f"{name}\t{flags}\t{purpose}")
