@@ -327,6 +327,12 @@ class Wired(Own):
         return {**super().environment(), "WIRE_PROGRAMS": " ".join(map(str, programs)),
                 "UPLINK": str(uplink)}
 
+    def end_wall(self):
+        # a packet that waits for its neighbour to answer would get out when there is no wall
+        subprocess.run(["nsenter", f"--net=/proc/{self.agent_pid()}/ns/net", "ip", "neigh", "flush",
+                        "dev", "eth0"], check=False, capture_output=True)
+        super().end_wall()
+
     def end(self):
         super().end()
         self.world.unplug()

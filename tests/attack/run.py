@@ -24,7 +24,7 @@ import harness  # noqa: E402
 import oracle  # noqa: E402
 import world as w  # noqa: E402
 
-AT_ONCE = 6  # in each of the settings that run beside each other
+AT_ONCE = 8  # in each of the settings that run beside each other
 LANES = [("exec-nobody", "exec-root"), ("own",), ("wire",), ("shared",)]
 CLONE_NEWPID = 0x20000000
 
@@ -146,17 +146,18 @@ def evidence_of(world, attack, target, output):
     return world.watch.saw(target)
 
 
-def volley(world, place, attacks, user):
-    """All of them, as that user; {name: Outcome}."""
-    together = [x for x in attacks if "serial" not in x.flags and "breaks" not in x.flags]
-    alone = [x for x in attacks if x not in together and "breaks" not in x.flags]
-    breaking = [x for x in attacks if "breaks" in x.flags]
+def volley(world, place, shots):
+    """All of them, each an attack and a user; {(name, user): Outcome}."""
+    # what nobody broke nevertheless, the attacks behind it would show
+    breaking = [x for x in shots if "breaks" in x[0].flags and x[1] != "nobody"]
+    alone = [x for x in shots if "serial" in x[0].flags and x not in breaking]
+    together = [x for x in shots if x not in breaking and x not in alone]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(zip(together, pool.map(lambda x: one(world, place, x, user), together)))
-    done += [(x, one(world, place, x, user)) for x in alone]
+        done = list(zip(together, pool.map(lambda x: one(world, place, *x), together)))
+    done += [(x, one(world, place, *x)) for x in alone]
     world.watch.settle()
-    for attack in breaking:
-        done.append((attack, one(world, place, attack, user)))
+    for shot in breaking:
+        done.append((shot, one(world, place, *shot)))
         world.watch.settle()
         if isinstance(place, bottles.Run):
             dead = place.dead
@@ -164,7 +165,8 @@ def volley(world, place, attacks, user):
             if dead:
                 place.kill()
     world.oracle.look()
-    return {x.name: Outcome(t, s, o, evidence_of(world, x, t, o)) for x, (t, s, o) in done}
+    return {(x.name, user): Outcome(t, s, o, evidence_of(world, x, t, o))
+            for (x, user), (t, s, o) in done}
 
 
 def baseline(world, attacks, tap):
@@ -173,14 +175,12 @@ def baseline(world, attacks, tap):
     able = {x.name: set() for x in attacks}
     why = {}
     try:
-        with ThreadPoolExecutor(len(place.users)) as pool:
-            volleys = pool.map(lambda user: volley(world, place, attacks, user), place.users)
-        for user, outcomes in zip(place.users, volleys):
-            for name, outcome in outcomes.items():
-                if outcome.leaked:
-                    able[name].add(user)
-                elif user == "root":
-                    why[name] = outcome.why()
+        shots = [(x, user) for user in place.users for x in attacks]
+        for (name, user), outcome in volley(world, place, shots).items():
+            if outcome.leaked:
+                able[name].add(user)
+            elif user == "root":
+                why[name] = outcome.why()
     finally:
         place.end()
     for attack in attacks:
@@ -211,11 +211,11 @@ def judge(tap, place, phase, user, attack, outcome):
 
 
 def trial(world, tap, place, attacks, able, phase="", users=None):
-    for user in users or place.users:
-        chosen = [x for x in attacks if user in able[x.name] and x.fits(place, phase)]
-        results = volley(world, place, chosen, user)
-        for attack in chosen:
-            judge(tap, place, phase, user, attack, results[attack.name])
+    shots = [(x, user) for user in users or place.users for x in attacks
+             if user in able[x.name] and x.fits(place, phase)]
+    results = volley(world, place, shots)
+    for attack, user in shots:
+        judge(tap, place, phase, user, attack, results[attack.name, user])
 
 
 def fits(attack, place, phase):
@@ -301,13 +301,13 @@ def mutate(world, tap, attacks, able, wanted):
 def mutate_setting(world, tap, attacks, able, place, mutations, stages):
     """`mutations(place)` gives the name of each program and what takes it off."""
     def choose(user, phase, known):
-        return [x for x in attacks if user in able[x.name] and "breaks" not in x.flags
+        return [(x, user) for x in attacks if user in able[x.name] and "breaks" not in x.flags
                 and x.fits(place, phase) and not admitted.reason(place.name, user, x.name, ())
                 and x.name not in known]
     known = set()  # what gets out of the whole wall shows nothing
     try:
         for user in {user for user, _ in stages}:
-            known |= {n for n, o in volley(world, place, choose(user, "", ()), user).items()
+            known |= {n for (n, _), o in volley(world, place, choose(user, "", ())).items()
                       if o.leaked}
         for name, take_off in mutations(place):
             red = []
@@ -315,8 +315,8 @@ def mutate_setting(world, tap, attacks, able, place, mutations, stages):
             for user, phase in stages:
                 if phase:
                     place.kill()
-                results = volley(world, place, choose(user, phase, known), user)
-                red += [f"{user}{phase}: {n}" for n, o in results.items() if o.leaked]
+                results = volley(world, place, choose(user, phase, known))
+                red += [f"{user}{phase}: {n}" for (n, _), o in results.items() if o.leaked]
                 if red:
                     break
             tap.line(bool(red), f"without {name}: {len(red)} attacks turn red: "
