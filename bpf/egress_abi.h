@@ -200,8 +200,7 @@ struct egress_socket {
 
 /* map `peers`, LRU_HASH struct egress_peer -> __u8: who came to a published port, past the tc wall.
  * Only what answers them may leave. Frozen for system calls. Port 0: an on-link neighbour that asked
- * for the bottle's link address. Evicting is harmless: an entry is made anew by the peer's next
- * packet. */
+ * for the bottle's link address. Evicting is harmless: the peer's next packet makes it anew. */
 struct egress_peer {
 	struct egress_address address;
 	__u16 port;

@@ -105,7 +105,7 @@ bool kernel_unix_attached(const char *name, const char *program);
 #define KERNEL_TC_PRIORITY 1
 #define KERNEL_TC_HANDLE 0xe69e55
 
-/* Puts the kernel's wire programs in force wherever NAME's stand. On failure some may be new already. */
+/* Puts the kernel's wire programs in force wherever NAME's stand; on failure wherever it could. */
 int kernel_tc_replace(const struct kernel *kernel, struct error *error) WARN_UNUSED;
 /* On how many ends both programs stand; only on `ifindex` unless that is 0. */
 size_t kernel_tc_walled(const char *name, uint32_t ifindex);

@@ -248,24 +248,32 @@ void kernel_tc_remove(const char *name)
 struct replacement {
 	const int *programs;
 	struct error *error;
+	int result;
 };
 
-/* What cannot be seen from here keeps its old program: nobody can reach it. */
+/* What cannot be seen from here keeps its old program: nobody can reach it. One that fails keeps none
+ * of the others from theirs; an interface that goes in between is no failure. */
 static int replace_one(void *context, const struct place *at)
 {
-	const struct replacement *replacement = context;
+	struct replacement *replacement = context;
+	int saved;
 
+	if (!is_ours(at) || filter_attach(at, replacement->programs[at->direction]) == 0)
+		return 0;
+	saved = errno;
 	if (!is_ours(at))
 		return 0;
-	if (filter_attach(at, replacement->programs[at->direction]) < 0)
-		return no_program(at, replacement->error);
+	errno = saved;
+	replacement->result = no_program(at, replacement->error);
 	return 0;
 }
 
 int kernel_tc_replace(const struct kernel *kernel, struct error *error)
 {
-	return each_place(kernel->name, replace_one,
-			  &(struct replacement){kernel->wire_programs, error});
+	struct replacement replacement = {kernel->wire_programs, error, 0};
+
+	(void)each_place(kernel->name, replace_one, &replacement);
+	return replacement.result;
 }
 
 struct census {

@@ -163,7 +163,7 @@ int kernel_wire_load(const struct kernel *kernel, const struct egress_cidr_key *
 		     int ret_programs[KERNEL_DIRECTIONS], struct error *error)
 {
 	struct wire *skeleton = wire__open();
-	int kept[KERNEL_DIRECTIONS], result;
+	int kept[KERNEL_DIRECTIONS] = {-1, -1}, result;
 
 	if (!skeleton)
 		return failed("cannot open them", error);
@@ -177,7 +177,7 @@ int kernel_wire_load(const struct kernel *kernel, const struct egress_cidr_key *
 int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys,
 		       const struct egress_target *targets, size_t count, struct error *error)
 {
-	int programs[KERNEL_DIRECTIONS];
+	int programs[KERNEL_DIRECTIONS] = {-1, -1};
 
 	if (kernel_wire_load(kernel, keys, targets, count, programs, error) < 0)
 		return -1;
