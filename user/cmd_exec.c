@@ -44,6 +44,8 @@ static const char help_text[] =
 	"                      hidden. What is behind it is outside of every wall. May be repeated\n"
 	"  --host-port N[:M]   127.0.0.1:N inside leads to 127.0.0.1:M (or N) on the host, counted and\n"
 	"                      logged as host-loopback. May be repeated\n"
+	"  --audit             log what would be refused by name, path, method or header, and let it\n"
+	"                      pass without a credential; addresses and UDP stay refused\n"
 	"  --learn FILE        refuse nothing that has a name, inject nothing, and write a policy to FILE\n"
 	"                      that allows what COMMAND asked for; addresses and UDP stay refused\n"
 	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
@@ -67,7 +69,7 @@ struct exec {
 	const char *policy_path, *log_path, *user_name;
 	struct record_options outputs;
 	char name[80];
-	bool quiet;
+	bool quiet, audit;
 	char **argv;
 	struct bottle_routes *routes;
 	const char **sockets; /* each from argv */
@@ -94,7 +96,7 @@ struct exec {
 
 enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
        OPTION_BIND_SOCKET, OPTION_HOST_PORT,
-       OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY };
+       OPTION_AUDIT, OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY };
 
 static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
@@ -105,6 +107,7 @@ static const struct option options[] = {
 	{"user", required_argument, NULL, OPTION_USER},
 	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
 	{"host-port", required_argument, NULL, OPTION_HOST_PORT},
+	{"audit", no_argument, NULL, OPTION_AUDIT},
 	{"learn", required_argument, NULL, OPTION_LEARN},
 	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
 	{"report", required_argument, NULL, OPTION_REPORT},
@@ -181,6 +184,9 @@ static int take_option(struct exec *exec, int option)
 		return add_socket(exec, optarg);
 	case OPTION_HOST_PORT:
 		return add_host_port(exec, optarg);
+	case OPTION_AUDIT:
+		exec->audit = true;
+		return EXIT_OK;
 	case OPTION_LEARN:
 		exec->outputs.learn_path = optarg;
 		return EXIT_OK;
@@ -273,7 +279,7 @@ static int start_supervisor(struct exec *exec)
 		.netns_fd = exec->netns_fd,
 		.policy_path = exec->policy_path,
 		.extra = sources,
-		.extra_count = exec->outputs.learn_path ? 3 : 2,
+		.extra_count = exec->outputs.learn_path || exec->audit ? 3 : 2,
 		.log_path = exec->log_path,
 		.record_fd = record_fd(exec->record),
 		.self_test = true,
@@ -289,7 +295,7 @@ static int start_supervisor(struct exec *exec)
 	/* Secrets first: which of two routes for one path wins is then the one that can do more. */
 	sources[0] = (struct config_source){"--secret", span_from(exec->secret_text)};
 	sources[1] = (struct config_source){"--allow", span_from(exec->allow_text)};
-	sources[2] = (struct config_source){"--learn", SPAN(RECORD_LEARN_SOURCE)};
+	sources[2] = (struct config_source){"--audit", SPAN(RECORD_LEARN_SOURCE)};
 	status = supervisor_start(&supervisor, &exec->supervisor);
 	return status == EXIT_FAILED ? EXIT_SANDBOX : status;
 }

@@ -73,7 +73,7 @@ static struct policy_host *others_new(void)
 	if (!others)
 		return NULL;
 	others->name = strdup("*");
-	others->routes = calloc(1, sizeof(*others->routes));
+	others->routes = calloc(1, sizeof(void *));
 	others->audit = audit_route(others, "enforcement: audit", 0);
 	if (!others->name || !others->routes || !others->audit) {
 		others_free(others);
