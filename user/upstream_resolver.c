@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "bytes.h"
+#include "upstream_dns_tcp.h"
 
 #define BUCKET_COUNT 512 /* a power of two */
 #define LOOKUP_LIMIT 1024
@@ -47,6 +48,7 @@ struct lookup {
 	char *name;
 	uint64_t hash;
 	struct query *queries[FAMILY_COUNT];
+	struct dns_tcp *whole[FAMILY_COUNT]; /* asks again over TCP what came truncated */
 	struct answer answers[FAMILY_COUNT];
 	int problem; /* DNS_ERR_* */
 	uint32_t ttl;
@@ -127,7 +129,8 @@ void resolver_cancel(struct resolver_wait *wait)
 
 static bool is_pending(const struct lookup *lookup)
 {
-	return lookup->queries[V6] || lookup->queries[V4];
+	return lookup->queries[V6] || lookup->queries[V4] || lookup->whole[V6] ||
+	       lookup->whole[V4];
 }
 
 static struct lookup **bucket(struct resolver *resolver, uint64_t hash)
@@ -148,6 +151,8 @@ static void abandon_queries(struct lookup *lookup)
 	for (int family = 0; family < FAMILY_COUNT; family++) {
 		struct query *query = lookup->queries[family];
 
+		dns_tcp_cancel(lookup->whole[family]);
+		lookup->whole[family] = NULL;
 		if (!query)
 			continue;
 		query->lookup = NULL;
@@ -299,6 +304,59 @@ static void store(struct lookup *lookup, enum family family, int count, int ttl,
 		lookup->ttl = (uint32_t)ttl;
 }
 
+/* One family's answer is there, whatever it was. */
+static void family_done(struct lookup *lookup, enum family family)
+{
+	if (!is_pending(lookup))
+		complete(lookup);
+	else if (family == V4 && lookup->answers[V4].count)
+		/* IPv6 alone may lead nowhere: it waits for IPv4 as long as that takes. */
+		event_add(&lookup->delay, &(struct timeval){.tv_usec = RESOLUTION_DELAY_MS * 1000});
+}
+
+static void on_whole(struct lookup *lookup, enum family family,
+		     const struct egress_address *addresses, size_t count, uint32_t ttl)
+{
+	struct answer *answer = &lookup->answers[family];
+
+	lookup->whole[family] = NULL;
+	answer->count = count < RESOLVER_MAX_ADDRESSES ? count : RESOLVER_MAX_ADDRESSES;
+	memcpy(answer->addresses, addresses, answer->count * sizeof(*addresses));
+	if (count == 0)
+		lookup->problem = DNS_ERR_TRUNCATED;
+	else if (ttl < lookup->ttl)
+		lookup->ttl = ttl;
+	family_done(lookup, family);
+}
+
+static void on_whole_v6(void *lookup, const struct egress_address *addresses, size_t count,
+			uint32_t ttl)
+{
+	on_whole(lookup, V6, addresses, count, ttl);
+}
+
+static void on_whole_v4(void *lookup, const struct egress_address *addresses, size_t count,
+			uint32_t ttl)
+{
+	on_whole(lookup, V4, addresses, count, ttl);
+}
+
+/* The first server is asked: they all gave out the same answer, which did not fit. */
+static bool ask_whole(struct lookup *lookup, enum family family)
+{
+	struct resolver *resolver = lookup->resolver;
+	struct sockaddr_storage server;
+	int length = evdns_base_get_nameserver_addr(resolver->dns, 0, (struct sockaddr *)&server,
+						    sizeof(server));
+
+	if (length <= 0)
+		return false;
+	lookup->whole[family] = dns_tcp_start(resolver->base, (struct sockaddr *)&server,
+					      (socklen_t)length, lookup->name, family == V6,
+					      family == V6 ? on_whole_v6 : on_whole_v4, lookup);
+	return lookup->whole[family];
+}
+
 static void on_answer(int result, char type, int count, int ttl, void *addresses, void *argument)
 {
 	struct query *query = argument;
@@ -309,15 +367,13 @@ static void on_answer(int result, char type, int count, int ttl, void *addresses
 	if (!lookup)
 		return;
 	lookup->queries[family] = NULL;
+	if (result == DNS_ERR_TRUNCATED && ask_whole(lookup, family))
+		return;
 	if (result != DNS_ERR_NONE)
 		lookup->problem = result;
 	else if (type == (family == V6 ? DNS_IPv6_AAAA : DNS_IPv4_A))
 		store(lookup, family, count, ttl, addresses);
-	if (!is_pending(lookup))
-		complete(lookup);
-	else if (family == V4 && lookup->answers[V4].count)
-		/* IPv6 alone may lead nowhere: it waits for IPv4 as long as that takes. */
-		event_add(&lookup->delay, &(struct timeval){.tv_usec = RESOLUTION_DELAY_MS * 1000});
+	family_done(lookup, family);
 }
 
 /* ---- asking --------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@ struct fake_name {
 	const char *name;
 	const char *a[20], *aaaa[20]; /* texts; none: NOERROR without answers */
 	int rcode;
+	bool truncated; /* over UDP; whole over TCP, in two pieces */
 	bool silent, silent_a, silent_aaaa;
 	unsigned ttl;
 };
@@ -23,6 +24,8 @@ struct fake_dns {
 	int fd;
 	char text[32]; /* "127.0.0.1:PORT" */
 	struct event *event;
+	int tcp_fd; /* the same port */
+	struct event *tcp_event;
 	const struct fake_name *names;
 	int queries;
 	char last[256];
@@ -84,10 +87,56 @@ static inline void fake_dns_answer(evutil_socket_t fd, short what, void *argumen
 	packet[3] = (unsigned char)(0x80 | (entry->name ? entry->rcode : 3));
 	packet[7] = 0;
 	memset(packet + 8, 0, 4);
+	if (entry->truncated) {
+		packet[2] |= 2;
+		sendto(fd, packet, end, 0, (struct sockaddr *)&from, from_length);
+		return;
+	}
 	for (const char *const *text = type == 28 ? entry->aaaa : entry->a; entry->name && *text;
 	     text++, packet[7]++)
 		end += fake_dns_record(packet + end, type, entry->ttl, *text);
 	sendto(fd, packet, end, 0, (struct sockaddr *)&from, from_length);
+}
+
+static inline void fake_dns_tcp(evutil_socket_t fd, short what, void *argument)
+{
+	struct fake_dns *dns = argument;
+	unsigned char packet[4096] = {0};
+	ssize_t size = recv(fd, packet, 512, 0);
+	const struct fake_name *entry;
+	const char *const *text;
+	size_t end;
+	int type;
+
+	(void)what;
+	end = size > 18 ? fake_dns_name(packet + 2, (size_t)size - 2, dns->last) : 0;
+	type = end ? packet[2 + end] << 8 | packet[3 + end] : 0;
+	end += 4;
+	for (entry = dns->names; entry->name && strcmp(entry->name, dns->last) != 0;)
+		entry++;
+	packet[4] = 0x84;
+	packet[5] = 0x80;
+	for (text = type == 28 ? entry->aaaa : entry->a; entry->name && *text; text++) {
+		end += fake_dns_record(packet + 2 + end, type, entry->ttl, *text);
+		packet[9]++;
+	}
+	packet[0] = (unsigned char)(end >> 8);
+	packet[1] = (unsigned char)end;
+	/* Who asked may be gone. */
+	if (!entry->silent && send(fd, packet, 5, MSG_NOSIGNAL) == 5) {
+		usleep(2000);
+		(void)!send(fd, packet + 5, end - 3, MSG_NOSIGNAL);
+	}
+	close(fd);
+}
+
+static inline void fake_dns_accept(evutil_socket_t listener, short what, void *argument)
+{
+	struct fake_dns *dns = argument;
+
+	(void)what;
+	event_base_once(event_get_base(dns->tcp_event), accept(listener, NULL, NULL), EV_READ,
+			fake_dns_tcp, dns, NULL);
 }
 
 static inline void fake_dns_start(struct fake_dns *dns, struct event_base *base,
@@ -104,12 +153,19 @@ static inline void fake_dns_start(struct fake_dns *dns, struct event_base *base,
 	snprintf(dns->text, sizeof(dns->text), "127.0.0.1:%u", ntohs(sa.sin_port));
 	dns->event = event_new(base, dns->fd, EV_READ | EV_PERSIST, fake_dns_answer, dns);
 	event_add(dns->event, NULL);
+	dns->tcp_fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(dns->tcp_fd, (struct sockaddr *)&sa, length) < 0 || listen(dns->tcp_fd, 16) < 0)
+		perror("fake_dns");
+	dns->tcp_event = event_new(base, dns->tcp_fd, EV_READ | EV_PERSIST, fake_dns_accept, dns);
+	event_add(dns->tcp_event, NULL);
 }
 
 static inline void fake_dns_stop(struct fake_dns *dns)
 {
 	event_free(dns->event);
+	event_free(dns->tcp_event);
 	close(dns->fd);
+	close(dns->tcp_fd);
 }
 
 #endif

@@ -50,9 +50,9 @@ links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log verdicts address bytes reason
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
-	upstream_pool upstream_proxy upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag
+	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag
 links_test_upstream_pool := upstream_pool stream bytes
-links_test_upstream_resolver := upstream_resolver upstream_hosts address bytes diag
+links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream address bytes diag
 -include tests/kernel/links.mk

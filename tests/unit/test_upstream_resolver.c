@@ -26,6 +26,12 @@ static const struct fake_name names[] = {
 	       "203.0.113.6", "203.0.113.7", "203.0.113.8", "203.0.113.9", "203.0.113.10",
 	       "203.0.113.11", "203.0.113.12", "203.0.113.13", "203.0.113.14", "203.0.113.15",
 	       "203.0.113.16", "203.0.113.17", "203.0.113.18"}},
+	{.name = "cut.example",
+	 .truncated = true,
+	 .ttl = 30,
+	 .a = {"203.0.113.1", "203.0.113.2"},
+	 .aaaa = {"2001:db8::1"}},
+	{.name = "cutoff.example", .truncated = true, .silent = false, .ttl = 30},
 	{.name = "empty.example"},
 	{.name = "failing.example", .rcode = 2},
 	{.name = "silent.example", .silent = true},
@@ -329,9 +335,40 @@ static void reconfigure(void **state)
 	fake_dns_stop(&other);
 }
 
+static void truncated_answers(void **state)
+{
+	struct resolver *resolver = new_resolver();
+	struct resolver_wait *wait;
+	struct answer answer;
+
+	(void)state;
+	/* Whole over TCP, and kept like any other. */
+	ask(resolver, "cut.example", &answer);
+	assert_string_equal(answer.all, "2001:db8::1 203.0.113.1 203.0.113.2 ");
+	assert_in_range(answer.ttl, 29, 30);
+	ask(resolver, "cut.example", &answer);
+	assert_int_equal(dns.queries, 2);
+	ask(resolver, "cutoff.example", &answer);
+	assert_int_equal(answer.count, 0);
+	assert_true(answer.problem[0]);
+	/* Gone while a connection is under way. */
+	answer = (struct answer){0};
+	assert_int_equal(resolver_reconfigure(resolver, &config, &paths, &(struct error){0}), 0);
+	wait = resolver_get(resolver, "cut.example", on_done, &answer);
+	assert_non_null(wait);
+	for (int i = 0; i < 20 && dns.queries < 6; i++) {
+		event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+		usleep(500);
+	}
+	resolver_free(resolver);
+	settle();
+	assert_int_equal(answer.calls, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(truncated_answers),
 		cmocka_unit_test(hosts),
 		cmocka_unit_test(answers),
 		cmocka_unit_test(cache),
