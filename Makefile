@@ -84,8 +84,10 @@ $(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(BUILD)
 		-I/usr/include/$(shell uname -m)-linux-gnu -c -o $@ $<
 	$(Q)llvm-strip -g $@
 
+# clang-tidy cannot see that the library frees the skeleton which could not be made.
 $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
-	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@.tmp && mv $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $* > $@.raw
+	$(Q)sed 's|^	return err;$$|& /* NOLINT */|' $@.raw > $@.tmp && rm $@.raw && mv $@.tmp $@
 
 $(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h \
 	$(BUILD)/unix_wall.skel.h
