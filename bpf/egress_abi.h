@@ -108,6 +108,7 @@ struct egress_settings {
 
 #define EGRESS_UNIX_WALLED 1u /* unix sockets outside are refused, too */
 #define EGRESS_UNIX_UNABLE 2u /* they should be, but this kernel cannot */
+
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */
 #define EGRESS_TARGET_REMOVED 2u /* its route is gone; the address stays taken */
@@ -235,16 +236,14 @@ struct egress_denial {
 
 struct egress_unix_denial {
 	struct egress_denial denial; /* with one of the two hooks of unix sockets */
-	char path[108];		     /* sun_path of who was called; no NUL when it is full */
-	__u32 padding;
+	char path[112]; /* sun_path of who was called: 108 octets, with no NUL when it is full */
 };
 
 /* map `let_in`, HASH struct egress_unix_file -> __u8: who outside may be called, and may call. */
 #define EGRESS_MAX_LET_IN 256
 struct egress_unix_file { /* the kernel's numbers, not those of stat(2) */
 	__u64 inode;
-	__u32 device; /* major << 20 | minor */
-	__u32 padding;
+	__u32 device, padding; /* major << 20 | minor */
 };
 
 #endif

@@ -89,7 +89,7 @@ static __always_inline void read_path(const struct sock *sk, struct egress_unix_
 
 	__builtin_memset(event->path, 0, sizeof(event->path));
 	if (address)
-		bpf_probe_read_kernel(event->path, sizeof(event->path), &address->name[0].sun_path);
+		bpf_probe_read_kernel(event->path, UNIX_PATH_MAX, &address->name[0].sun_path);
 }
 
 static __always_inline int refuse_socket(const struct sock *to, bool inside)
