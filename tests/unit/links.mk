@@ -73,3 +73,4 @@ links_test_provision := provision provision_text rootfs trust trust_jks cert_aut
 links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
 fuzz_needs_fuzz_http2 := llhttp
+links_test_h2 := $(h2_modules) http1_head stream bytes

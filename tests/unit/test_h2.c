@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Two sessions, a client's and a server's, on one pair of sockets; and heads that go both ways. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+#include <nghttp2/nghttp2.h>
+
+#include "h2.h"
+#include "h2_head.h"
+
+struct side {
+	struct stream *transport;
+	struct h2 *h2;
+	bool over;
+};
+
+struct pair {
+	struct event_base *base;
+	struct side client, server;
+	struct stream *opened[8];
+	size_t opened_count;
+	int malformed;
+};
+
+static void run_side(void *context)
+{
+	struct side *side = context;
+
+	if (side->h2 && !side->over)
+		side->over = !h2_run(side->h2);
+}
+
+static void kick_client(void *context)
+{
+	run_side(&((struct pair *)context)->client);
+}
+
+static void kick_server(void *context)
+{
+	run_side(&((struct pair *)context)->server);
+}
+
+static void on_opened(void *context, struct stream *stream)
+{
+	struct pair *p = context;
+
+	p->opened[p->opened_count++] = stream;
+}
+
+static void on_malformed(void *context)
+{
+	((struct pair *)context)->malformed++;
+}
+
+static void turn(struct pair *p)
+{
+	for (int i = 0; i < 30; i++)
+		event_base_loop(p->base, EVLOOP_NONBLOCK);
+}
+
+static int setup(void **state)
+{
+	static const struct h2_owner client = {.kick = kick_client};
+	static const struct h2_owner server = {kick_server, on_opened, on_malformed};
+	struct pair *p = calloc(1, sizeof(*p));
+	int fds[2];
+
+	signal(SIGPIPE, SIG_IGN);
+	p->base = event_base_new();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	p->client.transport = stream_new(p->base, fds[0]);
+	p->server.transport = stream_new(p->base, fds[1]);
+	p->client.h2 = h2_new(p->base, p->client.transport, false, &client, p);
+	p->server.h2 = h2_new(p->base, p->server.transport, true, &server, p);
+	stream_set_ready(p->client.transport, run_side, &p->client);
+	stream_set_ready(p->server.transport, run_side, &p->server);
+	run_side(&p->client);
+	run_side(&p->server);
+	turn(p);
+	*state = p;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *p = *state;
+
+	for (size_t i = 0; i < p->opened_count; i++)
+		stream_free(p->opened[i]);
+	h2_free(p->client.h2);
+	h2_free(p->server.h2);
+	stream_free(p->client.transport);
+	stream_free(p->server.transport);
+	event_base_free(p->base);
+	free(p);
+	return 0;
+}
+
+static void put(struct stream *stream, const char *text)
+{
+	assert_int_equal(stream_write(stream, text, strlen(text)), strlen(text));
+}
+
+/* What is there now, as text; the result of the last read is in *ret. */
+static const char *get(struct stream *stream, ssize_t *ret)
+{
+	static char text[4096];
+	size_t length = 0;
+	ssize_t n;
+
+	while ((n = stream_read(stream, text + length, sizeof(text) - 1 - length)) > 0)
+		length += (size_t)n;
+	text[length] = '\0';
+	*ret = n;
+	return text;
+}
+
+static struct stream *ask(struct pair *p, const char *head, bool end)
+{
+	struct stream *stream = h2_open(p->client.h2);
+
+	put(stream, head);
+	if (end)
+		stream_shutdown(stream);
+	turn(p);
+	return stream;
+}
+
+#define GET "GET /x?y HTTP/1.1\r\nHost: a.test\r\nCookie: a=1\r\nConnection: TE\r\nTE: trailers\r\n\r\n"
+
+static void there_and_back(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, GET, true);
+	ssize_t n;
+
+	assert_int_equal(p->opened_count, 1);
+	/* The scheme is not that of a connection without TLS: who judges the head sees it. */
+	assert_string_equal(get(p->opened[0], &n),
+			    "GET https://a.test/x?y HTTP/1.1\r\nhost: a.test\r\nte: trailers\r\ncookie: a=1\r\n\r\n");
+	assert_int_equal(n, 0);
+	put(p->opened[0], "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\n"
+			  "Content-Length: 2\r\nConnection: close\r\n\r\nhi");
+	stream_finish(p->opened[0], SPAN("X-Sum: 1\r\n"));
+	turn(p);
+	assert_string_equal(get(client, &n), "HTTP/1.1 103 \r\nlink: a\r\n\r\nHTTP/1.1 200 \r\n"
+					     "content-length: 2\r\n\r\nhi");
+	assert_int_equal(n, 0);
+	assert_true(span_equal(stream_trailers(client), SPAN("x-sum: 1\r\n")));
+	stream_free(client);
+}
+
+/* "chunked" says that the length is not known; the bytes are bare. */
+static void unknown_length(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	ssize_t n;
+
+	assert_string_equal(get(p->opened[0], &n),
+			    "POST https://a/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+	assert_int_equal(n, -EAGAIN);
+	put(client, "abc");
+	turn(p);
+	assert_string_equal(get(p->opened[0], &n), "abc");
+	assert_int_equal(n, -EAGAIN);
+	stream_shutdown(client);
+	turn(p);
+	assert_string_equal(get(p->opened[0], &n), "");
+	assert_int_equal(n, 0);
+	stream_free(client);
+	turn(p);
+	assert_int_equal(stream_read(p->opened[0], (char[1]){0}, 1), -ECONNRESET);
+	assert_int_equal(h2_reset_code(p->opened[0]), NGHTTP2_CANCEL);
+}
+
+/* What is not read stops the writer, after the windows and our own buffer. */
+static void backpressure(void **state)
+{
+	static char block[32 * 1024], buffer[64 * 1024];
+	struct pair *p = *state;
+	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	struct stream *other;
+	size_t written = 0, got = 0;
+	ssize_t n;
+
+	(void)!stream_read(p->opened[0], buffer, sizeof(buffer)); /* the head */
+	for (int i = 0; i < 200; i++) {
+		n = stream_write(client, block, sizeof(block));
+		written += n > 0 ? (size_t)n : 0;
+		turn(p);
+	}
+	assert_true(written >= 256 * 1024 && written <= 512 * 1024);
+	/* Others pass all the same. */
+	other = ask(p, GET, true);
+	assert_int_equal(p->opened_count, 2);
+	stream_free(other);
+	for (int i = 0; i < 100; i++) {
+		n = stream_read(p->opened[0], buffer, sizeof(buffer));
+		got += n > 0 ? (size_t)n : 0;
+		turn(p);
+	}
+	assert_int_equal(got, written);
+	assert_true(stream_write(client, block, sizeof(block)) > 0);
+	stream_free(client);
+}
+
+static void resets(void **state)
+{
+	struct pair *p = *state;
+	struct stream *refused = ask(p, GET, true), *broken = ask(p, GET, true);
+
+	h2_set_reset_code(p->opened[0], NGHTTP2_REFUSED_STREAM);
+	stream_free(p->opened[0]);
+	put(p->opened[1], "HTTP/1.1 200 OK\r\n\r\nsome");
+	turn(p);
+	h2_set_reset_code(p->opened[1], NGHTTP2_ENHANCE_YOUR_CALM);
+	stream_free(p->opened[1]);
+	p->opened_count = 0;
+	turn(p);
+	assert_int_equal(stream_read(refused, (char[1]){0}, 1), -ESTALE);
+	assert_int_equal(h2_reset_code(broken), NGHTTP2_ENHANCE_YOUR_CALM);
+	stream_free(refused);
+	stream_free(broken);
+}
+
+/* An answer is whole although nobody reads the rest of the request. */
+static void early_answer(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	ssize_t n;
+
+	put(p->opened[0], "HTTP/1.1 403 No\r\n\r\nno");
+	stream_shutdown(p->opened[0]);
+	stream_free(p->opened[0]);
+	p->opened_count = 0;
+	turn(p);
+	assert_string_equal(get(client, &n), "HTTP/1.1 403 \r\ntransfer-encoding: chunked\r\n\r\nno");
+	assert_int_equal(n, 0);
+	assert_int_equal(stream_write(client, "x", 1), -EPIPE);
+	stream_free(client);
+	assert_true(h2_is_idle(p->server.h2) && h2_is_idle(p->client.h2));
+}
+
+static void draining(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, GET, true), *late = h2_open(p->client.h2);
+	ssize_t n;
+
+	h2_drain(p->server.h2);
+	turn(p);
+	assert_false(h2_has_room(p->client.h2));
+	put(late, GET);
+	stream_shutdown(late);
+	turn(p);
+	assert_int_equal(stream_read(late, (char[1]){0}, 1), -ESTALE);
+	assert_int_equal(p->opened_count, 1);
+	put(p->opened[0], "HTTP/1.1 200 OK\r\n\r\nlast");
+	stream_shutdown(p->opened[0]);
+	turn(p);
+	assert_non_null(strstr(get(client, &n), "last"));
+	assert_int_equal(n, 0);
+	stream_free(late);
+	stream_free(client);
+	turn(p);
+	assert_true(p->server.over);
+}
+
+static void the_carrier_dies(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, GET, true);
+
+	shutdown(stream_fd(p->server.transport), SHUT_RDWR);
+	turn(p);
+	assert_true(p->client.over && p->server.over);
+	assert_int_equal(stream_read(client, (char[1]){0}, 1), -ECONNRESET);
+	h2_free(p->client.h2);
+	p->client.h2 = NULL;
+	assert_int_equal(stream_read(client, (char[1]){0}, 1), -ECONNRESET);
+	assert_int_equal(stream_write(client, "x", 1), -EPIPE);
+	assert_int_equal(stream_fd(client), -1);
+	stream_free(client);
+}
+
+static void secrets_are_not_indexed(void **state)
+{
+	struct h2_fields fields;
+
+	(void)state;
+	assert_true(h2_fields_request(SPAN("GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\nX-Api-Key: c\r\n"
+					   "Authorization: d\r\nCookie: e\r\n\r\n"), &fields));
+	assert_int_equal(fields.count, 8);
+	for (size_t i = 0; i < fields.count; i++) {
+		bool secret = i == 3 || i > 4; /* the path may hold one, too */
+
+		assert_int_equal(fields.nv[i].flags,
+				 secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+	}
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
+		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
+		cmocka_unit_test(secrets_are_not_indexed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
