@@ -25,6 +25,7 @@ struct proxy {
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
 	size_t connection_count;
+	size_t request_count; /* streams of HTTP/2; http2.c's */
 	bool draining; /* set by proxy_drain() */
 	struct proxy_shared *shared; /* scratch room and pools; connection.c's, NULL at first */
 	void (*closed)(void *context); /* after each close; the listener's */

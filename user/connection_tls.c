@@ -62,6 +62,8 @@ static bool probe(struct connection *c)
 {
 	struct upstream_target target = target_of(c);
 
+	if (policy_is_local(c->host))
+		return false;
 	if (!c->probed && upstream_protocol(c->proxy->upstream, c->host, c->port) == UPSTREAM_UNKNOWN) {
 		c->probed = true;
 		connection_deadline(c, 2 * HANDSHAKE_SECONDS);

@@ -64,14 +64,14 @@ static void unwake(struct h2_stream *s)
 
 static void run_woken(struct h2 *h2)
 {
-	struct h2_stream *last = NULL, *s;
+	size_t count = 0;
 
-	if (!h2->woken)
-		return;
 	/* Who wakes itself again waits for the next round. */
-	last = (struct h2_stream *)((char *)h2->woken_end - offsetof(struct h2_stream, next_woken));
-	do {
-		s = h2->woken;
+	for (const struct h2_stream *s = h2->woken; s; s = s->next_woken)
+		count++;
+	for (; count > 0 && h2->woken; count--) {
+		struct h2_stream *s = h2->woken;
+
 		unwake(s);
 		if (s->fresh && s->face) {
 			s->fresh = false;
@@ -79,7 +79,7 @@ static void run_woken(struct h2 *h2)
 		} else if (s->face) {
 			stream_ready(s->face);
 		}
-	} while (s != last && h2->woken);
+	}
 }
 
 /* ---- streams -------------------------------------------------------------------------------- */

@@ -159,8 +159,9 @@ enum http1_step http1_dialling(struct http1 *h)
 		return http1_dial(h, false);
 	}
 	request = bytes_span(&x->request);
-	/* What an HTTP/2 upstream gets is framed by its stream. */
-	x->up.chunk &= !stream_is_framed(x->upstream);
+	/* What an HTTP/2 upstream gets is framed by its stream; a second try may meet the other. */
+	x->up.chunk = !stream_is_framed(x->upstream) &&
+		      (x->up.framing == HTTP1_CHUNKED || x->up.framing == HTTP1_UNTIL_EOF);
 	/* Room for the first part of the body too, so that the credential is never moved. */
 	if (!bytes_reserve(&x->up.pending,
 			   request.length + (x->up.complete ? 0 : sizeof(struct http1_scratch))) ||

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "http2.h"
 
+#include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 
 #include "h2.h"
 #include "http1.h"
+
+/* Of all connections: each stream may hold as much memory as a connection of HTTP/1, and of those
+ * there may be no more. */
+#define REQUEST_LIMIT 16384
 
 /* One request: its stream, and the exchange that moves it. */
 struct request {
@@ -27,6 +32,7 @@ static void end_request(struct request *r, enum egress_reason reason, const char
 		r->next->at = r->at;
 	http1_end(r->http1, reason, detail);
 	stream_free(r->stream);
+	r->http2->connection->proxy->request_count--;
 	free(r);
 }
 
@@ -58,18 +64,20 @@ static void on_wake(void *context)
 static void on_opened(void *context, struct stream *stream)
 {
 	struct http2 *h = context;
-	struct request *r = calloc(1, sizeof(*r));
+	struct proxy *proxy = h->connection->proxy;
+	struct request *r = NULL;
 
-	if (!r) {
-		stream_free(stream);
-		return;
-	}
-	r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
-	if (!r->http1) {
+	if (proxy->request_count < REQUEST_LIMIT)
+		r = calloc(1, sizeof(*r));
+	if (r)
+		r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
+	if (!r || !r->http1) {
+		h2_set_reset_code(stream, NGHTTP2_REFUSED_STREAM);
 		stream_free(stream);
 		free(r);
 		return;
 	}
+	proxy->request_count++;
 	stream_set_ready(stream, on_ready, r);
 	r->http2 = h;
 	r->stream = stream;
