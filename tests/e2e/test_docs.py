@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the documentation: every `sh` block of the guide, in order, as its reader would, with the files
+that its `yaml` blocks make; and looks after links and tables."""
+import os
+import re
+import subprocess
+
+import harness
+from harness import SECRETS, UID, Case, cli, write
+
+TOP = os.path.dirname(os.path.dirname(harness.HERE))
+DOCS = ["docs/guide.md", "docs/threat-model.md", "docs/comparison.md"]
+SUDO = """#!/bin/sh
+while [ "${1#--}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+def text(name):
+    with open(os.path.join(TOP, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def blocks(name):
+    return re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", text(name))
+
+
+class Docs(Case):
+    def run_block(self, directory, script):
+        env = harness.environment(SUDO_UID=str(UID), SUDO_GID=str(UID), TOKEN=SECRETS["E2E_TOKEN_0"],
+                                  PATH=f"{directory}/bin:{os.path.dirname(harness.world.program)}:"
+                                       + os.environ["PATH"])
+        return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=directory, env=env,
+                              text=True, capture_output=True, check=False, timeout=60,
+                              stdin=subprocess.DEVNULL)
+
+    def test_every_command_of_the_guide(self):
+        directory = harness.world.path("docs")
+        os.makedirs(directory + "/bin")
+        os.chmod(directory, 0o777)
+        write("docs/bin/sudo", SUDO, 0o755)
+        commands, outputs = 0, []
+        for kind, block in blocks("docs/guide.md"):
+            block = block.replace("example.com", "example.test")
+            if kind == "yaml":
+                write("docs/" + re.match(r"# (\S+)\n", block)[1], block)
+                continue
+            self.assertEqual(kind, "sh")
+            outputs.append(self.ok(self.run_block(directory, block)))
+            commands += len(re.findall(r"(?m)^\w", block))
+        self.assertGreaterEqual(commands, 12)
+        self.assertIn("not reachable", outputs[1])
+        self.assertIn("exit status 1: refused", outputs[2])
+        self.assertIn("4 as expected, 0 not", outputs[3])
+        self.assertIn("exit status 1: they differ", outputs[3])
+        sent = [self.header(r, "authorization") for r in self.arrived()]
+        self.assertEqual(sum(bool(values) for values in sent), 2, sent)
+
+    def test_links(self):
+        for name in DOCS:
+            for link in re.findall(r"\]\((?!https?:)([^)#]+)", text(name)):
+                path = os.path.normpath(os.path.join(TOP, os.path.dirname(name), link))
+                self.assertTrue(os.path.exists(path), f"{name}: {link}")
+
+    def test_every_reason_is_in_the_guide(self):
+        reasons = set(re.findall(r'\tX\(\w+, "(\w+)"\)', text("bpf/egress_abi.h"))) - {"allowed"}
+        listed = set(re.findall(r"`(\w+)`", text("docs/guide.md")))
+        self.assertLessEqual(reasons, listed)
+
+    def test_policy_of_the_readme(self):
+        found = [block for kind, block in blocks("README.md")
+                 if kind == "yaml" and block.startswith("routes:")]
+        self.assertTrue(found)
+        for block in found:
+            self.ok(cli("check", write("readme.yaml", block)))
