@@ -19,6 +19,9 @@ int cmd_prepare(int argc, char **argv);
 int cmd_provision_ca(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_start(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
 int cmd_hook(int argc, char **argv);
 int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 

@@ -170,26 +170,31 @@ static bool set_body(struct engine *engine, const char *text, struct curl_slist 
 	       api.easy_setopt(engine->handle, CURLOPT_POSTFIELDS, text) == CURLE_OK;
 }
 
-static int perform(struct engine *engine, struct engine_reply *ret, struct error *error)
+static int perform(struct engine *engine, long *ret_status, struct bytes *ret, struct error *error)
 {
-	struct bytes reply = {0};
-	struct span text;
 	CURLcode code;
 
 	api.easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, keep_reply);
-	api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, &reply);
+	api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, ret);
 	code = api.easy_perform(engine->handle);
 	if (code == CURLE_OK)
-		code = api.easy_getinfo(engine->handle, CURLINFO_RESPONSE_CODE, &ret->status);
-	if (code != CURLE_OK) {
-		bytes_free(&reply);
-		return error_set(error, "no answer from the engine at %s: %s", engine->socket,
-				 api.easy_strerror(code));
-	}
-	text = bytes_span(&reply);
-	ret->body = text.length ? json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL) : NULL;
+		code = api.easy_getinfo(engine->handle, CURLINFO_RESPONSE_CODE, ret_status);
+	if (code == CURLE_OK)
+		return 0;
+	return error_set(error, "no answer from the engine at %s: %s", engine->socket,
+			 api.easy_strerror(code));
+}
+
+static int perform_json(struct engine *engine, struct engine_reply *ret, struct error *error)
+{
+	struct bytes reply = {0};
+	int result = perform(engine, &ret->status, &reply, error);
+	struct span text = bytes_span(&reply);
+
+	if (result == 0 && text.length)
+		ret->body = json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL);
 	bytes_free(&reply);
-	return 0;
+	return result;
 }
 
 int engine_call(struct engine *engine, const char *method, const char *path, const json_t *body,
@@ -206,7 +211,7 @@ int engine_call(struct engine *engine, const char *method, const char *path, con
 	    api.easy_setopt(engine->handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
 		error_set(error, "%s %s: cannot make the request", method, path);
 	else
-		result = perform(engine, &reply, error);
+		result = perform_json(engine, &reply, error);
 	if (headers)
 		api.slist_free_all(headers);
 	free(text);
@@ -223,7 +228,8 @@ int engine_do(struct engine *engine, const char *method, const char *path, const
 
 	if (engine_call(engine, method, path, body, 60, &reply, error) < 0)
 		return -1;
-	if (reply.status > 299 && reply.status != tolerated) {
+	/* 304: it is so already. */
+	if (reply.status > 299 && reply.status != 304 && reply.status != tolerated) {
 		message = json_string_value(json_object_get(reply.body, "message"));
 		error_set(error, "the engine at %s refuses %s %s: %.300s (status %ld)",
 			  engine->socket, method, path, message ? message : "no reason given",
@@ -236,6 +242,37 @@ int engine_do(struct engine *engine, const char *method, const char *path, const
 	else
 		json_decref(reply.body);
 	return 0;
+}
+
+/* Frames of {stream, 0, 0, 0, length in network order}. */
+static bool append_frames(struct span rest, struct bytes *ret)
+{
+	while (rest.length > 8) {
+		const unsigned char *head = (const unsigned char *)rest.data;
+		size_t length = (size_t)head[4] << 24 | (size_t)head[5] << 16 |
+				(size_t)head[6] << 8 | head[7];
+
+		if (length > rest.length - 8)
+			length = rest.length - 8;
+		if (!bytes_append(ret, rest.data + 8, length))
+			return false;
+		rest.data += 8 + length;
+		rest.length -= 8 + length;
+	}
+	return true;
+}
+
+void engine_read_errors(struct engine *engine, const char *container, struct bytes *ret)
+{
+	struct bytes frames = {0};
+	char path[256];
+	long status = 0;
+
+	snprintf(path, sizeof(path), "/containers/%s/logs?stderr=1&tail=20", container);
+	if (prepare(engine, path, 10) && perform(engine, &status, &frames, NULL) == 0 &&
+	    status == 200)
+		(void)append_frames(bytes_span(&frames), ret);
+	bytes_free(&frames);
 }
 
 /* ---- waiting for news ------------------------------------------------------------------------- */

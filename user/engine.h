@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "attributes.h"
+#include "bytes.h"
 #include "diag.h"
 
 #define ENGINE_NAME_SIZE 128
@@ -37,9 +38,12 @@ struct engine_reply {
 int engine_call(struct engine *engine, const char *method, const char *path, const json_t *body,
 		unsigned seconds, struct engine_reply *ret, struct error *error) WARN_UNUSED;
 /* The same, for calls that are to succeed: a status past 299 is an error with the engine's words,
- * but for `tolerated` (0: none). `ret_body` may be NULL. */
+ * but for 304, "so it is already", and `tolerated` (0: none). `ret_body` may be NULL. */
 int engine_do(struct engine *engine, const char *method, const char *path, const json_t *body,
 	      long tolerated, json_t **ret_body, struct error *error) WARN_UNUSED;
+/* What a container has written to its standard error, without the frames; to be shown, not to be
+ * trusted. Empty when there is nothing to be had. */
+void engine_read_errors(struct engine *engine, const char *container, struct bytes *ret);
 /* Follows GET `path` until its first octet, its end, `seconds`, or until `stop_fd` can be read. */
 void engine_follow(struct engine *engine, const char *path, int stop_fd, unsigned seconds);
 

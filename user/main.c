@@ -25,6 +25,9 @@ static const struct command {
 	{"ca", cmd_ca, "make a certificate authority for a bottle"},
 	{"detach", cmd_detach, "take a wall down"},
 	{"doctor", cmd_doctor, "say what this machine has, and whether a wall on it holds"},
+	{"start", cmd_start, "start a bottle's sidecar on Docker, by its plan"},
+	{"stop", cmd_stop, "end it, and remove all that is left of it"},
+	{"pause", cmd_pause, "hold a bottle's network namespace (in a container)"},
 	{"hook", cmd_hook, "put the wall up before a container's program starts (OCI hook)"},
 	{"worker", cmd_worker, NULL},
 };

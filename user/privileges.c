@@ -31,10 +31,14 @@ static bool look_up_needs_capability(int map_fd)
 	return map_fd >= 0 && bpf_map_lookup_elem(map_fd, &key, &flow) < 0 && errno == EPERM;
 }
 
+/* In a container we may have none to keep: then the look-up has to do without. */
 static int drop_capabilities(int map_fd)
 {
+	bool have = capng_get_caps_process() == 0 &&
+		    capng_have_capability(CAPNG_PERMITTED, CAP_BPF) == 1;
+
 	capng_clear(CAPNG_SELECT_CAPS);
-	if (map_fd >= 0)
+	if (map_fd >= 0 && have)
 		(void)capng_update(CAPNG_ADD, CAPNG_PERMITTED, CAP_BPF);
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return -1;

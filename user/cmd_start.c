@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "diag.h"
+#include "engine.h"
+#include "sidecar.h"
+
+static const char help_text[] =
+	"usage: egress-bpf start PLAN [--bottle-image IMAGE [-- COMMAND...]] [OPTIONS]\n"
+	"\n"
+	"Starts the sidecar of a bottle on Docker, by the directory that 'egress-bpf prepare' made, and\n"
+	"prints what a container needs to be in the bottle. The values of tokens are taken from the\n"
+	"environment, and reach the sidecar by files on a tmpfs.\n"
+	"\n"
+	"  --bottle-image IMAGE  start the bottle, too: IMAGE, with COMMAND or its own\n"
+	"  --image IMAGE         the image of egress-bpf (default egress-bpf; container/Dockerfile)\n"
+	"  --engine SOCKET       of the engine (default: DOCKER_HOST, or /run/docker.sock)\n"
+	"  --timeout SECONDS     how long the sidecar may take to be ready (default 30)\n"
+	"  --json                print that as JSON\n"
+	"  --help                this text\n"
+	"\n"
+	"Exit status: 0 it serves, 1 it does not and nothing of it is left, 2 usage or a missing token.\n";
+
+struct start {
+	struct sidecar_options sidecar;
+	const char *directory, *engine;
+	bool json;
+};
+
+static const struct option options[] = {
+	{"bottle-image", required_argument, NULL, 'b'},
+	{"image", required_argument, NULL, 'i'},
+	{"engine", required_argument, NULL, 'e'},
+	{"timeout", required_argument, NULL, 't'},
+	{"json", no_argument, NULL, 'j'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+static bool take_option(struct start *start, int option)
+{
+	char *end;
+
+	switch (option) {
+	case 'b':
+		start->sidecar.bottle_image = optarg;
+		return true;
+	case 'i':
+		start->sidecar.image = optarg;
+		return true;
+	case 'e':
+		start->engine = optarg;
+		return true;
+	case 't':
+		start->sidecar.seconds = (unsigned)strtoul(optarg, &end, 10);
+		return *end == '\0' && start->sidecar.seconds > 0 && start->sidecar.seconds <= 3600;
+	case 'j':
+		start->json = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* PLAN may stand before options; what stands behind "--" is the bottle's. */
+static int parse_options(struct start *start, int argc, char **argv)
+{
+	int option;
+
+	if (argc > 1 && argv[1][0] != '-') {
+		start->directory = argv[1];
+		argv++;
+		argc--;
+	}
+	while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (!take_option(start, option))
+			return cmd_usage("start", "unknown option, or a value that is missing or wrong");
+	}
+	if (!start->directory && optind < argc)
+		start->directory = argv[optind++];
+	if (optind < argc && strcmp(argv[optind], "--") == 0)
+		optind++;
+	start->sidecar.command = argv + optind;
+	if (!start->directory)
+		return cmd_usage("start", "say which PLAN: the directory that 'egress-bpf prepare' made");
+	if (optind < argc && !start->sidecar.bottle_image)
+		return cmd_usage("start", "'%s' is a command without --bottle-image", argv[optind]);
+	return -1;
+}
+
+static void print_text(const struct plan *plan, const struct sidecar_names *names)
+{
+	printf("%s: ready. A container is in the bottle with:\n"
+	       "  docker run --network %s --cgroup-parent %s \\\n"
+	       "    -v %s:/usr/local/share/ca-certificates/egress-bpf.crt:ro IMAGE\n"
+	       "Explicit proxy inside: http://egress:9099. End it with: egress-bpf stop %s\n",
+	       plan->slug, names->network, names->parent, plan->ca_cert_file, plan->slug);
+}
+
+static void print_json(const struct plan *plan, const struct sidecar_names *names)
+{
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "bottle", plan->slug, "sidecar",
+				   names->sidecar, "network", names->network, "cgroup_parent",
+				   names->parent, "ca_cert", plan->ca_cert_file, "proxy",
+				   "http://egress:9099");
+
+	json_dumpf(object, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(object);
+}
+
+static int start_plan(const struct start *start, const struct plan *plan)
+{
+	struct sidecar_options sidecar = start->sidecar;
+	struct sidecar_names names;
+	struct engine *engine = NULL;
+	struct error error = {0};
+	const char *socket = engine_find_socket(start->engine);
+	int result = -1;
+
+	sidecar.plan = plan;
+	if (!socket)
+		error_set(&error, "no container engine: neither DOCKER_HOST nor /run/docker.sock");
+	else if (engine_open(socket, &engine, &error) == 0)
+		result = sidecar_start(engine, &sidecar, &names, &error);
+	engine_free(engine);
+	if (result < 0)
+		diag_error("start: %s", error.text);
+	else if (start->json)
+		print_json(plan, &names);
+	else
+		print_text(plan, &names);
+	return result < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+int cmd_start(int argc, char **argv)
+{
+	struct start start = {.sidecar = {.image = "egress-bpf", .seconds = 30}};
+	int status = parse_options(&start, argc, argv);
+	struct diag_list errors = {0};
+	struct error error = {0};
+	struct plan *plan = NULL;
+
+	if (status >= 0)
+		return status;
+	if (geteuid() != 0) {
+		diag_error("start: needs root: tokens are to be in files that only root can read");
+		return EXIT_FAILED;
+	}
+	if (plan_read(start.directory, &plan, &error) < 0) {
+		diag_error("start: %s", error.text);
+		return EXIT_USAGE;
+	}
+	status = sidecar_tokens_check(plan, &errors) ? start_plan(&start, plan) : EXIT_USAGE;
+	diag_list_print(&errors);
+	diag_list_free(&errors);
+	plan_free(plan);
+	return status;
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "sidecar.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "kernel.h"
+
+#define STEP_MS 20
+#define EMPTY_ATTEMPTS 250 /* of STEP_MS */
+
+static void pause_briefly(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
+}
+
+/* ---- names ------------------------------------------------------------------------------------ */
+
+/* systemd reads '-' in a slice's name as '/': 'a-b' would be within the wall of 'a'. */
+static void name_slice(char *parent, size_t size, const char *slug)
+{
+	int start = snprintf(parent, size, "egress_bpf_");
+
+	snprintf(parent + start, size - (size_t)start, "%s.slice", slug);
+	for (char *at = parent; *at; at++)
+		if (*at == '-')
+			*at = '_';
+}
+
+int sidecar_names(struct engine *engine, const char *slug, struct sidecar_names *ret,
+		  struct error *error)
+{
+	json_t *info = NULL;
+	const char *driver;
+
+	if (engine_do(engine, "GET", "/info", NULL, 0, &info, error) < 0)
+		return -1;
+	driver = json_string_value(json_object_get(info, "CgroupDriver"));
+	snprintf(ret->sidecar, sizeof(ret->sidecar), SIDECAR_PREFIX "%.48s", slug);
+	snprintf(ret->holder, sizeof(ret->holder), SIDECAR_PREFIX "%.48s-net", slug);
+	snprintf(ret->bottle, sizeof(ret->bottle), SIDECAR_PREFIX "%.48s-bottle", slug);
+	snprintf(ret->network, sizeof(ret->network), "container:%s", ret->holder);
+	if (driver && strcmp(driver, "systemd") == 0)
+		name_slice(ret->parent, sizeof(ret->parent), slug);
+	else
+		snprintf(ret->parent, sizeof(ret->parent), "/egress-bpf/%.48s", slug);
+	json_decref(info);
+	return 0;
+}
+
+static char *cgroup_of(const char *root, const struct sidecar_names *names)
+{
+	char *path;
+
+	return asprintf(&path, "%s%s%s", root, names->parent[0] == '/' ? "" : "/",
+			names->parent) < 0 ? NULL : path;
+}
+
+/* ---- single containers ------------------------------------------------------------------------ */
+
+/* 1 it runs, 0 it does not or is not there, -1 failed. `ret_pid` may be NULL. */
+static int is_running(struct engine *engine, const char *name, pid_t *ret_pid, struct error *error)
+{
+	const json_t *state;
+	json_t *reply = NULL;
+	char path[256];
+	int running;
+
+	snprintf(path, sizeof(path), "/containers/%s/json", name);
+	if (engine_do(engine, "GET", path, NULL, 404, &reply, error) < 0)
+		return -1;
+	state = json_object_get(reply, "State");
+	running = json_is_true(json_object_get(state, "Running"));
+	if (running && ret_pid)
+		*ret_pid = (pid_t)json_integer_value(json_object_get(state, "Pid"));
+	json_decref(reply);
+	return running;
+}
+
+static int remove_container(struct engine *engine, const char *name, struct error *error)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/containers/%s?force=1&v=1", name);
+	return engine_do(engine, "DELETE", path, NULL, 404, NULL, error);
+}
+
+/* Takes `spec` over. */
+static int run_container(struct engine *engine, const char *name, json_t *spec,
+			 struct error *error)
+{
+	char path[256];
+	int result = -1;
+
+	snprintf(path, sizeof(path), "/containers/create?name=%s", name);
+	if (!spec)
+		error_set(error, "out of memory");
+	else
+		result = engine_do(engine, "POST", path, spec, 0, NULL, error);
+	json_decref(spec);
+	snprintf(path, sizeof(path), "/containers/%s/start", name);
+	return result == 0 ? engine_do(engine, "POST", path, NULL, 304, NULL, error) : -1;
+}
+
+/* Not before it works: a sidecar that cannot start is not to be tried for ever. */
+static int keep_running(struct engine *engine, const char *name, struct error *error)
+{
+	json_t *body = json_pack("{s:{s:s}}", "RestartPolicy", "Name", "unless-stopped");
+	char path[256];
+	int result;
+
+	snprintf(path, sizeof(path), "/containers/%s/update", name);
+	result = engine_do(engine, "POST", path, body, 0, NULL, error);
+	json_decref(body);
+	return result;
+}
+
+/* ---- start ------------------------------------------------------------------------------------ */
+
+struct start {
+	struct engine *engine;
+	const struct sidecar_options *options;
+	struct sidecar_names names;
+	struct sidecar_files files;
+	char *root, *cgroup;
+	bool holder, sidecar, bottle; /* begun by us */
+};
+
+static int check_machine(struct start *s, struct error *error)
+{
+	struct statfs fs;
+	int running;
+
+	if (statfs("/sys/fs/bpf", &fs) < 0 || fs.f_type != BPF_FS_MAGIC)
+		return error_set(error, "/sys/fs/bpf is not a bpffs, where the wall is pinned: "
+				 "mount -t bpf bpf /sys/fs/bpf");
+	if (cgroup_root(&s->root, error) < 0)
+		return -1;
+	s->cgroup = cgroup_of(s->root, &s->names);
+	if (!s->cgroup)
+		return error_set(error, "out of memory");
+	running = is_running(s->engine, s->names.sidecar, NULL, error);
+	if (running == 1)
+		return error_set(error, "%s is running already; for a new policy send it SIGHUP "
+				 "('docker kill -s HUP %s'), for new tokens 'egress-bpf stop %s' first",
+				 s->names.sidecar, s->names.sidecar, s->options->plan->slug);
+	return running;
+}
+
+/* The wall is to be round the parent that we asked for, and nothing else. */
+static int check_parent(struct start *s, pid_t pid, struct error *error)
+{
+	char *path = NULL, *end;
+	int result = 0;
+
+	if (cgroup_of_pid(pid, &path, error) < 0)
+		return -1;
+	end = strrchr(path, '/');
+	if (!end || (size_t)(end - path) != strlen(s->cgroup) ||
+	    strncmp(path, s->cgroup, strlen(s->cgroup)) != 0)
+		result = error_set(error, "the engine put %s into the cgroup %s, and not below %s",
+				   s->names.holder, path, s->cgroup);
+	free(path);
+	return result;
+}
+
+static int start_holder(struct start *s, struct error *error)
+{
+	pid_t pid = 0;
+	int running = is_running(s->engine, s->names.holder, &pid, error);
+
+	if (running < 0)
+		return -1;
+	if (running == 0) {
+		if (remove_container(s->engine, s->names.holder, error) < 0)
+			return -1;
+		s->holder = true;
+		if (run_container(s->engine, s->names.holder,
+				  sidecar_spec_holder(s->options, &s->names), error) < 0)
+			return -1;
+		running = is_running(s->engine, s->names.holder, &pid, error);
+	}
+	if (running == 0)
+		return error_set(error, "%s ended at once: is %s an image of egress-bpf?",
+				 s->names.holder, s->options->image);
+	return running < 0 ? -1 : check_parent(s, pid, error);
+}
+
+/* Its last words, as it is removed. */
+static int tell_errors(struct start *s, struct error *error)
+{
+	struct bytes said = {0};
+	struct span text;
+
+	engine_read_errors(s->engine, s->names.sidecar, &said);
+	text = span_trim(bytes_span(&said));
+	for (size_t i = 0; i < text.length; i++) /* one line; no escapes for a terminal */
+		if ((unsigned char)text.data[i] < ' ')
+			((char *)text.data)[i] = ' ';
+	error_set(error, "the sidecar ended before it was ready: %.*s",
+		  (int)(text.length > 400 ? 400 : text.length), text.data ? text.data : "");
+	bytes_free(&said);
+	return -1;
+}
+
+static int await_ready(struct start *s, struct error *error)
+{
+	const unsigned steps = s->options->seconds * 1000 / STEP_MS;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/ready", s->files.state);
+	for (unsigned i = 0; i < steps; i++) {
+		if (access(path, F_OK) == 0)
+			return 0;
+		if (i % 8 == 7) {
+			int running = is_running(s->engine, s->names.sidecar, NULL, error);
+
+			if (running <= 0)
+				return running < 0 ? -1 : tell_errors(s, error);
+		}
+		pause_briefly();
+	}
+	return error_set(error, "the sidecar was not ready after %u s", s->options->seconds);
+}
+
+static int start_sidecar(struct start *s, struct error *error)
+{
+	if (sidecar_files_make(s->options->plan, &s->files, error) < 0 ||
+	    remove_container(s->engine, s->names.sidecar, error) < 0)
+		return -1;
+	s->sidecar = true;
+	if (run_container(s->engine, s->names.sidecar,
+			  sidecar_spec_sidecar(s->options, &s->names, &s->files, s->root, s->cgroup),
+			  error) < 0)
+		return -1;
+	return await_ready(s, error);
+}
+
+static int start_bottle(struct start *s, struct error *error)
+{
+	if (!s->options->bottle_image)
+		return 0;
+	if (remove_container(s->engine, s->names.bottle, error) < 0)
+		return -1;
+	s->bottle = true;
+	return run_container(s->engine, s->names.bottle,
+			     sidecar_spec_bottle(s->options, &s->names, &s->files), error);
+}
+
+/* ---- undoing, and stop ------------------------------------------------------------------------ */
+
+static bool await_empty(const char *cgroup)
+{
+	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
+		if (access(cgroup, F_OK) < 0 || cgroup_any_pid(cgroup) == 0)
+			return true;
+		pause_briefly();
+	}
+	return false;
+}
+
+/* rmdir(2) leaves what is in use: by other bottles, or by containers that the engine still clears up. */
+static bool remove_with_parent(const char *path)
+{
+	char copy[4096], *slash;
+	bool gone = rmdir(path) == 0 || errno == ENOENT;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	rmdir(copy);
+	return gone;
+}
+
+/* The engine makes the parent in every hierarchy, and leaves it; systemd removes its own. */
+static void remove_parents(const char *cgroup, const struct sidecar_names *names)
+{
+	char pattern[256];
+	bool gone = names->parent[0] != '/';
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "/sys/fs/cgroup/*%s", names->parent);
+	for (int i = 0; i < EMPTY_ATTEMPTS && !gone; i++) {
+		gone = remove_with_parent(cgroup);
+		if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0)
+			for (size_t k = 0; k < found.gl_pathc; k++)
+				gone &= remove_with_parent(found.gl_pathv[k]);
+		globfree(&found);
+		if (!gone)
+			pause_briefly();
+	}
+}
+
+/* Nobody may be in the bottle when its wall goes. */
+static int remove_wall(const char *slug, const char *cgroup, const struct sidecar_names *names,
+		       struct error *error)
+{
+	if (!await_empty(cgroup))
+		return error_set(error, "processes are still in the bottle (%s), so its wall stays: end "
+				 "the containers that share %s, then stop again", cgroup,
+				 names->holder);
+	if (kernel_detach(slug, true, error) < 0)
+		return -1;
+	remove_parents(cgroup, names);
+	return sidecar_files_remove(slug, error);
+}
+
+static void undo(struct start *s)
+{
+	if (s->bottle)
+		(void)!remove_container(s->engine, s->names.bottle, NULL);
+	if (s->sidecar)
+		(void)!remove_container(s->engine, s->names.sidecar, NULL);
+	/* A bottle that was there before us keeps its wall. */
+	if (s->holder && remove_container(s->engine, s->names.holder, NULL) == 0)
+		(void)!remove_wall(s->options->plan->slug, s->cgroup, &s->names, NULL);
+	else if (s->sidecar)
+		(void)!sidecar_files_remove(s->options->plan->slug, NULL);
+}
+
+int sidecar_start(struct engine *engine, const struct sidecar_options *options,
+		  struct sidecar_names *ret_names, struct error *error)
+{
+	struct start s = {.engine = engine, .options = options};
+	int result = -1;
+
+	if (sidecar_names(engine, options->plan->slug, &s.names, error) < 0 ||
+	    check_machine(&s, error) < 0)
+		goto out;
+	if (start_holder(&s, error) == 0 && start_sidecar(&s, error) == 0 &&
+	    start_bottle(&s, error) == 0 && keep_running(engine, s.names.holder, error) == 0 &&
+	    keep_running(engine, s.names.sidecar, error) == 0)
+		result = 0;
+	if (result < 0)
+		undo(&s);
+	else
+		*ret_names = s.names;
+out:
+	sidecar_files_free(&s.files);
+	free(s.root);
+	free(s.cgroup);
+	return result;
+}
+
+/* In order: connections that are under way get ten seconds. */
+static int end_container(struct engine *engine, const char *name, struct error *error)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/containers/%s/stop?t=10", name);
+	if (engine_do(engine, "POST", path, NULL, 404, NULL, error) < 0)
+		return -1;
+	return remove_container(engine, name, error);
+}
+
+int sidecar_stop(struct engine *engine, const char *slug, struct error *error)
+{
+	struct sidecar_names names;
+	char *root = NULL, *cgroup;
+	int result = -1;
+
+	if (sidecar_names(engine, slug, &names, error) < 0 || cgroup_root(&root, error) < 0)
+		return -1;
+	cgroup = cgroup_of(root, &names);
+	if (!cgroup)
+		error_set(error, "out of memory");
+	else if (end_container(engine, names.bottle, error) == 0 &&
+		 end_container(engine, names.sidecar, error) == 0 &&
+		 remove_container(engine, names.holder, error) == 0)
+		result = remove_wall(slug, cgroup, &names, error);
+	free(cgroup);
+	free(root);
+	return result;
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "sidecar.h"
+#include "trust.h"
+
+#define DIRECTORY "egress-bpf-sidecars"
+
+/* ---- where ------------------------------------------------------------------------------------ */
+
+static bool in_memory(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/* In /dev/shm anybody may make a directory of our name. */
+static int check_ours(const char *path, struct error *error)
+{
+	struct stat status;
+
+	if (lstat(path, &status) < 0)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077))
+		return error_set(error, "%s is not a directory that is ours alone (mode 0700): "
+				 "somebody else made it; remove it", path);
+	return 0;
+}
+
+static int make_directory(const char *path, struct error *error)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	return check_ours(path, error);
+}
+
+static const char *find_place(void)
+{
+	static const char *const places[] = {"/run", "/dev/shm"};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (in_memory(places[i]))
+			return places[i];
+	return NULL;
+}
+
+static int name_directory(const char *slug, char **ret_base, char **ret_path, struct error *error)
+{
+	const char *place = find_place();
+	char *base, *path;
+
+	if (!place) {
+		error_set(error, "neither /run nor /dev/shm is a tmpfs, and tokens are not to be written "
+				 "to a disk: mount one, 'mount -t tmpfs -o mode=1777 tmpfs /dev/shm'");
+		return -1;
+	}
+	if (asprintf(&base, "%s/" DIRECTORY, place) < 0)
+		base = NULL;
+	if (!base || asprintf(&path, "%s/%s", base, slug) < 0) {
+		free(base);
+		error_set(error, "out of memory");
+		return -1;
+	}
+	*ret_base = base;
+	*ret_path = path;
+	return 0;
+}
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+static int write_file(const char *path, struct span text, mode_t mode, struct error *error)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	ssize_t written;
+
+	if (fd < 0)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	written = write(fd, text.data, text.length);
+	if (fchmod(fd, mode) < 0 || close(fd) < 0 || written != (ssize_t)text.length)
+		return error_set(error, "%s: cannot be written", path);
+	return 0;
+}
+
+bool sidecar_tokens_check(const struct plan *plan, struct diag_list *errors)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < plan->token_count; i++) {
+		const char *name = plan->tokens[i].token_ref, *value = getenv(name);
+
+		if (value && *value)
+			continue;
+		all = false;
+		if (!value)
+			diag_list_add(errors, plan->bottle, 0,
+				      "the variable %s is not set; would be right: %s=SECRET in the "
+				      "environment of 'egress-bpf start' (sudo --preserve-env=%s)",
+				      name, name, name);
+		else
+			diag_list_add(errors, plan->bottle, 0,
+				      "the variable %s is set, but empty; would be right: its secret",
+				      name);
+	}
+	return all;
+}
+
+static int write_tokens(const struct plan *plan, const char *directory, struct error *error)
+{
+	for (size_t i = 0; i < plan->token_count; i++) {
+		const char *value = getenv(plan->tokens[i].token_ref);
+		char path[4096];
+
+		if (!value || !*value)
+			return error_set(error, "the variable %s has no value",
+					 plan->tokens[i].token_ref);
+		snprintf(path, sizeof(path), "%s/%s", directory, plan->tokens[i].token_env);
+		if (write_file(path, span_from(value), 0600, error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A host without roots of its own gives the bottle our CA alone. */
+static int write_bundle(const struct plan *plan, const char *path, struct error *error)
+{
+	struct trust_paths bundles = {0};
+	struct bytes ca = {0}, all = {0};
+	int result = -1;
+
+	if (trust_merge(plan->ca_cert_file, SPAN(""), &ca, error) == 0 &&
+	    trust_find_bundles(&bundles, error) == 0 &&
+	    trust_merge(bundles.count ? bundles.items[0] : NULL, bytes_span(&ca), &all, error) == 0)
+		result = write_file(path, bytes_span(&all), 0644, error);
+	trust_paths_free(&bundles);
+	bytes_free(&ca);
+	bytes_free(&all);
+	return result;
+}
+
+static bool name_files(struct sidecar_files *files)
+{
+	return asprintf(&files->tokens, "%s/tokens", files->directory) >= 0 &&
+	       asprintf(&files->state, "%s/state", files->directory) >= 0 &&
+	       asprintf(&files->bundle, "%s/ca-bundle.pem", files->directory) >= 0;
+}
+
+int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
+{
+	struct sidecar_files files = {0};
+	char *base = NULL;
+	int result = -1;
+
+	if (sidecar_files_remove(plan->slug, error) < 0 ||
+	    name_directory(plan->slug, &base, &files.directory, error) < 0)
+		return -1;
+	if (!name_files(&files))
+		error_set(error, "out of memory");
+	else if (make_directory(base, error) == 0 && make_directory(files.directory, error) == 0 &&
+		 make_directory(files.tokens, error) == 0 &&
+		 make_directory(files.state, error) == 0 &&
+		 write_tokens(plan, files.tokens, error) == 0 &&
+		 write_bundle(plan, files.bundle, error) == 0)
+		result = 0;
+	free(base);
+	if (result == 0) {
+		*ret = files;
+		return 0;
+	}
+	sidecar_files_free(&files);
+	(void)!sidecar_files_remove(plan->slug, NULL);
+	return -1;
+}
+
+void sidecar_files_free(struct sidecar_files *files)
+{
+	free(files->directory);
+	free(files->tokens);
+	free(files->state);
+	free(files->bundle);
+	*files = (struct sidecar_files){0};
+}
+
+static int remove_tree(char *path, struct error *error)
+{
+	char *const roots[] = {path, NULL};
+	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	FTSENT *entry;
+	int result = 0;
+
+	if (!tree)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	while ((entry = fts_read(tree)))
+		if (entry->fts_info != FTS_D && remove(entry->fts_accpath) < 0 && errno != ENOENT)
+			result = error_set(error, "%s: %s", entry->fts_path, strerror(errno));
+	fts_close(tree);
+	return result;
+}
+
+int sidecar_files_remove(const char *slug, struct error *error)
+{
+	char *base = NULL, *path = NULL;
+	int result;
+
+	if (name_directory(slug, &base, &path, error) < 0)
+		return -1;
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		result = 0;
+	else
+		result = check_ours(base, error) < 0 ? -1 : remove_tree(path, error);
+	rmdir(base); /* stays while others live there */
+	free(base);
+	free(path);
+	return result;
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sidecar.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define PLAN_INSIDE "/etc/egress-bpf/plan"
+#define ROUTES_INSIDE (PLAN_INSIDE "/" PLAN_ROUTES)
+#define TOKENS_INSIDE "/run/egress-bpf/tokens"
+#define STATE_INSIDE "/run/egress-bpf/state"
+#define READY_INSIDE (STATE_INSIDE "/ready")
+#define BUNDLE_INSIDE "/etc/egress-bpf/ca-bundle.pem"
+
+/* What the sidecar may do; each was taken away to see that nothing works without it. BPF and
+ * PERFMON are parts of SYS_ADMIN, which setns() needs, and older engines do not know them. */
+static const char *const capabilities[] = {
+	"SYS_ADMIN", /* setns() into the bottle's network, load programs, objects by id */
+	"NET_ADMIN", /* programs for sockets and packets */
+	"NET_RAW",   /* the self-test's raw socket: that the wall refuses it, and not the kernel */
+	"SETUID", "SETGID", "SETPCAP", /* for a worker of its own account with none of these */
+};
+
+/* The engine's usual list, with /proc/sys in parts: net, which is the network namespace's own, is left
+ * out, so that our ports in the bottle can be reserved. */
+static const char *const read_only_paths[] = {
+	"/proc/bus",	    "/proc/fs",	       "/proc/irq",	"/proc/sysrq-trigger",
+	"/proc/sys/abi",    "/proc/sys/debug", "/proc/sys/dev", "/proc/sys/fs",
+	"/proc/sys/kernel", "/proc/sys/user",  "/proc/sys/vm",
+};
+
+/* "HOST:INSIDE:MODE" */
+static json_t *mount(const char *host, const char *inside, const char *mode)
+{
+	return json_sprintf("%s:%s:%s", host, inside, mode);
+}
+
+static json_t *strings(const char *const *items, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_string(items[i]));
+	return list;
+}
+
+/* What all three have: a mark by whom they are. */
+static json_t *describe(const struct sidecar_options *options, const char *image, json_t *command,
+			json_t *host)
+{
+	return json_pack("{s:s, s:o*, s:{s:s}, s:o}", "Image", image, "Cmd", command, "Labels",
+			 "egress-bpf.bottle", options->plan->slug, "HostConfig", host);
+}
+
+json_t *sidecar_spec_holder(const struct sidecar_options *options,
+			    const struct sidecar_names *names)
+{
+	json_t *host = json_pack("{s:s, s:s, s:b, s:[s], s:[s]}", "NetworkMode",
+				 options->plan->networks.bottle, "CgroupParent", names->parent,
+				 "ReadonlyRootfs", 1, "SecurityOpt", "no-new-privileges", "CapDrop",
+				 "ALL");
+
+	return describe(options, options->image, json_pack("[s]", "pause"), host);
+}
+
+/* AppArmor's docker-default forbids writing below /sys/fs/bpf. The cgroups are the host's, all of
+ * them, for a program's depth is counted from their root; read-only is enough to attach. */
+json_t *sidecar_spec_sidecar(const struct sidecar_options *options,
+			     const struct sidecar_names *names, const struct sidecar_files *files,
+			     const char *cgroup_root, const char *cgroup)
+{
+	const char *const command[] = {
+		"run",		"--name",	  options->plan->slug,
+		"--policy",	ROUTES_INSIDE,	  "--ca-dir",
+		PLAN_INSIDE,	"--token-dir",	  TOKENS_INSIDE,
+		"--cgroup",	cgroup,		  "--netns",
+		"/proc/1/ns/net", "--ready-file", READY_INSIDE,
+	};
+	json_t *host = json_pack(
+		"{s:s, s:s, s:s, s:b, s:[s,s], s:{s:s,s:s}, s:[s], s:o, s:o, s:[o,o,o,o,o]}", "NetworkMode",
+		options->plan->networks.sidecar, "PidMode", names->network, "CgroupnsMode", "host",
+		"ReadonlyRootfs", 1, "SecurityOpt", "no-new-privileges", "apparmor=unconfined",
+		"Tmpfs", "/tmp", "mode=0700", "/run/egress-bpf", "mode=0700", "CapDrop", "ALL",
+		"CapAdd", strings(capabilities, COUNT(capabilities)), "ReadonlyPaths",
+		strings(read_only_paths, COUNT(read_only_paths)), "Binds",
+		mount(options->plan->directory, PLAN_INSIDE, "ro"),
+		mount(files->tokens, TOKENS_INSIDE, "ro"), mount(files->state, STATE_INSIDE, "rw"),
+		mount("/sys/fs/bpf", "/sys/fs/bpf", "rw"), mount(cgroup_root, cgroup_root, "ro"));
+
+	return describe(options, options->image,
+			strings(command, COUNT(command)), host);
+}
+
+static json_t *bottle_environment(void)
+{
+	static const char *const names[] = {
+		"SSL_CERT_FILE",  "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+		"GIT_SSL_CAINFO", "PIP_CERT",		 "CARGO_HTTP_CAINFO",  "DENO_CERT",
+		"AWS_CA_BUNDLE",
+	};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		json_array_append_new(list, json_sprintf("%s=" BUNDLE_INSIDE, names[i]));
+	return list;
+}
+
+json_t *sidecar_spec_bottle(const struct sidecar_options *options,
+			    const struct sidecar_names *names, const struct sidecar_files *files)
+{
+	json_t *host = json_pack("{s:s, s:s, s:b, s:[s], s:[s,s], s:[o]}", "NetworkMode",
+				 names->network, "CgroupParent", names->parent, "Init", 1,
+				 "SecurityOpt",
+				 "no-new-privileges", "CapDrop", "NET_RAW", "NET_ADMIN", "Binds",
+				 mount(files->bundle, BUNDLE_INSIDE, "ro"));
+	json_t *command = NULL, *spec;
+
+	if (options->command && options->command[0]) {
+		command = json_array();
+		for (size_t i = 0; options->command[i]; i++)
+			json_array_append_new(command, json_string(options->command[i]));
+	}
+	spec = describe(options, options->bottle_image, command, host);
+	json_object_set_new(spec, "Env", bottle_environment());
+	return spec;
+}
