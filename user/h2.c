@@ -326,17 +326,19 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 	return 0;
 }
 
-/* A request that could not be sent, after GOAWAY say: nghttp2 knows no stream of it. */
+/* A request that could not be sent: after GOAWAY, or given up while it waited for the socket. nghttp2
+ * closes its stream next, and must not find `s` there, which may be gone by then. */
 static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error,
 		       void *context)
 {
 	struct h2 *h2 = context;
 
-	(void)session, (void)error;
+	(void)error;
 	if (h2->server || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
 	for (struct h2_stream *s = h2->streams; s; s = s->next) {
 		if (s->id == frame->hd.stream_id && !s->closed) {
+			(void)nghttp2_session_set_stream_user_data(session, s->id, NULL);
 			close_stream(s, NGHTTP2_REFUSED_STREAM);
 			break;
 		}

@@ -292,6 +292,33 @@ static void the_carrier_dies(void **state)
 	stream_free(client);
 }
 
+/* A request that waits for room in the socket, and whose owner leaves before it could be sent. */
+static void given_up_before_it_was_sent(void **state)
+{
+	static char block[32 * 1024], buffer[64 * 1024];
+	struct pair *p = *state;
+	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	struct stream *late;
+
+	p->server.over = true; /* it reads no more */
+	for (int i = 0; i < 50; i++) {
+		(void)!stream_write(client, block, sizeof(block));
+		turn(p);
+	}
+	late = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	stream_free(late);
+	p->server.over = false;
+	run_side(&p->server);
+	for (int i = 0; i < 50; i++) {
+		(void)!stream_read(p->opened[0], buffer, sizeof(buffer));
+		turn(p);
+	}
+	assert_int_equal(p->opened_count, 1);
+	stream_free(client);
+	turn(p);
+	assert_true(h2_is_idle(p->client.h2));
+}
+
 static void secrets_are_not_indexed(void **state)
 {
 	struct h2_fields fields;
@@ -315,6 +342,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
+		TEST(given_up_before_it_was_sent),
 		cmocka_unit_test(secrets_are_not_indexed),
 	};
 
