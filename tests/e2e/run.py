@@ -4,6 +4,7 @@
 PATTERN matches "module.Class.test", with * as wildcard; "asan" is the set that makes sense under
 sanitizers: everything but what measures memory and time."""
 import fnmatch
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import harness  # noqa: E402
+import turns  # noqa: E402
 import world  # noqa: E402
 
 
@@ -73,6 +75,10 @@ def chosen(test, only):
     return fnmatch.fnmatch(name(test), f"*{only}*")
 
 
+def is_alone(kind):
+    return getattr(kind, "alone", False)
+
+
 def main():
     arguments, only = sys.argv[1:], None
     if "--only" in arguments:
@@ -83,12 +89,16 @@ def main():
         sys.exit("run.py: needs root (network namespaces, cgroups, bpf)")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     tests = [t for t in flatten(unittest.defaultTestLoader.discover(HERE)) if chosen(t, only)]
+    # First, while the others' tests are short ones: see run-tests.
+    tests.sort(key=lambda test: not is_alone(type(test)))
     print(f"1..{len(tests)}", flush=True)
     harness.world = world.World(arguments[0])
     result = Tap()
     try:
         harness.world.build()
-        unittest.TestSuite(tests).run(result)
+        for kind, group in itertools.groupby(tests, type):
+            with turns.turn(is_alone(kind)):
+                unittest.TestSuite(group).run(result)
     finally:
         harness.world.destroy()
     sys.exit(1 if result.failures else 0)

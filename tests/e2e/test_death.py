@@ -160,6 +160,7 @@ class Detach(Case):
 
 class NothingLeft(Case):
     """exec leaves no pin, cgroup, namespace, mount or process, however it ends."""
+    alone = True
 
     def setUp(self):
         super().setUp()
