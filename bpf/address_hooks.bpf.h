@@ -14,6 +14,8 @@ struct steering {
 	__u16 port;
 };
 
+/* Fails closed: without storage for the socket, or before user space has told its ports, there is
+ * nobody who could say later what was asked for, so nothing is steered. */
 static __always_inline int steer(struct bpf_sock_addr *ctx, const struct request *r,
 				 const struct verdict *v, const struct egress_settings *s,
 				 struct steering *to)
@@ -45,6 +47,8 @@ static __always_inline bool remember_explicit(struct bpf_sock_addr *ctx, const s
 	return socket;
 }
 
+/* In a shared namespace loopback is the host's, and its services are nobody's business in the
+ * bottle: told here at once, and again on the SYN, where nothing can change any more. */
 static __always_inline int pass_loopback(struct bpf_sock_addr *ctx, const struct request *r,
 					 const struct egress_settings *s)
 {
@@ -57,6 +61,8 @@ static __always_inline int pass_loopback(struct bpf_sock_addr *ctx, const struct
 	return 1;
 }
 
+/* The whole of connect() and of an unconnected sendmsg(). 1 lets the call go on, to `to` where its
+ * port is set; 0 refuses it, counted and reported. */
 static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct request *r,
 				     struct steering *to)
 {
@@ -83,6 +89,8 @@ static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct req
 	return refuse(r, v.reason, v.host_id);
 }
 
+/* A socket may connect() again (AF_UNSPEC, or after a failure): it must not keep the destination it
+ * was given before. */
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct request *r,
 				      struct steering *to)
 {
@@ -90,11 +98,14 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct re
 	return carry_out(ctx, r, to);
 }
 
+/* Port 0 is never ours: bind() uses it for 'any', and the settings have it until we listen. */
 static __always_inline bool port_is_ours(const struct egress_settings *s, __u16 port)
 {
 	return port && (port == s->proxy_port || port == s->dns_port);
 }
 
+/* So that nobody in the bottle takes the place of a proxy that is down, and gets what is steered to
+ * it. */
 static __always_inline int on_bind(const struct request *r)
 {
 	const struct egress_settings *s = current_settings();

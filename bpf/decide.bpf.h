@@ -7,6 +7,7 @@
 #include "request.bpf.h"
 #include "target.bpf.h"
 
+/* REFUSE comes first, so that a verdict that nobody filled in refuses. */
 enum action { REFUSE, REFUSE_QUIETLY, PASS_LOOPBACK, PASS_DIRECT, STEER_PROXY, STEER_DNS };
 
 struct verdict {
@@ -17,6 +18,7 @@ struct verdict {
 
 #define VERDICT(action, reason, host_id) ((struct verdict){action, EGRESS_##reason, host_id})
 
+/* An address that the responder gave out for a name. */
 static __always_inline struct verdict decide_bound(const struct request *r,
 						   const struct egress_target *target)
 {
@@ -32,6 +34,7 @@ static __always_inline struct verdict decide_bound(const struct request *r,
 	return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, target->host_id);
 }
 
+/* An address block of the policy. Only `direct` lets datagrams out: the proxy carries TCP alone. */
 static __always_inline struct verdict decide_cidr(const struct request *r,
 						  const struct egress_target *target)
 {
@@ -46,6 +49,8 @@ static __always_inline struct verdict decide_cidr(const struct request *r,
 	return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
 }
 
+/* DNS comes before loopback, for resolvers such as Docker's 127.0.0.11 are on it; names before
+ * blocks, since what is known of a name is exact. */
 static __always_inline struct verdict decide(const struct request *r)
 {
 	const struct egress_target *target;

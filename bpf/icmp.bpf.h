@@ -6,6 +6,7 @@
 
 #include "packet.bpf.h"
 
+/* RFC 792. No redirect, no source quench: they would move the bottle's traffic, or slow it. */
 #define ICMP4_UNREACHABLE 3 /* with "fragmentation needed" */
 #define ICMP4_TIME_EXCEEDED 11
 #define ICMP4_PARAMETER_PROBLEM 12
@@ -23,6 +24,8 @@ struct quoted_ports {
 	__be16 source, destination;
 };
 
+/* Both families without options or extension headers around the quoted packet: more than that is
+ * not let through. */
 struct icmp_error4 {
 	struct iphdr outer;
 	struct icmp_head icmp;
@@ -51,6 +54,7 @@ static __always_inline bool is_error4(__u8 type)
 
 /* The packet that the error is about, as it was sent. False when this is no error, or is sent to
  * somebody else than the quoted sender. */
+/* A fragment but the first (offset not 0) has no ports to judge by. */
 static __always_inline bool quoted4(struct __sk_buff *skb, struct packet *ret)
 {
 	struct icmp_error4 e;

@@ -15,6 +15,8 @@ struct {
 	__type(value, struct egress_settings);
 } settings SEC(".maps");
 
+/* Not preallocated: room for a whole /15 of names is much memory for a bottle that asks for a
+ * dozen. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, EGRESS_MAX_ADDRESSES);
@@ -98,6 +100,8 @@ struct {
 	__type(value, __u8);
 } let_in SEC(".maps");
 
+/* Atomic for the same reason as count(). A host without an entry (it could not be made) is served
+ * and not counted. */
 static __always_inline void count_host_steered(__u32 host_id)
 {
 	struct egress_host_counters *value = bpf_map_lookup_elem(&host_counters, &host_id);

@@ -49,6 +49,8 @@ static __always_inline bool peer_known(const struct egress_address *a, __u16 por
 	return bpf_map_lookup_elem(&peers, &peer) != NULL;
 }
 
+/* Looked up first: an update of an LRU map takes a lock, and this is done for each packet that
+ * comes. */
 static __always_inline void peer_remember(const struct egress_address *a, __u16 port,
 					  __u16 published)
 {
@@ -59,6 +61,7 @@ static __always_inline void peer_remember(const struct egress_address *a, __u16 
 		bpf_map_update_elem(&peers, &peer, &one, BPF_ANY);
 }
 
+/* Of a `direct` block, at any port: link addresses know none. */
 static __always_inline bool direct_neighbour(const struct egress_address *a)
 {
 	const struct egress_target *target = cidr_of(a);
@@ -92,6 +95,7 @@ static __always_inline bool same_link(const __u8 *a, const __u8 *b)
 
 /* ---- ARP ---------------------------------------------------------------------------------------- */
 
+/* Ethernet and IPv4 (RFC 826), request or reply. */
 static __always_inline bool arp_well_formed(const struct arp_frame *f)
 {
 	return f->hardware == bpf_htons(1) && f->protocol == bpf_htons(ETH_P_IP) &&
@@ -99,6 +103,8 @@ static __always_inline bool arp_well_formed(const struct arp_frame *f)
 	       (f->operation == bpf_htons(1) || f->operation == bpf_htons(2));
 }
 
+/* Outward the frame must have no padding and the true sender: 18 bytes of padding for each request
+ * would be a channel. */
 static __always_inline bool arp_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct arp_frame *f = (const void *)(long)skb->data;
@@ -161,6 +167,8 @@ static __always_inline bool nd_tight(struct __sk_buff *skb, const struct nd_fram
 	       same_link(option + 2, f->eth.h_source);
 }
 
+/* An advertisement answers the neighbour that asked, or from its link-local address about one that
+ * we know. */
 static __always_inline bool nd_out_allowed(const struct nd_frame *f)
 {
 	struct egress_address target = address_at(f->target);
@@ -179,6 +187,7 @@ static __always_inline bool nd_in_allowed(const struct nd_frame *f)
 	return direct_neighbour(&source) || direct_neighbour(&target) || neighbour_came(&source);
 }
 
+/* Hop limit 255 proves that no router forwarded it (RFC 4861, 7.1.1). */
 static __always_inline bool nd_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct nd_frame *f = (const void *)(long)skb->data;

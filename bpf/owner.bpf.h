@@ -6,8 +6,11 @@
 #include "maps.bpf.h"
 #include "packet.bpf.h"
 
+/* OWNER_OTHER is whoever else shares the loopback: the host, or another bottle on it. */
 enum owner { OWNER_NOBODY, OWNER_US, OWNER_BOTTLE, OWNER_OTHER };
 
+/* By what was marked at the socket's making; nobody in the bottle can mark one, or lose its
+ * mark. */
 static __always_inline enum owner owner_by_mark(struct bpf_sock *sk)
 {
 	const struct egress_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
@@ -17,6 +20,7 @@ static __always_inline enum owner owner_by_mark(struct bpf_sock *sk)
 	return socket && (socket->flags & EGRESS_SOCKET_BOTTLE) ? OWNER_BOTTLE : OWNER_OTHER;
 }
 
+/* Also what was made in the bottle before the wall stood, and has no mark for it. */
 static __always_inline enum owner owner_of(struct bpf_sock *sk, const struct egress_settings *s)
 {
 	enum owner owner = owner_by_mark(sk);
@@ -27,11 +31,13 @@ static __always_inline enum owner owner_of(struct bpf_sock *sk, const struct egr
 	return owner;
 }
 
+/* Seen from the socket that is looked for: `local` is its own address. */
 struct endpoints {
 	struct egress_address remote, local;
 	__u16 remote_port, local_port;
 };
 
+/* The size of the tuple is how the kernel's helper tells IPv4 from IPv6. */
 static __always_inline __u32 tuple_fill(const struct endpoints *e, struct bpf_sock_tuple *t)
 {
 	if (is_mapped(&e->local)) {
@@ -76,6 +82,7 @@ static __always_inline enum owner owner_at(struct __sk_buff *skb, const struct e
 	return owner;
 }
 
+/* Both are for packets on loopback, where either end is a socket of this namespace. */
 static __always_inline enum owner receiver_owner(struct __sk_buff *skb, const struct packet *p,
 						 const struct egress_settings *s)
 {

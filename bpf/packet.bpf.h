@@ -27,6 +27,7 @@ struct packet {
 	__u8 opens; /* a SYN that asks for a connection, with or without data */
 };
 
+/* A SYN with ACK does not open: it answers somebody who was let in. */
 static __always_inline bool parse_ports(const void *transport, const void *end, struct packet *p)
 {
 	const struct udphdr *ports = transport; /* TCP begins with the same two fields */
@@ -45,6 +46,8 @@ static __always_inline bool parse_ports(const void *transport, const void *end, 
 	return true;
 }
 
+/* Options (ihl above 5) can route by the sender's will; a fragment shows no ports. Both are
+ * refused. */
 static __always_inline bool parse4(const void *data, const void *end, struct packet *p)
 {
 	const struct iphdr *ip = data;

@@ -7,6 +7,7 @@
 #include "owner.bpf.h"
 #include "packet.bpf.h"
 
+/* The constant bound is the verifier's, the count only what the map says. */
 static __always_inline bool port_published(const struct egress_settings *s, __u16 port)
 {
 	for (__u32 i = 0; i < EGRESS_MAX_PUBLISHED; i++)
@@ -68,6 +69,8 @@ static __always_inline bool receiver_allowed(struct __sk_buff *skb, const struct
 	return owner == OWNER_NOBODY && !is_multicast(&p->destination);
 }
 
+/* Only what opens is judged: the rest of a connection has no peer but the one its SYN was let
+ * through to. */
 static __always_inline int egress_loopback(struct __sk_buff *skb, const struct packet *p,
 					   const struct egress_settings *s,
 					   struct egress_socket *socket)
@@ -83,6 +86,8 @@ static __always_inline int egress_loopback(struct __sk_buff *skb, const struct p
 	return 1;
 }
 
+/* Answers from a published port may leave; a SYN from it may not, or the bottle would dial from
+ * there. */
 static __always_inline int egress_wire(const struct packet *p, const struct egress_settings *s,
 				       const struct egress_socket *socket)
 {
@@ -95,6 +100,8 @@ static __always_inline int egress_wire(const struct packet *p, const struct egre
 	return drop(&r, EGRESS_ADDRESS_NOT_ALLOWED, socket);
 }
 
+/* 1 lets the packet pass. Unreadable settings, a packet that does not parse and one without a
+ * socket of its kind are dropped, in this order. */
 static __always_inline int on_egress(struct __sk_buff *skb)
 {
 	const struct egress_settings *s = current_settings();
@@ -117,6 +124,7 @@ static __always_inline int on_egress(struct __sk_buff *skb)
 	return egress_wire(&p, s, socket);
 }
 
+/* Of loopback in a shared namespace: only what we or the bottle's own sockets send. */
 static __always_inline bool ingress_allowed(struct __sk_buff *skb, const struct packet *p,
 					    const struct egress_settings *s)
 {
@@ -134,6 +142,8 @@ static __always_inline bool ingress_allowed(struct __sk_buff *skb, const struct 
 	return owner == OWNER_US || owner == OWNER_BOTTLE;
 }
 
+/* In a namespace of the bottle's own, loopback carries only what its own sockets and ours send, so
+ * it is not looked at. */
 static __always_inline int on_ingress(struct __sk_buff *skb)
 {
 	const struct egress_settings *s = current_settings();

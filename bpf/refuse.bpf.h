@@ -22,6 +22,8 @@ static __always_inline void process_read(struct egress_process *p)
 	bpf_get_current_comm(p->comm, sizeof(p->comm));
 }
 
+/* What a full ring costs is the record, never the refusal. The caller fills in the process and
+ * submits. */
 static __always_inline struct egress_denial *denial_begin(const struct request *r, __u32 reason,
 							  __u32 host_id)
 {
@@ -73,6 +75,7 @@ static __always_inline void set_errno(const struct request *r)
 		bpf_set_retval(-111 /* ECONNREFUSED */);
 }
 
+/* For hooks that run in the process that asked. Returns what the hook has to return. */
 static __always_inline int refuse(const struct request *r, __u32 reason, __u32 host_id)
 {
 	count(reason);
@@ -83,6 +86,7 @@ static __always_inline int refuse(const struct request *r, __u32 reason, __u32 h
 	return 0;
 }
 
+/* For packets. The sender sees a packet that is lost, not an errno. */
 static __always_inline int drop(const struct request *r, __u32 reason,
 				const struct egress_socket *socket)
 {

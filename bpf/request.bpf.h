@@ -97,6 +97,8 @@ static __always_inline void request_read6(struct bpf_sock_addr *ctx, __u8 hook, 
 	r->hook = hook;
 }
 
+/* Volatile, since the verifier takes only stores of the field's own width: clang would merge
+ * neighbours. */
 static __always_inline void rewrite4(struct bpf_sock_addr *ctx, const struct egress_address *a,
 				     __u16 port)
 {

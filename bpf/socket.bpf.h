@@ -42,6 +42,8 @@ static __always_inline struct egress_socket *socket_make(struct bpf_sock_addr *c
 	return socket;
 }
 
+/* The record that the SYN will publish: all of it but the client's own address, which is not chosen
+ * yet. */
 static __always_inline void socket_remember(struct bpf_sock_addr *ctx,
 					    struct egress_socket *socket, const struct request *r,
 					    __u32 host_id, __u32 flags)
@@ -82,6 +84,8 @@ static __always_inline const struct egress_flow *original_peer(struct bpf_sock_a
 	return socket && (socket->flags & kinds) ? &socket->flow : NULL;
 }
 
+/* `hook` is for request_read4() alone: nothing here refuses. getpeername() and recvmsg() show the
+ * peer that was asked for, since clients compare it (resolvers drop replies from elsewhere). */
 static __always_inline int show_original4(struct bpf_sock_addr *ctx, __u8 hook, __u32 kinds)
 {
 	const struct egress_flow *flow;

@@ -15,6 +15,8 @@
 #define TCP_CLOSE 7
 
 /* By now the kernel has turned protocol 0 into the family's own. */
+/* TCP and UDP alone: raw, ping, UDP-Lite, MPTCP, SCTP and other families reach the wire, or the
+ * host, by ways that no address hook sees. */
 static __always_inline bool kind_allowed(__u32 family, __u32 type, __u32 protocol)
 {
 	if (family != AF_INET && family != AF_INET6)
@@ -23,6 +25,8 @@ static __always_inline bool kind_allowed(__u32 family, __u32 type, __u32 protoco
 	       (type == SOCK_DGRAM && protocol == IPPROTO_UDP);
 }
 
+/* The mark is what later tells the bottle's listeners from the host's; a socket that cannot be
+ * marked is not made. */
 static __always_inline int on_sock_create(struct bpf_sock *sk)
 {
 	const volatile struct bpf_sock *c = sk;

@@ -5,6 +5,7 @@
 
 #include "egress_abi.h"
 
+/* The constant bound is the verifier's; `port_count` comes from a map and could be anything. */
 static __always_inline bool port_listed(const struct egress_target *target, __u16 port)
 {
 	for (int i = 0; i < EGRESS_MAX_PORTS; i++)
@@ -13,6 +14,7 @@ static __always_inline bool port_listed(const struct egress_target *target, __u1
 	return false;
 }
 
+/* The longest prefix that has the address, or NULL. */
 static __always_inline const struct egress_target *cidr_of(const struct egress_address *a)
 {
 	struct egress_cidr_key key = {.prefix_length = 128, .address = *a};

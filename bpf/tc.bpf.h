@@ -24,6 +24,8 @@ static __always_inline bool addressed_to_many(const struct ethhdr *eth, const st
 	return (eth->h_dest[0] & 1) && !is_multicast(&p->destination);
 }
 
+/* A published port answers only who came to it (`peers`): else it would be a way to send
+ * anywhere. */
 static __always_inline bool ip_out_allowed(const struct packet *p)
 {
 	if (direct_allowed(&p->destination, p->destination_port))
@@ -32,6 +34,7 @@ static __always_inline bool ip_out_allowed(const struct packet *p)
 	       peer_known(&p->destination, p->destination_port, p->source_port);
 }
 
+/* Remembers who comes to a published port, so that the answer may leave. */
 static __always_inline bool ip_in_allowed(const struct packet *p)
 {
 	if (!p->opens && direct_allowed(&p->source, p->source_port))
@@ -42,6 +45,8 @@ static __always_inline bool ip_in_allowed(const struct packet *p)
 	return true;
 }
 
+/* The quoted packet is what the bottle sent; an error is welcome exactly if that was allowed
+ * out. */
 static __always_inline bool error_in_allowed(struct __sk_buff *skb, bool four)
 {
 	struct packet quoted = {};
@@ -52,6 +57,8 @@ static __always_inline bool error_in_allowed(struct __sk_buff *skb, bool four)
 	       ip_out_allowed(&quoted);
 }
 
+/* What does not parse may still be an error that comes in; outward it is nothing that we let
+ * pass. */
 static __always_inline bool ip_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct ethhdr *eth = (const void *)(long)skb->data;
@@ -70,6 +77,7 @@ static __always_inline bool ip_allowed(struct __sk_buff *skb, bool out)
 	return out ? ip_out_allowed(&p) : ip_in_allowed(&p);
 }
 
+/* A VLAN tag would take the frame to another network than the one that the policy is about. */
 static __always_inline bool frame_allowed(struct __sk_buff *skb, bool out)
 {
 	const struct ethhdr *eth;
@@ -88,6 +96,8 @@ static __always_inline bool frame_allowed(struct __sk_buff *skb, bool out)
 	return nd_allowed(skb, out) || ip_allowed(skb, out);
 }
 
+/* Counted and not reported: a flood on the wire must not push the bottle's own denials out of the
+ * ring. */
 static __always_inline int drop_frame(void)
 {
 	count(EGRESS_COUNTER_WIRE);

@@ -69,6 +69,8 @@ static __always_inline bool made_inside(const struct sock *sk)
 	return sk->sk_cgrp_data.cgroup->kn->id == bottle_cgroup;
 }
 
+/* By file, not by path: a path inside the bottle's mounts may name anything. A socket with no file
+ * (abstract, unnamed) is never let in. */
 static __always_inline bool is_let_in(const struct sock *sk)
 {
 	const struct unix_sock *u = (const void *)sk;
@@ -82,6 +84,7 @@ static __always_inline bool is_let_in(const struct sock *sk)
 	return bpf_map_lookup_elem(&let_in, &file);
 }
 
+/* For the report alone. An abstract name begins with NUL and is shown as it is. */
 static __always_inline void read_path(const struct sock *sk, struct egress_unix_denial *event)
 {
 	const struct unix_sock *u = (const void *)sk;
@@ -92,6 +95,7 @@ static __always_inline void read_path(const struct sock *sk, struct egress_unix_
 		bpf_probe_read_kernel(event->path, UNIX_PATH_MAX, &address->name[0].sun_path);
 }
 
+/* Refuses even when the event is lost. -1 is the hook's result: EPERM to who connects or sends. */
 static __always_inline int refuse_socket(const struct sock *to, bool inside)
 {
 	struct egress_unix_denial *event;
