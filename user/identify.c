@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* Turns an accepted socket into who asked for what. The kernel's record decides; the client's own
+ * word (CONNECT, SNI, Host) comes later and has to agree. Any doubt is -1: the caller closes. Used
+ * by the worker's loop; a look-up may wait for the supervisor, at most rpc.c's timeout. */
 #include "identify.h"
 
 #include <netinet/in.h>
@@ -75,7 +78,8 @@ static int flow_key(int fd, struct egress_flow_key *ret)
 	return 0;
 }
 
-/* Asks the supervisor. Anything but a whole answer for this very id is a failure. */
+/* Asks the supervisor. Anything but a whole answer for this very id is a failure. No memory for the
+ * copy is no failure: the name is right, and asked for again next time. */
 static int look_up(struct identify *identify, uint32_t id, char name[EGRESS_NAME_SIZE])
 {
 	struct rpc_host host;
@@ -105,6 +109,7 @@ static int host_name(struct identify *identify, uint32_t id, char name[EGRESS_NA
 	return 0;
 }
 
+/* The ids at the end of the range stand for flows without one host; see egress_abi.h. */
 static int name_flow(struct identify *identify, const struct egress_flow *flow,
 		     struct identity *identity)
 {
@@ -162,6 +167,8 @@ static bool is_for_host(const struct identify *identify, int fd, struct identity
 	return false;
 }
 
+/* The record is taken before anything else is decided: one that stayed would give the next user of
+ * the port this one's identity. */
 int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 {
 	struct identity identity = {.kind = IDENTITY_EXPLICIT};
@@ -198,6 +205,7 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	return 0;
 }
 
+/* Only for counting: 0 costs the host a line in `status`, and allows nothing. */
 uint32_t identify_host_id(struct identify *identify, const char *name)
 {
 	size_t slot = bytes_hash(name, strlen(name)) % CACHE_SIZE;

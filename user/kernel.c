@@ -17,7 +17,8 @@
 #include "cgroup.h"
 #include "egress.skel.h"
 
-/* What libbpf says while it loads; looked at only when it fails. */
+/* What libbpf says while it loads; looked at only when it fails. Static, for libbpf's callback has
+ * no context; the supervisor loads from one thread. */
 static char load_log[16 * 1024];
 static size_t load_log_length;
 
@@ -34,6 +35,7 @@ static int keep_log(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
+/* Only of programs on the cgroup; the floor of the whole wall for any other. */
 static const char *since_of(const char *program)
 {
 	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
@@ -54,6 +56,8 @@ static void last_words(char text[200])
 		snprintf(text, 200, ": %.*s", (int)(end - start), start);
 }
 
+/* Names the program that failed and the Linux it needs, since 'Invalid argument' alone helps
+ * nobody. */
 static int load_error(int code, struct error *error)
 {
 	struct utsname host = {0};
@@ -72,6 +76,7 @@ static int load_error(int code, struct error *error)
 
 /* ---- maps ---------------------------------------------------------------------------------- */
 
+/* The layout of values may differ at the same size: settings.abi is what tells then. */
 static bool same_shape(const struct bpf_map *map, int fd)
 {
 	struct bpf_map_info info = {0};
@@ -84,12 +89,15 @@ static bool same_shape(const struct bpf_map *map, int fd)
 	       info.map_flags == bpf_map__map_flags(map);
 }
 
+/* A wall that we cannot take over is left as it is: it goes on refusing, and only a person may
+ * decide to take it down. */
 static int damaged(const char *name, const char *what, struct error *error)
 {
 	return error_set(error, "the pinned wall '%s' %s; it stays in force: stop what uses it and "
 			 "run 'egress-bpf detach %s'", name, what, name);
 }
 
+/* Before the load, so that the new programs work on the old maps from their first call. */
 static int reuse_map(const struct bpf_object *object, const char *name, size_t i,
 		     struct error *error)
 {
@@ -116,6 +124,7 @@ static int reuse_maps(const struct bpf_object *object, const char *name, struct 
 	return 0;
 }
 
+/* Without a pin a map would go with us, and the programs with it. */
 static int pin_maps(const struct kernel *kernel, const char *name, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
@@ -127,6 +136,7 @@ static int pin_maps(const struct kernel *kernel, const char *name, struct error 
 	return 0;
 }
 
+/* Copies of our own, since the skeleton's go with it. */
 static int keep_maps(struct kernel *kernel, const struct bpf_object *object, struct error *error)
 {
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
@@ -213,6 +223,8 @@ int kernel_load(struct bpf_object *object, struct error *error)
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
+/* Keeps what is not named here, the ports above all: an adopted wall goes on steering to where the
+ * old supervisor's sockets may still listen. */
 static int fill_settings(const struct kernel_open_options *options,
 			 struct egress_settings *settings, struct error *error)
 {
@@ -316,6 +328,8 @@ static int remove_leftovers(struct kernel *kernel, const char *name, struct erro
 	return kernel_pins_lock(name, &kernel->directory_fd, error);
 }
 
+/* Some maps and a link are a wall in an unknown state: neither adopted nor replaced. Maps without a
+ * link refuse nothing, and are removed. */
 static int build_or_adopt(struct kernel *kernel, const struct kernel_open_options *options,
 			  struct error *error)
 {
@@ -334,6 +348,7 @@ static int build_or_adopt(struct kernel *kernel, const struct kernel_open_option
 	return -1;
 }
 
+/* Every descriptor is -1 from the start, so that kernel_close() can end it half built. */
 static struct kernel *kernel_new(const struct kernel_open_options *options)
 {
 	struct kernel *kernel = calloc(1, sizeof(*kernel));

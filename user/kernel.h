@@ -47,13 +47,15 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 bool kernel_adopted(const struct kernel *kernel);
 /* Why there is no wall for unix sockets although it was asked for; NULL when nothing is missing. */
 const char *kernel_unix_missing(const struct kernel *kernel);
-/* Closes our handles; the pinned wall stays. */
+/* Closes our handles; the pinned wall stays. Also frees, and gives up the lock on NAME. Accepts
+ * NULL. */
 void kernel_close(struct kernel *kernel);
 /* Where the bottle's connections go. Ports of our listening sockets, host order. */
 int kernel_set_ports(struct kernel *kernel, uint16_t proxy_port, uint16_t dns_port,
 		     struct error *error) WARN_UNUSED;
 /* The ports an adopted wall used last; 0 when it is new. */
 void kernel_get_ports(const struct kernel *kernel, uint16_t *ret_proxy, uint16_t *ret_dns);
+/* For `status` alone: nothing is decided by it. */
 int kernel_set_policy_hash(struct kernel *kernel, const uint8_t hash[16], struct error *error);
 /* Marks a listening socket as ours, so that a shared namespace lets connections to it pass. */
 int kernel_mark_listener(struct kernel *kernel, int socket_fd, struct error *error) WARN_UNUSED;
@@ -115,6 +117,8 @@ int kernel_set_wires(struct kernel *kernel, const struct egress_wire *wires, siz
  * over, or -1. At most KERNEL_DENIALS_AT_ONCE: a bottle that makes them faster than we read keeps
  * nobody from other work. What is left makes the descriptor ready again. */
 #define KERNEL_DENIALS_AT_ONCE 256
+/* For one loop only: the ring buffer has a single reader's position. -1 when it cannot be
+ * opened. */
 int kernel_denials_fd(struct kernel *kernel);
 int kernel_read_denials(struct kernel *kernel,
 			void (*each)(void *context, const struct egress_denial *denial),
@@ -153,6 +157,8 @@ struct kernel_status {
 /* Names under KERNEL_PIN_ROOT, NULL-terminated; free each and the array. NULL when there are none
  * (errno ENOENT) or one cannot look. */
 char **kernel_list(void) WARN_UNUSED;
+/* A snapshot, counter by counter, while the wall goes on counting. Needs no lock, so it works
+ * beside a living supervisor. Free with kernel_status_free(); untouched on failure. */
 int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
 	WARN_UNUSED;
 void kernel_status_free(struct kernel_status *status);
@@ -172,9 +178,11 @@ struct kernel_probe {
 	} programs[24];
 	size_t program_count;
 };
+/* Loads and forgets: attaches and pins nothing. Cannot fail; what does not load is the finding. */
 void kernel_probe(struct kernel_probe *ret);
 /* Whether this kernel can hold unix sockets apart. -1 with the reason. */
 int kernel_unix_probe(struct error *error);
+/* Sums of all CPUs, by enum egress_reason and then enum egress_counter. */
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
 			 struct error *error) WARN_UNUSED;
 /* Takes `amount` off a counter, while the wall goes on counting. */

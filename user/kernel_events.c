@@ -38,6 +38,8 @@ static bool is_unix(const struct egress_denial *denial)
 	return denial->hook == EGRESS_HOOK_UNIX_OUT || denial->hook == EGRESS_HOOK_UNIX_IN;
 }
 
+/* A size that we do not know is skipped, not an error: it must not stop the reading of others.
+ * -EAGAIN ends this round and leaves the rest in the ring. */
 static int on_denial(void *context, void *data, size_t size)
 {
 	struct kernel *kernel = context;

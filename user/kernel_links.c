@@ -19,6 +19,7 @@ const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT] = {
 	{"getpeername6", "5.8"}, {"sock_release", "5.9"}, {"setsockopt", "5.3"},
 };
 
+/* By the index of kernel_programs. */
 static const enum bpf_attach_type attach_types[KERNEL_PROGRAM_COUNT] = {
 	BPF_CGROUP_INET_EGRESS,	      BPF_CGROUP_INET_INGRESS,	    BPF_CGROUP_INET_SOCK_CREATE,
 	BPF_CGROUP_INET4_CONNECT,     BPF_CGROUP_INET6_CONNECT,	    BPF_CGROUP_UDP4_SENDMSG,
@@ -78,6 +79,8 @@ static int attach_error(size_t i, const char *what, struct error *error)
 			 kernel_programs[i].name, kernel_programs[i].since, what, strerror(errno));
 }
 
+/* Flags none: links on a cgroup are BPF_F_ALLOW_MULTI, so a program of a child cgroup can refuse
+ * more but never allow again. */
 static int make_link(const char *name, size_t i, int cgroup_fd, int program, struct step *step,
 		     struct error *error)
 {
@@ -100,6 +103,8 @@ static int make_link(const char *name, size_t i, int cgroup_fd, int program, str
 	return result;
 }
 
+/* bpf_link_update() swaps in one step: no packet finds the hook without a program. The old one is
+ * kept open until all are replaced, for undo(). */
 static int replace_program(size_t i, int link, int program, struct step *step, struct error *error)
 {
 	struct bpf_link_info info;
@@ -115,6 +120,7 @@ static int replace_program(size_t i, int link, int program, struct step *step, s
 	return 0;
 }
 
+/* The pin of a link whose cgroup is gone counts as missing. */
 static int install_one(const char *name, size_t i, int cgroup_fd, int program, struct step *step,
 		       struct error *error)
 {
@@ -132,6 +138,7 @@ static int install_one(const char *name, size_t i, int cgroup_fd, int program, s
 	return 0;
 }
 
+/* As well as it goes: what cannot be put back stays with the new program, which refuses no less. */
 static void undo(const char *name, const struct step *steps)
 {
 	char path[KERNEL_PATH_SIZE];

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The only key of an array of one. */
 static const uint32_t settings_key;
 
 int kernel_settings_read(int settings_fd, struct egress_settings *ret_settings)
@@ -43,6 +44,7 @@ static int map_error(const char *map, struct error *error)
 			 errno == E2BIG ? "it is full" : strerror(errno));
 }
 
+/* Read, change, write: only the lock's holder writes the settings. */
 int kernel_set_ports(struct kernel *kernel, uint16_t proxy_port, uint16_t dns_port,
 		     struct error *error)
 {
@@ -75,6 +77,7 @@ int kernel_set_policy_hash(struct kernel *kernel, const uint8_t hash[16], struct
 	return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error);
 }
 
+/* A socket-storage map takes a socket's descriptor for a key. */
 int kernel_mark_listener(struct kernel *kernel, int socket_fd, struct error *error)
 {
 	struct egress_socket value = {.flags = EGRESS_SOCKET_LISTENER};
@@ -86,6 +89,8 @@ int kernel_mark_listener(struct kernel *kernel, int socket_fd, struct error *err
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 
+/* Without ports the address stays taken and refuses (REMOVED): a name keeps its address for life,
+ * and nobody else gets it. */
 static int fill_target(struct egress_target *target, uint32_t host_id, const uint16_t *ports,
 		       size_t count, struct error *error)
 {
@@ -100,6 +105,7 @@ static int fill_target(struct egress_target *target, uint32_t host_id, const uin
 	return 0;
 }
 
+/* A per-CPU map takes one value for each possible CPU, also for those that are offline. */
 static int add_host_counters(const struct kernel *kernel, uint32_t id)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -117,6 +123,7 @@ static int add_host_counters(const struct kernel *kernel, uint32_t id)
 	return result;
 }
 
+/* Keeps errno for the caller's message. */
 static void remove_host(const struct kernel *kernel, uint32_t id)
 {
 	int saved = errno;
@@ -179,6 +186,7 @@ static bool add_port(struct egress_target *target, uint16_t port)
 	return true;
 }
 
+/* Never at an address that is bound to one name: its connections would lose that name. */
 int kernel_bind_shared(struct kernel *kernel, const struct egress_address *address,
 		       const uint16_t *ports, size_t port_count, struct error *error)
 {
@@ -291,6 +299,8 @@ static bool key_listed(const void *key, const struct egress_cidr_key *keys, size
 	return false;
 }
 
+/* An entry that is listed again is not removed in between: its connections would be refused for a
+ * moment. */
 static int remove_other_cidrs(int fd, const struct egress_cidr_key *keys, size_t count,
 			      struct error *error)
 {

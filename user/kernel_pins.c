@@ -116,6 +116,7 @@ size_t kernel_pinned_links(const char *name)
 	return count < 0 ? 1 : (size_t)count; /* unknown: rather a wall that stands */
 }
 
+/* /sys/fs/bpf is an empty directory of sysfs until something is mounted on it. */
 static bool is_bpffs(void)
 {
 	struct statfs fs;
@@ -142,6 +143,7 @@ int kernel_bpffs_mount(struct error *error)
 	return result;
 }
 
+/* 10 ms; LOCK_ATTEMPTS times that is how long a start waits for a reader. */
 static void pause_briefly(void)
 {
 	nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
@@ -160,6 +162,8 @@ static int open_directory(const char *name)
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* The lock is on the inode: a detach may have removed it and a start made a new one of the same
+ * name. */
 static bool still_there(int fd, const char *name)
 {
 	char path[KERNEL_PATH_SIZE];
@@ -170,6 +174,7 @@ static bool still_there(int fd, const char *name)
 	       held.st_dev == named.st_dev;
 }
 
+/* The pid is as the settings have it; 0 when they cannot be read. */
 static int held_error(const char *name, struct error *error)
 {
 	struct egress_settings settings = {0};
@@ -200,6 +205,7 @@ int kernel_pins_lock(const char *name, int *ret_fd, struct error *error)
 	return held_error(name, error);
 }
 
+/* By a shared lock, so that two readers do not take each other for a supervisor. */
 bool kernel_pins_locked(const char *name)
 {
 	char path[KERNEL_PATH_SIZE];
@@ -220,7 +226,8 @@ static int unpin(const char *path)
 	return unlink(path) < 0 && errno != ENOENT ? -1 : 0;
 }
 
-/* Unpinning alone lets the kernel detach in its own time. */
+/* Unpinning alone lets the kernel detach in its own time. Links to security hooks do not know
+ * detach (EOPNOTSUPP): these go when unpinned. */
 static int detach_link(const char *path)
 {
 	int link = bpf_obj_get(path);
@@ -232,6 +239,7 @@ static int detach_link(const char *path)
 	return 0;
 }
 
+/* Links before maps, so that what fails half way leaves a wall that refuses, or none. */
 int kernel_pins_remove(const char *name, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];

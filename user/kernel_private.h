@@ -62,14 +62,17 @@ struct kernel {
 /* ---- kernel_pins.c: bpffs ------------------------------------------------------------------ */
 
 #define KERNEL_PATH_SIZE 160
+/* Not created, not checked for existence; `name` has to be valid. */
 void kernel_pins_directory(char path[KERNEL_PATH_SIZE], const char *name);
 /* "ROOT/NAME/KIND-ITEM"; KIND is "map", "link" or "cls". Returns `path`. */
 const char *kernel_pin_path(char path[KERNEL_PATH_SIZE], const char *name, const char *kind,
 			    const char *item);
+/* Mounts bpffs where it is missing; safe among several who start at once. */
 int kernel_bpffs_mount(struct error *error) WARN_UNUSED;
 /* Makes and locks NAME's directory. When another process holds it, the error names its
  * pid as the settings have it. The descriptor holds the lock until it is closed. */
 int kernel_pins_lock(const char *name, int *ret_fd, struct error *error) WARN_UNUSED;
+/* Whether a supervisor lives. False also when NAME is unknown. */
 bool kernel_pins_locked(const char *name);
 /* How many of our maps are pinned; and of links by any name, also those of another version. */
 size_t kernel_pinned_maps(const char *name);
@@ -97,6 +100,7 @@ int kernel_links_install(const char *name, int cgroup_fd, const int programs[], 
  * them: kernel_unix_missing() says so. */
 int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options *options,
 			struct egress_settings *settings, struct error *error) WARN_UNUSED;
+/* From the pin; false also when the link is not one of this kind. */
 bool kernel_unix_attached(const char *name, const char *program);
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
@@ -111,6 +115,7 @@ int kernel_tc_replace(const struct kernel *kernel, struct error *error) WARN_UNU
 size_t kernel_tc_walled(const char *name, uint32_t ifindex);
 /* True when there was a wall on `ifindex` of our namespace, and the interface is no more. */
 bool kernel_tc_gone(const char *name, uint32_t ifindex);
+/* All of NAME's filters that can be seen from this namespace, and every pin of one. */
 void kernel_tc_remove(const char *name);
 
 /* ---- kernel_wire.c: the programs for the wires ----------------------------------------------- */
@@ -134,6 +139,7 @@ int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;
 int kernel_settings_read(int settings_fd, struct egress_settings *ret_settings) WARN_UNUSED;
 int kernel_settings_write(int settings_fd, const struct egress_settings *settings,
 			  struct error *error) WARN_UNUSED;
+/* kernel_each_host() for a map that is open without a wall. */
 int kernel_each_host_in(int hosts_fd, int (*each)(void *context, const struct kernel_host *host),
 			void *context);
 

@@ -17,6 +17,7 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
+/* The skeleton's own pointer to .rodata is not there for an object that was opened from its ELF. */
 static void set_retval_known(const struct bpf_object *object, bool known)
 {
 	struct egress__rodata rodata;
@@ -57,6 +58,7 @@ static int try_load(const char *name, bool set_retval)
 	return result;
 }
 
+/* Only when the whole does not load: to tell which program is to blame. */
 static void probe_each(struct kernel_probe *probe)
 {
 	for (size_t i = 0; i < probe->program_count; i++)

@@ -18,6 +18,7 @@ struct reader {
 	size_t capacity;
 };
 
+/* Links without maps are a damaged wall, and are reported as such: it still refuses. */
 static int open_maps(struct reader *reader, const char *name, struct error *error)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -43,6 +44,7 @@ static void close_maps(struct reader *reader)
 			close(reader->maps[i]);
 }
 
+/* Nothing else of a wall with another ABI can be trusted to mean what we think. */
 static int read_settings(struct reader *reader, const char *name, struct error *error)
 {
 	struct egress_settings *settings = &reader->status.settings;
@@ -76,6 +78,7 @@ static int read_counters(struct reader *reader, struct error *error)
 	return result < 0 ? error_set(error, "cannot read the counters: %s", strerror(errno)) : 0;
 }
 
+/* A host whose counters cannot be read shows zeros: the rest of the status matters more. */
 static void read_host_counters(const struct reader *reader, struct kernel_host_status *host)
 {
 	struct egress_host_counters *values = calloc(reader->cpus, sizeof(*values));
@@ -90,6 +93,7 @@ static void read_host_counters(const struct reader *reader, struct kernel_host_s
 	free(values);
 }
 
+/* An address that is not in the map refuses like one that is marked. */
 static bool is_removed(const struct reader *reader, const struct kernel_host *host)
 {
 	struct egress_target target;
@@ -133,6 +137,7 @@ static int read_host(void *context, const struct kernel_host *host)
 	return 0;
 }
 
+/* The unix wall's links are expected only where the settings say that they were made. */
 static void read_links(struct kernel_status *status)
 {
 	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT <=
@@ -157,6 +162,8 @@ static void read_links(struct kernel_status *status)
 	}
 }
 
+/* The map has what the supervisor saw last; whether it is still walled is asked of the filters
+ * themselves. */
 static int read_wires(struct reader *reader, struct error *error)
 {
 	struct kernel_status *status = &reader->status;

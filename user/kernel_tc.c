@@ -51,6 +51,7 @@ static void unpin(const struct place *at)
 	(void)unlink(kernel_pin_path(path, at->name, "cls", item_of(at, item)));
 }
 
+/* Not in one step: bpffs has no rename over a pin. stands() waits out the gap. */
 static int pin(const struct place *at, int program)
 {
 	char path[KERNEL_PATH_SIZE], item[ITEM_SIZE];
@@ -59,6 +60,7 @@ static int pin(const struct place *at, int program)
 	return bpf_obj_pin(program, kernel_pin_path(path, at->name, "cls", item_of(at, item)));
 }
 
+/* By the inode of nsfs; 0, which no namespace has, when it cannot be told. */
 static unsigned long our_netns(void)
 {
 	struct stat st;
@@ -93,6 +95,7 @@ static int no_words(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
+/* What we put in force last; 0 when there is no such pin. */
 static uint32_t pinned_program_id(const struct place *at)
 {
 	struct bpf_prog_info info = {0};
@@ -149,6 +152,8 @@ static bool stands(const struct place *at)
 	return false;
 }
 
+/* REPLACE at our own handle and priority, so that the new program takes the old one's place in one
+ * step. */
 static int filter_attach(const struct place *at, int program)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(no_words);
@@ -187,6 +192,7 @@ static int no_program(const struct place *at, struct error *error)
 	return error_set(error, "interface %u: no tc program: %s", at->ifindex, strerror(errno));
 }
 
+/* Fails although the filter stands when TCX precedes it: a wall that may be passed is no wall. */
 static int put_in_force(const struct place *at, int program, struct error *error)
 {
 	if (filter_attach(at, program) < 0)
@@ -197,6 +203,7 @@ static int put_in_force(const struct place *at, int program, struct error *error
 	return 0;
 }
 
+/* Pins of other kinds, and of directions that we do not know, are skipped. */
 static bool parse_pin(const char *text, struct place *at)
 {
 	char word[8];
@@ -314,6 +321,7 @@ bool kernel_tc_gone(const char *name, uint32_t ifindex)
 	return census.gone;
 }
 
+/* The interface's number may be given to another one, whose filter would not be ours. */
 static int forget_one(void *context, const struct place *at)
 {
 	(void)context;

@@ -11,6 +11,7 @@
 
 #define FRAME_SIZE 64 /* a test run wants a frame, and does not look at it */
 
+/* `ret_counters` is not to be used after a failure. */
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
 			 struct error *error)
 {

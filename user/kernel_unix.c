@@ -52,6 +52,7 @@ static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup,
 	return skeleton;
 }
 
+/* Most kernels that cannot were built without BTF; that is said plainly. */
 static int why_not(int number, struct error *error)
 {
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
@@ -88,6 +89,7 @@ static int attach(const char *name, size_t i, int program, struct error *error)
 	return result;
 }
 
+/* By the numbers the kernel has for a socket's file; filled in before the programs are in force. */
 static int let_in(int map, const struct egress_unix_file *files, size_t count, struct error *error)
 {
 	const uint8_t yes = 1;

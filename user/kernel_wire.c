@@ -17,6 +17,7 @@ static int failed(const char *what, struct error *error)
 	return error_set(error, "tc programs: %s: %s", what, strerror(errno));
 }
 
+/* Only who holds CAP_SYS_ADMIN or CAP_BPF on the host can: the policy is not put in force then. */
 static int tampered(const char *what, struct error *error)
 {
 	return error_set(error, "tc programs: somebody else writes our %s", what);
@@ -24,6 +25,7 @@ static int tampered(const char *what, struct error *error)
 
 /* ---- before they are loaded ---------------------------------------------------------------------- */
 
+/* All of the array, for check_published() compares all of it. */
 static void fill_published(const struct kernel *kernel, struct wire *skeleton)
 {
 	skeleton->rodata->published_count = kernel->published_count;
@@ -56,6 +58,7 @@ static int choose(const struct kernel *kernel, struct wire *skeleton, bool close
 
 /* ---- the policy ---------------------------------------------------------------------------------- */
 
+/* Frozen after it is filled: from then on no system call writes it, ours neither. */
 static int fill_cidrs(int fd, const struct egress_cidr_key *keys,
 		      const struct egress_target *targets, size_t count, struct error *error)
 {
@@ -87,6 +90,7 @@ static int check_cidrs(int fd, const struct egress_cidr_key *keys,
 	return errno == ENOENT ? 0 : failed("map 'cidrs'", error);
 }
 
+/* libbpf freezes .rodata as it loads; this is what was written before that. */
 static int check_published(const struct kernel *kernel, const struct wire *skeleton,
 			   struct error *error)
 {
@@ -101,6 +105,7 @@ static int check_published(const struct kernel *kernel, const struct wire *skele
 	return 0;
 }
 
+/* Blocks that are steered to the proxy need no wire. */
 static bool lets_pass(const struct kernel *kernel, const struct egress_target *targets,
 		      size_t count)
 {

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Host names and their addresses, and how much of the policy the kernel wall has open. Only the
+ * supervisor has one. A name is never given a second address and an address never a second name,
+ * not over a reload nor a restart; where a map cannot be written, less is open than the policy
+ * allows. */
 #include "ledger.h"
 
 #include <stdlib.h>
@@ -28,6 +32,7 @@ static size_t slot_of(const struct ledger *ledger, const char *name)
 	return at;
 }
 
+/* At most half full, so that a search ends at a free slot soon. */
 static bool grow_slots(struct ledger *ledger)
 {
 	size_t wanted = ledger->slot_count ? ledger->slot_count : 64;
@@ -80,6 +85,8 @@ static void remember(struct ledger *ledger, const struct kernel_host *host)
 	ledger->slots[slot_of(ledger, host->name)] = host->id;
 }
 
+/* Ids come from a map that others with CAP_BPF might write: a wild one must not make us allocate
+ * for it. */
 static int remember_each(void *context, const struct kernel_host *host)
 {
 	struct ledger *ledger = context;
@@ -95,6 +102,7 @@ static const struct policy_host *policy_of(const struct config *config, const ch
 	return name[0] ? policy_find_host(config->policy, name) : NULL;
 }
 
+/* `_egress.local` has the port of the proxy's own answers; a name without a route has none. */
 static size_t ports_of(const struct config *config, const char *name,
 		       uint16_t ports[EGRESS_MAX_PORTS])
 {
@@ -107,6 +115,8 @@ static size_t ports_of(const struct config *config, const char *name,
 	return host ? policy_host_ports(host, ports) : 0;
 }
 
+/* More ports than the map's entry has room for are refused, not opened: config checks the number
+ * per route, and blocks that repeat may exceed it. */
 static void add_port(struct egress_target *target, uint16_t port)
 {
 	for (size_t i = 0; i < target->port_count; i++) {
@@ -163,6 +173,7 @@ static void fill_common(const struct config *config, const struct config *also,
 						other.port_count);
 }
 
+/* calloc of one more than needed: with no blocks NULL would look like no memory. */
 static int set_cidrs(struct ledger *ledger, const struct config *config, const struct config *also,
 		     struct error *error)
 {
@@ -264,6 +275,7 @@ void ledger_free(struct ledger *ledger)
 	free(ledger);
 }
 
+/* `ret` is all zeros but for these: no address leaks with a refusal. */
 static void refuse(struct rpc_host *ret, const char *name, enum egress_reason reason)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -296,6 +308,8 @@ static bool next_host(const struct ledger *ledger, const char *name, struct kern
 	return true;
 }
 
+/* The worker may be in the bottle's hands: whatever it asks for, a name gets an address only by the
+ * policy that is in force here. */
 void ledger_bind_name(struct ledger *ledger, const char *name, struct rpc_host *ret)
 {
 	uint16_t ports[EGRESS_MAX_PORTS];

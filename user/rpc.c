@@ -12,8 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The worker's loop stands still meanwhile; a supervisor that is silent for so long is as good as
+ * gone. */
 #define CALL_TIMEOUT_MS 5000
 
+/* A P-256 key is 91 bytes of DER and its leaf below 1 KiB; room for other kinds, and an end to
+ * both. */
 #define MAX_PUBLIC_KEY 1024
 #define MAX_LEAF 4096
 
@@ -67,7 +71,8 @@ union reply {
 	struct leaf_reply leaf;
 };
 
-/* NUL-terminated within its field, not empty, and nothing hidden behind the NUL. */
+/* NUL-terminated within its field, not empty, and nothing hidden behind the NUL. What is behind the
+ * NUL would be bytes of a memory that the sender did not mean to show. */
 static bool text_valid(const char *field, size_t size)
 {
 	size_t length = strnlen(field, size);
@@ -107,6 +112,7 @@ static ssize_t receive_message(int fd, void *buffer, size_t size, int flags)
 	return length;
 }
 
+/* Whole or not at all: SOCK_SEQPACKET has no half messages. */
 static int send_message(int fd, const void *data, size_t length)
 {
 	ssize_t sent;
@@ -187,6 +193,7 @@ static ssize_t exchange(int fd, enum call_type type, union call *call, size_t le
 	return receive_reply(fd, &call->header, reply, deadline);
 }
 
+/* Even the supervisor's answer is checked: a name without an end would be read past its field. */
 static int call_for_host(int fd, enum call_type type, union call *call, size_t length,
 			 struct rpc_host *ret)
 {
@@ -268,6 +275,7 @@ int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes
 
 /* ---- the supervisor's side ------------------------------------------------------------------ */
 
+/* The count is checked before it is multiplied. */
 static bool addresses_call_valid(const struct addresses_call *call, size_t length)
 {
 	size_t fixed = offsetof(struct addresses_call, addresses);
@@ -285,6 +293,8 @@ static bool leaf_call_valid(const struct leaf_call *call, size_t length)
 	       length == fixed + call->length && text_valid(call->host, sizeof(call->host));
 }
 
+/* A call has exactly its size: an unknown or longer one is the work of somebody who took the
+ * worker. */
 static bool call_valid(const union call *call, size_t length)
 {
 	if (length < sizeof(call->header))
@@ -304,6 +314,7 @@ static bool call_valid(const union call *call, size_t length)
 	}
 }
 
+/* Too long to be sent is a refusal, not a cut certificate. */
 static size_t serve_leaf(const struct rpc_service *service, const struct leaf_call *call,
 			 struct leaf_reply *reply)
 {
@@ -382,6 +393,7 @@ static bool control_valid(const struct rpc_control *message)
 	       memchr(message->text, '\0', sizeof(message->text));
 }
 
+/* A descriptor with anything else would stay open with nobody to close it. */
 static bool carries_descriptor(const struct rpc_control *message)
 {
 	return message->type == RPC_CONTROL_CONFIG || message->type == RPC_CONTROL_LOG;

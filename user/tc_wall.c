@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Keeps the wires of a bottle walled. What cannot be walled is reported and does not stop the
+ * bottle: the programs on its cgroup stand whatever becomes of a wire. Runs in the supervisor's
+ * loop; no name or number from the bottle is trusted further than to be shown. */
 #include "tc_wall.h"
 
 #include <errno.h>
@@ -17,6 +20,8 @@
 #define CALM_TIMES 4
 #define CALM_MAX_US 200000
 
+/* A change on either side matters: the inner end may be renamed, the outer one moved or made
+ * anew. */
 enum { CHANGES_INSIDE, CHANGES_HERE, CHANGES };
 
 struct tc_wall {
@@ -32,6 +37,7 @@ struct tc_wall {
 
 /* ---- looking ----------------------------------------------------------------------------------- */
 
+/* Each wire is told of once, and again when its state changes. */
 static bool was_reported(const struct tc_wall *wall, const struct egress_wire *wire)
 {
 	for (size_t i = 0; i < wall->count; i++)
@@ -56,6 +62,7 @@ static void report(const struct egress_wire *wire, const struct error *error)
 		diag_warning("wall 0: %s is a %s: NOT WALLED from outside", wire->name, kind);
 }
 
+/* Asked for again at each look: somebody may have removed the filter. */
 static void wall_one(struct tc_wall *wall, struct egress_wire *wire, bool tell)
 {
 	struct error error = {0};
@@ -67,6 +74,8 @@ static void wall_one(struct tc_wall *wall, struct egress_wire *wire, bool tell)
 		report(wire, &error);
 }
 
+/* The new list takes the old one's place also when the map cannot be written, so that nothing is
+ * told twice. */
 static int look(struct tc_wall *wall, struct error *error)
 {
 	struct egress_wire *wires;
@@ -91,6 +100,7 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* A failed look is tried again at the next change; what was walled stays walled. */
 static void look_again(struct tc_wall *wall)
 {
 	int64_t calm_us, began = now_us();

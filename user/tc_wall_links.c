@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* rtnetlink(7) by hand: two questions, and libmnl would be one more library for them. Everything
+ * about an interface inside may be the choice of root in the bottle; the lengths are the
+ * kernel's. */
 #include "tc_wall_links.h"
 
 #include <errno.h>
@@ -13,6 +16,7 @@
 #include <unistd.h>
 
 #define ANSWER_SIZE 65536 /* the kernel fills at most 32 KiB at once */
+/* The kernel answers at once; this is for a bug, not for load. */
 #define PATIENCE_S 5
 
 /* Devices that send by others of the same namespace. With their lower end in another one they carry
@@ -104,6 +108,7 @@ static int read_answer(int fd, int (*each)(void *context, const struct nlmsghdr 
 	return result;
 }
 
+/* `context` keeps what it had when the attribute is missing. */
 static int take_id(void *context, const struct nlmsghdr *message)
 {
 	const struct rtgenmsg *head = NLMSG_DATA(message);
@@ -229,6 +234,7 @@ static int ask_links(int fd, struct list *list)
 
 /* ---- judging ------------------------------------------------------------------------------------- */
 
+/* What is not on the list of known kinds leads out: better one wire too many in the report. */
 static bool stays_inside(const struct link *link)
 {
 	if (link->loopback)
@@ -239,12 +245,15 @@ static bool stays_inside(const struct link *link)
 	return false;
 }
 
+/* Only a veth has an end in another namespace that sees all its frames. */
 static bool can_be_walled(const struct link *link, int32_t home_id)
 {
 	return strcmp(link->wire.kind, "veth") == 0 && link->elsewhere && home_id >= 0 &&
 	       link->namespace_id == home_id && link->wire.outside != 0;
 }
 
+/* Twice over the list, for those that can be walled have to come first: `status` has
+ * EGRESS_MAX_WIRES places. */
 static void collect(const struct list *list, int32_t home_id, bool walled, struct egress_wire *wires,
 		    size_t *count)
 {
