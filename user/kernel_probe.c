@@ -9,14 +9,6 @@
 
 #include "egress.skel.h"
 
-static int say_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	(void)level;
-	(void)format;
-	(void)arguments;
-	return 0;
-}
-
 /* The skeleton's own pointer to .rodata is not there for an object that was opened from its ELF. */
 static void set_retval_known(const struct bpf_object *object, bool known)
 {
@@ -67,7 +59,7 @@ static void probe_each(struct kernel_probe *probe)
 
 void kernel_probe(struct kernel_probe *ret)
 {
-	libbpf_print_fn_t previous = libbpf_set_print(say_nothing);
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct kernel_probe probe = {.program_count = KERNEL_PROGRAM_COUNT};
 
 	_Static_assert(KERNEL_PROGRAM_COUNT <= sizeof(probe.programs) / sizeof(probe.programs[0]),

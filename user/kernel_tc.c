@@ -87,14 +87,6 @@ static void filter_init(const struct place *at, struct filter *filter)
 	filter->options.priority = KERNEL_TC_PRIORITY;
 }
 
-static int no_words(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	(void)level;
-	(void)format;
-	(void)arguments;
-	return 0;
-}
-
 /* What we put in force last; 0 when there is no such pin. */
 static uint32_t pinned_program_id(const struct place *at)
 {
@@ -114,7 +106,7 @@ static uint32_t pinned_program_id(const struct place *at)
 /* The id of the program that our filter runs; 0 when there is no such filter. */
 static uint32_t filter_program_id(const struct place *at)
 {
-	libbpf_print_fn_t previous = libbpf_set_print(no_words);
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct filter filter;
 	int result;
 
@@ -156,7 +148,7 @@ static bool stands(const struct place *at)
  * step. */
 static int filter_attach(const struct place *at, int program)
 {
-	libbpf_print_fn_t previous = libbpf_set_print(no_words);
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct filter filter;
 	int result;
 

@@ -17,18 +17,10 @@ const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT] = {
 	{"unix_send", "5.7"},
 };
 
-static int say_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	(void)level;
-	(void)format;
-	(void)arguments;
-	return 0;
-}
-
 /* `maps`: those of the wall, or NULL to try with new ones. NULL with errno set. */
 static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
 {
-	libbpf_print_fn_t previous = libbpf_set_print(say_nothing);
+	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct unix_wall *skeleton = unix_wall__open();
 	int result = skeleton ? 0 : -errno;
 
