@@ -330,7 +330,8 @@ static size_t serve_leaf(const struct rpc_service *service, const struct leaf_ca
 	return offsetof(struct leaf_reply, der) + reply->length;
 }
 
-/* Returns the reply's length. A service that fills in nothing has refused. */
+/* Returns the reply's length. A service that is not there or fills in
+ * nothing has refused. */
 static size_t serve_call(const struct rpc_service *service, const union call *call,
 			 union reply *reply)
 {
@@ -340,11 +341,11 @@ static size_t serve_call(const struct rpc_service *service, const union call *ca
 	if (call->header.type == CALL_SIGN_LEAF)
 		return serve_leaf(service, &call->leaf, &reply->leaf);
 	*host = (struct rpc_host){.reason = EGRESS_INTERNAL};
-	if (call->header.type == CALL_BIND_NAME)
+	if (call->header.type == CALL_BIND_NAME && service->bind_name)
 		service->bind_name(service->context, call->name.name, host);
-	else if (call->header.type == CALL_HOST_BY_ID)
+	else if (call->header.type == CALL_HOST_BY_ID && service->host_by_id)
 		service->host_by_id(service->context, call->id.id, host);
-	else
+	else if (call->header.type == CALL_BIND_ADDRESSES && service->bind_addresses)
 		service->bind_addresses(service->context, call->addresses.name,
 					call->addresses.addresses, call->addresses.count, host);
 	return sizeof(reply->host);

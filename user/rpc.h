@@ -37,6 +37,7 @@ int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes
 
 /* ---- calls: the supervisor's side ----------------------------------------------------------- */
 
+/* What is NULL, but for sign_leaf, is refused as internal. */
 struct rpc_service {
 	void (*bind_name)(void *context, const char *name, struct rpc_host *ret);
 	void (*host_by_id)(void *context, uint32_t id, struct rpc_host *ret);

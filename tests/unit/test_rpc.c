@@ -386,6 +386,25 @@ static void test_replies_not_taken(void **state)
 	assert_int_equal(r, -1);
 }
 
+/* Without a kernel wall nobody binds names; a worker that was taken over asks all the same. */
+static void test_services_not_there(void **state)
+{
+	const struct egress_address address = {{0}};
+	struct fixture *f = *state;
+	struct rpc_host host;
+
+	f->service = (struct rpc_service){.sign_leaf = sign_leaf, .context = &f->asked};
+	start(f);
+	assert_int_equal(rpc_bind_name(f->worker, "a.example", &host), 0);
+	assert_int_equal(host.reason, EGRESS_INTERNAL);
+	assert_int_equal(rpc_host_by_id(f->worker, 1, &host), 0);
+	assert_int_equal(host.reason, EGRESS_INTERNAL);
+	assert_int_equal(rpc_bind_addresses(f->worker, "a.example", &address, 1, &host), 0);
+	assert_int_equal(host.reason, EGRESS_INTERNAL);
+	assert_int_equal(finish(f), 0);
+	assert_int_equal(f->asked, 0);
+}
+
 static void test_nothing_to_read(void **state)
 {
 	struct fixture *f = *state;
@@ -595,6 +614,7 @@ int main(void)
 		T(test_worker_death),
 		T(test_replies_not_taken),
 		T(test_nothing_to_read),
+		T(test_services_not_there),
 		T(test_wrong_replies),
 		T(test_timeout),
 		T(test_control),
