@@ -27,6 +27,31 @@ static int claim(const char *name, uid_t *uid)
 	return fd;
 }
 
+/* In two processes that have hashed nothing yet: a restarted supervisor is another process. */
+static void same_after_a_restart(void **state)
+{
+	uid_t uids[2] = {0, 0};
+	int told[2], status;
+
+	(void)state;
+	assert_int_equal(pipe(told), 0);
+	for (int i = 0; i < 2; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			if (claim("ci-of-a-restart", &uids[0]) >= 0)
+				(void)!write(told[1], &uids[0], sizeof(uids[0]));
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (geteuid() == 0)
+			assert_int_equal(read(told[0], &uids[i], sizeof(uids[i])), sizeof(uids[i]));
+	}
+	assert_int_equal(uids[0], uids[1]);
+	close(told[0]);
+	close(told[1]);
+}
+
 static void each_has_its_own(void **state)
 {
 	uid_t uids[64];
@@ -81,6 +106,7 @@ static void taken_while_the_holder_lives(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(same_after_a_restart), /* first: see there */
 		cmocka_unit_test(each_has_its_own),
 		cmocka_unit_test(taken_while_the_holder_lives),
 	};
