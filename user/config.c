@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* From texts to a policy. Every error of every source is collected before the whole is refused:
+ * nothing is half applied, and who mends the file sees all of it at once. Without memory the
+ * process ends, since a policy that lost a rule could allow more. */
 #include "config.h"
 
 #include <errno.h>
@@ -17,8 +20,11 @@
 
 #define MAX_FILE ((size_t)16 << 20)
 #define MAX_ERRORS 200 /* of one source; nobody reads more */
+/* For tests of devices (RFC 2544): no host on the Internet has an address of it. */
 #define DEFAULT_POOL "198.18.0.0/15"
 #define DEFAULT_NAME "egress"
+/* More than programs need under a wildcard; an end to what names of its own invention can make a
+ * bottle use up: memory, and addresses of the pool. */
 #define DEFAULT_NAME_LIMIT 4096
 
 /* What one source says; routes go to the policy at once. */
@@ -35,6 +41,7 @@ struct draft {
 
 #define KEY(type, name, parser) {#name, parser, offsetof(struct type, name)}
 
+/* Kept for later: what a node means may depend on its siblings. */
 static void parse_node(struct config_context *context, const struct config_node *node, void *ret)
 {
 	(void)context;
@@ -63,6 +70,8 @@ static const struct config_key top_keys[] = {
 
 /* ---- applying ------------------------------------------------------------------------------- */
 
+/* A list that is none has no routes, and is an error: a file that was cut must not become "refuse
+ * everything" unseen. */
 static void apply_routes(struct config_context *context, const struct config_node *routes,
 			 struct config *config)
 {
@@ -98,6 +107,7 @@ static void apply_dns_mode(struct config_context *context, const struct config_t
 			     "mode \"%.40s\" is unknown", mode->value);
 }
 
+/* Programs dial what looks like an address, and never ask for it by DNS. */
 static void apply_dns_name(struct config_context *context, const struct config_text *name,
 			   struct config *config)
 {
@@ -137,7 +147,7 @@ static void apply_dns(struct config_context *context, const struct draft_dns *dr
 	config_leave(context, outer);
 }
 
-/* True when the document had `routes`. */
+/* True when the document had `routes`. Errors do not end it: the next key may have others. */
 static bool apply_document(struct config_context *context, const struct config_node *root,
 			   struct config *config)
 {
@@ -198,6 +208,7 @@ void config_free(struct config *config)
 	free(config);
 }
 
+/* For `status` and logs, to tell policies apart; not a signature. */
 static void hash_sources(const struct config_source *sources, size_t count, uint8_t ret_hash[16])
 {
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
@@ -256,6 +267,7 @@ struct config *config_parse(const struct config_source *sources, size_t count,
 	return config;
 }
 
+/* Paths in messages begin where the document stands in its file. */
 struct config *config_from_documents(const struct config_document *documents, size_t count,
 				     struct diag_list *errors)
 {
@@ -275,6 +287,7 @@ struct config *config_from_documents(const struct config_document *documents, si
 	return finish(config, count > 0 ? documents[0].source : "policy", routes, before, errors);
 }
 
+/* No limit by fstat(): it may be a pipe, as in --policy <(...). */
 int config_read_file(const char *path, struct bytes *ret_content, struct error *error)
 {
 	struct bytes content = {0};

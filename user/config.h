@@ -52,6 +52,7 @@ struct config_source {
  * `errors`; NULL when there was one. Reads nothing but its arguments. Caller frees. */
 struct config *config_parse(const struct config_source *sources, size_t count,
 			    struct diag_list *errors) WARN_UNUSED;
+/* Wipes the secrets (with the policy's last reference). Accepts NULL. */
 void config_free(struct config *config);
 
 /* The whole as YAML with every default written out, that config_parse() reads back as the same

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The configuration in force as one file, for `check --effective` and for diffs: what it prints
+ * parses to the same policy, and holds no secret. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +8,7 @@
 
 #include "config.h"
 
+/* JSON's strings are YAML's double-quoted ones. */
 static void print_key(FILE *to, const char *key, const char *value)
 {
 	json_t *string = json_string(value);
@@ -17,6 +20,7 @@ static void print_key(FILE *to, const char *key, const char *value)
 	json_decref(string);
 }
 
+/* Names where the password comes from. */
 static void print_proxy(FILE *to, const struct config *config)
 {
 	const struct policy_secret *password = &config->upstream.proxy_password;
@@ -56,6 +60,7 @@ static void print_upstream(FILE *to, const struct config *config)
 		fputs("]\n", to);
 }
 
+/* The pool is IPv4, kept with a mapped prefix. */
 static void print_dns(FILE *to, const struct config *config)
 {
 	const struct cidr *pool = &config->dns.pool;

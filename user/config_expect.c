@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Expectations, read by the same tables as the policy, so that a typing error is an error and not a
+ * test that never runs. */
 #include "config_expect.h"
 
 #include <libgen.h>
@@ -29,6 +31,7 @@ static void parse_node(struct config_context *context, const struct config_node 
 	*(const struct config_node **)ret = node;
 }
 
+/* Reasons are the names of egress_abi.h, so a new one needs nothing here. */
 static void read_verdict(struct config_context *context, const struct config_text *text,
 			 struct expectation *ret)
 {
@@ -77,6 +80,7 @@ static void read_headers(struct config_context *context, const struct config_nod
 	config_leave(context, mark);
 }
 
+/* Either the verdict alone, or a mapping with more to check. */
 static void read_wish(struct config_context *context, const struct config_node *node,
 		      struct expectation *ret)
 {
@@ -123,6 +127,7 @@ static void read_request(struct config_context *context, const struct config_nod
 	ret->url = space + 1;
 }
 
+/* Each entry is one mapping of one key: as YAML keys, requests could not repeat. */
 static void read_expect(struct config_context *context, const struct config_node *node,
 			struct expectations *ret)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Mappings by tables of keys. What no table has is an error: a key that is misspelt and passed over
+ * would be a rule that is not there. */
 #include "config_keys.h"
 
 #include <stdarg.h>
@@ -21,6 +23,7 @@ void config_fault(struct config_context *context, int line, const char *cure, co
 		      context->path, context->path[0] ? ": " : "", message, cure);
 }
 
+/* A path too long for the buffer is cut, and the mark stays right: it is taken before. */
 size_t config_enter(struct config_context *context, const char *name)
 {
 	size_t mark = strlen(context->path);
@@ -96,6 +99,7 @@ static const struct {
 	{"ip", "cidr"},
 };
 
+/* A distance of three edits or more is no typing error, but another word. */
 static void unknown_key(struct config_context *context, const struct config_node *node,
 			const struct config_key *keys, size_t count)
 {
@@ -172,6 +176,7 @@ void config_mapping(struct config_context *context, const struct config_node *no
 
 /* ---- values --------------------------------------------------------------------------------- */
 
+/* The words of YAML 1.1 for nothing: a key without value is more often forgotten than meant. */
 static bool is_null(const struct config_node *node)
 {
 	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
@@ -218,6 +223,7 @@ void config_parse_text(struct config_context *context, const struct config_node 
 		text->value = node->text;
 }
 
+/* Not YAML 1.1's yes, no, on and off: "no" is also a country. */
 void config_parse_flag(struct config_context *context, const struct config_node *node, void *ret)
 {
 	struct config_flag *flag = ret;
@@ -262,6 +268,8 @@ void config_parse_number(struct config_context *context, const struct config_nod
 			     "\"" SHOWN "\" is not a number", node->text);
 }
 
+/* An empty list of rules would refuse everything, no list allows everything; who wrote [] may have
+ * meant either. */
 bool config_is_list(struct config_context *context, const struct config_node *node,
 		    const char *example)
 {
@@ -296,6 +304,7 @@ void config_parse_texts(struct config_context *context, const struct config_node
 	texts->list = list;
 }
 
+/* `list` has room: config_parse_ports() counted before. */
 static void add_port(struct config_context *context, const struct config_node *node,
 		     struct config_ports *ports)
 {

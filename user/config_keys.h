@@ -60,6 +60,9 @@ struct config_texts {
 	size_t count;
 	int line;
 };
+/* Each fills its config_* type and reports what is wrong: text on one line, true or false, a
+ * decimal number up to 1e9, lists with at least one entry, ports from 1 to 65535. `ret` stays as it
+ * was otherwise. */
 void config_parse_text(struct config_context *context, const struct config_node *node, void *ret);
 void config_parse_flag(struct config_context *context, const struct config_node *node, void *ret);
 void config_parse_number(struct config_context *context, const struct config_node *node, void *ret);

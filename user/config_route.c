@@ -7,6 +7,7 @@
 
 #include "config_values.h"
 
+/* As written, each with its line; what is wrong with a value has been reported by its parser. */
 struct draft_auth {
 	int line;    /* 0: absent */
 	bool broken; /* no mapping, or an empty one: that is reported */
@@ -181,6 +182,8 @@ static const char *read_host(struct config_context *context, const struct config
 	return host;
 }
 
+/* The rest is checked even without a target, so that all errors come at once; the route is not
+ * added then. */
 static void build_target(struct config_context *context, const struct draft_route *draft,
 			 struct policy_route_spec *spec, struct cidr *cidr)
 {
@@ -203,6 +206,7 @@ static void build_target(struct config_context *context, const struct draft_rout
 	config_leave(context, mark);
 }
 
+/* A cidr is raw TCP by itself: without a name there is no SNI and no Host to check. */
 static void build_mode(struct config_context *context, const struct draft_route *draft,
 		       struct policy_route_spec *spec)
 {
@@ -281,6 +285,9 @@ static void check_not_http(struct config_context *context, const struct draft_ro
 	}
 }
 
+/* A private block needs to be named as such: it is how one reaches the cloud's metadata, the host,
+ * the neighbours. Steered blocks are checked again at each dial, direct ones only here, so these
+ * may not even contain a private one. */
 static void build_flags(struct config_context *context, const struct draft_route *draft,
 			struct policy_route_spec *spec)
 {
@@ -338,6 +345,8 @@ static bool path_type(struct config_context *context, const struct config_text *
 	return false;
 }
 
+/* A wrong path becomes "/" so that the rest can be checked; the error keeps the policy from being
+ * used. */
 static void build_path(struct config_context *context, const struct draft_path *draft, int line,
 		       bool allow_encoded_slash, struct policy_path_spec *spec)
 {
@@ -463,6 +472,8 @@ static void build_rules(struct config_context *context, const struct draft_route
 
 /* ---- auth ------------------------------------------------------------------------------------ */
 
+/* Exact spelling: the scheme is what goes on the wire. The value is not shown when unknown, for it
+ * may be a secret. */
 static bool read_scheme(struct config_context *context, const struct config_text *text,
 			enum policy_auth_scheme *ret_scheme)
 {
@@ -490,6 +501,7 @@ static bool read_scheme(struct config_context *context, const struct config_text
 	return false;
 }
 
+/* `flat`: auth_scheme and token_env stand in the route itself, as the seeds have them. */
 static void build_scheme(struct config_context *context, const struct draft_auth *auth, bool flat,
 			 struct policy_auth_spec *spec)
 {
@@ -578,6 +590,8 @@ static bool read_flat_auth(struct config_context *context, const struct draft_ro
 	return true;
 }
 
+/* Half an auth is an error, never a route without credential: requests would pass unauthenticated,
+ * or as the bottle. */
 static void build_auth(struct config_context *context, const struct draft_route *draft,
 		       struct policy_route_spec *spec, struct policy_auth_spec *auth_spec)
 {
@@ -608,6 +622,7 @@ static void build_auth(struct config_context *context, const struct draft_route 
 	spec->auth = auth_spec;
 }
 
+/* One without the other is refused here, where the key can be named. */
 static void build_client(struct config_context *context, const struct draft_route *draft,
 			 struct policy_route_spec *spec)
 {
@@ -628,6 +643,7 @@ static void build_client(struct config_context *context, const struct draft_rout
 		spec->client_key = key->value;
 }
 
+/* Added only when nothing was wrong with it, since policy_add() wants a consistent one. */
 void config_route(struct config_context *context, const struct config_node *node,
 		  struct policy *policy)
 {

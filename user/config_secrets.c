@@ -11,12 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Supervisor and worker are the same binary; this is for a mistake, not for compatibility. */
 #define PACK_MAGIC 0x45475032u /* "EGP2" */
 #define PACK_MAX_ITEMS 1000000
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* `key` names the file in messages. Certificates, which are `public`, may be anybody's to read. */
+/* `key` names the file in messages. Certificates, which are `public`, may be anybody's to read.
+ * Group-readable is usual for mounted secrets; everybody's is a mistake worth stopping for. The
+ * size is checked again while reading: it may grow. */
 static int check_file(int fd, const char *key, const char *path, bool public, struct error *error)
 {
 	struct stat status;
@@ -74,6 +77,7 @@ static struct span trim_line_end(struct span text)
 	return text;
 }
 
+/* Unset is said here, empty by policy_check_secret(): different mistakes. */
 static int load_from_environment(const struct policy_secret *secret, struct bytes *ret,
 				 struct error *error)
 {
@@ -115,6 +119,8 @@ static int read_secret(const struct policy_secret *secret, const char *directory
 typedef int (*set_secret_fn)(struct config *config, size_t index, struct span value,
 			     struct error *error);
 
+/* The buffer is wiped whatever comes. A variable is taken as it is: who sets one sees what is in
+ * it. */
 static bool load_secret(struct config *config, const struct policy_secret *secret, size_t index,
 			set_secret_fn set, const char *directory, struct diag_list *errors)
 {
@@ -152,6 +158,7 @@ static int set_proxy_password(struct config *config, size_t index, struct span v
 	return secret->value ? 0 : error_set(error, "out of memory");
 }
 
+/* Both files before either is used: half a pair is not kept. */
 static bool load_client(struct config *config, size_t index, struct diag_list *errors)
 {
 	const struct policy_client *client = policy_client_at(config->policy, index);
@@ -170,6 +177,7 @@ static bool load_client(struct config *config, size_t index, struct diag_list *e
 	return cert;
 }
 
+/* Goes on after a failure, so that all that is missing is named at once. */
 bool config_load_secrets_from(struct config *config, const char *directory,
 			      struct diag_list *errors)
 {
@@ -223,6 +231,8 @@ static bool pack_text(struct bytes *blob, struct span text)
 	       bytes_append(blob, text.data, text.length);
 }
 
+/* A secret that is missing fails the whole: the worker must not start with a route that cannot
+ * authenticate. */
 static bool pack_all(const struct config_source *sources, size_t count,
 		     const struct config *config, struct bytes *blob)
 {
@@ -325,6 +335,8 @@ static void free_sources(struct config_source *sources, size_t count)
 	free(sources);
 }
 
+/* Counts are checked against what is left, so that a damaged blob cannot make us allocate without
+ * end. */
 static struct config_source *unpack_sources(struct span *rest, size_t *ret_count)
 {
 	struct config_source *sources;
@@ -367,6 +379,8 @@ static int unpack_clients(struct span *rest, struct config *config, struct error
 	return 0;
 }
 
+/* In the order of pack_all(). What is left over is an error, too: it would mean that the two
+ * disagree. */
 static int unpack_secrets(struct span *rest, struct config *config, struct error *error)
 {
 	struct span value;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* YAML without what makes it surprising: no anchors, tags, merge keys or second document, and every
+ * scalar is text until a key's parser says what it is. Limits hold for files that only the operator
+ * writes as well: a generated one may be wrong in any way. */
 #include "config_tree.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
+/* A manifest has about ten levels; recursion is bounded by it, too. */
 #define MAX_DEPTH 16
 #define MAX_NODES 2000000
 #define MAX_KEYS 64 /* of one mapping; the language knows fewer */
@@ -19,6 +23,7 @@ struct config_block {
 	max_align_t data[];
 };
 
+/* Each piece is aligned for any type. */
 void *config_alloc(struct config_arena *arena, size_t size)
 {
 	struct config_block *block = arena->blocks;
@@ -76,6 +81,7 @@ static int line_of(const yaml_mark_t *mark)
 	return mark->line < 1000000000 ? (int)mark->line + 1 : 0;
 }
 
+/* libyaml's reader knows no lines, only octets. */
 static int line_at_offset(struct span text, size_t offset)
 {
 	int line = 1;
@@ -85,6 +91,8 @@ static int line_at_offset(struct span text, size_t offset)
 	return line;
 }
 
+/* The commonest mistake gets its own words: a host *.example.com without quotes is an alias to
+ * YAML. */
 static void syntax_error(struct reader *r)
 {
 	const yaml_parser_t *parser = &r->parser;
@@ -116,6 +124,7 @@ static bool next_event(struct reader *r, yaml_event_t *event)
 	return false;
 }
 
+/* What follows cannot be understood any more. */
 static void stop(struct reader *r, int line, const char *problem, const char *cure)
 {
 	diag_list_add(r->errors, r->source, line, "%s; would be right: %s", problem, cure);
@@ -134,6 +143,7 @@ static struct config_node *node_new(struct reader *r, const yaml_event_t *event,
 	return node;
 }
 
+/* One complaint for each node, however much is wrong with it. */
 static void refuse(struct reader *r, struct config_node *node, const char *what, const char *cure)
 {
 	if (node->kind != CONFIG_INVALID)
@@ -197,7 +207,8 @@ static struct config_node *parse_sequence(struct reader *r, const yaml_event_t *
 	return node;
 }
 
-/* Says what is wrong with a key, and whether its value may enter the mapping. */
+/* Says what is wrong with a key, and whether its value may enter the mapping. A key that is there
+ * twice is refused: parsers disagree about which one counts. */
 static bool check_key(struct reader *r, const struct config_node *mapping,
 		      const struct config_node *key)
 {
@@ -225,6 +236,7 @@ static bool check_key(struct reader *r, const struct config_node *mapping,
 	return true;
 }
 
+/* The value is read also where the key is refused, for its own errors. */
 static struct config_node *parse_mapping(struct reader *r, const yaml_event_t *start,
 					 unsigned depth)
 {
@@ -303,6 +315,8 @@ static struct config_node *parse_stream(struct reader *r)
 	return root;
 }
 
+/* The encoding is not guessed: a UTF-16 file would have other bytes than those that people
+ * review. */
 struct config_node *config_tree_parse(struct config_arena *arena, const char *source,
 				      struct span text, struct diag_list *errors)
 {

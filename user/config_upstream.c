@@ -20,6 +20,7 @@ struct draft_upstream {
 
 #define KEY(type, name, parser) {#name, parser, offsetof(struct type, name)}
 
+/* The line tells an empty mapping from none. */
 static void parse_proxy_auth(struct config_context *context, const struct config_node *node,
 			     void *ret)
 {
@@ -63,6 +64,7 @@ static void *new_list(size_t count, size_t size)
 	return list;
 }
 
+/* A later source replaces the list whole; two halves would be nobody's intention. */
 static void apply_resolvers(struct config_context *context, const struct config_texts *list,
 			    struct config *config)
 {
@@ -93,6 +95,7 @@ static void free_secret(struct policy_secret *secret)
 	*secret = (struct policy_secret){0};
 }
 
+/* Wipes the password, when it was loaded. */
 static void free_proxy(struct config *config)
 {
 	for (size_t i = 0; i < config->upstream.no_proxy_count; i++)
@@ -107,6 +110,7 @@ static void free_proxy(struct config *config)
 	config->upstream.proxy = config->upstream.proxy_ca_file = config->upstream.proxy_user = NULL;
 }
 
+/* The file's name is copied: the secret outlives the source. */
 static void apply_password(struct config_context *context, const struct draft_proxy_auth *auth,
 			   struct config *config)
 {
@@ -153,6 +157,7 @@ static void apply_proxy_auth(struct config_context *context, const struct draft_
 	config_leave(context, mark);
 }
 
+/* "10.0.0.0" without a prefix is no host name either, and is reported as one. */
 static bool read_no_proxy(struct config_context *context, const struct config_text *text,
 			  struct config_no_proxy *ret)
 {
@@ -207,6 +212,8 @@ static void check_alone(struct config_context *context, const struct draft_upstr
 	}
 }
 
+/* What an earlier source said about another proxy goes, its password too: that must not be sent to
+ * this one. */
 static void apply_proxy(struct config_context *context, const struct draft_upstream *draft,
 			struct config *config)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Values with a meaning of their own. A value that is refused is named together with what would be
+ * right; one that might be a secret is never shown. */
 #include "config_values.h"
 
 #include <ctype.h>
@@ -9,6 +11,7 @@
 
 #define TOKEN_EXTRA "!#$%&'*+-.^_`|~" /* RFC 9110, 5.6.2: tchar */
 
+/* Not isalpha(): the locale has no say in a policy. */
 static bool is_letter(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -94,6 +97,7 @@ static bool to_a_labels(const char *host, char ret[EGRESS_NAME_SIZE])
 	return policy_normalise_host(span_from(host), ret);
 }
 
+/* The name is stored as DNS has it, so that what is compared later are A-labels in lower case. */
 bool config_host(struct config_context *context, const struct config_text *text,
 		 const char **ret_host)
 {
@@ -154,6 +158,7 @@ bool config_cidr(struct config_context *context, const struct config_text *text,
 	return false;
 }
 
+/* Meeting is enough: a block that holds one private address leads there. */
 bool config_cidr_is_private(const struct cidr *cidr)
 {
 	/* The first address of each private block: blocks meet only if one holds the other's. */
@@ -176,6 +181,8 @@ bool config_cidr_is_private(const struct cidr *cidr)
 	return false;
 }
 
+/* Blocks that the kernel or resolvers treat in their own way (0/8, 127/8, link-local, multicast)
+ * would not be dialled. */
 bool config_pool(struct config_context *context, const struct config_text *text,
 		 struct cidr *ret_pool)
 {
@@ -310,6 +317,7 @@ bool config_path(struct config_context *context, int line, const struct policy_p
 
 /* ---- the way out ---------------------------------------------------------------------------- */
 
+/* At most five digits, so atoi() cannot overflow. */
 static bool is_port(const char *text)
 {
 	size_t length = strspn(text, "0123456789");

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Reads a plan back. It was made by us, but lies on a disk: whatever others could have changed is
+ * refused, since it decides which of the host's secrets goes to which route. */
 #include "plan.h"
 
 #include <errno.h>
@@ -102,6 +104,7 @@ static int read_file(int dir_fd, const char *directory, const char *name, struct
 
 /* ---- values --------------------------------------------------------------------------------- */
 
+/* Empty is missing. */
 static bool take_text(const json_t *object, const char *key, char **ret)
 {
 	const char *text = json_string_value(json_object_get(object, key));
@@ -110,6 +113,7 @@ static bool take_text(const json_t *object, const char *key, char **ret)
 	return *ret != NULL;
 }
 
+/* It becomes part of container names and arguments: no leading hyphen, which would be an option. */
 static bool is_slug(const char *text)
 {
 	size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
@@ -117,6 +121,7 @@ static bool is_slug(const char *text)
 	return length > 0 && length <= SLUG_LIMIT && text[length] == '\0' && text[0] != '-';
 }
 
+/* Only slots: else a plan could have the sidecar started with PATH or LD_PRELOAD set. */
 static bool is_slot(const char *text)
 {
 	size_t digits;
@@ -146,6 +151,7 @@ static bool has_slot(const struct plan *plan, const char *token_env)
 	return false;
 }
 
+/* A slot that is there twice would have two tokens. */
 static bool take_tokens(const json_t *list, struct plan *plan)
 {
 	const json_t *entry;
@@ -179,7 +185,8 @@ static bool take_proxy(const json_t *value, struct plan *plan)
 	return plan->upstream_proxy != NULL;
 }
 
-/* NULL, or the key that is missing or wrong. */
+/* NULL, or the key that is missing or wrong. What it cannot be used without; the rest of the file
+ * is for scripts. */
 static const char *take_values(const json_t *root, struct plan *plan)
 {
 	const json_t *networks = json_object_get(root, "networks");
@@ -198,6 +205,7 @@ static const char *take_values(const json_t *root, struct plan *plan)
 	return NULL;
 }
 
+/* An unknown version is refused, not guessed at. */
 static int take_plan(struct span text, struct plan *plan, char ret_digest[65], struct error *error)
 {
 	json_error_t problem;
@@ -234,6 +242,7 @@ static bool name_paths(const char *directory, struct plan *plan)
 	       asprintf(&plan->ca_cert_file, "%s/" PLAN_CA_CERT, plan->directory) >= 0;
 }
 
+/* The routes are kept as they were checked: `start` uses these bytes, not the file again. */
 static int read_plan(struct plan *plan, int dir_fd, struct error *error)
 {
 	struct bytes text = {0};

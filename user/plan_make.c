@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The way from a manifest to a plan's texts. Nothing is written here, and the result is parsed
+ * again and compared before anybody may write it. */
 #include "plan_make.h"
 
 #include <stdlib.h>
@@ -18,6 +20,7 @@ void plan_draft_free(struct plan_draft *draft)
 	*draft = (struct plan_draft){.bottle = NULL};
 }
 
+/* A copy, since a node is linked into one list only. */
 static void add_child(struct config_arena *arena, struct config_node *parent, const char *key,
 		      const struct config_node *child)
 {
@@ -35,6 +38,7 @@ static void add_child(struct config_arena *arena, struct config_node *parent, co
 	parent->count++;
 }
 
+/* As if the file had been a routes.yaml with these routes. */
 static struct config_node *add_document(struct plan_draft *draft, const char *source,
 					const char *path, const struct config_node *routes)
 {
@@ -58,6 +62,7 @@ static void add_provider(struct plan_draft *draft, const struct config_source *f
 					     errors));
 }
 
+/* "none" is wall 0; a network for the bottle has to be asked for. */
 static void add_manifest(struct plan_draft *draft, const struct config_source *manifest,
 			 const struct plan_bottle *bottle, struct diag_list *errors)
 {

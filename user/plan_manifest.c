@@ -27,6 +27,7 @@ static const struct {
 	{"egress_proxy", "egress: {routes: [{host: NAME}], upstream: {proxy: \"http://HOST:PORT\"}}"},
 };
 
+/* "x-" is everybody's own, as in Compose files. */
 static bool is_foreign(const char *key)
 {
 	if (strncmp(key, "x-", 2) == 0)
@@ -38,6 +39,7 @@ static bool is_foreign(const char *key)
 	return false;
 }
 
+/* Passed over, an old key would be a way out, or a credential, that is silently missing. */
 static bool is_old(struct config_context *context, const struct config_node *node)
 {
 	for (size_t i = 0; i < COUNT(old_keys); i++) {
@@ -90,7 +92,8 @@ struct draft_bottle {
 	const struct config_node *egress;
 };
 
-/* Lower case, and one hyphen for all that is not a letter or digit. */
+/* Lower case, and one hyphen for all that is not a letter or digit. At most 48, so that prefixes
+ * and suffixes still fit a container's name of 63. */
 static void make_slug(const char *name, char ret[49])
 {
 	size_t used = 0;
@@ -108,6 +111,7 @@ static void make_slug(const char *name, char ret[49])
 	ret[used] = '\0';
 }
 
+/* Without complaints: choose() looks at all bottles, and only one is asked for. */
 static const char *bottle_name(const struct config_node *node)
 {
 	if (node->key) /* of `bottles: {NAME: ...}` */
@@ -139,6 +143,7 @@ static void check_names(struct config_context *context, const struct config_node
 	}
 }
 
+/* The answer to a wrong name is the list of right ones. */
 static const struct config_node *choose(struct config_context *context,
 					const struct config_node *list, const char *name,
 					struct plan_draft *draft)
@@ -237,6 +242,7 @@ static void take_networks(struct config_context *context, const struct config_no
 	config_mapping(context, node, keys, COUNT(keys), ret);
 }
 
+/* No `routes` is an empty list: the bottle reaches nothing. */
 static void read_egress(struct config_context *context, const struct config_node *node,
 			struct plan_bottle *bottle)
 {
@@ -277,6 +283,7 @@ static void read_bottle(struct config_context *context, const struct config_node
 		read_egress(context, found.egress, bottle);
 }
 
+/* The slug is made first, for check_names() compares with it. */
 bool plan_find_bottle(struct plan_draft *draft, const struct config_source *manifest,
 		      const char *name, struct plan_bottle *ret, struct diag_list *errors)
 {

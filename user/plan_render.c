@@ -28,6 +28,7 @@ static void emit(struct writer *w, yaml_event_t *event, int made)
 		w->failed = !made || !yaml_emitter_emit(&w->emitter, event);
 }
 
+/* Plain stays plain: quoted, `true` and numbers would become text. */
 static void put_scalar(struct writer *w, const char *text, bool plain)
 {
 	yaml_event_t event;
@@ -71,6 +72,7 @@ static void close_mapping(struct writer *w)
 	emit(w, &event, yaml_mapping_end_event_initialize(&event));
 }
 
+/* Keys are unique: config_tree_parse() saw to it. */
 static const struct config_node *child_of(const struct config_node *node, const char *key)
 {
 	for (const struct config_node *child = node->first; child; child = child->next) {
@@ -197,6 +199,7 @@ static json_t *describe_paths(const char *directory)
 			 json_sprintf("%s/" PLAN_CA_CERT, directory));
 }
 
+/* jansson's "o" takes the references over, also when json_pack() fails. */
 bool plan_render_json(const struct plan_draft *draft, const char *directory, struct bytes *ret)
 {
 	json_t *routes = json_array(), *tokens = json_array(), *root;

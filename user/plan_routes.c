@@ -13,6 +13,7 @@
 
 /* ---- slots ---------------------------------------------------------------------------------- */
 
+/* The name becomes a variable of the sidecar's environment, so it must not be any other. */
 static bool is_slot(const char *text)
 {
 	size_t length = strlen(text), prefix = sizeof(SLOT) - 1;
@@ -39,6 +40,8 @@ static struct plan_slot *slot_of_env(struct plan_draft *draft, const char *token
 	return NULL;
 }
 
+/* In the order of first use over all files, so that the same manifest always gives the same
+ * slots. */
 static const char *add_slot(struct config_context *context, struct plan_draft *draft,
 			    const char *token_env, const struct config_text *token_ref)
 {
@@ -100,6 +103,7 @@ static void take_node(struct config_context *context, const struct config_node *
 	*(const struct config_node **)ret = node;
 }
 
+/* A secret's value never is in a manifest: it names a variable of the host. */
 static bool check_auth(struct config_context *context, const struct config_node *node,
 		       const struct draft_auth *auth)
 {
@@ -202,7 +206,8 @@ struct target {
 	struct cidr cidr;
 };
 
-/* Without complaints: those are config_route()'s. */
+/* Without complaints: those are config_route()'s. A wrong target owns nothing and is owned by
+ * nobody; the route itself is reported later. */
 static struct target read_target(struct config_arena *arena, const struct plan_route *route)
 {
 	struct diag_list ignored = {0};
@@ -224,6 +229,7 @@ struct owners {
 	size_t count;
 };
 
+/* The providers' routes come first, so they are all there by now. */
 static struct owners list_owners(struct plan_draft *draft)
 {
 	struct owners owners = {0};
@@ -236,6 +242,8 @@ static struct owners list_owners(struct plan_draft *draft)
 	return owners;
 }
 
+/* A provider owns its hosts outright: a manifest's route beside it could reach them with another
+ * credential, or none. */
 static bool is_owned(const struct owners *owners, struct config_arena *arena,
 		     const struct plan_route *route)
 {
@@ -256,6 +264,7 @@ static bool is_owned(const struct owners *owners, struct config_arena *arena,
 
 /* ---- one route ------------------------------------------------------------------------------ */
 
+/* One role or a list; for scripts, nothing is decided by them. */
 static void take_roles(struct config_context *context, const struct config_node *node,
 		       struct plan_route *route)
 {
@@ -273,6 +282,7 @@ static void take_roles(struct config_context *context, const struct config_node 
 		route->roles[route->role_count++] = texts.list[i].value;
 }
 
+/* In a manifest the short form would name a variable that may hold anything. */
 static bool flat_auth(struct config_context *context, const struct config_node *child)
 {
 	if (strcmp(child->key, "auth_scheme") != 0 && strcmp(child->key, "token_env") != 0)

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A plan's directory on disk. A reader sees the old plan or the new one, never half of either:
+ * files are written whole beside their place and renamed, the digest last. Where others may write,
+ * nothing is written: the routes decide where secrets go. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -43,6 +46,7 @@ int plan_directory(const char *path, char **ret, struct error *error)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
+/* A short write is not an error of write(2), but would be one of ours. */
 static int write_all(int fd, struct span text)
 {
 	while (text.length > 0) {
@@ -131,7 +135,9 @@ static bool has_certificate(int dir_fd, const struct cert_authority *ca)
 	return same;
 }
 
-/* The CA that is there, or a new one. It is kept with all its bytes: bottles trust it. */
+/* The CA that is there, or a new one. It is kept with all its bytes: bottles trust it. The
+ * certificate is written anew when it does not fit the key; bottles made before keep trusting the
+ * same CA. */
 static int settle_ca(int dir_fd, const char *directory, const char *common_name, bool new_ca,
 		     struct error *error)
 {
@@ -165,6 +171,7 @@ static int fill(int dir_fd, const char *directory, const struct plan_draft *draf
 	return result;
 }
 
+/* Ours, and nobody else's to write: another owner could replace any file after we checked it. */
 static int check_directory(int dir_fd, const char *directory, struct error *error)
 {
 	struct stat st;
@@ -196,6 +203,7 @@ static int update(const char *directory, const struct plan_draft *draft, bool ne
 	return result;
 }
 
+/* Only what we made; rmdir() leaves the directory when there is more. */
 static void remove_directory(int dir_fd, const char *directory)
 {
 	static const char *const names[] = {PLAN_ROUTES, PLAN_FILE, PLAN_CA, PLAN_CA_CERT};

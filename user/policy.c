@@ -10,6 +10,7 @@
 #define REGEX_DEPTH_LIMIT 1000
 #define REGEX_HEAP_LIMIT_KIB 1024
 
+/* Doubling only where the count is a power of two needs no capacity beside it. */
 void *policy_grow(void *array, size_t count, size_t item_size)
 {
 	if ((count & (count - 1)) != 0)
@@ -35,6 +36,7 @@ struct policy *policy_new(void)
 	return policy;
 }
 
+/* Relaxed: who takes a reference has one already. */
 struct policy *policy_ref(struct policy *policy)
 {
 	__atomic_add_fetch(&policy->references, 1, __ATOMIC_RELAXED);
@@ -120,6 +122,8 @@ static int copy_text(const char *text, char **ret_copy, struct error *error)
 	return *ret_copy ? 0 : out_of_memory(error);
 }
 
+/* The counts grow with what is copied, so that match_release() frees no more than that. One more
+ * than needed is allocated, since calloc(0) may be NULL. */
 static int copy_match(struct policy_match *match, const struct policy_match_spec *spec,
 		      struct error *error)
 {
@@ -168,6 +172,7 @@ static int copy_matches(struct policy_route *route, const struct policy_route_sp
 	return 0;
 }
 
+/* 443 and 80 are where HTTP is; raw TCP has no port that could be meant. */
 static int copy_ports(const struct policy_route_spec *spec, uint16_t ports[EGRESS_MAX_PORTS],
 		      size_t *ret_count, struct error *error)
 {
@@ -189,6 +194,8 @@ static int copy_ports(const struct policy_route_spec *spec, uint16_t ports[EGRES
 
 /* ---- routes to hosts ---------------------------------------------------------------------- */
 
+/* Names and wildcards are in tables of their own: a name is looked up whole, then by its
+ * suffixes. */
 static struct policy_host *host_new(struct policy *policy, const char *name, struct error *error)
 {
 	bool wildcard = strncmp(name, "*.", 2) == 0;
@@ -232,6 +239,8 @@ static const char *mode_name(enum policy_mode mode)
 	return names[mode];
 }
 
+/* One mode for a port: the first bytes of a connection decide whether it is intercepted, before any
+ * path is known. */
 static int check_host_ports(const struct policy_host *host, const struct policy_route *route,
 			    struct error *error)
 {
@@ -252,6 +261,8 @@ static int check_host_ports(const struct policy_host *host, const struct policy_
 	return 0;
 }
 
+/* allow_private of one route holds for the port, whatever the path: an address is dialled for a
+ * connection, before there is a request to judge. */
 static void enter_ports(struct policy_host *host, const struct policy_route *route)
 {
 	for (size_t i = 0; i < route->port_count; i++) {
@@ -267,6 +278,8 @@ static void enter_ports(struct policy_host *host, const struct policy_route *rou
 	}
 }
 
+/* What config_route() has refused with better words already; here for whoever else builds a
+ * policy. */
 static int check_spec(const struct policy_route_spec *spec, struct error *error)
 {
 	if (!spec->host == !spec->cidr)
@@ -304,6 +317,8 @@ static int route_init(struct policy *policy, struct policy_route *route,
 	return spec->auth ? policy_auth_init(policy, route, spec->auth, error) : 0;
 }
 
+/* After a failure the host may be without routes; the policy is then only good for
+ * policy_unref(). */
 static int add_host_route(struct policy *policy, const struct policy_route_spec *spec,
 			  struct error *error)
 {

@@ -114,6 +114,7 @@ void policy_unref(struct policy *policy);
 
 #define POLICY_SECRET_SIZE 65536 /* bytes at most */
 
+/* One per distinct source; the index is stable for the policy's life. Borrowed. */
 size_t policy_secret_count(const struct policy *policy);
 const struct policy_secret *policy_secret_at(const struct policy *policy, size_t index);
 /* -1 with `error` set for an empty value, one that is too long, or one with control characters; the
@@ -152,12 +153,15 @@ struct policy_host;
 const struct policy_host *policy_find_host(const struct policy *policy, const char *name);
 /* True when the rules are those of a wildcard: the bottle can make up names under it. */
 bool policy_host_is_wildcard(const struct policy_host *host);
+/* POLICY_INTERCEPT for a port that no route names: what is not allowed is never spliced. */
 enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port);
 bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
 /* True when what goes to that port is spliced, unseen: raw TCP, or TLS on a passthrough port. */
 bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls);
 /* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS]);
+/* Whether some route with the port lets it be dialled at private addresses; false for a port of
+ * none. */
 bool policy_host_allows_private(const struct policy_host *host, uint16_t port);
 
 struct policy_cidr {
@@ -168,6 +172,7 @@ struct policy_cidr {
 	const char *file;
 	int line;
 };
+/* After policy_finish() the longest prefix comes first. Borrowed from the policy. */
 size_t policy_cidr_count(const struct policy *policy);
 const struct policy_cidr *policy_cidr_at(const struct policy *policy, size_t index);
 /* The longest prefix that contains the address, if it allows the port; else NULL. It decides

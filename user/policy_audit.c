@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where HTTP is spoken, for names that no route gives ports to. */
+/* Where HTTP is spoken, for names that no route gives ports to. As many as a host may have
+ * (EGRESS_MAX_PORTS); the usual ones first. */
 static const uint16_t other_ports[] = {443,  80,   8443, 8080, 8000, 8888, 3000, 5000,
 				       9000, 9443, 8081, 8008, 4443, 5001, 8082, 4000};
 
+/* Without auth and with one match that takes everything. */
 static struct policy_route *audit_route(struct policy_host *host, const char *file, int line)
 {
 	struct policy_route *route = calloc(1, sizeof(*route));
@@ -66,6 +68,7 @@ static void others_free(struct policy_host *others)
 	free(others);
 }
 
+/* A host like any other, so that nothing else has to know of audit. */
 static struct policy_host *others_new(void)
 {
 	struct policy_host *others = calloc(1, sizeof(*others));
@@ -114,6 +117,8 @@ bool policy_is_audit(const struct policy *policy)
 	return policy->audit;
 }
 
+/* Only what a rule of HTTP refused: an address, a protocol or a fault of the request stays refused
+ * in audit, too. `audited` is what is said about it. */
 void policy_audit(const struct policy *policy, const struct policy_host *host,
 		  struct policy_verdict *verdict)
 {

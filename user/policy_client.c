@@ -28,6 +28,7 @@ void policy_client_free(struct policy_client *client)
 	free(client);
 }
 
+/* The files are read later, by config_load_secrets(): a policy is checked without them. */
 int policy_client_init(struct policy *policy, struct policy_route *route,
 		       const struct policy_route_spec *spec, struct error *error)
 {
@@ -73,6 +74,8 @@ void policy_set_client(struct policy *policy, size_t index, struct client_cert *
 	policy->clients[index]->loaded = cert;
 }
 
+/* False refuses the request: without the certificate the host would see another client than was
+ * meant. */
 bool policy_route_client(const struct policy_route *route, struct client_cert **ret)
 {
 	if (route->client && !route->client->loaded)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Longer paths are rare, and cost an allocation. */
 #define SMALL_PATH 1024
 
 /* What is looked for, and how near the nearest rule came. */
@@ -26,6 +27,7 @@ static bool route_has_port(const struct policy_route *route, uint16_t port)
 	return false;
 }
 
+/* Case counts (RFC 9110, 9.1): an upstream may take "get" for something else. */
 static bool method_matches(const struct policy_match *match, struct span method)
 {
 	for (size_t i = 0; i < match->method_count; i++) {
@@ -63,7 +65,8 @@ static bool headers_match(const struct policy_match *match, const struct policy_
 	return true;
 }
 
-/* How far a rule whose path matches goes with the rest of the request. */
+/* How far a rule whose path matches goes with the rest of the request. The nearest miss is kept for
+ * the hint; CHOSEN ends the search. */
 static void try_rule(struct search *s, const struct policy_rule *rule)
 {
 	int reached = PATH;
@@ -97,7 +100,9 @@ static void try_path(struct search *s, const struct policy_host *host,
 	}
 }
 
-/* A prefix ends where a segment does: at the path's end, before a slash, or with one. */
+/* A prefix ends where a segment does: at the path's end, before a slash, or with one. From the
+ * longest on, so the first that takes the request is the most specific; one table look-up for each
+ * boundary, however many rules there are. */
 static void try_prefixes(struct search *s, const struct policy_host *host)
 {
 	size_t end = s->path.length < host->longest_prefix ? s->path.length : host->longest_prefix;
@@ -113,7 +118,8 @@ static void try_prefixes(struct search *s, const struct policy_host *host)
 	}
 }
 
-/* False when a regex could not be evaluated. */
+/* False when a regex could not be evaluated. A pattern that gave up could have matched: the request
+ * is refused, not tried on later rules. */
 static bool try_regexes(struct search *s, const struct policy_host *host)
 {
 	for (size_t i = host->first_regex; i < host->first_any && s->nearest != CHOSEN; i++) {
@@ -131,6 +137,7 @@ static bool try_regexes(struct search *s, const struct policy_host *host)
 	return true;
 }
 
+/* The order of Gateway API: exact, longest prefix, regex, any. */
 static bool search(struct search *s, const struct policy_host *host)
 {
 	try_path(s, host, policy_table_get(&host->exact, s->path));
@@ -166,6 +173,7 @@ static bool takes_encoded_slashes(const struct policy_host *host)
 	return false;
 }
 
+/* How near the nearest rule came is what the bottle is told. */
 static enum egress_reason reason_of(const struct search *s, const struct policy_host *host)
 {
 	if (!s->rule)
@@ -207,7 +215,9 @@ static bool split_target(const struct policy_request *request, struct span *ret_
 	return target.data[0] == '/';
 }
 
-/* Judges the path; `normal` has room for it. `ret_why` says what is ambiguous about it. */
+/* Judges the path; `normal` has room for it. `ret_why` says what is ambiguous about it. Hosts
+ * without path rules and credentials take any path: nothing hangs on how it is read. A fragment
+ * never reaches a server by itself (RFC 3986, 3.5), so servers disagree about one. */
 static enum egress_reason judge_path(struct search *s, const struct policy_host *host,
 				     struct policy_verdict *verdict, char *normal,
 				     const char **ret_why)
@@ -235,6 +245,7 @@ static enum egress_reason judge_path(struct search *s, const struct policy_host 
 	return reason_of(s, host);
 }
 
+/* Sets verdict->route as it goes, so that a refusal names the route that came closest. */
 static enum egress_reason decide(const struct policy *policy, const struct policy_request *request,
 				 struct policy_verdict *verdict, const char **ret_why)
 {
@@ -265,6 +276,7 @@ static enum egress_reason decide(const struct policy *policy, const struct polic
 	return reason;
 }
 
+/* Internal until proven otherwise: a fault on the way cannot be an allowance. */
 void policy_decide(const struct policy *policy, const struct policy_request *request,
 		   struct policy_verdict *ret_verdict)
 {

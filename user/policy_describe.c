@@ -56,6 +56,7 @@ static const char *mode_word(enum policy_mode mode)
 	return words[mode];
 }
 
+/* `authenticated` says that a credential is added, not which. */
 static json_t *describe_route(const struct policy_route *route)
 {
 	json_t *object = json_object(), *matches = json_array();
@@ -80,6 +81,8 @@ static json_t *describe_cidr(const struct policy_cidr *cidr)
 			 describe_ports(cidr->ports, cidr->port_count), "direct", cidr->direct);
 }
 
+/* Where memory runs out a part may be missing, for jansson takes a NULL and fails: this is text for
+ * the bottle to read, and decides nothing. */
 char *policy_describe(const struct policy *policy)
 {
 	json_t *routes = json_array(), *object;

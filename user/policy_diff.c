@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Two policies are asked the same questions, one of each class that a rule of either can tell
+ * apart; whatever policy_decide() learns to look at is then compared by itself. Regexes cannot be
+ * asked, and are compared as text. */
 #include "policy_diff.h"
 
 #include <stdio.h>
@@ -33,6 +36,7 @@ struct diff {
 
 /* ---- one question --------------------------------------------------------------------------- */
 
+/* Where the secret comes from, for the operator; never the secret. */
 static void describe_auth(const struct policy_route *route, struct outcome *ret)
 {
 	static const char *const schemes[] = {
@@ -71,6 +75,7 @@ static void describe_allowed(const struct policy_route *route, bool private, str
 		add_words(ret, ", also at private addresses");
 }
 
+/* Spliced ports have no requests to judge, so their verdict is that of the connection. */
 static void ask(const struct policy *policy, const struct policy_request *request,
 		struct outcome *ret)
 {
@@ -95,7 +100,8 @@ static void ask(const struct policy *policy, const struct policy_request *reques
 
 /* ---- the table of answers ------------------------------------------------------------------- */
 
-/* 0 when the answers are the same; UINT32_MAX when out of memory. */
+/* 0 when the answers are the same; UINT32_MAX when out of memory. By text: two answers are the same
+ * if people are told the same. */
 static uint32_t pair_index(struct diff *d, const struct pair *pair)
 {
 	struct pair *pairs;
@@ -156,6 +162,7 @@ static bool step(const struct policy_space *space, size_t at[POLICY_AXES])
 	return false;
 }
 
+/* The first combination of selected points; false when some axis has none. */
 static bool first(const struct policy_space *space, size_t at[POLICY_AXES])
 {
 	for (unsigned i = 0; i < POLICY_AXES; i++) {
@@ -167,6 +174,7 @@ static bool first(const struct policy_space *space, size_t at[POLICY_AXES])
 	return true;
 }
 
+/* Row-major over all points of all axes. */
 static uint32_t *cell(const struct diff *d, const size_t at[POLICY_AXES])
 {
 	size_t index = 0;
@@ -181,6 +189,7 @@ static void select_all(const struct policy_axis *axis, bool value)
 	memset(axis->selected, value, axis->count * sizeof(bool));
 }
 
+/* As many questions as the product of the axes' points. */
 static bool fill_cells(struct diff *d, const char *name)
 {
 	size_t at[POLICY_AXES], size = 1;
@@ -305,6 +314,7 @@ static bool take_set(struct diff *d, const size_t start[POLICY_AXES])
 	return true;
 }
 
+/* All points are selected again after each set, for step() walks the selected ones only. */
 static bool report_cells(struct diff *d)
 {
 	size_t at[POLICY_AXES] = {0};
@@ -362,6 +372,7 @@ struct regexes {
 	size_t count;
 };
 
+/* In the order in which they are tried, which matters as well: the first that matches decides. */
 static bool regexes_init(struct regexes *regexes, const struct policy_host *host)
 {
 	size_t count = host ? host->first_any - host->first_regex : 0;
@@ -412,6 +423,7 @@ static void report_regex(struct diff *d, enum policy_change_kind kind, const cha
 			    });
 }
 
+/* A changed order is reported once for the host; which requests it concerns cannot be told. */
 static void report_regexes(struct diff *d, const struct regexes *before,
 			   const struct regexes *after)
 {
@@ -452,6 +464,7 @@ static bool diff_regexes(struct diff *d, const struct policy_host *before,
 
 /* ---- hosts ------------------------------------------------------------------------------------ */
 
+/* A wildcard is asked by a name below it that nothing else names. */
 static bool diff_host(struct diff *d, const char *target)
 {
 	bool wildcard = strncmp(target, "*.", 2) == 0;
@@ -485,6 +498,7 @@ static bool names_host(const struct policy *policy, const char *name)
 	return policy_table_get(table, span_from(name + (wildcard ? 2 : 0))) != NULL;
 }
 
+/* Hosts of `before` first, then those that are new. */
 static bool diff_hosts(struct diff *d)
 {
 	for (size_t i = 0; i < d->before->host_count; i++) {

@@ -30,6 +30,7 @@ static bool address_behind(const struct cidr *cidr, struct egress_address *ret)
 	return false;
 }
 
+/* Blocks either nest or do not meet. */
 static bool is_narrower(const struct cidr *inner, const struct cidr *outer)
 {
 	return inner->prefix_length > outer->prefix_length &&
@@ -83,6 +84,7 @@ static const char *cidr_outcome(const struct policy_cidr *cidr)
 	return cidr->direct ? "allowed, past the proxy" : "allowed, as raw TCP";
 }
 
+/* `ports` has room for those of two blocks. */
 static size_t add_ports(const struct policy *policy, const struct egress_address *address,
 			uint16_t *ports, size_t count)
 {
@@ -134,6 +136,7 @@ static void report_port(const struct blocks *d, const char *target, uint16_t num
 			    });
 }
 
+/* One address stands for all that this block decides on. */
 static void diff_cidr(const struct blocks *d, const struct cidr *block)
 {
 	unsigned bits = address_is_v4(&block->address) ? 96 : 0;

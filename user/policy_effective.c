@@ -43,6 +43,7 @@ static void print_paths(FILE *to, const struct policy_match *match)
 	fputs("]", to);
 }
 
+/* Flow style, one alternative a line; `next` is what has to come before the next key. */
 static void print_match(FILE *to, const struct policy_match *match)
 {
 	const char *next = "      - {";
@@ -87,6 +88,7 @@ static void print_matches(FILE *to, const struct policy_route *route)
 		print_match(to, &route->matches[i]);
 }
 
+/* The names of sources only: this text may be pasted into a ticket. */
 static void print_auth(FILE *to, const struct policy_auth *auth)
 {
 	static const char *const schemes[] = {
@@ -112,6 +114,7 @@ static void print_auth(FILE *to, const struct policy_auth *auth)
 	fputs("}\n", to);
 }
 
+/* False is the default of every flag, and is left out. */
 static void print_flag(FILE *to, const char *name, bool value)
 {
 	if (value)
@@ -169,6 +172,8 @@ static void print_cidr(FILE *to, const struct policy_cidr *cidr)
 	print_flag(to, "direct", cidr->direct);
 }
 
+/* By host, then in the order of the file: what was written between two routes of one host does not
+ * matter to either. */
 char *policy_effective(const struct policy *policy)
 {
 	size_t length;

@@ -46,6 +46,7 @@ static void hint_path(const struct policy_verdict *verdict, const char *place, c
 	snprintf(hint, size, "add \"%s\" to %s of %s", show(verdict->path, path), key, place);
 }
 
+/* Only an encoded slash can be allowed; anything else has to be sent otherwise. */
 static void hint_ambiguous(const char *why, const char *place, char *hint, size_t size)
 {
 	if (strcmp(why, "an encoded slash") == 0)
@@ -55,6 +56,7 @@ static void hint_ambiguous(const char *why, const char *place, char *hint, size_
 		snprintf(hint, size, "the path holds %s: send it in its plain form", why);
 }
 
+/* No route can allow TRACE with a credential, so none is proposed. */
 static void hint_method(const struct policy_request *request, const struct policy_route *route,
 			const char *place, char *hint, size_t size)
 {
@@ -67,6 +69,7 @@ static void hint_method(const struct policy_request *request, const struct polic
 		snprintf(hint, size, "add %s to methods of %s", method, place);
 }
 
+/* The name of the header and not its value: it may be the kind of value that is known to few. */
 static void hint_header(const struct policy_route *route, const char *place, char *hint, size_t size)
 {
 	char name[SHOWN_TEXT + 4];
@@ -83,6 +86,7 @@ static void hint_header(const struct policy_route *route, const char *place, cha
 	}
 }
 
+/* Without a route there is nothing in the file to point at but the list itself. */
 void policy_hint(const struct policy_request *request, const char *ambiguity,
 		 struct policy_verdict *verdict)
 {

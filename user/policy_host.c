@@ -19,6 +19,8 @@ static char label_char(char c)
 	return 0;
 }
 
+/* Into a buffer of its own first, since `ret` is untouched on failure. Underscores are in use (SRV
+ * names, containers) although RFC 1123 has none. */
 bool policy_normalise_host(struct span host, char *ret)
 {
 	char name[EGRESS_NAME_SIZE];
@@ -52,6 +54,8 @@ bool policy_is_local(const char *name)
 	return strcmp(name, POLICY_LOCAL_HOST) == 0;
 }
 
+/* Suffixes from the longest on, so the first wildcard found is the most specific. The name itself
+ * is not below its own wildcard. */
 const struct policy_host *policy_find_host(const struct policy *policy, const char *name)
 {
 	const struct policy_host *host = policy_table_get(&policy->names, span_from(name));
@@ -100,6 +104,7 @@ bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls
 			 (entry->first->mode == POLICY_PASSTHROUGH && tls));
 }
 
+/* No more than EGRESS_MAX_PORTS: check_host_ports() saw to it. */
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS])
 {
 	for (size_t i = 0; i < host->port_count; i++)
@@ -154,6 +159,7 @@ static int by_prefix_length(const void *a, const void *b)
 
 /* ---- the order of rules -------------------------------------------------------------------- */
 
+/* By the order of enum policy_path_type; a rule without a path comes last. */
 static int rule_class(const struct policy_rule *rule)
 {
 	if (!rule->path)
@@ -161,6 +167,8 @@ static int rule_class(const struct policy_rule *rule)
 	return (int)rule->path->type;
 }
 
+/* Equal paths stand together, in the order of the file: try_path() walks them. qsort() is not
+ * stable, hence `order`. */
 static int by_specificity(const void *a, const void *b)
 {
 	const struct policy_rule *x = a, *y = b;
@@ -178,6 +186,7 @@ static int by_specificity(const void *a, const void *b)
 	return (x->order > y->order) - (x->order < y->order);
 }
 
+/* An alternative without paths is one rule that takes any. */
 static bool collect_rules(struct policy_host *host)
 {
 	size_t count = 0;
@@ -246,6 +255,7 @@ static bool is_injected(const struct policy_host *host, const char *name)
 	return false;
 }
 
+/* `injected` is of all routes: what one of them injects the bottle may not send on another. */
 static bool finish_host(struct policy_host *host)
 {
 	if (!collect_rules(host) || !index_rules(host))

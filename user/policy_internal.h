@@ -143,6 +143,7 @@ void policy_audit(const struct policy *policy, const struct policy_host *host,
 
 /* ---- policy_host.c -------------------------------------------------------------------------- */
 
+/* NULL when no route of the host has the port. */
 const struct policy_host_port *policy_host_port(const struct policy_host *host, uint16_t port);
 
 /* ---- policy.c ------------------------------------------------------------------------------- */

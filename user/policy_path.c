@@ -17,6 +17,7 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* RFC 3986, 2.3: these alone mean the same encoded and plain. */
 static bool is_unreserved(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -116,6 +117,7 @@ static bool is_utf8(const char *at, const char *end, size_t *ret_escapes)
 	       (code < 0xd800 || code > 0xdfff);
 }
 
+/* After decoding: what is still escaped here stays so on the way to the upstream. */
 static const char *check_escapes(const char *at, const char *end)
 {
 	while (at < end) {
@@ -171,6 +173,8 @@ static size_t separator(const char *at, const char *end)
 	return end - at >= 3 && memcmp(at, "%2F", 3) == 0 ? 3 : 0;
 }
 
+/* An empty segment is ambiguous since many servers fold "//" into "/". A slash at the end is
+ * none. */
 static const char *check_segments(const char *at, const char *end, bool *ret_encoded_slash)
 {
 	const char *segment = at + 1; /* behind the first slash */
@@ -191,6 +195,7 @@ static const char *check_segments(const char *at, const char *end, bool *ret_enc
 	return NULL;
 }
 
+/* First what is ambiguous in itself, then the encoded slash, which a route may allow. */
 enum policy_path_state policy_path_normalise(struct span path, char *ret, size_t *ret_length,
 					     const char **ret_why)
 {
@@ -207,6 +212,8 @@ enum policy_path_state policy_path_normalise(struct span path, char *ret, size_t
 	return encoded_slash ? POLICY_PATH_ENCODED_SLASH : POLICY_PATH_PLAIN;
 }
 
+/* Anchored at both ends: a pattern that is meant for the whole path must not match within one. \C
+ * would split UTF-8; DOLLAR_ENDONLY keeps "$" from matching before a line break. */
 static int compile_regex(struct policy_path *path, struct error *error)
 {
 	PCRE2_UCHAR message[128];
@@ -224,6 +231,7 @@ static int compile_regex(struct policy_path *path, struct error *error)
 			 path->text, (const char *)message, (size_t)offset + 1);
 }
 
+/* Exact paths and prefixes are kept in the form that requests are brought into. */
 int policy_path_init(struct policy_path *path, const struct policy_path_spec *spec,
 		     struct error *error)
 {
@@ -265,6 +273,7 @@ int policy_check_path(const struct policy_path_spec *spec, bool *ret_encoded_sla
 	return result;
 }
 
+/* Match data for each call, since the policy is shared between threads. */
 int policy_path_regex(const struct policy_path *path, struct span normal,
 		      pcre2_match_context *limits)
 {

@@ -54,7 +54,8 @@ static struct policy_secret_entry *secret_new(struct policy *policy, char *key)
 	return entry;
 }
 
-/* The one entry for a source, made when it is new. */
+/* The one entry for a source, made when it is new. The key's first letter keeps a variable and a
+ * file of one name apart. */
 static struct policy_secret_entry *secret_for(struct policy *policy,
 					      const struct policy_auth_spec *spec)
 {
@@ -76,6 +77,7 @@ static struct policy_secret_entry *secret_for(struct policy *policy,
 	return entry;
 }
 
+/* The entry's place is that of the first route that names it. */
 int policy_auth_init(struct policy *policy, struct policy_route *route,
 		     const struct policy_auth_spec *spec, struct error *error)
 {
@@ -108,6 +110,7 @@ const struct policy_secret *policy_secret_at(const struct policy *policy, size_t
 	return &policy->secrets[index]->shown;
 }
 
+/* EVP_EncodeBlock() writes its own NUL, for which sizeof("Basic ") has room. */
 static char *basic_encode(const char *username, const char *password)
 {
 	size_t length = strlen(username) + 1 + strlen(password);
@@ -124,7 +127,8 @@ static char *basic_encode(const char *username, const char *password)
 	return value;
 }
 
-/* True for base64 of something with a colon: credentials that are encoded already. */
+/* True for base64 of something with a colon: credentials that are encoded already. Without the
+ * colon a token that happens to be base64 would be sent as a credential that it is not. */
 static bool is_encoded_pair(const char *secret)
 {
 	size_t length = strlen(secret);
@@ -166,6 +170,7 @@ static char *basic_value(const struct policy_auth *auth, const char *secret, str
 	return value;
 }
 
+/* NULL also when memory is out, then without an error of its own. */
 static char *header_value(const struct policy_auth *auth, const char *secret, struct error *error)
 {
 	static const char *const prefixes[] = {
@@ -182,6 +187,8 @@ static char *header_value(const struct policy_auth *auth, const char *secret, st
 	return value;
 }
 
+/* A line break would end the header and begin another of somebody's choice; spaces at the ends
+ * would be trimmed by the receiver. */
 int policy_check_secret(const struct policy_secret *secret, struct span value, struct error *error)
 {
 	const char *kind = secret->kind == POLICY_SECRET_ENV ? "the variable" : "the file";
@@ -203,6 +210,7 @@ int policy_check_secret(const struct policy_secret *secret, struct span value, s
 	return 0;
 }
 
+/* Every route that names the source gets its own header value: schemes differ. */
 int policy_set_secret(struct policy *policy, size_t index, struct span value, struct error *error)
 {
 	struct policy_secret_entry *entry = policy->secrets[index];
@@ -224,6 +232,7 @@ int policy_set_secret(struct policy *policy, size_t index, struct span value, st
 	return 0;
 }
 
+/* False only when the secret is missing: an empty or placeholder credential is never sent. */
 bool policy_route_credential(const struct policy_route *route, struct span *ret_name,
 			     struct span *ret_value)
 {
@@ -243,6 +252,8 @@ const struct policy_secret *policy_route_secret(const struct policy_route *route
 	return &route->auth.secret->shown;
 }
 
+/* Compared as CGI reads names, so that "X_Api_Key" does not pass for another header than
+ * "X-Api-Key". */
 bool policy_route_strips(const struct policy_route *route, struct span header_name)
 {
 	const struct policy_host *host = route->host;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The axes on which requests to one host differ, with one point for each class that some rule can
+ * tell from the others, and one for all the rest. */
 #include "policy_space.h"
 
 #include <stdio.h>
@@ -70,6 +72,7 @@ static bool add_path(struct policy_axis *axis, struct policy_table *index,
 								   "%2F")});
 }
 
+/* Else there is nothing to tell apart, and twice as many questions. */
 static bool takes_encoded_slashes(const struct policy_host *host)
 {
 	for (size_t i = 0; host && i < host->route_count; i++) {
@@ -114,6 +117,7 @@ static bool add_match(struct policy_space *space, struct policy_table *index,
 	return fine;
 }
 
+/* Each port twice, for TLS decides about plaintext credentials and passthrough. */
 static bool add_port(struct policy_space *space, struct policy_table *index, uint16_t port)
 {
 	bool fine = true;
@@ -131,6 +135,7 @@ static bool add_port(struct policy_space *space, struct policy_table *index, uin
 	return fine;
 }
 
+/* Goes on after a failure, so that each point is freed by the one rule of add_point(). */
 static bool add_host(struct policy_space *space, struct policy_table *index,
 		     const struct policy_host *host, bool encoded_slashes)
 {
@@ -147,6 +152,8 @@ static bool add_host(struct policy_space *space, struct policy_table *index,
 	return fine;
 }
 
+/* The point for the rest comes last on its axis; ports have none, for another port is refused
+ * anyway. */
 bool policy_space_init(struct policy_space *space, const struct policy_host *a,
 		       const struct policy_host *b)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Names to pointers, by open addressing. The hash is keyed (bytes_hash()): hosts come from the
+ * bottle, and must not be made to collide. */
 #include "policy_internal.h"
 
 #include <stdlib.h>
@@ -27,6 +29,7 @@ void *policy_table_get(const struct policy_table *table, struct span key)
 	return find_slot(table, key, bytes_hash(key.data, key.length))->value;
 }
 
+/* The old table stays whole until the new one is filled. */
 static bool table_grow(struct policy_table *table)
 {
 	struct policy_table larger = {.count = table->count};
