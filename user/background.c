@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* One thread and two queues. Jobs are few and long (policies, certificates), so one lock is
+ * enough. */
 #include "background.h"
 
 #include <pthread.h>
@@ -15,6 +17,7 @@ struct job {
 	void *context;
 };
 
+/* `last` points to where the next one is linked. */
 struct queue {
 	struct job *first, **last;
 };
@@ -77,6 +80,7 @@ static void *work(void *context)
 	return NULL;
 }
 
+/* Not under the lock: `done` may hand in the next job. */
 static void finish_jobs(struct background *b)
 {
 	struct job *job;
@@ -159,6 +163,7 @@ int background_run(struct background *b, background_fn work_fn, background_fn do
 	return 0;
 }
 
+/* The jobs are the caller's to free, in `done`; so none is dropped. */
 void background_free(struct background *b)
 {
 	if (!b)

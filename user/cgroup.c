@@ -52,6 +52,7 @@ static char *mount_point_of(char *line)
 	return field;
 }
 
+/* The first mount in the list; there is one hierarchy, wherever it is seen. */
 int cgroup_root(char **ret_path, struct error *error)
 {
 	FILE *file = fopen("/proc/self/mountinfo", "re");
@@ -74,6 +75,7 @@ int cgroup_root(char **ret_path, struct error *error)
 	return 0;
 }
 
+/* "0::" is the unified hierarchy's line (cgroups(7)). */
 static char *v2_path_of(pid_t pid)
 {
 	char name[64], *line = NULL, *found = NULL;
@@ -156,6 +158,7 @@ int cgroup_identity(const char *path, uint64_t *ret_id, uint32_t *ret_level, str
 	return 0;
 }
 
+/* open_by_handle_at(2) says ESTALE for a removed one; any other failure proves nothing. */
 bool cgroup_exists(uint64_t id)
 {
 	union {
@@ -193,6 +196,7 @@ static FILE *open_in(const char *path, const char *file, const char *mode)
 	return fopen(name, mode);
 }
 
+/* 0 also stands for a process that our pid namespace does not see. */
 static pid_t first_pid(const char *path)
 {
 	FILE *file = open_in(path, "cgroup.procs", "re");
@@ -253,6 +257,7 @@ int cgroup_create(const char *path, struct error *error)
 
 /* ---- its end ------------------------------------------------------------------------------- */
 
+/* cgroup.kill takes the children, too, and none can fork past it. */
 static bool kill_at_once(const char *path)
 {
 	FILE *file = open_in(path, "cgroup.kill", "we");
@@ -278,6 +283,7 @@ static int kill_one_by_one(const char *path, void *context)
 	return each_child(path, kill_one_by_one, context);
 }
 
+/* The deepest first; a cgroup with a dying process is EBUSY for a moment. */
 static int remove_tree(const char *path, void *context)
 {
 	int result = each_child(path, remove_tree, context);

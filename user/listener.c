@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Accepting with two brakes: at the limit of connections, and when descriptors run out. In both
+ * cases the kernel's queue waits; nothing is accepted only to be closed. */
 #include "listener.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/* At once, before other events have their turn. */
 #define BATCH 64
 static const struct timeval pause_time = {0, 100 * 1000}; /* when descriptors are out */
 
@@ -26,6 +29,7 @@ static void accepting(struct listener *listener, bool on)
 	}
 }
 
+/* Without the pause a full descriptor table would wake the loop without end. */
 static void on_acceptable(evutil_socket_t fd, short what, void *context)
 {
 	struct listener *listener = context;
@@ -63,6 +67,7 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 		accepting(listener, true);
 }
 
+/* One connection ended: there is room again. */
 static void on_closed(void *context)
 {
 	struct listener *listener = context;

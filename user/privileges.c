@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* What the worker gives up before it reads its configuration or any byte from the network. Each
+ * step that fails ends the worker. */
 #include "privileges.h"
 
 #include <bpf/bpf.h>
@@ -12,6 +14,7 @@
 
 #include "../bpf/egress_abi.h"
 
+/* Each connection takes two descriptors and, spliced, pipes. */
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -31,7 +34,9 @@ static bool look_up_needs_capability(int map_fd)
 	return map_fd >= 0 && bpf_map_lookup_elem(map_fd, &key, &flow) < 0 && errno == EPERM;
 }
 
-/* In a container we may have none to keep: then the look-up has to do without. */
+/* In a container we may have none to keep: then the look-up has to do without. CAP_BPF is tried
+ * without first: where the kernel does not want it, a worker that was taken over does not have
+ * it. */
 static int drop_capabilities(int map_fd)
 {
 	bool have = capng_get_caps_process() == 0 &&
@@ -49,6 +54,7 @@ static int drop_capabilities(int map_fd)
 	return capng_apply(CAPNG_SELECT_CAPS) < 0 ? -1 : 0;
 }
 
+/* Groups first: without root nobody may drop them. */
 static int leave_root(uid_t uid, gid_t gid)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0)
@@ -59,6 +65,8 @@ static int leave_root(uid_t uid, gid_t gid)
 	return 0;
 }
 
+/* The bounding set is emptied while we are root; DUMPABLE comes last, since a change of ids resets
+ * it. */
 int privileges_drop(uid_t uid, gid_t gid, int map_fd, struct error *error)
 {
 	bool root = geteuid() == 0;

@@ -131,6 +131,8 @@ static int add_special(scmp_filter_ctx filter)
 	return rc;
 }
 
+/* A call of another architecture (x32, 32-bit) would have other numbers than those judged: it
+ * kills. */
 static int build_and_load(scmp_filter_ctx filter)
 {
 	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -149,6 +151,7 @@ static int build_and_load(scmp_filter_ctx filter)
 	return rc == 0 ? seccomp_load(filter) : rc;
 }
 
+/* Killing the process, not the thread: half a worker would be worse than none. */
 int privileges_limit_calls(struct error *error)
 {
 #if defined(__SANITIZE_ADDRESS__)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* sd_notify(3)'s protocol without libsystemd: a datagram of text lines, sent only to whoever
+ * started us. */
 #include "ready.h"
 
 #include <errno.h>
@@ -47,6 +49,8 @@ static uint64_t number_of(const char *variable)
 	return text && *text >= '0' && *text <= '9' ? strtoull(text, NULL, 10) : 0;
 }
 
+/* Half the period, as sd_watchdog_enabled(3) advises. Another process's WATCHDOG_PID is not meant
+ * for us. */
 static void read_watchdog(struct ready *ready)
 {
 	uint64_t period_us = number_of("WATCHDOG_USEC"), pid = number_of("WATCHDOG_PID");
@@ -74,6 +78,7 @@ static void notify(const struct ready *ready, const char *text)
 
 /* ---- the file ---------------------------------------------------------------------------------- */
 
+/* Written beside and renamed: whoever waits for the file never reads half a pid. */
 static int write_file(const char *path, struct error *error)
 {
 	char temporary[4096];
@@ -106,6 +111,8 @@ static int remove_file(const char *path, struct error *error)
 
 /* ---- both --------------------------------------------------------------------------------------- */
 
+/* The variables go from the environment, or the bottle's command would have them and could speak
+ * for us. */
 int ready_open(const char *file, struct ready **ret, struct error *error)
 {
 	struct ready *ready;

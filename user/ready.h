@@ -17,6 +17,8 @@ void ready_free(struct ready *ready);
 /* READY=1 with the status, for people; the file appears, whole, with our pid in it. Also at the
  * end of a reload. */
 int ready_say(struct ready *ready, const char *status, struct error *error);
+/* RELOADING=1 with the time, as sd_notify(3) has it; the file stays, since the old policy goes on
+ * serving. */
 void ready_reloading(struct ready *ready);
 /* Not ready any more, but not at the end: the file is gone, and systemd has a status to show. */
 void ready_waiting(struct ready *ready, const char *status);
@@ -24,6 +26,7 @@ void ready_waiting(struct ready *ready, const char *status);
 void ready_stopping(struct ready *ready);
 /* How often the watchdog wants to hear of us, halved, in milliseconds; 0: there is none. */
 unsigned ready_watchdog_ms(const struct ready *ready);
+/* For the watchdog: only from where a loop that hangs would not come by. */
 void ready_alive(struct ready *ready);
 
 #endif

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The worker: one event loop, one thread beside it for what takes long. It holds the tokens and no
+ * key but those of its leaves, decides by its own copy of the policy, and ends when its supervisor
+ * does. All that it can do to others is what the kernel wall and its seccomp filter leave. */
 #include "server.h"
 
 #include <errno.h>
@@ -26,10 +29,13 @@
 #include "upstream.h"
 #include "verdicts.h"
 
+/* Each takes up to 64 KiB of buffers and two descriptors. */
 #define CONNECTION_LIMIT 16384
 #define LEAF_CACHE_CAPACITY 4096
 #define STOP_GRACE_S 4 /* within the supervisor's patience */
+/* Often enough that nobody notices the wait. */
 #define STOP_LOOK_US 20000
+/* The answer never changes; it is short so that a removed route is asked for again. */
 #define SYNTHETIC_TTL 60
 
 struct server {
@@ -98,6 +104,7 @@ struct reload {
 	struct error error;
 };
 
+/* On the background thread: touches only what is in `reload`. */
 static void prepare_reload(void *context)
 {
 	struct reload *reload = context;
@@ -119,7 +126,8 @@ static void ignore(void *job)
 	(void)job;
 }
 
-/* Everything that can fail comes first, so that a failure leaves the old policy whole. */
+/* Everything that can fail comes first, so that a failure leaves the old policy whole. Connections
+ * keep their reference to the old policy until they are judged by the new one. */
 static bool take_config(struct server *s, struct reload *reload)
 {
 	struct config *old = s->config;
@@ -137,6 +145,7 @@ static bool take_config(struct server *s, struct reload *reload)
 	return true;
 }
 
+/* The supervisor waits for this word; without one it would replace us. */
 static void reload_prepared(void *context)
 {
 	struct reload *reload = context;
@@ -231,6 +240,8 @@ static int sign_leaf(void *context, const char *host, struct span public_key, st
 	return rpc_sign_leaf(s->handover->calls_fd, host, public_key, ret_der);
 }
 
+/* Looked up here first: a name that no route allows is not worth a call, and the supervisor asks
+ * its own policy anyway. */
 static enum dns_bound bind_name(void *context, const char *name,
 				struct egress_address *ret_address, enum egress_reason *ret_reason)
 {
@@ -261,7 +272,8 @@ struct lookup {
 	char name[EGRESS_NAME_SIZE];
 };
 
-/* The kernel wall learns the addresses before the bottle does. */
+/* The kernel wall learns the addresses before the bottle does. Addresses that the wall could not be
+ * told are not answered. */
 static void looked_up(void *context, const struct egress_address *addresses, size_t count,
 		      uint32_t ttl)
 {
@@ -304,6 +316,7 @@ static void answer_synthetic(struct server *s, const char *name, dns_resolved_fn
 	done(done_context, bound ? EGRESS_ALLOWED : reason, &address, bound, SYNTHETIC_TTL);
 }
 
+/* Never forwards what the bottle asked: the name is looked up by us, for us. */
 static void resolve_name(void *context, const char *name, dns_resolved_fn done, void *done_context)
 {
 	struct server *s = context;
@@ -338,6 +351,7 @@ static void set_dns_mode(struct server *s)
 
 /* ---- parts ---------------------------------------------------------------------------------- */
 
+/* The list ends at the first -1. */
 static size_t count_fds(const int fds[SERVER_MAX_SOCKETS])
 {
 	size_t count = 0;
@@ -381,6 +395,7 @@ static struct listener *open_listener(struct server *s)
 	return listener_new(&s->proxy, fds, proxies + hosts, CONNECTION_LIMIT);
 }
 
+/* Without `flows` everything is explicit; without `verdicts` nothing is counted. */
 static int open_proxy(struct server *s, struct error *error)
 {
 	const struct server_handover *h = s->handover;
@@ -422,7 +437,8 @@ static int open_control(struct server *s, struct error *error)
 	return 0;
 }
 
-/* The first configuration; the supervisor sent it before it waits for us. */
+/* The first configuration; the supervisor sent it before it waits for us. Blocks: there is nothing
+ * to serve without one. */
 static int receive_config(struct server *s, struct error *error)
 {
 	struct rpc_control message;
@@ -439,6 +455,7 @@ static int receive_config(struct server *s, struct error *error)
 	return s->config ? 0 : -1;
 }
 
+/* In the order of use; the background thread first, for it may still hold a reload. */
 static void close_server(struct server *s)
 {
 	s->closing = true;
@@ -463,6 +480,7 @@ static void close_server(struct server *s)
 		event_base_free(s->base);
 }
 
+/* Privileges go before anything is read. DONE is said only when every socket is served. */
 int server_run(const struct server_handover *handover)
 {
 	struct server s = {.handover = handover};

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The proxy's sockets, opened in the bottle's namespace and kept by the supervisor, so that
+ * connections wait in them while there is no worker. A socket belongs to the namespace of its
+ * making for good. */
 #include "sockets.h"
 
 #include <errno.h>
@@ -15,12 +18,16 @@
 
 #include "address.h"
 
+/* The kernel cuts it to net.core.somaxconn; it bridges the time without a worker. */
 #define BACKLOG 4096
 #define RESERVED_PORTS "/proc/sys/net/ipv4/ip_local_reserved_ports"
 #define RESERVED_SIZE 4096 /* the kernel takes no more than a page at a time */
 
+/* Where the programs of bpf/ steer to: our_address() has the same two. */
 static const char *const loopbacks[] = {"127.0.0.1", "::1"};
 
+/* V6ONLY, since a socket for both families would take mapped addresses that policy means as
+ * IPv4. */
 static int open_socket(int type, const struct egress_address *address, uint16_t port)
 {
 	struct sockaddr_storage sa;
@@ -46,6 +53,7 @@ fail:
 	return -on;
 }
 
+/* 0 when it cannot be told. */
 static uint16_t port_of(int fd)
 {
 	struct sockaddr_storage sa;
@@ -93,6 +101,7 @@ static int open_dns_pair(struct sockets *s, const struct egress_address *address
 	return 0;
 }
 
+/* A kernel without IPv6, or with it switched off. */
 static bool no_such_family(int result)
 {
 	return result == -EADDRNOTAVAIL || result == -EAFNOSUPPORT;
@@ -123,6 +132,7 @@ static int open_dns(struct sockets *s, uint16_t wanted, struct error *error)
 			 strerror(-result));
 }
 
+/* The port is not exchanged for another: people have it in their HTTP_PROXY. */
 static int open_proxy(struct sockets *s, const struct egress_address *address, uint16_t port,
 		      bool optional, struct error *error)
 {
@@ -140,6 +150,7 @@ static int open_proxy(struct sockets *s, const struct egress_address *address, u
 	return 0;
 }
 
+/* IPv4 alone: what runs on the host's port is not known to speak more. */
 static int open_host_ports(const struct sockets_options *options, struct sockets *s,
 			   struct error *error)
 {
@@ -181,6 +192,7 @@ static bool parse_listen(const char *text, struct egress_address *ret_address, u
 	return address_parse(host, ret_address);
 }
 
+/* A socket on all addresses has loopback among them: no other fits beside it. */
 static bool is_any(const struct egress_address *address)
 {
 	static const struct egress_address any6;
@@ -234,6 +246,7 @@ static int reserve_ports(const struct sockets *s)
 	return result;
 }
 
+/* Explicit address first, so that a mistake in --listen is named before anything else is opened. */
 static int open_in_place(const struct sockets_options *options, struct sockets *s,
 			 struct error *error)
 {
@@ -283,6 +296,8 @@ static void bring_loopback_up(void)
 	close(fd);
 }
 
+/* The thread changes its namespace, so nothing else may run on it meanwhile: it is the supervisor's
+ * start. */
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 {
 	struct sockets s = {0};

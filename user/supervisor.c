@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Start, stop and the order of both. The wall comes first and goes last: whatever fails on the way,
+ * the bottle is refused and never let through. Nothing from the network is parsed here; what the
+ * worker says is judged in rpc.c and ledger.c. */
 #include "supervisor_private.h"
 
 #include <errno.h>
@@ -17,6 +20,7 @@
 #include "cgroup.h"
 #include "exit_status.h"
 
+/* More than the worker's own STOP_GRACE_S, so that it ends by itself where it can. */
 #define STOP_GRACE_MS 5000
 
 void supervisor_event_free(struct event *event)
@@ -57,6 +61,8 @@ static const char *unix_detail(const struct egress_denial *denial, char *text, s
 	return text;
 }
 
+/* The reason comes from a ring that root in a shared namespace might write; what is none is shown
+ * as internal. */
 static void log_denial(void *context, const struct egress_denial *denial)
 {
 	struct supervisor *s = context;
@@ -78,6 +84,7 @@ static void log_denial(void *context, const struct egress_denial *denial)
 	access_log_write(s->log, &record);
 }
 
+/* An unreadable ring is not watched any more: the refusals go on, and the loop must not spin. */
 static void on_denials(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -111,6 +118,7 @@ static int open_log_file(const char *path, struct error *error)
 	return fd < 0 ? error_set(error, "cannot open the log %s: %s", path, strerror(errno)) : fd;
 }
 
+/* Standard output is the caller's, and not closed. */
 static int open_log(struct supervisor *s, struct error *error)
 {
 	const char *path = s->options.log_path;
@@ -149,6 +157,7 @@ static void reopen_log(struct supervisor *s)
 	close(fd);
 }
 
+/* A CA in memory dies with us; clients have to trust the next one anew. */
 static int open_authority(struct supervisor *s, struct error *error)
 {
 	char name[96];
@@ -159,6 +168,7 @@ static int open_authority(struct supervisor *s, struct error *error)
 	return cert_authority_new(name, &s->ca, error);
 }
 
+/* True in doubt: it is the case with the stricter checks on loopback. */
 static bool shares_our_netns(const struct supervisor *s)
 {
 	int ours = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -169,6 +179,7 @@ static bool shares_our_netns(const struct supervisor *s)
 	return same;
 }
 
+/* The pid is for `status` and for messages about who holds the name; nothing is decided by it. */
 static int open_kernel(struct supervisor *s, struct error *error)
 {
 	struct kernel_open_options options = {
@@ -187,6 +198,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 	return kernel_open(&options, &s->kernel, error);
 }
 
+/* Unmarked, nobody in a shared namespace could reach us. */
 static int mark_listeners(struct supervisor *s, struct error *error)
 {
 	for (size_t i = 0; i < s->sockets.proxy_count; i++) {
@@ -237,6 +249,7 @@ static int open_walls(struct supervisor *s, struct error *error)
 	return ledger_new(s->kernel, s->config, &s->ledger, error);
 }
 
+/* A second signal while we end changes nothing; supervisor_end_worker() has its own limit. */
 static void on_signal(evutil_socket_t signal_number, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -252,6 +265,7 @@ static void on_signal(evutil_socket_t signal_number, short what, void *context)
 	supervisor_reload(s);
 }
 
+/* With `exec` they are the command's: Ctrl-C must not take the proxy away from it. */
 static bool watch_signals(struct supervisor *s)
 {
 	static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
@@ -321,6 +335,8 @@ static void guard_memory(void)
 	(void)setrlimit(RLIMIT_CORE, &none);
 }
 
+/* Secrets are read only after guard_memory(). A new wall is taken down again when the start fails,
+ * an adopted one stays: it protected before us. */
 int supervisor_start(const struct supervisor_options *options, struct supervisor **ret)
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
@@ -389,6 +405,7 @@ uint16_t supervisor_proxy_port(const struct supervisor *s)
 	return s->sockets.proxy_port;
 }
 
+/* The worker ends before what it uses, the wall after everything that it refuses for. */
 void supervisor_stop(struct supervisor *s, bool detach)
 {
 	struct error error = {0};

@@ -60,6 +60,8 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
  * started again (with a growing delay, at most 5 s). Returns the exit status. */
 int supervisor_loop(struct supervisor *supervisor);
 void supervisor_quit(struct supervisor *supervisor); /* from a callback of its own loop */
+/* Borrowed, for as long as the supervisor lives. The configuration is that in force: a reload
+ * replaces and frees it. */
 struct event_base *supervisor_base(struct supervisor *supervisor);
 const struct cert_authority *supervisor_ca(const struct supervisor *supervisor);
 const struct config *supervisor_config(const struct supervisor *supervisor);

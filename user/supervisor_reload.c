@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A reload: read beside the loop, closed in the kernel what the new policy does not allow, handed
+ * to the worker, opened what it does. At each step what only one of the two policies allows is
+ * refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
 #include <stdlib.h>
 
 #include "background.h"
 
+/* Of PULSE_S each: six seconds, which thousands of routes do not need. */
 #define RELOAD_PULSES 3 /* so long may a worker take over it */
 
 /* What a worker would find out, and could only say by not starting. */
@@ -19,6 +23,7 @@ static bool check_files(const struct config *config)
 	return false;
 }
 
+/* From the background thread, too, so it touches nothing of the supervisor but its options. */
 struct config *supervisor_load_config(const struct supervisor_options *options,
 				      struct bytes *ret_blob)
 {
@@ -73,12 +78,14 @@ static void free_config(void *config)
 	config_free(config);
 }
 
+/* background_run() always calls back; there is nothing to do then. */
 static void ignore(void *job)
 {
 	(void)job;
 }
 
-/* The new policy is in force in the worker: open what it allows and forget the old one. */
+/* The new policy is in force in the worker: open what it allows and forget the old one. Freed
+ * beside the loop: a policy of ten thousand routes takes a while. */
 static void commit_reload(struct supervisor *s)
 {
 	struct error error = {0};
@@ -98,6 +105,7 @@ static void commit_reload(struct supervisor *s)
 	reload_ended(s, "serving; policy reloaded");
 }
 
+/* ledger_open() with the old policy undoes what ledger_restrict() closed. */
 void supervisor_reload_abandon(struct supervisor *s, const char *why)
 {
 	struct error error = {0};
@@ -111,6 +119,7 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why)
 	reload_ended(s, "serving; reload failed, the old policy is in force");
 }
 
+/* A worker that cannot be told is replaced by one that starts with the new policy. */
 static void send_next(struct supervisor *s)
 {
 	s->next_sent = true;
@@ -135,6 +144,7 @@ void supervisor_reload_pulse(struct supervisor *s)
 		supervisor_kill_worker(s, "does not take the new policy");
 }
 
+/* Done for what was sent before s->next is not Done for s->next. */
 void supervisor_reload_taken(struct supervisor *s)
 {
 	if (s->next && s->next_sent)
@@ -158,6 +168,8 @@ static void load(void *context)
 	load->config = supervisor_load_config(&load->s->options, &load->blob);
 }
 
+/* Closing comes first: from here on nothing passes that the new policy forbids, whatever the worker
+ * still thinks. */
 static void put_next_in_force(struct supervisor *s)
 {
 	struct error error = {0};
@@ -177,6 +189,7 @@ static void put_next_in_force(struct supervisor *s)
 		send_next(s);
 }
 
+/* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
 static void loaded(void *context)
 {
 	struct load *load = context;
@@ -198,6 +211,7 @@ static void loaded(void *context)
 	supervisor_reload_pending(s);
 }
 
+/* The thread is made at the first reload: most supervisors never see one. */
 static int begin_load(struct supervisor *s)
 {
 	struct load *job;

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The worker as seen by its supervisor: untrusted, and replaceable at any moment. It is asked for
+ * nothing that cannot be checked, and killed when it is silent, malformed or late; connections wait
+ * in the listening sockets meanwhile. */
 #include "supervisor_private.h"
 
 #include <errno.h>
@@ -12,9 +15,13 @@
 #include "rpc.h"
 #include "worker_uid.h"
 
+/* Names of resolvers and roots are read before it is ready; on a loaded machine that takes
+ * seconds. */
 #define READY_TIMEOUT_MS 10000
 #define PULSE_S 2
 #define PULSES_MISSED 4	/* in a row by a worker that serves; one that starts has READY_TIMEOUT_MS */
+/* The first restart is immediate, then the delay doubles: a worker that dies at once must not take
+ * a processor. */
 #define RESTART_MIN_MS 50
 #define RESTART_MAX_MS 5000
 #define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
@@ -45,6 +52,7 @@ static void serve_bind_addresses(void *context, const char *name,
 	ledger_bind_addresses(s->ledger, name, addresses, count, ret);
 }
 
+/* Of the policy in force or the next one: during a reload the worker may be ahead of us. */
 static bool intercepts(const struct config *config, const char *name)
 {
 	const struct policy_host *host = config ? policy_find_host(config->policy, name) : NULL;
@@ -99,6 +107,7 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
 
+/* Before its descriptors are closed: their numbers may be another's then. */
 static void unwatch_worker(struct supervisor *s)
 {
 	for (size_t i = 0; i < WATCH_COUNT; i++) {
@@ -122,6 +131,7 @@ static void restart_later(struct supervisor *s)
 	evtimer_add(s->restart, &delay);
 }
 
+/* SIGSYS is worth its own words: either the filter lacks a call, or somebody was in the worker. */
 static void say_how_it_ended(int status)
 {
 	const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -134,6 +144,7 @@ static void say_how_it_ended(int status)
 	diag_warning("the worker ended%s; connections wait for its successor, the wall stands", how);
 }
 
+/* A policy with which no worker starts is given up, or there would never be one again. */
 static void worker_ended(struct supervisor *s)
 {
 	int status;
@@ -151,6 +162,7 @@ static void worker_ended(struct supervisor *s)
 	restart_later(s);
 }
 
+/* A descriptor has no place in what a worker says. */
 static void on_control(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -177,6 +189,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 	supervisor_reload_pending(s);
 }
 
+/* What was watched before a failure is unwatched by the caller. */
 static bool watch_worker(struct supervisor *s)
 {
 	const struct {
@@ -195,6 +208,7 @@ static bool watch_worker(struct supervisor *s)
 	return true;
 }
 
+/* With the next policy, when there is one: it is restricted to already. */
 static void start_worker(struct supervisor *s)
 {
 	struct error error = {0};
@@ -250,12 +264,14 @@ static void on_restart(evutil_socket_t fd, short what, void *context)
 
 /* ---- start and end ------------------------------------------------------------------------------ */
 
+/* -1 ends the list. */
 static void fill_fds(int *to, const int *from, size_t count)
 {
 	for (size_t i = 0; i < SERVER_MAX_SOCKETS; i++)
 		to[i] = i < count ? from[i] : -1;
 }
 
+/* Only the certificate of the CA: its key stays with us. */
 int supervisor_fill_handover(struct supervisor *s, struct error *error)
 {
 	struct server_handover *h = &s->handover;
@@ -297,6 +313,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 	*passed = true;
 }
 
+/* The loop runs while we wait, for the worker needs answers to become ready. */
 int supervisor_start_worker(struct supervisor *s, struct error *error)
 {
 	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0}, pulse = {PULSE_S, 0};

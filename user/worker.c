@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Starts worker processes by fork and exec of our own program. Exec is the point: of the
+ * supervisor's memory, CA key and environment nothing reaches the process that speaks to the
+ * network, only the descriptors that are named here. */
 #include "worker.h"
 
 #include <errno.h>
@@ -19,6 +22,7 @@
 
 /* ---- argv ----------------------------------------------------------------------------------- */
 
+/* One table for both directions, so that they cannot disagree. */
 static const struct fd_option {
 	const char *name;
 	size_t offset; /* of an int, or of SERVER_MAX_SOCKETS of them */
@@ -48,7 +52,8 @@ static const int *fds_of(const struct server_handover *handover, const struct fd
 	return (const int *)((const char *)handover + option->offset);
 }
 
-/* Appends one argument to the text and the vector. */
+/* Appends one argument to the text and the vector. The text is large enough: WORKER_MAX_ARGS
+ * arguments of a few bytes each and the name. */
 static void add_arg(struct bytes *text, char **argv, int *argc, const char *name, const char *value)
 {
 	argv[(*argc)++] = text->data + text->length;
@@ -56,6 +61,7 @@ static void add_arg(struct bytes *text, char **argv, int *argc, const char *name
 					 "--%s=%s", name, value) + 1;
 }
 
+/* In argv and not in the environment, which stays empty; there is no secret among them. */
 int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SIZE],
 		char *argv[WORKER_MAX_ARGS])
 {
@@ -93,6 +99,7 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 	return argc;
 }
 
+/* The next free place of the option. */
 static int add_fd(struct server_handover *handover, const struct fd_option *option, int fd)
 {
 	int *fds = (int *)((char *)handover + option->offset);
@@ -115,6 +122,8 @@ static int add_host_port(struct server_handover *handover, const char *text)
 	return -1;
 }
 
+/* The caller is our own supervisor, so numbers are not checked; a worker that anybody starts by
+ * hand has no more than its own rights. */
 int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 {
 	struct option options[FD_OPTION_COUNT + 7] = {
@@ -210,6 +219,7 @@ int worker_open_program(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Anonymous memory and no file: secrets never reach a disk. */
 int worker_memfd(struct span blob)
 {
 	int fd = memfd_create("egress-bpf-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -258,6 +268,8 @@ static void close_pair(int pair[2])
 	}
 }
 
+/* Between fork and exec only calls that are safe there: the supervisor may have a background
+ * thread. */
 int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
 		 struct error *error)
 {
@@ -316,6 +328,7 @@ int worker_send_log(const struct worker *worker, int fd)
 	return rpc_control_send(worker->control_fd, &message, fd);
 }
 
+/* SIGKILL needs no cooperation, and cannot be handled. */
 int worker_stop(struct worker *worker)
 {
 	int status = 0;
