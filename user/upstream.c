@@ -125,6 +125,16 @@ void upstream_cancel(struct upstream_request *request)
 
 static void serve_followers(const struct upstream_request *leader, enum egress_reason reason);
 
+static void note_failure(const struct upstream_request *request)
+{
+	struct h2_pool *sessions = request->upstream->sessions;
+
+	if (request->tls && !request->http1 &&
+	    h2_pool_protocol(sessions, request->host, request->port) == UPSTREAM_UNKNOWN)
+		h2_pool_note(sessions, request->host, request->port, UPSTREAM_HTTP1,
+			     H2_FAILED_SECONDS);
+}
+
 static void finish(struct upstream_request *request, enum egress_reason reason,
 		   struct stream *stream)
 {
@@ -138,6 +148,8 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 	if (request->finished)
 		*request->finished = true;
 	detach(request);
+	if (reason != EGRESS_ALLOWED)
+		note_failure(request);
 	request->done(request->context, &result);
 	if (!request->follows)
 		serve_followers(request, reason);
@@ -165,7 +177,7 @@ static void succeed(struct upstream_request *request)
 	stream_set_ready(stream, NULL, NULL);
 	if (request->tls && !request->http1)
 		h2_pool_note(request->upstream->sessions, request->host, request->port,
-			     h2 ? UPSTREAM_HTTP2 : UPSTREAM_HTTP1);
+			     h2 ? UPSTREAM_HTTP2 : UPSTREAM_HTTP1, H2_KNOWN_SECONDS);
 	if (h2)
 		begin_session(request, stream);
 	else

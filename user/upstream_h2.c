@@ -13,7 +13,6 @@
 #include "h2.h"
 
 #define KNOWN_COUNT 1024 /* hosts whose protocol is kept; a power of two */
-#define KNOWN_SECONDS 600
 #define DEAD_MS 30000 /* unacknowledged for so long, a connection has failed */
 
 struct session {
@@ -188,11 +187,11 @@ static time_t now(void)
 }
 
 void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
-		  enum upstream_protocol protocol)
+		  enum upstream_protocol protocol, unsigned seconds)
 {
 	uint64_t hash = known_hash(host, port);
 
-	pool->known[hash & (KNOWN_COUNT - 1)] = (struct known){hash, now() + KNOWN_SECONDS, protocol};
+	pool->known[hash & (KNOWN_COUNT - 1)] = (struct known){hash, now() + seconds, protocol};
 }
 
 enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port)

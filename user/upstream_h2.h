@@ -22,9 +22,11 @@ struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
 /* No new requests on a host's sessions; they end with those under way. NULL: all hosts. */
 void h2_pool_forget(struct h2_pool *pool, const char *host);
 
-/* By ALPN, for some minutes. */
+/* By ALPN, for so long. */
+#define H2_KNOWN_SECONDS 600
+#define H2_FAILED_SECONDS 20 /* a host that did not answer is not asked for each handshake anew */
 void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
-		  enum upstream_protocol protocol);
+		  enum upstream_protocol protocol, unsigned seconds);
 enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port);
 
 #endif

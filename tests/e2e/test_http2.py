@@ -346,6 +346,11 @@ class Mirror(WithOrigins):
         self.assertIn("101 Switching Protocols", output)
         self.assertTrue(output.endswith("hello|ping"), output)
 
+    def reload(self, text):
+        before = self.bottle.errors().count("policy reloaded")
+        self.bottle.reload(text)
+        harness.wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 10, "reload")
+
     def test_reload_resets_what_is_no_longer_allowed(self):
         code = """
 const s = require('http2').connect('https://h2.example.test', {ca: require('fs').readFileSync(process.argv[1])});
@@ -363,10 +368,8 @@ for (const path of ['/drip/30', '/drip/12?kept']) {
         self.addCleanup(lambda: (process.kill(), process.communicate()))
         self.assertEqual(process.stdout.readline(), "under way\n")
         narrowed = ROUTES.replace("path_allowlist: [/]", "path_allowlist: [/drip/12, /echo]", 1)
-        before = self.bottle.errors().count("policy reloaded")
-        self.bottle.reload(harness.policy(narrowed))
-        self.addCleanup(lambda: self.bottle.reload(harness.policy(ROUTES)))
-        harness.wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 10, "reload")
+        self.reload(harness.policy(narrowed))
+        self.addCleanup(self.reload, harness.policy(ROUTES))
         result = json.loads(process.stdout.readline())
         self.assertNotEqual(result["/drip/30"]["code"], 0)
         self.assertLess(result["/drip/30"]["bytes"], 30)
