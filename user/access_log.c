@@ -23,9 +23,17 @@
 
 enum kind { NOTHING, REGULAR, SOCKET, NON_BLOCKING, BLOCKING };
 
-/* The line being made. What does not fit is left out; LINE_SIZE is above the sum of the limits. */
+/* The line being made, behind one byte of room for a line break in front of it. What does not fit is
+ * left out; LINE_SIZE is above the sum of the limits. */
 struct line {
 	size_t length;
+	char text[LINE_SIZE];
+};
+
+/* Whole lines for regular files, behind the same room. */
+struct gathered {
+	size_t length;
+	unsigned count;
 	char text[LINE_SIZE];
 };
 
@@ -36,12 +44,16 @@ struct access_log {
 	bool log_query;
 	bool cut; /* the last line was written in part */
 	uint64_t lost;
+	uint64_t told; /* of `lost`, in what is written next */
 	struct verdicts *verdicts;
 	int also_fd; /* -1: none */
 	uint64_t also_left;
 	time_t second;
 	char second_text[32];
 	char *bottle;
+	access_log_gathered_fn notify; /* NULL: nothing is gathered */
+	void *context;
+	struct gathered gathered;
 	struct line line;
 };
 
@@ -64,6 +76,14 @@ static void put_number(struct line *line, uint64_t number)
 		digits[--at] = (char)('0' + number % 10);
 	while (number /= 10);
 	put(line, digits + at, sizeof(digits) - at);
+}
+
+static void put_thousandths(struct line *line, unsigned thousandths)
+{
+	const char text[4] = {'.', (char)('0' + thousandths / 100 % 10),
+			      (char)('0' + thousandths / 10 % 10), (char)('0' + thousandths % 10)};
+
+	put(line, text, sizeof(text));
 }
 
 /* The length of the UTF-8 sequence at `text`, 0 when there is no valid one (RFC 3629, 4). */
@@ -189,7 +209,6 @@ static void put_time(struct access_log *log)
 {
 	struct timespec now;
 	struct tm tm;
-	char milliseconds[8];
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (now.tv_sec != log->second) {
@@ -199,9 +218,8 @@ static void put_time(struct access_log *log)
 	}
 	PUT(&log->line, "{\"time\":\"");
 	put(&log->line, log->second_text, strlen(log->second_text));
-	snprintf(milliseconds, sizeof(milliseconds), ".%03dZ\"",
-		 (int)(now.tv_nsec / 1000000 % 1000));
-	put(&log->line, milliseconds, strlen(milliseconds));
+	put_thousandths(&log->line, (unsigned)(now.tv_nsec / 1000000));
+	PUT(&log->line, "Z\"");
 }
 
 static void put_process(struct line *line, const struct egress_process *process)
@@ -247,11 +265,8 @@ static void put_path(struct access_log *log, struct span target)
 
 static void put_milliseconds(struct line *line, uint64_t microseconds)
 {
-	char fraction[8];
-
 	put_integer(line, KEY("ms"), microseconds / 1000);
-	snprintf(fraction, sizeof(fraction), ".%03u", (unsigned)(microseconds % 1000));
-	put(line, fraction, 4);
+	put_thousandths(line, (unsigned)(microseconds % 1000));
 }
 
 static void put_outcome(struct line *line, const struct access_record *record)
@@ -277,10 +292,7 @@ static void format(struct access_log *log, const struct access_record *record)
 	struct line *line = &log->line;
 	char text[ADDRESS_TEXT_SIZE];
 
-	line->length = 0;
-	/* What was cut off must not swallow this one. */
-	if (log->cut)
-		PUT(line, "\n");
+	line->length = 1;
 	put_time(log);
 	put_string(line, KEY("bottle"), log->bottle, FIELD_LIMIT / 2);
 	put_string(line, KEY("source"), record->source, FIELD_LIMIT);
@@ -296,30 +308,70 @@ static void format(struct access_log *log, const struct access_record *record)
 	put_path(log, record->target);
 	put_string(line, KEY("route"), record->route, FIELD_LIMIT);
 	put_outcome(line, record);
-	if (log->lost)
+	/* Once, with the first of those that are written together. */
+	if (log->lost && (log->kind != REGULAR || log->gathered.length == 0)) {
 		put_integer(line, KEY("lost"), log->lost);
+		log->told = log->lost;
+	}
 	PUT(line, "}\n");
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static ssize_t write_line(const struct access_log *log)
+/* Never blocks. */
+static ssize_t write_text(const struct access_log *log, const char *text, size_t length)
 {
 	struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
 
 	switch (log->kind) {
 	case SOCKET:
-		return send(log->fd, log->line.text, log->line.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return send(log->fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	case BLOCKING:
 		/* Good for one line of PIPE_BUF: poll(2) says yes only when there is room for it.
 		 */
 		if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
 			return -1;
-		return write(log->fd, log->line.text, log->line.length);
+		return write(log->fd, text, length);
 	default:
-		return write(log->own_fd >= 0 ? log->own_fd : log->fd, log->line.text,
-			     log->line.length);
+		return write(log->own_fd >= 0 ? log->own_fd : log->fd, text, length);
 	}
+}
+
+static unsigned count_lines(const char *text, size_t length)
+{
+	const char *end = text + length;
+	unsigned count = 0;
+
+	while (text < end && (text = memchr(text, '\n', (size_t)(end - text)))) {
+		text++;
+		count++;
+	}
+	return count;
+}
+
+/* Writes `count` whole lines, which stand at text + 1. */
+static void write_lines(struct access_log *log, char *text, size_t length, unsigned count)
+{
+	unsigned whole = 0;
+	ssize_t written;
+
+	/* What was cut off must not swallow the first. */
+	text[0] = '\n';
+	if (!log->cut)
+		text++;
+	else
+		length++;
+	written = write_text(log, text, length);
+	if (written == (ssize_t)length)
+		whole = count;
+	else if (written > 0)
+		whole = count_lines(text, (size_t)written) - log->cut;
+	if (written > 0)
+		log->cut = text[written - 1] != '\n';
+	if (whole > 0)
+		log->lost -= log->told;
+	log->lost += count - whole;
+	log->told = 0;
 }
 
 void access_log_also(struct access_log *log, int fd, uint64_t limit)
@@ -328,51 +380,83 @@ void access_log_also(struct access_log *log, int fd, uint64_t limit)
 	log->also_left = limit;
 }
 
-/* Without a line break before it: that is the other file's matter. */
-static void write_also(struct access_log *log)
+/* How many bytes of `text` are whole lines and at most `limit`. */
+static size_t whole_lines(const char *text, size_t length, uint64_t limit)
+{
+	const char *end;
+
+	if (length <= limit)
+		return length;
+	end = memrchr(text, '\n', (size_t)limit);
+	return end ? (size_t)(end - text) + 1 : 0;
+}
+
+static void write_also(struct access_log *log, const char *text, size_t length)
 {
 	static const char full[] = "{\"lost\":1}\n";
-	const char *text = log->line.text;
-	size_t length = log->line.length;
+	size_t fits = whole_lines(text, length, log->also_left);
 
 	if (log->also_fd < 0)
 		return;
-	if (text[0] == '\n') {
-		text++;
-		length--;
-	}
-	if (log->also_left < length) {
-		(void)!write(log->also_fd, full, sizeof(full) - 1);
+	if (fits > 0 && write(log->also_fd, text, fits) != (ssize_t)fits) {
 		log->also_fd = -1;
-	} else if (write(log->also_fd, text, length) == (ssize_t)length) {
-		log->also_left -= length;
-	} else {
+		return;
+	}
+	log->also_left -= fits;
+	if (fits < length) {
+		(void)!write(log->also_fd, full, sizeof(full) - 1);
 		log->also_fd = -1;
 	}
 }
 
+void access_log_gather(struct access_log *log, access_log_gathered_fn notify, void *context)
+{
+	log->notify = notify;
+	log->context = context;
+}
+
+void access_log_flush(struct access_log *log)
+{
+	struct gathered *g = &log->gathered;
+	size_t length = g->length;
+
+	if (length == 0)
+		return;
+	g->length = 0;
+	write_also(log, g->text + 1, length);
+	if (log->kind == REGULAR)
+		write_lines(log, g->text, length, g->count);
+	g->count = 0;
+}
+
+static void gather(struct access_log *log)
+{
+	struct gathered *g = &log->gathered;
+	size_t length = log->line.length - 1;
+
+	if (length > sizeof(g->text) - 1 - g->length)
+		access_log_flush(log);
+	memcpy(g->text + 1 + g->length, log->line.text + 1, length);
+	g->length += length;
+	g->count++;
+	if (!log->notify)
+		access_log_flush(log);
+	else if (g->count == 1)
+		log->notify(log->context);
+}
+
 void access_log_write(struct access_log *log, const struct access_record *record)
 {
-	ssize_t count;
-
 	if (log->verdicts)
 		verdicts_count(log->verdicts, record->reason, record->host_id, record->bytes_up,
 			       record->bytes_down);
 	if (log->kind == NOTHING && log->also_fd < 0)
 		return;
 	format(log, record);
-	write_also(log);
-	if (log->kind == NOTHING)
-		return;
-	count = write_line(log);
-	if (count == (ssize_t)log->line.length) {
-		log->lost = 0;
-		log->cut = false;
-		return;
-	}
-	log->lost++;
-	if (count > 0)
-		log->cut = log->line.text[count - 1] != '\n';
+	if (log->kind == REGULAR || log->also_fd >= 0)
+		gather(log);
+	if (log->kind != REGULAR && log->kind != NOTHING)
+		write_lines(log, log->line.text, log->line.length - 1, 1);
 }
 
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts)
@@ -430,6 +514,7 @@ void access_log_free(struct access_log *log)
 {
 	if (!log)
 		return;
+	access_log_flush(log);
 	if (log->own_fd >= 0)
 		close(log->own_fd);
 	free(log->bottle);

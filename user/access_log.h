@@ -46,8 +46,14 @@ struct access_record {
 	uint64_t microseconds;
 	bool reused;			       /* the upstream connection came from the pool */
 };
-/* Formats and writes one line with one write(2). Lines that do not fit in the pipe are counted and
- * the count is written with the next line that does ("lost"). Never blocks the caller. */
+/* Formats and writes one line with one write(2), or gathers it. Lines that do not fit in the pipe are
+ * counted and the count is written with the next line that does ("lost"). Never blocks the caller. */
 void access_log_write(struct access_log *log, const struct access_record *record);
+
+/* From now on lines for regular files are gathered, 32 KiB of them at most, and whole lines are written
+ * at once: by access_log_flush(), for which `notify` asks with the first, or when they are freed. */
+typedef void (*access_log_gathered_fn)(void *context);
+void access_log_gather(struct access_log *log, access_log_gathered_fn notify, void *context);
+void access_log_flush(struct access_log *log);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "bytes.h"
 
-#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +140,17 @@ bool bytes_append_text(struct bytes *b, const char *text)
 	return bytes_append(b, text, strlen(text));
 }
 
+bool bytes_append_number(struct bytes *b, uint64_t number)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	return bytes_append(b, digits + at, sizeof(digits) - at);
+}
+
 bool bytes_printf(struct bytes *b, const char *format, ...)
 {
 	va_list arguments, again;
@@ -182,7 +192,7 @@ void bytes_free(struct bytes *b)
 void bytes_wipe(struct bytes *b)
 {
 	if (b->data)
-		OPENSSL_cleanse(b->data, b->capacity);
+		explicit_bzero(b->data, b->capacity);
 	bytes_free(b);
 }
 

@@ -39,6 +39,7 @@ void bytes_added(struct bytes *b, size_t count);
 /* Appends a copy; false when out of memory, the content is then unchanged. */
 bool bytes_append(struct bytes *b, const void *data, size_t length) WARN_UNUSED;
 bool bytes_append_text(struct bytes *b, const char *text) WARN_UNUSED;
+bool bytes_append_number(struct bytes *b, uint64_t number) WARN_UNUSED; /* decimal */
 bool bytes_printf(struct bytes *b, const char *format, ...) PRINTF(2, 3) WARN_UNUSED;
 struct span bytes_span(const struct bytes *b);
 void bytes_consume(struct bytes *b, size_t count);

@@ -172,6 +172,7 @@ static enum http1_step judge(struct http1 *h, struct http1_head *head)
 	enum egress_reason reason = http1_judge(h->connection, head, &x->asked, &verdict);
 
 	x->policy = policy_ref(h->connection->proxy->config->policy);
+	x->host = verdict.host;
 	x->route = verdict.route;
 	x->audited = verdict.audited;
 	if (reason != EGRESS_ALLOWED)

@@ -26,6 +26,7 @@ struct http1_exchange {
 	struct span method, target;
 	struct http1_asked asked;
 	struct policy *policy; /* a reference: `route` lives in it */
+	const struct policy_host *host; /* the same; NULL: none */
 	const struct policy_route *route;
 	struct bytes request; /* the head as sent, to send again; holds the credential */
 

@@ -66,8 +66,7 @@ static struct upstream_target target_of(const struct http1_exchange *x)
 		.tls = x->asked.tls,
 		.http1 = x->upgrade,
 		.client = x->client,
-		.allow_private = policy_host_allows_private(
-			policy_find_host(x->policy, x->asked.host), x->asked.port),
+		.allow_private = x->host && policy_host_allows_private(x->host, x->asked.port),
 	};
 }
 
@@ -124,6 +123,7 @@ static enum egress_reason renew(struct http1 *h)
 	reason = http1_judge(c, &head, &x->asked, &verdict);
 	policy_unref(x->policy);
 	x->policy = policy_ref(c->proxy->config->policy);
+	x->host = verdict.host;
 	x->route = x->up.route = verdict.route;
 	x->client = NULL;
 	x->audited = verdict.audited;

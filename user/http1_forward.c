@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "http1_forward.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define NOMINATIONS_MAX 8
@@ -107,7 +105,8 @@ static bool append_framing(struct bytes *to, enum http1_framing framing, uint64_
 	if (framing == HTTP1_CHUNKED)
 		return append_span(to, SPAN("Transfer-Encoding: chunked\r\n"));
 	if (framing == HTTP1_LENGTH)
-		return bytes_printf(to, "Content-Length: %" PRIu64 "\r\n", length);
+		return append_span(to, SPAN("Content-Length: ")) &&
+		       bytes_append_number(to, length) && append_span(to, SPAN("\r\n"));
 	return true;
 }
 
@@ -175,7 +174,9 @@ bool http1_compose_response(const struct http1_head *head, bool chunk, bool say_
 	enum http1_framing framing = chunk ? HTTP1_CHUNKED : say_length ? HTTP1_LENGTH
 									: HTTP1_NO_BODY;
 
-	if (!bytes_printf(ret, "HTTP/1.1 %03u ", head->status) || !append_span(ret, head->phrase) ||
+	/* A status has three digits: http1_response_parse(). */
+	if (!append_span(ret, SPAN("HTTP/1.1 ")) || !bytes_append_number(ret, head->status) ||
+	    !append_span(ret, SPAN(" ")) || !append_span(ret, head->phrase) ||
 	    !append_span(ret, SPAN("\r\n")))
 		return false;
 	for (size_t i = 0; i < head->count; i++)

@@ -39,14 +39,15 @@ static enum egress_reason judge_request(const struct connection *c, const struct
 		.headers = head->fields,
 		.header_count = head->count,
 	};
-	enum policy_mode mode;
+	const struct policy_host *host;
 
 	policy_decide(c->proxy->config->policy, &request, ret_verdict);
 	if (ret_verdict->reason != EGRESS_ALLOWED)
 		return ret_verdict->reason;
 	/* Belt and braces: no HTTP to a host whose bytes are not ours to read. */
-	if (connection_judge(c->proxy, asked->host, asked->port, &mode) != EGRESS_ALLOWED ||
-	    mode != POLICY_INTERCEPT)
+	host = ret_verdict->host;
+	if (!host || !policy_host_allows_port(host, asked->port) ||
+	    policy_host_mode(host, asked->port) != POLICY_INTERCEPT)
 		return EGRESS_PROTOCOL_NOT_ALLOWED;
 	return ret_verdict->route ? EGRESS_ALLOWED : EGRESS_INTERNAL;
 }

@@ -198,6 +198,7 @@ struct policy_route; /* opaque: ask with the functions below */
 struct policy_verdict {
 	enum egress_reason reason;	  /* EGRESS_ALLOWED or why not */
 	enum egress_reason audited;	  /* allowed by audit alone: what it would be; else _ALLOWED */
+	const struct policy_host *host;	  /* whose rules were asked; NULL: nobody's */
 	const struct policy_route *route; /* that allowed, or that came closest; may be NULL */
 	struct span path;		  /* of the target, without the query */
 	char hint[256];			  /* what would allow it; "" when there is nothing to say */

@@ -250,7 +250,7 @@ static enum egress_reason decide(const struct policy *policy, const struct polic
 				 struct policy_verdict *verdict, const char **ret_why)
 {
 	struct search s = {.policy = policy, .request = request};
-	const struct policy_host *host = policy_find_host(policy, request->host);
+	const struct policy_host *host = verdict->host;
 	const struct policy_host_port *port;
 	char small[SMALL_PATH], *normal = small;
 	enum egress_reason reason;
@@ -283,8 +283,9 @@ void policy_decide(const struct policy *policy, const struct policy_request *req
 	const char *why = NULL;
 
 	*ret_verdict = (struct policy_verdict){.reason = EGRESS_INTERNAL, .path = {"", 0}};
+	ret_verdict->host = policy_find_host(policy, request->host);
 	ret_verdict->reason = decide(policy, request, ret_verdict, &why);
-	policy_audit(policy, policy_find_host(policy, request->host), ret_verdict);
+	policy_audit(policy, ret_verdict->host, ret_verdict);
 	policy_hint(request, why, ret_verdict);
 }
 

@@ -53,7 +53,7 @@ struct server {
 	struct listener *listener;
 	struct dns_names names;
 	struct dns_responder *responder;
-	struct event *control, *idle_check;
+	struct event *control, *idle_check, *log_flush;
 };
 
 static void set_dns_mode(struct server *s);
@@ -395,6 +395,23 @@ static struct listener *open_listener(struct server *s)
 	return listener_new(&s->proxy, fds, proxies + hosts, CONNECTION_LIMIT);
 }
 
+static void flush_log(evutil_socket_t fd, short what, void *context)
+{
+	const struct server *s = context;
+
+	(void)fd;
+	(void)what;
+	access_log_flush(s->log);
+}
+
+/* At the end of this pass of the loop, behind what else is active: before it waits. */
+static void log_gathered(void *context)
+{
+	const struct server *s = context;
+
+	event_active(s->log_flush, EV_TIMEOUT, 0);
+}
+
 /* Without `flows` everything is explicit; without `verdicts` nothing is counted. */
 static int open_proxy(struct server *s, struct error *error)
 {
@@ -403,14 +420,16 @@ static int open_proxy(struct server *s, struct error *error)
 
 	s->verdicts = verdicts_new(h->verdicts_fd, h->host_verdicts_fd);
 	s->log = access_log_new(h->log_fd, h->bottle, h->log_query);
+	s->log_flush = event_new(s->base, -1, 0, flush_log, s);
 	s->identify = identify_new(h->flows_fd, h->calls_fd);
 	s->leaves = leaf_cache_new(sign_leaf, s, ca, LEAF_CACHE_CAPACITY);
 	unmap(ca);
 	if (s->log && h->record_fd >= 0)
 		access_log_also(s->log, h->record_fd, ACCESS_LOG_ALSO_LIMIT);
-	if (!s->verdicts || !s->log || !s->identify || !s->leaves)
+	if (!s->verdicts || !s->log || !s->log_flush || !s->identify || !s->leaves)
 		return error_set(error, "out of memory");
 	access_log_count_in(s->log, s->verdicts);
+	access_log_gather(s->log, log_gathered, s);
 	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
 		return -1;
 	s->proxy = (struct proxy){
@@ -464,6 +483,11 @@ static void close_server(struct server *s)
 		event_free(s->control);
 	if (s->idle_check)
 		event_free(s->idle_check);
+	if (s->log_flush) {
+		if (s->log)
+			access_log_gather(s->log, NULL, NULL);
+		event_free(s->log_flush);
+	}
 	dns_responder_free(s->responder);
 	proxy_close_all(&s->proxy);
 	listener_free(s->listener);

@@ -26,6 +26,8 @@ struct stream {
 	SSL *outer; /* that `ssl` runs inside of, and owns; NULL: it runs on the socket */
 	const char *tls_fault; /* in words; OpenSSL's memory */
 	unsigned mark;
+	bool has_peer;
+	struct egress_address peer;
 	stream_ready_fn ready;
 	void *context;
 };
@@ -71,6 +73,72 @@ void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *contex
 	stream->context = context;
 }
 
+/* ---- the socket, as OpenSSL sees it ----------------------------------------------------------- */
+
+/* recv(2) and send(2) on sockets are shorter ways through the kernel than read(2) and write(2). */
+static int bio_result(BIO *bio, ssize_t n, int retry)
+{
+	BIO_clear_retry_flags(bio);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		BIO_set_flags(bio, retry | BIO_FLAGS_SHOULD_RETRY);
+	return (int)n;
+}
+
+static int bio_read(BIO *bio, char *buffer, int size)
+{
+	const struct stream *stream = BIO_get_data(bio);
+	ssize_t n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
+	int result = bio_result(bio, n, BIO_FLAGS_READ);
+
+	if (n == 0)
+		BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+	return result;
+}
+
+static int bio_write(BIO *bio, const char *data, int length)
+{
+	const struct stream *stream = BIO_get_data(bio);
+
+	return bio_result(bio, send(stream->fd, data, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT),
+			  BIO_FLAGS_WRITE);
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)number, (void)pointer;
+	if (command == BIO_CTRL_EOF)
+		return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+	return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
+}
+
+static const BIO_METHOD *socket_method(void)
+{
+	static BIO_METHOD *method;
+
+	if (method)
+		return method;
+	method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "stream");
+	if (method) {
+		BIO_meth_set_read(method, bio_read);
+		BIO_meth_set_write(method, bio_write);
+		BIO_meth_set_ctrl(method, bio_control);
+	}
+	return method;
+}
+
+static bool put_on_socket(struct stream *stream, SSL *ssl)
+{
+	const BIO_METHOD *method = socket_method();
+	BIO *bio = method ? BIO_new(method) : NULL;
+
+	if (!bio)
+		return false;
+	BIO_set_data(bio, stream);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(ssl, bio, bio);
+	return true;
+}
+
 /* Puts `ssl` on top of the TLS that is there; that is freed with it from now on. */
 static bool nest(struct stream *stream, SSL *ssl)
 {
@@ -94,13 +162,20 @@ int stream_set_tls(struct stream *stream, SSL *ssl)
 				  SSL_MODE_RELEASE_BUFFERS);
 	SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
-	fine = stream->ssl ? nest(stream, ssl) : SSL_set_fd(ssl, stream->fd) == 1;
+	fine = stream->ssl ? nest(stream, ssl) : put_on_socket(stream, ssl);
 	if (!fine) {
 		SSL_free(ssl);
 		return -ENOMEM;
 	}
 	stream->ssl = ssl;
 	return 0;
+}
+
+/* Before each call of OpenSSL's, which judges by the queue. Clearing an empty one is not free. */
+static void clear_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
 }
 
 static int tls_fail(struct stream *stream, int error)
@@ -143,7 +218,7 @@ int stream_handshake(struct stream *stream)
 		return -EAGAIN;
 	if (stream->tls_error)
 		return -EPROTO;
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	rc = SSL_do_handshake(stream->ssl);
 	if (rc == 1)
@@ -163,7 +238,7 @@ static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool p
 
 	if (stream->tls_error)
 		return stream->tls_error;
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
 		  : SSL_read_ex(stream->ssl, buffer, size, &count);
@@ -177,7 +252,7 @@ static ssize_t tls_write(struct stream *stream, const void *data, size_t length)
 
 	if (stream->tls_error)
 		return stream->tls_error;
-	ERR_clear_error();
+	clear_errors();
 	errno = 0;
 	rc = SSL_write_ex(stream->ssl, data, length, &count);
 	if (rc == 1)
@@ -245,11 +320,11 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 
 	if (stream->tls_error || !SSL_is_init_finished(ssl))
 		return 0;
-	ERR_clear_error();
+	clear_errors();
 	rc = SSL_shutdown(ssl);
 	if (rc < 0 && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_WRITE)
 		error = -EAGAIN;
-	ERR_clear_error();
+	clear_errors();
 	return error;
 }
 
@@ -295,7 +370,7 @@ void stream_free(struct stream *stream)
 	if (stream->ssl) {
 		send_close_notify(stream, stream->ssl);
 		SSL_free(stream->ssl); /* says goodbye for the outer one, too */
-		ERR_clear_error();
+		clear_errors();
 	}
 	close(stream->fd);
 	free(stream);
@@ -330,6 +405,17 @@ unsigned stream_mark(const struct stream *stream)
 	if (stream->ops)
 		stream = stream->ops->carrier(stream->object);
 	return stream ? stream->mark : 0;
+}
+
+void stream_set_peer(struct stream *stream, const struct egress_address *peer)
+{
+	stream->has_peer = true;
+	stream->peer = *peer;
+}
+
+const struct egress_address *stream_peer(const struct stream *stream)
+{
+	return stream->has_peer ? &stream->peer : NULL;
 }
 
 /* ---- framed streams ------------------------------------------------------------------------- */

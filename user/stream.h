@@ -3,7 +3,6 @@
  * One end of a connection: a non-blocking socket, with or without TLS, registered once and edge
  * triggered. Reading and writing look the same for both kinds. An owner that stops reading before
  * -EAGAIN (backpressure) must try again by itself: the edge will not come twice.
- * The process must ignore SIGPIPE: OpenSSL writes to the socket with write(2).
  */
 #ifndef STREAM_H
 #define STREAM_H
@@ -14,6 +13,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "address.h"
 #include "attributes.h"
 #include "bytes.h"
 
@@ -60,6 +60,11 @@ const char *stream_tls_fault(const struct stream *stream);
 #define STREAM_RELAYED 1u /* the socket's peer is a proxy: where the far end is nobody knows */
 void stream_set_mark(struct stream *stream, unsigned mark);
 unsigned stream_mark(const struct stream *stream); /* of a framed stream its carrier's */
+
+/* The address it was dialled to, noted by who dialled: no getpeername(2) for each request. NULL when
+ * nobody has; borrowed. */
+void stream_set_peer(struct stream *stream, const struct egress_address *peer);
+const struct egress_address *stream_peer(const struct stream *stream);
 
 /* ---- framed streams: one request within a connection that carries many (h2.h) ---------------- */
 

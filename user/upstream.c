@@ -284,6 +284,7 @@ static void on_dialled(void *context, const struct dial_result *result)
 		return;
 	}
 	stream_set_mark(request->stream, request->mark);
+	stream_set_peer(request->stream, &result->address);
 	if (!request->proxy) {
 		begin_tls(request);
 		return;
@@ -524,16 +525,6 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	return request;
 }
 
-static bool peer_of(const struct stream *stream, struct egress_address *ret_address)
-{
-	struct sockaddr_storage sa;
-	socklen_t length = sizeof(sa);
-	uint16_t port;
-
-	return getpeername(stream_fd(stream), (struct sockaddr *)&sa, &length) == 0 &&
-	       address_from_sockaddr((struct sockaddr *)&sa, ret_address, &port);
-}
-
 /* A connection from before the last reconfiguration was verified by other roots, or made in another
  * way: not kept. */
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
@@ -541,11 +532,10 @@ void upstream_put(struct upstream *upstream, const struct upstream_target *targe
 {
 	char text[ADDRESS_TEXT_SIZE];
 	struct pool_key key = key_of(target, text);
-	struct egress_address address;
+	const struct egress_address *address = stream_peer(stream);
 
-	if (!stream_is_framed(stream) && stream_mark(stream) == mark_of(upstream, target) &&
-	    peer_of(stream, &address))
-		pool_put(upstream->pool, &key, &address, stream);
+	if (!stream_is_framed(stream) && stream_mark(stream) == mark_of(upstream, target) && address)
+		pool_put(upstream->pool, &key, address, stream);
 	else
 		stream_free(stream);
 }

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -336,6 +338,92 @@ static void full_pipe(void **state)
 	full_reader(fds[0], fds[1]);
 }
 
+static void count_call(void *context)
+{
+	++*(int *)context;
+}
+
+static size_t lines_in(int fd)
+{
+	json_t *lines = lines_of(fd);
+	size_t count = json_array_size(lines);
+
+	json_decref(lines);
+	return count;
+}
+
+static void lines_are_gathered(void **state)
+{
+	struct access_record record = {.source = "proxy", .target = SPAN("/some/path")};
+	int fd = memory_file(), also = memory_file(), calls = 0, written = 1000;
+	struct access_log *log = access_log_new(fd, "dev", false);
+	size_t before;
+
+	(void)state;
+	access_log_also(log, also, ACCESS_LOG_ALSO_LIMIT);
+	access_log_gather(log, count_call, &calls);
+	access_log_write(log, &record);
+	access_log_write(log, &record);
+	assert_int_equal(calls, 1);
+	assert_int_equal(lines_in(fd), 0);
+	access_log_flush(log);
+	access_log_flush(log);
+	assert_int_equal(lines_in(fd), 2);
+	assert_int_equal(lines_in(also), 2);
+	/* A flood is written as it fills the room. */
+	for (int i = 0; i < written; i++)
+		access_log_write(log, &record);
+	before = lines_in(fd);
+	assert_in_range(before, written / 2, written + 1);
+	access_log_free(log);
+	assert_int_equal(lines_in(fd), written + 2);
+	assert_int_equal(lines_in(also), written + 2);
+	close(fd);
+	close(also);
+}
+
+/* The disk is full in the middle of what was gathered: what did not get there is counted. */
+static void gathered_lines_are_lost(void **state)
+{
+	struct access_record record = {.source = "proxy", .target = SPAN("/some/path")};
+	struct rlimit before, small = {.rlim_cur = 1000, .rlim_max = RLIM_INFINITY};
+	int fd = memory_file(), calls = 0, written = 10;
+	struct access_log *log = access_log_new(fd, "dev", false);
+	char text[8192];
+	ssize_t count, last;
+	json_t *line;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small.rlim_max = before.rlim_max;
+	access_log_gather(log, count_call, &calls);
+	for (int i = 0; i < written; i++)
+		access_log_write(log, &record);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	access_log_flush(log);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	count = pread(fd, text, sizeof(text), 0);
+	assert_int_equal(count, 1000);
+	written = 10;
+	for (ssize_t i = 0; i < count; i++)
+		written -= text[i] == '\n';
+	assert_in_range(written, 1, 9);
+	access_log_write(log, &record);
+	access_log_write(log, &record);
+	access_log_free(log);
+	count = pread(fd, text, sizeof(text) - 1, 1000);
+	assert_int_equal(text[0], '\n');
+	text[count] = 0;
+	line = json_loadb(text + 1, strcspn(text + 1, "\n"), 0, NULL);
+	assert_int_equal(json_integer_value(json_object_get(line, "lost")), written);
+	json_decref(line);
+	last = (ssize_t)strcspn(text + 1, "\n") + 2;
+	assert_null(strstr(text + last, "lost"));
+	assert_int_equal(text[count - 1], '\n');
+	close(fd);
+}
+
 static void flags_are_not_touched(void **state)
 {
 	int fds[2];
@@ -372,6 +460,8 @@ int main(void)
 		cmocka_unit_test(no_raw_controls),
 		cmocka_unit_test(long_fields),
 		cmocka_unit_test(full_pipe),
+		cmocka_unit_test(lines_are_gathered),
+		cmocka_unit_test(gathered_lines_are_lost),
 		cmocka_unit_test(flags_are_not_touched),
 		cmocka_unit_test(nowhere),
 	};
