@@ -28,7 +28,8 @@ static const char help_text[] =
 	"                      [OPTIONS]\n"
 	"\n"
 	"Puts the kernel wall round a cgroup and serves it: names, steered connections, the explicit\n"
-	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'.\n"
+	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'. When\n"
+	"the cgroup is removed it ends, with status 0, and takes the wall with it.\n"
 	"SIGHUP reads the policy again; a bad one changes nothing.\n"
 	"\n"
 	"  --policy FILE       routes.yaml\n"
@@ -442,19 +443,49 @@ static int loop(struct run *run, struct supervisor *supervisor)
 	return status;
 }
 
-/* A container's wall goes with the last process in it; others stay until `detach`. */
+static void close_netns(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The namespace, and its wires with it, goes when we hold it no longer. */
+static void take_wall_away(struct run *run)
+{
+	struct error error = {0};
+	int result;
+
+	close_netns(&run->supervisor.netns_fd);
+	if (run->follow.found.cgroup_path)
+		close_netns(&run->follow.found.netns_fd);
+	result = kernel_detach_ended(run->name, &error);
+	if (result < 0)
+		diag_error("run: %s", error.text);
+	else if (result == 2)
+		diag_warning("%s: the bottle's wires still stand: the wall on them stays until "
+			     "'egress-bpf detach %s'", run->name, run->name);
+}
+
+/* A container's wall goes with the last process in it, a cgroup's with the cgroup; else it stays until
+ * `detach`. */
 static void end(struct run *run, struct supervisor *supervisor)
 {
-	bool over = run->follow.ended && run_follow_empty(&run->follow);
+	bool gone = supervisor_bottle_gone(supervisor);
+	bool over = gone || (run->follow.ended && run_follow_empty(&run->follow));
 
-	if (run->follow.ended)
+	if (gone)
+		diag_notice("%s: the bottle's cgroup is gone", run->name);
+	else if (run->follow.ended)
 		diag_notice("%s: the bottle has ended%s", run->name,
 			    over ? "" : ", but not all of its processes: the wall stays");
 	if (run->follow.ended && run->follow.wait)
 		ready_waiting(run->supervisor.ready, "waiting for the container");
 	else
 		ready_stopping(run->supervisor.ready);
-	supervisor_stop(supervisor, over);
+	supervisor_stop(supervisor, false);
+	if (over)
+		take_wall_away(run);
 	record_write(run->record, &(struct report){.bottle = run->name}, run->name);
 }
 
@@ -497,6 +528,8 @@ static int serve(void *context)
 		return EXIT_FAILED;
 	}
 	run->supervisor.name = run->name;
+	/* A process that is followed tells its end sooner. */
+	run->supervisor.end_with_cgroup = !run->follow.found.cgroup_path;
 	run->supervisor.cgroup_path = run->cgroup_path;
 	run->supervisor.published = run->published;
 	run->supervisor.published_count = run->published_count;
@@ -512,9 +545,7 @@ static int serve(void *context)
 
 static void forget_bottle(struct run *run)
 {
-	if (run->supervisor.netns_fd >= 0)
-		close(run->supervisor.netns_fd);
-	run->supervisor.netns_fd = -1;
+	close_netns(&run->supervisor.netns_fd);
 	free(run->cgroup_path);
 	run->cgroup_path = NULL;
 }

@@ -165,6 +165,10 @@ void kernel_status_free(struct kernel_status *status);
 /* Takes the wall down: unpins everything of NAME. Refuses while a supervisor lives, unless
  * `force`. 1 when there was nothing. */
 int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;
+/* The same for a bottle whose cgroup is gone. Waits up to 3 s for its wires to follow: while they
+ * stand, somebody may be behind them who left the cgroup before it was removed. Then the wall on them
+ * stays, and 2 is returned. */
+int kernel_detach_ended(const char *name, struct error *error) WARN_UNUSED;
 
 /* ---- for the self-test ---------------------------------------------------------------------- */
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define BPFFS "/sys/fs/bpf"
+#define WIRE_ATTEMPTS 300 /* of 10 ms: the kernel takes network namespaces down in its own time */
 #define LOCK_ATTEMPTS 20 /* a reader of the status may hold the lock for a moment */
 
 const char *const kernel_map_names[KERNEL_MAP_COUNT] = {
@@ -269,6 +270,16 @@ int kernel_detach(const char *name, bool force, struct error *error)
 	if (lock >= 0)
 		close(lock);
 	return result;
+}
+
+int kernel_detach_ended(const char *name, struct error *error)
+{
+	for (int i = 0; kernel_tc_walled(name, 0) > 0; i++) {
+		if (i == WIRE_ATTEMPTS)
+			return 2;
+		pause_briefly();
+	}
+	return kernel_detach(name, false, error);
 }
 
 static int by_text(const void *a, const void *b)

@@ -193,8 +193,11 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.let_in = s->options.let_in,
 		.let_in_count = s->options.let_in_count,
 	};
+	uint32_t level;
 
 	memcpy(options.policy_hash, s->config->hash, sizeof(options.policy_hash));
+	if (cgroup_identity(s->options.cgroup_path, &s->cgroup_id, &level, error) < 0)
+		return -1;
 	return kernel_open(&options, &s->kernel, error);
 }
 
@@ -383,6 +386,22 @@ void supervisor_quit(struct supervisor *s)
 {
 	s->stopping = true;
 	event_base_loopbreak(s->base);
+}
+
+/* By its id: an engine may have made another one of the same path. There is no event for it: inotify
+ * is silent about the end of a cgroup. */
+void supervisor_look_after_bottle(struct supervisor *s)
+{
+	if (!s->options.end_with_cgroup || s->cgroup_id == 0 || s->bottle_gone ||
+	    cgroup_exists(s->cgroup_id))
+		return;
+	s->bottle_gone = true;
+	supervisor_quit(s);
+}
+
+bool supervisor_bottle_gone(const struct supervisor *s)
+{
+	return s->bottle_gone;
 }
 
 struct event_base *supervisor_base(struct supervisor *s)

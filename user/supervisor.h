@@ -38,6 +38,7 @@ struct supervisor_options {
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
 	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
 	bool worker_any_call; /* no seccomp filter on the worker: for debuggers */
+	bool end_with_cgroup; /* when the bottle's cgroup is removed, within some 2 s */
 	bool self_test;	     /* try the wall from inside before it is ready */
 	struct ready *ready; /* told of reloads; NULL: nobody is */
 	const uint16_t *published;
@@ -56,10 +57,12 @@ struct supervisor_options {
  * printed, and the exit status (1 or 2) is returned; 0 is success. A wall that failed its
  * self-test stays. */
 int supervisor_start(const struct supervisor_options *options, struct supervisor **ret);
-/* Runs until SIGTERM or SIGINT, or until supervisor_quit(). SIGHUP reloads. A dead worker is
+/* Runs until SIGTERM or SIGINT, until supervisor_quit(), or, with end_with_cgroup, until the bottle
+ * is gone: supervisor_bottle_gone() tells. SIGHUP reloads. A dead worker is
  * started again (with a growing delay, at most 5 s). Returns the exit status. */
 int supervisor_loop(struct supervisor *supervisor);
 void supervisor_quit(struct supervisor *supervisor); /* from a callback of its own loop */
+bool supervisor_bottle_gone(const struct supervisor *supervisor);
 /* Borrowed, for as long as the supervisor lives. The configuration is that in force: a reload
  * replaces and frees it. */
 struct event_base *supervisor_base(struct supervisor *supervisor);

@@ -42,6 +42,8 @@ struct supervisor {
 	unsigned pulses_missed; /* in a row; see on_pulse() */
 	unsigned pulses_since_sent; /* of next_blob to a worker that was ready */
 	struct background *background; /* reads policies; NULL before the first reload */
+	uint64_t cgroup_id; /* 0: none */
+	bool bottle_gone;
 	bool ready, loading, reload_again, stopping;
 	bool ending; /* the worker's end is wanted: no other follows */
 	struct timespec started;
@@ -52,6 +54,9 @@ struct supervisor {
 };
 
 void supervisor_event_free(struct event *event); /* accepts NULL */
+
+/* Ends the loop when the bottle's cgroup was removed and it is to end with that. */
+void supervisor_look_after_bottle(struct supervisor *s);
 
 /* ---- supervisor_reload.c: the policy, and putting another in force --------------------------- */
 

@@ -256,18 +256,38 @@ class Endurance(Case):
         wait_for(lambda: fetch(self.bottle, "/echo") == "403", 20, "the last policy")
         self.assertEqual(fetch(self.bottle, "/status/200"), "200")
 
-    def test_cgroup_removed(self):
-        """Nothing is walled any more: status must say so, and detach clears up."""
+    def remove_cgroup(self):
         self.bottle.holder.kill()
         self.bottle.holder.wait()
         w.remove_cgroup(self.bottle.cgroup)
+
+    def test_cgroup_removed_when_we_are_dead(self):
+        """Nothing is walled any more: status must say so, and detach clears up."""
+        self.bottle.process.kill()
+        self.bottle.process.wait()
+        self.remove_cgroup()
         # The links may stay for as long as a socket of the cgroup lives.
         status = cli("status", self.bottle.name)
         self.assertEqual(status.returncode, 1, status.stdout)
         self.assertIn("cgroup is gone", status.stdout)
-        self.bottle.process.terminate()
-        self.assertEqual(self.bottle.process.wait(10), 0)
         self.assertEqual(cli("detach", self.bottle.name).returncode, 0)
+        self.assertNotIn(self.bottle.name, pins())
+
+    def test_cgroup_removed(self):
+        """The bottle has ended: we end, too, and leave nothing."""
+        self.remove_cgroup()
+        self.assertEqual(self.bottle.process.wait(15), 0, self.bottle.errors())
+        self.assertIn("the bottle's cgroup is gone", self.bottle.errors())
+        self.assertNotIn(self.bottle.name, pins())
+
+    def test_cgroup_made_anew(self):
+        """Another cgroup of the same name is another bottle."""
+        self.bottle.holder.kill()
+        self.bottle.holder.wait()
+        wait_for(lambda: not w.cgroup_pids(self.bottle.cgroup), 5, "an empty cgroup")
+        os.rmdir(self.bottle.cgroup)
+        os.mkdir(self.bottle.cgroup)
+        self.assertEqual(self.bottle.process.wait(15), 0, self.bottle.errors())
         self.assertNotIn(self.bottle.name, pins())
 
 

@@ -170,6 +170,21 @@ class TcWall(Case):
             w.sh("ip link set eth0 up")
         self.assertEqual(self.marked(0.5), 0)
 
+    def test_bottle_that_only_seems_to_have_ended(self):
+        """Root who leaves the cgroup and removes it has not got rid of the wall on the wire."""
+        self.plug_in()
+        wait_for(lambda: self.walls()["wall0"] == "walled", 5, "the wire to be walled")
+        self.start_frames()
+        self.marked()
+        self.bottle.holder.kill()
+        self.bottle.holder.wait()
+        w.remove_cgroup(self.bottle.cgroup)
+        self.assertEqual(self.bottle.process.wait(20), 0, self.bottle.errors())
+        self.assertIn("wires still stand", self.bottle.errors())
+        self.assertEqual(self.marked(0.5), 0)
+        self.ok(cli("detach", self.bottle.name))
+        self.assertGreater(self.marked(0.5), 0, "without a wall the frames come through")
+
     def test_not_walled_is_said(self):
         """A wire that does not end with us cannot be walled by us."""
         with w.InNamespace(self.far, harness.world.home):
