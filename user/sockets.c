@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -20,6 +21,8 @@
 
 /* The kernel cuts it to net.core.somaxconn; it bridges the time without a worker. */
 #define BACKLOG 4096
+#define DUMMY_ADDRESS 0xc0000008 /* 192.0.0.8 */
+#define DUMMY_LABEL "lo:dummy"
 #define RESERVED_PORTS "/proc/sys/net/ipv4/ip_local_reserved_ports"
 #define RESERVED_SIZE 4096 /* the kernel takes no more than a page at a time */
 
@@ -296,6 +299,45 @@ static void bring_loopback_up(void)
 	close(fd);
 }
 
+static bool has_address(void)
+{
+	struct ifaddrs *list = NULL;
+	bool found = false;
+
+	if (getifaddrs(&list) < 0)
+		return true;
+	for (const struct ifaddrs *i = list; i && !found; i = i->ifa_next)
+		found = i->ifa_addr && i->ifa_addr->sa_family == AF_INET &&
+			ntohl(((const struct sockaddr_in *)(const void *)i->ifa_addr)
+				      ->sin_addr.s_addr) >> 24 != 127;
+	freeifaddrs(list);
+	return found;
+}
+
+static bool set_address(int fd, unsigned long request, uint32_t value)
+{
+	struct ifreq change = {.ifr_name = DUMMY_LABEL};
+	struct sockaddr_in *in = (void *)&change.ifr_addr;
+
+	in->sin_family = AF_INET;
+	in->sin_addr.s_addr = htonl(value);
+	return ioctl(fd, request, &change) == 0;
+}
+
+/* getaddrinfo() with AI_ADDRCONFIG asks for no IPv4 address where the machine has none but 127.0.0.1.
+ * This one is for machines that only need to have one (RFC 7600); it leads nowhere, and the wall
+ * refuses it. Where it cannot be set, only such programs notice. */
+static void give_address(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	if (!has_address() && set_address(fd, SIOCSIFADDR, DUMMY_ADDRESS))
+		(void)set_address(fd, SIOCSIFNETMASK, UINT32_MAX);
+	close(fd);
+}
+
 /* The thread changes its namespace, so nothing else may run on it meanwhile: it is the supervisor's
  * start. */
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
@@ -315,6 +357,8 @@ int sockets_open(const struct sockets_options *options, struct sockets *ret, str
 			return result;
 		}
 		bring_loopback_up();
+		if (options->reserve)
+			give_address();
 	}
 	result = open_in_place(options, &s, error);
 	/* To go on from inside the bottle's namespace would be to dial through it. */

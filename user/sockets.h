@@ -38,7 +38,8 @@ struct sockets_options {
  * served: steered IPv6 then meets a closed port. A taken proxy port is an error; a taken DNS port
  * is replaced by a free one. With `reserve` the kernel gives our ports to nobody who asks for any
  * port (net.ipv4.ip_local_reserved_ports), so that they are free when we come back; what was
- * reserved stays. When that fails only reserve_result says so. Caller frees: sockets_close(). */
+ * reserved stays. When that fails only reserve_result says so. A bottle's namespace without any IPv4
+ * address but loopback's gets 192.0.0.8, so that programs look names up. Caller frees: sockets_close(). */
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);

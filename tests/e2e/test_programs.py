@@ -143,3 +143,40 @@ class Explicit(Transparent):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("403", result.stderr)
         self.assertEqual(self.arrived(), [])
+
+
+class AddressConfiguration(Case):
+    """AI_ADDRCONFIG leaves IPv4 out where a machine has no address but 127.0.0.1."""
+    NAME = "api.example.test"
+    PROGRAMS = {
+        "getent": ["getent", "ahostsv4", NAME],
+        "python": [harness.PYTHON, "-c", "import socket, sys\nprint(socket.getaddrinfo(sys.argv[1], "
+                   "443, socket.AF_INET, flags=socket.AI_ADDRCONFIG))", NAME],
+        "node": ["node", "-e", "const dns = require('dns'); dns.lookup(process.argv[1], {family: 4, "
+                 "hints: dns.ADDRCONFIG}, (e, a) => console.log(e, a))", NAME],
+        "java": ["java", "-Djava.net.preferIPv4Stack=true", "Look.java", NAME],
+    }
+
+    def look(self, command):
+        with open(harness.world.path("home/Look.java"), "w", encoding="utf-8") as file:
+            file.write("class Look { public static void main(String[] a) throws Exception {\n"
+                       "System.out.println(java.net.InetAddress.getByName(a[0])); } }\n")
+        return command
+
+    def test_exec(self):
+        for name, command in self.PROGRAMS.items():
+            with self.subTest(name):
+                self.assertRegex(self.ok(run_exec(self.look(command))), r"198\.1[89]\.")
+
+    def test_run(self):
+        bottle = harness.Bottle()
+        self.addCleanup(bottle.stop)
+        self.assertRegex(self.ok(bottle.run(self.PROGRAMS["getent"])), r"198\.1[89]\.")
+        # An address of its own is left alone.
+        before = bottle.run(["ip", "-o", "addr", "show", "dev", "lo"], root=True).stdout
+        self.assertIn("192.0.0.8/32", before)
+        bottle.process.kill()
+        bottle.process.wait()
+        bottle.start()
+        self.assertEqual(bottle.run(["ip", "-o", "addr", "show", "dev", "lo"], root=True).stdout,
+                         before)
