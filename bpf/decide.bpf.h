@@ -49,6 +49,19 @@ static __always_inline struct verdict decide_cidr(const struct request *r,
 	return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
 }
 
+/* dns.mode real: a host's true address may lie in a cidr route's block. What the host does not allow
+ * there the block may. */
+static __always_inline bool only_cidr_allows(const struct request *r,
+					     const struct egress_target *bound)
+{
+	const struct egress_target *block;
+
+	if (decide_bound(r, bound).reason == EGRESS_ALLOWED)
+		return false;
+	block = cidr_of(&r->destination);
+	return block && decide_cidr(r, block).reason == EGRESS_ALLOWED;
+}
+
 /* DNS comes before loopback, for resolvers such as Docker's 127.0.0.11 are on it; names before
  * blocks, since what is known of a name is exact. */
 static __always_inline struct verdict decide(const struct request *r)
@@ -62,7 +75,7 @@ static __always_inline struct verdict decide(const struct request *r)
 	if (is_loopback(&r->destination))
 		return VERDICT(PASS_LOOPBACK, ALLOWED, 0);
 	target = bpf_map_lookup_elem(&addresses, &r->destination);
-	if (target)
+	if (target && !(target->host_id == EGRESS_HOST_MANY && only_cidr_allows(r, target)))
 		return decide_bound(r, target);
 	target = cidr_of(&r->destination);
 	if (target)

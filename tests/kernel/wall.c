@@ -252,6 +252,7 @@ void wall_allow(struct wall *wall)
 	};
 	struct egress_cidr_key keys[3] = {
 		{.prefix_length = 120}, {.prefix_length = 48}, {.prefix_length = 120}};
+	struct egress_address shared;
 
 	assert_true(address_parse(STEERED_NET, &keys[0].address));
 	assert_true(address_parse(STEERED_NET6, &keys[1].address));
@@ -259,6 +260,8 @@ void wall_allow(struct wall *wall)
 	assert_int_equal(kernel_set_cidrs(wall->kernel, keys, targets, 3, NULL), 0);
 	bind_host(wall, 1, "one.example", HOST_ONE, (const uint16_t[]){443, 80}, 2);
 	bind_host(wall, 9, "gone.example", HOST_GONE, NULL, 0);
+	assert_true(address_parse(SHARED_ADDRESS, &shared));
+	assert_int_equal(kernel_bind_shared(wall->kernel, &shared, (uint16_t[]){443}, 1, NULL), 0);
 }
 
 static int setup(void **state, bool shared, const char *let_in)

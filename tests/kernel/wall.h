@@ -32,6 +32,7 @@ struct wall {
 #define HOST_ONE "198.18.0.1"	  /* host 1, one.example, ports 443 and 80 */
 #define HOST_GONE "198.18.0.9"	  /* host 9, gone.example, its route removed */
 #define STEERED_NET "203.0.113.0" /* /24, port 6379, to the proxy */
+#define SHARED_ADDRESS "203.0.113.80" /* in STEERED_NET; of several hosts, port 443 */
 #define STEERED_NET6 "2001:db8:1::" /* /48, port 6379, to the proxy */
 #define DIRECT_NET "198.51.100.0" /* /24, ports 7000 and 1222, TCP and UDP, let out */
 
