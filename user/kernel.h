@@ -78,7 +78,10 @@ int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
  * names may share (EGRESS_HOST_MANY). */
 int kernel_bind_shared(struct kernel *kernel, const struct egress_address *address,
 		       const uint16_t *ports, size_t port_count, struct error *error) WARN_UNUSED;
-/* Removes every address bound by kernel_bind_shared(): before a reload's names are asked again. */
+/* The same, but these ports and no others; none removes the address. */
+int kernel_set_shared(struct kernel *kernel, const struct egress_address *address,
+		      const uint16_t *ports, size_t port_count, struct error *error) WARN_UNUSED;
+/* Removes every address bound by kernel_bind_shared(). */
 int kernel_forget_shared(struct kernel *kernel, struct error *error) WARN_UNUSED;
 /* Calls back for each host the maps know, in no order; stops when the callback returns non-zero
  * and returns that. */

@@ -207,6 +207,26 @@ int kernel_bind_shared(struct kernel *kernel, const struct egress_address *addre
 	return 0;
 }
 
+int kernel_set_shared(struct kernel *kernel, const struct egress_address *address,
+		      const uint16_t *ports, size_t port_count, struct error *error)
+{
+	int fd = kernel->maps[KERNEL_MAP_ADDRESSES];
+	struct egress_target target;
+	bool there = bpf_map_lookup_elem(fd, address, &target) == 0;
+
+	if (there && target.host_id != EGRESS_HOST_MANY)
+		return error_set(error, "the address belongs to one host");
+	if (port_count > 0) {
+		if (fill_target(&target, EGRESS_HOST_MANY, ports, port_count, error) < 0)
+			return -1;
+		if (bpf_map_update_elem(fd, address, &target, BPF_ANY) < 0)
+			return map_error("addresses", error);
+	} else if (there && bpf_map_delete_elem(fd, address) < 0 && errno != ENOENT) {
+		return map_error("addresses", error);
+	}
+	return 0;
+}
+
 /* ---- whole maps ---------------------------------------------------------------------------- */
 
 /* Every key of a map at one time: a walk that deletes would start over. NULL, *ret_count 0 when

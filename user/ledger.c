@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ledger_shared.h"
 #include "policy.h"
 
 /* Ids are dense: host `id` is hosts[id - 1] and has address pool + id. An id without a name is one
@@ -20,6 +21,7 @@ struct ledger {
 	uint32_t *slots; /* open addressing: 0 free, else an id */
 	size_t slot_count;
 	size_t wildcard_names;
+	struct ledger_shared *shared; /* what dns.mode real has given out */
 };
 
 static size_t slot_of(const struct ledger *ledger, const char *name)
@@ -203,6 +205,41 @@ out:
 	return result;
 }
 
+/* What is to be open at the addresses of dns.mode real. */
+struct shared_ports {
+	struct ledger *ledger;
+	const struct config *config, *also; /* as of fill_common() */
+	struct error *error;
+};
+
+static int set_shared_ports(void *context, const struct egress_address *address,
+			    const char *const *names, size_t count)
+{
+	const struct shared_ports *s = context;
+	struct egress_target all = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		uint16_t ports[EGRESS_MAX_PORTS], others[EGRESS_MAX_PORTS];
+		size_t left = ports_of(s->config, names[i], ports);
+
+		if (s->also)
+			left = keep_common(ports, left, others, ports_of(s->also, names[i], others));
+		for (size_t k = 0; k < left; k++)
+			add_port(&all, ports[k]);
+	}
+	return kernel_set_shared(s->ledger->kernel, address, all.ports, all.port_count, s->error);
+}
+
+static int set_shared(struct ledger *ledger, const struct config *config, const struct config *also,
+		      struct error *error)
+{
+	struct shared_ports context = {ledger, config, also, error};
+
+	if (ledger_shared_each(ledger->shared, set_shared_ports, &context) == 0)
+		return 0;
+	return error_set(error, "out of memory"); /* unless it is set already */
+}
+
 int ledger_restrict(struct ledger *ledger, const struct config *next, struct error *error)
 {
 	uint16_t ports[EGRESS_MAX_PORTS], after[EGRESS_MAX_PORTS];
@@ -215,10 +252,13 @@ int ledger_restrict(struct ledger *ledger, const struct config *next, struct err
 		if (kept < old && kernel_set_host_ports(ledger->kernel, host, ports, kept, error) < 0)
 			return -1;
 	}
-	if (next->dns.mode == CONFIG_DNS_REAL || ledger->config->dns.mode == CONFIG_DNS_REAL) {
+	if (next->dns.mode != CONFIG_DNS_REAL) {
+		ledger_shared_clear(ledger->shared);
 		if (kernel_forget_shared(ledger->kernel, error) < 0)
 			return -1;
 	}
+	if (set_shared(ledger, next, ledger->config, error) < 0)
+		return -1;
 	return set_cidrs(ledger, next, ledger->config, error);
 }
 
@@ -240,6 +280,8 @@ int ledger_open(struct ledger *ledger, const struct config *config, struct error
 					  ports_of(config, host->name, ports), error) < 0)
 			return -1;
 	}
+	if (set_shared(ledger, config, NULL, error) < 0)
+		return -1;
 	return set_cidrs(ledger, config, NULL, error);
 }
 
@@ -252,6 +294,11 @@ int ledger_new(struct kernel *kernel, const struct config *config, struct ledger
 		return error_set(error, "out of memory");
 	ledger->kernel = kernel;
 	ledger->config = config;
+	ledger->shared = ledger_shared_new();
+	if (!ledger->shared) {
+		ledger_free(ledger);
+		return error_set(error, "out of memory");
+	}
 	if (!grow_slots(ledger) || kernel_each_host(kernel, remember_each, ledger) != 0) {
 		ledger_free(ledger);
 		return error_set(error, "cannot read the pinned host map");
@@ -270,6 +317,7 @@ void ledger_free(struct ledger *ledger)
 {
 	if (!ledger)
 		return;
+	ledger_shared_free(ledger->shared);
 	free(ledger->hosts);
 	free(ledger->slots);
 	free(ledger);
@@ -361,6 +409,7 @@ void ledger_bind_addresses(struct ledger *ledger, const char *name,
 			ret->reason = EGRESS_LIMIT;
 			return;
 		}
+		ledger_shared_add(ledger->shared, name, &addresses[i]);
 	}
 	ret->reason = EGRESS_ALLOWED;
 }

@@ -173,6 +173,13 @@ class Run(RealCase):
         self.reload(policy(extra=REAL))
         self.ok(self.bottle.curl("-f", "https://second.example.test/echo"))
 
+    def test_reload_keeps_what_was_given_out(self):
+        """A program that asked before the reload connects after it without asking again."""
+        self.ok(self.bottle.curl("-f", "https://second.example.test/echo"))
+        self.reload(policy(extra=REAL))
+        output = self.bottle.python(BY_ADDRESS, w.HOSTS["second.example.test"], "443").stdout
+        self.assertEqual(output, "connected\n")
+
     def test_mode_changes_on_reload(self):
         self.reload(policy())
         found = json.loads(self.ok(self.bottle.python(RESOLVE, "api.example.test")))

@@ -467,6 +467,11 @@ static void test_shared_addresses(void **state)
 	assert_int_equal(kernel_bind_shared(wall->kernel, &address, (uint16_t[]){80}, 1, NULL), 0);
 	assert_int_equal(kernel_bind_shared(wall->kernel, &address, many, 16, NULL), -1);
 	assert_int_equal(kernel_bind_shared(wall->kernel, &bound, many, 1, NULL), -1);
+	assert_int_equal(kernel_set_shared(wall->kernel, &address, many, 3, NULL), 0);
+	assert_int_equal(kernel_bind_shared(wall->kernel, &address, many, 16, NULL), 0);
+	assert_int_equal(kernel_set_shared(wall->kernel, &address, many, 0, NULL), 0);
+	assert_int_equal(kernel_set_shared(wall->kernel, &bound, many, 0, NULL), -1);
+	assert_int_equal(kernel_bind_shared(wall->kernel, &address, (uint16_t[]){443}, 1, NULL), 0);
 	assert_int_equal(kernel_forget_shared(wall->kernel, NULL), 0);
 	assert_int_equal(wall_run(wall, still_steered), 0);
 	assert_int_equal(wall_run(wall, old_wall_stands), 0);

@@ -20,6 +20,8 @@ struct kernel {
 		uint16_t ports[EGRESS_MAX_PORTS];
 	} hosts[FAKE_HOSTS];
 	size_t count, cidr_count, cidr_ports, forgotten;
+	/* dns.mode real: the last octet of 203.0.113.x tells the address */
+	struct egress_target shared[256];
 	bool broken;
 };
 
@@ -50,7 +52,22 @@ int kernel_set_host_ports(struct kernel *kernel, const struct kernel_host *host,
 int kernel_bind_shared(struct kernel *kernel, const struct egress_address *address,
 		       const uint16_t *ports, size_t port_count, struct error *error)
 {
-	(void)kernel, (void)address, (void)ports, (void)port_count, (void)error;
+	struct egress_target *target = &kernel->shared[address->bytes[15]];
+
+	(void)error;
+	for (size_t i = 0; i < port_count; i++)
+		target->ports[target->port_count++] = ports[i];
+	return 0;
+}
+
+int kernel_set_shared(struct kernel *kernel, const struct egress_address *address,
+		      const uint16_t *ports, size_t port_count, struct error *error)
+{
+	struct egress_target *target = &kernel->shared[address->bytes[15]];
+
+	(void)error;
+	target->port_count = (uint16_t)port_count;
+	memcpy(target->ports, ports, port_count * sizeof(*ports));
 	return 0;
 }
 
@@ -58,6 +75,7 @@ int kernel_forget_shared(struct kernel *kernel, struct error *error)
 {
 	(void)error;
 	kernel->forgotten++;
+	memset(kernel->shared, 0, sizeof(kernel->shared));
 	return 0;
 }
 
@@ -313,6 +331,54 @@ static void adoption_forgets_shared_addresses(void **state)
 	config_free(config);
 }
 
+static void give(struct ledger *ledger, const char *name, unsigned octet)
+{
+	struct egress_address address = address_from_v4(0xcb007100 + octet);
+	struct rpc_host answer;
+
+	ledger_bind_addresses(ledger, name, &address, 1, &answer);
+	assert_int_equal(answer.reason, EGRESS_ALLOWED);
+}
+
+/* A program goes on with the address it was given, as far as the new policy allows. */
+static void reload_keeps_real_addresses(void **state)
+{
+	static const char real[] = "dns: {mode: real}\nroutes:\n"
+				   "  - {host: a.test, ports: [443]}\n"
+				   "  - {host: b.test, ports: [8443]}\n"
+				   "  - {host: c.test, ports: [80]}\n";
+	static const char less[] = "dns: {mode: real}\nroutes:\n"
+				   "  - {host: a.test, ports: [443, 80]}\n"
+				   "  - {host: d.test, ports: [8443]}\n";
+	struct kernel kernel = {0};
+	struct config *old = config_of(real), *next = config_of(less), *other = config_of(two_hosts);
+	struct ledger *ledger = ledger_of(&kernel, old);
+	struct error error = {0};
+
+	(void)state;
+	give(ledger, "a.test", 1);
+	give(ledger, "b.test", 1);
+	give(ledger, "c.test", 2);
+	for (int i = 0; i < 100; i++)
+		give(ledger, "a.test", 3);
+	assert_int_equal(ledger_restrict(ledger, next, &error), 0);
+	assert_int_equal(kernel.shared[1].port_count, 1); /* b's is closed, a's not opened yet */
+	assert_int_equal(kernel.shared[1].ports[0], 443);
+	assert_int_equal(kernel.shared[2].port_count, 0);
+	assert_int_equal(ledger_open(ledger, next, &error), 0);
+	assert_int_equal(kernel.shared[1].port_count, 2);
+	assert_int_equal(kernel.shared[2].port_count, 0);
+	assert_int_equal(kernel.shared[3].port_count, 2);
+	assert_int_equal(ledger_restrict(ledger, other, &error), 0);
+	assert_int_equal(ledger_open(ledger, other, &error), 0);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(kernel.shared[i].port_count, 0);
+	ledger_free(ledger);
+	config_free(old);
+	config_free(next);
+	config_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +391,7 @@ int main(void)
 		cmocka_unit_test(broken_kernel_refuses),
 		cmocka_unit_test(between_the_steps_only_what_both_allow),
 		cmocka_unit_test(adoption_forgets_shared_addresses),
+		cmocka_unit_test(reload_keeps_real_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
