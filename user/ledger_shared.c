@@ -94,9 +94,9 @@ void ledger_shared_add(struct ledger_shared *shared, const char *name,
 
 static int by_address(const void *a, const void *b)
 {
-	const struct pair *const *x = a, *const *y = b;
+	const struct pair *x = a, *y = b;
 
-	return memcmp(&(*x)->address, &(*y)->address, sizeof((*x)->address));
+	return memcmp(&x->address, &y->address, sizeof(x->address));
 }
 
 int ledger_shared_each(struct ledger_shared *shared,
@@ -104,22 +104,22 @@ int ledger_shared_each(struct ledger_shared *shared,
 				   const char *const *names, size_t count),
 		       void *context)
 {
-	const struct pair **sorted = calloc(shared->count + 1, sizeof(*sorted));
+	struct pair *sorted = calloc(shared->count + 1, sizeof(*sorted));
 	const char **names = calloc(shared->count + 1, sizeof(*names));
 	int result = sorted && names ? 0 : -1;
 
-	for (size_t i = 0; i < shared->count && result == 0; i++)
-		sorted[i] = &shared->pairs[i];
+	if (result == 0 && shared->count > 0)
+		memcpy(sorted, shared->pairs, shared->count * sizeof(*sorted));
 	if (result == 0)
 		qsort(sorted, shared->count, sizeof(*sorted), by_address);
 	for (size_t i = 0; i < shared->count && result == 0;) {
 		size_t first = i;
 
 		while (i < shared->count && by_address(&sorted[first], &sorted[i]) == 0) {
-			names[i - first] = sorted[i]->name;
+			names[i - first] = sorted[i].name;
 			i++;
 		}
-		result = each(context, &sorted[first]->address, names, i - first);
+		result = each(context, &sorted[first].address, names, i - first);
 	}
 	free(sorted);
 	free(names);
