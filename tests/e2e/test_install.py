@@ -25,8 +25,8 @@ BEYOND_SCHEMA = {
     "alias", "anchor", "duplicate_key", "escaped_nul", "flag_yes", "port_hex", "tag", "utf16",
     "cidr_bad", "cidr_direct_holds_private", "cidr_host_bits", "cidr_private", "cidr_private_v6",
     "dns_name_is_route", "dns_pool_large", "dns_pool_loopback", "dns_pool_public",
-    "dns_pool_small", "host_bad_idna", "modes_conflict", "path_encoded_slash", "ports_of_host",
-    "regex_bad", "e2e bad cidr", "e2e host bits", "e2e bad regex", "e2e key twice",
+    "dns_pool_small", "host_bad_idna", "host_is_ours", "modes_conflict", "path_encoded_slash",
+    "ports_of_host", "regex_bad", "e2e bad cidr", "e2e host bits", "e2e bad regex", "e2e key twice",
 }
 
 
