@@ -75,6 +75,7 @@ static void run_woken(struct h2 *h2)
 		unwake(s);
 		if (s->fresh && s->face) {
 			s->fresh = false;
+			s->opened = true;
 			h2->owner->opened(h2->context, s->face);
 		} else if (s->face) {
 			stream_ready(s->face);
@@ -120,6 +121,8 @@ static void detach(struct h2_stream *s)
 
 void h2_stream_destroy(struct h2_stream *s)
 {
+	if (s->h2 && s->opened)
+		s->h2->owner->gone(s->h2->context);
 	if (s->h2)
 		detach(s);
 	h2_block_clear(&s->block);
@@ -222,7 +225,9 @@ static bool take_head(struct h2_stream *s, bool end)
 		fine = h2_block_request(&s->block, stream_ssl(s->h2->transport) != NULL, end,
 					&s->switching, &s->head);
 	} else {
-		fine = h2_block_response(&s->block, end, &status, &s->head);
+		/* By HPACK, interim heads cost a peer next to nothing: no more than one ahead. */
+		fine = s->head.length <= HTTP1_HEAD_MAX &&
+		       h2_block_response(&s->block, end, &status, &s->head);
 	}
 	s->head_came |= status >= 200;
 	h2_block_clear(&s->block);

@@ -24,6 +24,9 @@ struct h2_owner {
 	void (*kick)(void *context);
 	/* Server: a request came; its stream is the receiver's, its head is there to be read. */
 	void (*opened)(void *context, struct stream *stream);
+	/* Server: nothing is left of a request that came, what its peer had yet to read included. May
+	 * come from inside stream_free() and h2_free(). */
+	void (*gone)(void *context);
 	/* Server: a request was so malformed that its stream was reset. */
 	void (*malformed)(void *context);
 };

@@ -24,6 +24,7 @@ struct h2_stream {
 	struct bytes body;     /* the same, of the body: counted in the windows */
 	struct bytes trailers;
 	bool fresh;	  /* the owner of the session has not seen it yet */
+	bool opened;	  /* it has */
 	bool head_came;	  /* the final one */
 	bool remote_end;  /* END_STREAM came */
 	bool closed;	  /* nghttp2 knows it no more */

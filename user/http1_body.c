@@ -25,7 +25,7 @@ static bool trailer_forbidden(const struct http1_body *body, struct span name)
 		"upgrade",	     "keep-alive", "authorization", "cookie",	"set-cookie",
 		"www-authenticate",  "cache-control", "expect",	  "max-forwards", "pragma",
 		"range",	     "age",	"expires",	  "date",	"location",
-		"retry-after",	     "vary",	"http2-settings",
+		"retry-after",	     "vary",	"http2-settings", "x-egress-reason",
 	};
 
 	if (begins_field(name, SPAN("content-")) || begins_field(name, SPAN("proxy-")) ||

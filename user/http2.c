@@ -32,7 +32,6 @@ static void end_request(struct request *r, enum egress_reason reason, const char
 		r->next->at = r->at;
 	http1_end(r->http1, reason, detail);
 	stream_free(r->stream);
-	r->http2->connection->proxy->request_count--;
 	free(r);
 }
 
@@ -67,7 +66,7 @@ static void on_opened(void *context, struct stream *stream)
 	struct proxy *proxy = h->connection->proxy;
 	struct request *r = NULL;
 
-	if (proxy->request_count < REQUEST_LIMIT)
+	if (++proxy->request_count <= REQUEST_LIMIT)
 		r = calloc(1, sizeof(*r));
 	if (r)
 		r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
@@ -77,7 +76,6 @@ static void on_opened(void *context, struct stream *stream)
 		free(r);
 		return;
 	}
-	proxy->request_count++;
 	stream_set_ready(stream, on_ready, r);
 	r->http2 = h;
 	r->stream = stream;
@@ -87,6 +85,12 @@ static void on_opened(void *context, struct stream *stream)
 	r->at = &h->requests;
 	h->requests = r;
 	on_ready(r);
+}
+
+/* Only now: an answer that the client does not read is held when its exchange is long over. */
+static void on_gone(void *context)
+{
+	((struct http2 *)context)->connection->proxy->request_count--;
 }
 
 static void on_malformed(void *context)
@@ -108,6 +112,7 @@ static void *http2_start(struct connection *c)
 	static const struct h2_owner owner = {
 		.kick = on_kick,
 		.opened = on_opened,
+		.gone = on_gone,
 		.malformed = on_malformed,
 	};
 	struct http2 *h = calloc(1, sizeof(*h));

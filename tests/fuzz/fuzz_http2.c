@@ -220,7 +220,7 @@ static void ask(struct h2 *h2)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct h2_owner owner = {nothing, on_opened, nothing};
+	static const struct h2_owner owner = {nothing, on_opened, nothing, nothing};
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
 	static struct event_base *base;
 	struct stream transport = {.piece = sizeof(preface) - 1};

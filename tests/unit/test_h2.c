@@ -26,7 +26,7 @@ struct pair {
 	struct side client, server;
 	struct stream *opened[8];
 	size_t opened_count;
-	int malformed;
+	int malformed, gone;
 };
 
 static void run_side(void *context)
@@ -54,6 +54,11 @@ static void on_opened(void *context, struct stream *stream)
 	p->opened[p->opened_count++] = stream;
 }
 
+static void on_gone(void *context)
+{
+	((struct pair *)context)->gone++;
+}
+
 static void on_malformed(void *context)
 {
 	((struct pair *)context)->malformed++;
@@ -68,7 +73,7 @@ static void turn(struct pair *p)
 static int setup(void **state)
 {
 	static const struct h2_owner client = {.kick = kick_client};
-	static const struct h2_owner server = {kick_server, on_opened, on_malformed};
+	static const struct h2_owner server = {kick_server, on_opened, on_gone, on_malformed};
 	struct pair *p = calloc(1, sizeof(*p));
 	int fds[2];
 
@@ -242,7 +247,9 @@ static void early_answer(void **state)
 	stream_shutdown(p->opened[0]);
 	stream_free(p->opened[0]);
 	p->opened_count = 0;
+	assert_int_equal(p->gone, 0); /* it has yet to be sent */
 	turn(p);
+	assert_int_equal(p->gone, 1);
 	assert_string_equal(get(client, &n), "HTTP/1.1 403 \r\ntransfer-encoding: chunked\r\n\r\nno");
 	assert_int_equal(n, 0);
 	assert_int_equal(stream_write(client, "x", 1), -EPIPE);

@@ -27,6 +27,7 @@ class Client:
                                           server_hostname=host)
         self.encoder, self.decoder, self.buffer = hpack.Encoder(), hpack.Decoder(), b""
         self.streams, self.goaway, self.closed = {}, None, False
+        self.flags, self.block = 0, b""
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, settings))
 
     def headers(self, fields, stream, end):
@@ -50,6 +51,14 @@ class Client:
                                                 "end": False, "reset": None, "frames": []})
 
     def take(self, kind, flags, number, payload):
+        if kind in (1, 9) and not flags & 4:
+            self.flags, self.block = self.flags | flags, self.block + payload
+            return
+        if kind == 9:
+            kind = 1
+        if kind == 1:
+            flags, payload = self.flags | flags, self.block + payload
+            self.flags, self.block = 0, b""
         if number and kind in (0, 1):
             self.stream(number)["frames"].append(TYPES[kind])
         if kind == 4 and not flags & 1:
