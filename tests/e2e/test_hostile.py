@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Origins that answer as none should: the client gets a good answer or an end, never a second answer
+that it did not ask for, never a credential; and the next request is served."""
+import json
+import os
+import subprocess
+
+import harness
+from harness import MARK, PROGRAMS, BottleCase, measures
+from test_http2 import H2CLIENT, pseudo
+from test_volume import Peak
+
+HOSTILE = os.path.join(PROGRAMS, "hostile.py")
+ROUTES = """
+  - host: h2.example.test
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+  - host: h2only.example.test
+    auth: {header: x-api-key, token_env: E2E_TOKEN_1}
+"""
+# Each case with a good request behind it, on one connection; prints what came back.
+PIPELINE = r"""
+import json, socket, ssl, sys, time
+host, cases = sys.argv[1], json.load(open(sys.argv[2]))
+for name in cases:
+    begun, out = time.monotonic(), b""
+    s = ssl._create_unverified_context().wrap_socket(socket.create_connection((host, 443), 5),
+                                                     server_hostname=host)
+    s.settimeout(4)
+    try:
+        for path in (name, "ok"):
+            s.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        while not out.endswith(b"fine") and (part := s.recv(65536)):
+            out += part
+            if len(out) > 1 << 24:
+                break
+    except TimeoutError:
+        out += b"|HUNG"
+    except OSError as error:
+        pass
+    print(json.dumps([out.decode("latin-1"), time.monotonic() - begun]), flush=True)
+"""
+
+
+class Hostile(BottleCase):
+    @classmethod
+    def setUpClass(cls):
+        world = harness.world
+        with world.in_origin():
+            cls.origins = [world.spawn([harness.PYTHON, HOSTILE, world.directory, address, kind])
+                           for address, kind in (("203.0.113.22", "h2"), ("203.0.113.23", "h1"))]
+            for address in ("203.0.113.22", "203.0.113.23"):
+                world.wait_port(address, 443)
+        cls.bottle = harness.Bottle(harness.policy(ROUTES))
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        for process in cls.origins:
+            process.kill()
+            process.wait()
+            harness.world.children.remove(process)
+
+    def cases(self, kind):
+        return self.ok(subprocess.run([harness.PYTHON, HOSTILE, "list", "", kind], text=True,
+                                      capture_output=True, check=False)).split()
+
+    def judge(self, name, answer):
+        with self.subTest(name):
+            self.assertNotIn("HUNG", answer)
+            head = answer.split("\r\n\r\n")[0].lower()
+            self.assertNotIn("x-poison", head)
+            self.assertNotIn("spoofed", answer)
+            self.assertNotIn(MARK, answer)
+
+    def over_http1(self, host, table):
+        worker = self.bottle.worker()
+        cases = self.cases(table)
+        path = harness.write("hostile-cases", json.dumps(cases))
+        lines = self.ok(self.bottle.python(PIPELINE, host, path, timeout=400)).splitlines()
+        self.assertEqual(len(lines), len(cases))
+        for name, line in zip(cases, lines):
+            answer, seconds = json.loads(line)
+            print("#", name, round(seconds, 2), len(answer), repr(answer[:150]), "...", repr(answer[-60:]), harness.memory_kib(worker), flush=True)
+            self.judge(name, answer)
+        self.assertEqual(self.bottle.worker(), worker)
+
+    def over_http2(self, host, table):
+        worker = self.bottle.worker()
+        cases = self.cases(table)
+        scripts = [{"host": host, "wait": 4, "streams": 2, "frames": [
+            {"headers": pseudo("/" + name, authority=host), "stream": 1},
+            {"headers": pseudo("/ok", authority=host), "stream": 3}]} for name in cases]
+        path = harness.write("hostile-cases", json.dumps(scripts))
+        answers = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path], timeout=400)))
+        for name, answer in zip(cases, answers):
+            print("#", name, json.dumps(answer)[:300], flush=True)
+            self.judge(name, json.dumps(answer["streams"].get("1", {}).get("headers", "HUNG")))
+            self.assertNotIn(MARK, json.dumps(answer))
+        self.assertEqual(self.bottle.worker(), worker)
+
+    def test_h1_to_h1(self):
+        self.over_http1("h2only.example.test", "h1")
+
+    def test_h2_to_h1(self):
+        self.over_http2("h2only.example.test", "h1")
+
+    def test_h1_to_h2(self):
+        self.over_http1("h2.example.test", "h2")
+
+    def test_h2_to_h2(self):
+        self.over_http2("h2.example.test", "h2")
+
+    @measures
+    def test_amplified_heads(self):
+        """A head of 60 KiB costs an origin thirty bytes: those that nobody waits for are not kept."""
+        worker = self.bottle.worker()
+        with Peak(worker) as peak:
+            before = harness.memory_kib(worker)
+            for _ in range(3):
+                self.bottle.curl("https://h2.example.test/amplified")
+        print("# peak", before, peak.peak)
+        self.assertLess(peak.peak, before + 8 * 1024)
+
+    def test_z_log(self):
+        with open(self.bottle.log_path, encoding="utf-8") as file:
+            self.assertNotIn(MARK, file.read())
