@@ -15,6 +15,7 @@
 #include "kernel.h"
 
 #define STEP_MS 20
+#define LINGER_ATTEMPTS 100
 #define EMPTY_ATTEMPTS 250 /* of STEP_MS */
 
 static void pause_briefly(void)
@@ -85,11 +86,22 @@ static int is_running(struct engine *engine, const char *name, pid_t *ret_pid, s
 	return running;
 }
 
+/* 409: it is being removed, for a stop that did not live to see it. */
 static int remove_container(struct engine *engine, const char *name, struct error *error)
 {
 	char path[256];
 
 	snprintf(path, sizeof(path), "/containers/%s?force=1&v=1", name);
+	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
+		struct engine_reply reply = {0};
+
+		if (engine_call(engine, "DELETE", path, NULL, 60, &reply, error) < 0)
+			return -1;
+		json_decref(reply.body);
+		if (reply.status != 409)
+			break;
+		pause_briefly();
+	}
 	return engine_do(engine, "DELETE", path, NULL, 404, NULL, error);
 }
 
@@ -131,7 +143,7 @@ struct start {
 	struct sidecar_names names;
 	struct sidecar_files files;
 	char *root, *cgroup;
-	bool holder, sidecar, bottle; /* begun by us */
+	bool made, holder, sidecar, bottle; /* begun by us */
 };
 
 static int check_machine(struct start *s, struct error *error)
@@ -233,8 +245,7 @@ static int await_ready(struct start *s, struct error *error)
 
 static int start_sidecar(struct start *s, struct error *error)
 {
-	if (sidecar_files_make(s->options->plan, &s->files, error) < 0 ||
-	    remove_container(s->engine, s->names.sidecar, error) < 0)
+	if (remove_container(s->engine, s->names.sidecar, error) < 0)
 		return -1;
 	s->sidecar = true;
 	if (run_container(s->engine, s->names.sidecar,
@@ -323,7 +334,7 @@ static void undo(struct start *s)
 	/* A bottle that was there before us keeps its wall. */
 	if (s->holder && remove_container(s->engine, s->names.holder, NULL) == 0)
 		(void)!remove_wall(s->options->plan->slug, s->cgroup, &s->names, NULL);
-	else if (s->sidecar)
+	else if (s->made)
 		(void)!sidecar_files_remove(s->options->plan->slug, NULL);
 }
 
@@ -336,14 +347,17 @@ int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 	if (sidecar_names(engine, options->plan->slug, &s.names, error) < 0 ||
 	    check_machine(&s, error) < 0)
 		goto out;
-	if (start_holder(&s, error) == 0 && start_sidecar(&s, error) == 0 &&
+	s.made = sidecar_files_make(options->plan, &s.files, error) == 0;
+	if (s.made && start_holder(&s, error) == 0 && start_sidecar(&s, error) == 0 &&
 	    start_bottle(&s, error) == 0 && keep_running(engine, s.names.holder, error) == 0 &&
 	    keep_running(engine, s.names.sidecar, error) == 0)
 		result = 0;
-	if (result < 0)
+	if (result < 0) {
 		undo(&s);
-	else
+	} else {
+		sidecar_files_finish(&s.files);
 		*ret_names = s.names;
+	}
 out:
 	sidecar_files_free(&s.files);
 	free(s.root);
@@ -362,6 +376,21 @@ static int end_container(struct engine *engine, const char *name, struct error *
 	return remove_container(engine, name, error);
 }
 
+/* A container that the engine was at when its start was killed comes to light a moment later. */
+static int end_containers(struct engine *engine, const struct sidecar_names *names, bool linger,
+			  struct error *error)
+{
+	for (int i = 0; i < (linger ? LINGER_ATTEMPTS : 1); i++) {
+		if (i > 0)
+			pause_briefly();
+		if (end_container(engine, names->bottle, error) < 0 ||
+		    end_container(engine, names->sidecar, error) < 0 ||
+		    remove_container(engine, names->holder, error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int sidecar_stop(struct engine *engine, const char *slug, struct error *error)
 {
 	struct sidecar_names names;
@@ -373,9 +402,7 @@ int sidecar_stop(struct engine *engine, const char *slug, struct error *error)
 	cgroup = cgroup_of(root, &names);
 	if (!cgroup)
 		error_set(error, "out of memory");
-	else if (end_container(engine, names.bottle, error) == 0 &&
-		 end_container(engine, names.sidecar, error) == 0 &&
-		 remove_container(engine, names.holder, error) == 0)
+	else if (end_containers(engine, &names, sidecar_files_unfinished(slug), error) == 0)
 		result = remove_wall(slug, cgroup, &names, error);
 	free(cgroup);
 	free(root);

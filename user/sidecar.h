@@ -60,6 +60,10 @@ struct sidecar_files {
 int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
 	WARN_UNUSED;
 void sidecar_files_free(struct sidecar_files *files); /* the files stay */
+/* The start has come to its end: until then sidecar_files_unfinished() is true, also when it was
+ * killed, and then the engine may still be at what it was asked for last. */
+void sidecar_files_finish(const struct sidecar_files *files);
+bool sidecar_files_unfinished(const char *slug);
 /* 0 also when there are none. */
 int sidecar_files_remove(const char *slug, struct error *error) WARN_UNUSED;
 /* Every variable that is unset, and every one that is empty. */

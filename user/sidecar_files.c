@@ -15,6 +15,7 @@
 #include "trust.h"
 
 #define DIRECTORY "egress-bpf-sidecars"
+#define MARK "starting"
 
 /* ---- where ------------------------------------------------------------------------------------ */
 
@@ -155,18 +156,24 @@ static bool name_files(struct sidecar_files *files)
 	       asprintf(&files->bundle, "%s/ca-bundle.pem", files->directory) >= 0;
 }
 
+static bool mark_path(char path[4096], const char *directory)
+{
+	return snprintf(path, 4096, "%s/" MARK, directory) < 4096;
+}
+
 int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
 {
 	struct sidecar_files files = {0};
-	char *base = NULL;
+	char *base = NULL, mark[4096];
 	int result = -1;
 
 	if (sidecar_files_remove(plan->slug, error) < 0 ||
 	    name_directory(plan->slug, &base, &files.directory, error) < 0)
 		return -1;
-	if (!name_files(&files))
+	if (!name_files(&files) || !mark_path(mark, files.directory))
 		error_set(error, "out of memory");
 	else if (make_directory(base, error) == 0 && make_directory(files.directory, error) == 0 &&
+		 write_file(mark, SPAN(""), 0600, error) == 0 &&
 		 make_directory(files.tokens, error) == 0 &&
 		 make_directory(files.state, error) == 0 &&
 		 write_tokens(plan, files.tokens, error) == 0 &&
@@ -180,6 +187,27 @@ int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struc
 	sidecar_files_free(&files);
 	(void)!sidecar_files_remove(plan->slug, NULL);
 	return -1;
+}
+
+void sidecar_files_finish(const struct sidecar_files *files)
+{
+	char path[4096];
+
+	if (mark_path(path, files->directory))
+		unlink(path);
+}
+
+bool sidecar_files_unfinished(const char *slug)
+{
+	char *base = NULL, *directory = NULL, path[4096];
+	bool found;
+
+	if (name_directory(slug, &base, &directory, NULL) < 0)
+		return false;
+	found = mark_path(path, directory) && access(path, F_OK) == 0;
+	free(base);
+	free(directory);
+	return found;
 }
 
 void sidecar_files_free(struct sidecar_files *files)

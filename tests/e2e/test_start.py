@@ -168,14 +168,14 @@ class Start(Started):
     def test_reload_under_load_drops_nothing(self):
         self.started()
         loop = self.engine_popen("exec", self.names[2], "sh", "-c",
-                                 "for i in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do"
+                                 "for i in 0 1 2 3 4 5; do"
                                  " curl -sS -o /dev/null -w '%{http_code} ' --max-time 10"
                                  " https://api.example.test/slow/1 || echo failed; done")
         for _ in range(6):
             time.sleep(0.2)
             self.engine.docker("kill", "-s", "HUP", self.names[0])
         out, err = loop.communicate(timeout=60)
-        self.assertEqual(out.split(), ["200"] * 16, err)
+        self.assertEqual(out.split(), ["200"] * 6, err)
         wait_for(lambda: "policy reloaded" in self.engine.docker("logs", self.names[0]).stderr, 5)
 
     def engine_popen(self, *arguments):
@@ -186,7 +186,7 @@ class Start(Started):
 
     def test_killed_at_each_step(self):
         """Whatever is left of a start or a stop, the next stop ends it, and a start can follow."""
-        for verb, delays in (("start", (0.05, 0.25, 0.5, 0.8)), ("stop", (0.02, 0.3, 0.6))):
+        for verb, delays in (("start", (0.1, 0.5)), ("stop", (0.3, 0.6))):
             for delay in delays:
                 with self.subTest(verb=verb, delay=delay):
                     if verb == "stop":
