@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* exec's side of the bottle: pipes, one clone3(2), and waiting. The init is born in its namespaces
+ * and its cgroup, so no instant passes in which something of the bottle could reach the host's
+ * network; it goes on only when it is told that the walls stand. */
 #include "bottle.h"
 
 #include <errno.h>
@@ -49,7 +52,8 @@ static int make_pipes(struct bottle *bottle, struct launch_pipes *pipes)
 	return 0;
 }
 
-/* fork() into the cgroup and new namespaces. Both in one call: there is no moment outside. */
+/* fork() into the cgroup and new namespaces. Both in one call: there is no moment outside. A user
+ * namespace is not made: the bottle's root would hold capabilities in it. */
 static pid_t clone_into(int cgroup_fd, int *ret_pidfd)
 {
 	struct clone_args arguments = {
@@ -84,7 +88,8 @@ static int start_init(struct bottle *bottle, const struct bottle_options *option
 	return pid < 0 ? -1 : 0;
 }
 
-/* The first octet: 0 when the bottle's loopback is up. */
+/* The first octet: 0 when the bottle's loopback is up. The proxy's sockets can only be opened where
+ * `lo` is up, so this is waited for. */
 static int await_loopback(struct bottle *bottle, struct error *error)
 {
 	struct error inside = {0};
@@ -101,6 +106,7 @@ static int await_loopback(struct bottle *bottle, struct error *error)
 	return error_set(error, "the sandbox's first process ended at once");
 }
 
+/* Their ends of the pipes are closed here, or we would never read the end of a dead init. */
 int bottle_start(const struct bottle_options *options, struct bottle **ret, struct error *error)
 {
 	struct launch_pipes pipes = {-1, -1, -1};
@@ -150,6 +156,7 @@ int bottle_report_fd(const struct bottle *bottle)
 	return bottle->report;
 }
 
+/* Text from inside, but from before the command: our own code wrote it. */
 int bottle_read_report(struct bottle *bottle, struct error *error)
 {
 	char text[1 + sizeof(error->text)];
@@ -197,6 +204,7 @@ int bottle_wait(struct bottle *bottle)
 	return bottle->status;
 }
 
+/* Killing process 1 of a pid namespace kills all of it. */
 void bottle_free(struct bottle *bottle)
 {
 	if (!bottle)

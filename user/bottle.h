@@ -40,9 +40,11 @@ struct bottle;
  * this process, whatever kills it. `options` is copied with the process. */
 int bottle_start(const struct bottle_options *options, struct bottle **ret, struct error *error)
 	WARN_UNUSED;
+/* Of the init, in our pid namespace; 0 when it was waited for. */
 pid_t bottle_pid(const struct bottle *bottle);
 int bottle_pidfd(const struct bottle *bottle); /* borrowed; readable when the init has ended */
-/* Lets it prepare and run the command. */
+/* Lets it prepare and run the command. Until then nothing of the command runs. The plan holds no
+ * secret; -1 when the init is gone. */
 int bottle_release(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
 	WARN_UNUSED;
 int bottle_report_fd(const struct bottle *bottle); /* borrowed; readable when there is a report */

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The command's environment, from ours. Secrets are known by the names that the policy gives, and
+ * are searched for by value as well, since the same token often stands under two names. */
 #include "bottle_environment.h"
 
 #include <stdbool.h>
@@ -46,6 +48,7 @@ struct builder {
 	size_t count;
 };
 
+/* All of the entry when it has no '='. */
 static size_t name_length(const char *entry)
 {
 	return strcspn(entry, "=");
@@ -76,6 +79,7 @@ static const char *value_in(char *const *environment, const char *name)
 	return NULL;
 }
 
+/* Left out when inherited, and added at the end: each name once. */
 static bool is_set_by_us(const char *entry, const struct environment_options *options)
 {
 	if (listed(entry, ca_variables, COUNT(ca_variables)))
@@ -122,6 +126,7 @@ static bool holds_secret(const char *entry, char *const *inherited,
 	return false;
 }
 
+/* The list ends in NULL at any time, so that it can be freed half built. */
 static bool add(struct builder *builder, const char *name, size_t length, const char *value)
 {
 	char **items = reallocarray(builder->items, builder->count + 2, sizeof(*items));
@@ -185,6 +190,7 @@ void environment_free(char **environment)
 	free(environment);
 }
 
+/* The entries lie on the stack that execve(2) made; nothing else can reach them. */
 void environment_wipe(char **environment)
 {
 	for (; *environment; environment++)

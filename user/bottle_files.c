@@ -17,6 +17,8 @@
 
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 #define HASHED_DIRECTORY "/etc/ssl/certs"
+/* Any address would do, since DNS is steered; EDNS is how the responder says why it refuses (RFC
+ * 8914). */
 #define RESOLV_CONF "nameserver 127.0.0.1\noptions edns0\n"
 
 static int failed(struct error *error, const char *what, const char *path)
@@ -39,6 +41,7 @@ static int make_directory(const char *path)
 	return -1;
 }
 
+/* Still writable; launch_seal() ends that. 64 MiB hold a dozen bundles. */
 int launch_directory(struct launch *launch, struct error *error)
 {
 	if (asprintf(&launch->directory, "%s/%s", BOTTLE_RUN_DIRECTORY, launch->options->name) < 0)
@@ -50,6 +53,7 @@ int launch_directory(struct launch *launch, struct error *error)
 	return bottle_place(launch, "empty", "", 0, NULL, error);
 }
 
+/* Read-only even for root inside, whose capabilities are gone by then. */
 static int write_file(const char *path, const char *data, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
@@ -99,6 +103,8 @@ static int place_over(const struct launch *launch, const char *name, const char 
 	return rc;
 }
 
+/* `localhost` and the machine's own name stay what programs expect; no other name of the host's
+ * file goes in, for it would be an address that nobody reaches. */
 int launch_names(struct launch *launch, struct error *error)
 {
 	char name[HOST_NAME_MAX + 1] = "", hosts[2 * HOST_NAME_MAX + 256];
@@ -139,6 +145,7 @@ static int place_bundles(struct launch *launch, const struct trust_paths *paths,
 	return 0;
 }
 
+/* One store for all: Java reads no directory and no variable. */
 static int place_java(struct launch *launch, struct span pem, struct error *error)
 {
 	struct trust_paths paths = {0};

@@ -54,7 +54,8 @@ static void close_between(int first, int last)
 		close_range((unsigned)first, (unsigned)last, 0);
 }
 
-/* Nothing from outside stays open but the three standard descriptors and our pipes. */
+/* Nothing from outside stays open but the three standard descriptors and our pipes. close_range(2)
+ * between the three that stay; they come in any order. */
 static void close_others(const struct launch_pipes *pipes)
 {
 	int keep[3] = {pipes->plan, pipes->report, pipes->life};
@@ -75,6 +76,7 @@ static void close_others(const struct launch_pipes *pipes)
 	close_range((unsigned)next, ~0U, 0);
 }
 
+/* While we still have CAP_NET_ADMIN in the new namespace. */
 static int loopback_up(struct error *error)
 {
 	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
@@ -96,6 +98,8 @@ static int own_cgroup_namespace(struct error *error)
 	return 0;
 }
 
+/* The working directory is asked for before anything is mounted over it. A supervisor that gave up
+ * needs no report. */
 static void prepare(const struct bottle_options *options, const struct launch_pipes *pipes)
 {
 	struct launch launch = {.options = options};
@@ -113,6 +117,7 @@ static void prepare(const struct bottle_options *options, const struct launch_pi
 	}
 }
 
+/* The signal mask is the caller's again: a blocked SIGTERM would be inherited. */
 static NORETURN void run_command(char *const *argv, const sigset_t *mask, int report)
 {
 	char text[512];
@@ -152,6 +157,8 @@ static void pass_on(pid_t command, const struct signalfd_siginfo *info)
 		kill(command, (int)info->ssi_signo);
 }
 
+/* `life` can only become readable by its end: then the supervisor is dead, and so are we, with all
+ * of the namespace. */
 static NORETURN void tend(pid_t command, int signals, int life)
 {
 	struct pollfd polled[] = {{.fd = signals, .events = POLLIN}, {.fd = life, .events = POLLIN}};

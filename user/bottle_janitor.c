@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Cleaning up after exec, whatever ends it. First the processes, then the wall, then the rest:
+ * while something of the bottle lives its wall stands. What cannot be removed is left to the next
+ * exec, and said. */
 #include "bottle_janitor.h"
 
 #include <dirent.h>
@@ -39,6 +42,8 @@ static char *cgroup_path_of(const char *cgroup_root, const char *name)
 	return asprintf(&path, "%s/" CGROUP_PREFIX "%s", cgroup_root, name) < 0 ? NULL : path;
 }
 
+/* Closing the pipe without an octet would have the other process clean up: the callers have written
+ * it, or want that. */
 static void janitor_free(struct janitor *janitor)
 {
 	if (!janitor)
@@ -91,7 +96,8 @@ static int clean(const char *cgroup_path, const char *name, struct error *error)
 	return 0;
 }
 
-/* What the janitor was made for, unless another bottle has the name by now. */
+/* What the janitor was made for, unless another bottle has the name by now. By the cgroup's id: the
+ * same name may belong to a bottle that was started since. */
 static int clean_own(const struct janitor *janitor, struct error *error)
 {
 	int fd = lock(janitor->cgroup_root, error), rc = 0;
@@ -127,6 +133,7 @@ static void detach_from_caller(int *pipe_end)
 		_exit(1);
 }
 
+/* Five seconds; what is busy then (a mount, a dying process) is left to sweep(). */
 static NORETURN void stand_by(const struct janitor *janitor, int pipe_end)
 {
 	struct error error = {0};
@@ -148,6 +155,7 @@ static NORETURN void stand_by(const struct janitor *janitor, int pipe_end)
 	_exit(1);
 }
 
+/* It is forked before secrets are read, so it holds none. */
 static int start_process(struct janitor *janitor, struct error *error)
 {
 	int ends[2];
@@ -227,6 +235,7 @@ static bool owner_is_gone(const char *name, const char *cgroup_path)
 	return stat(cgroup_path, &status) == 0 && started > status.st_ctime + 2;
 }
 
+/* By the lock on its pins, not by a pid. */
 static bool has_supervisor(const char *name)
 {
 	struct kernel_status status;
@@ -240,6 +249,8 @@ static bool has_supervisor(const char *name)
 	return alive;
 }
 
+/* Only names that exec makes by itself: a name that somebody chose may be a bottle that is to
+ * stay. */
 static void sweep_name(const char *cgroup_root, const char *name)
 {
 	char *path = cgroup_path_of(cgroup_root, name);

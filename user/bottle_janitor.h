@@ -7,9 +7,6 @@
 #include "attributes.h"
 #include "diag.h"
 
-/* cgroup of the bottle NAME of an exec; caller frees. NULL when out of memory. */
-char *janitor_cgroup_path(const char *cgroup_root, const char *name) WARN_UNUSED;
-
 struct janitor;
 /* Makes the cgroup of the bottle NAME, and forks a process in a session of its own that removes it
  * with all that belongs to it when this process ends without janitor_finish(). Before that it

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* How the kernel names a file: fdinfo and mountinfo have the numbers that the programs in bpf/ see,
+ * stat(2) may not. */
 #include "bottle_let_in.h"
 
 #include <errno.h>

@@ -27,6 +27,7 @@ static int failed(struct error *error, const char *what, const char *path)
 	return error_set(error, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
+/* First of all: what is mounted from here on must not appear on the host. */
 int launch_private_mounts(struct launch *launch, struct error *error)
 {
 	(void)launch;
@@ -35,6 +36,7 @@ int launch_private_mounts(struct launch *launch, struct error *error)
 	return 0;
 }
 
+/* That of the new pid namespace: processes outside are not in it. */
 int launch_proc(struct launch *launch, struct error *error)
 {
 	(void)launch;
@@ -63,6 +65,7 @@ int launch_sys(struct launch *launch, struct error *error)
 	return 0;
 }
 
+/* The real path, since a mount over a symbolic link would be over its target anyway. */
 int bottle_cover(const struct launch *launch, const char *path, struct error *error)
 {
 	char *real = realpath(path, NULL);
@@ -83,6 +86,8 @@ int bottle_cover(const struct launch *launch, const char *path, struct error *er
 	return rc;
 }
 
+/* cgroupfs could move a process out of the cgroup, bpffs opens the pins, tracefs and debugfs show
+ * kernel memory. */
 static bool is_hidden_type(const char *type)
 {
 	for (size_t i = 0; i < COUNT(hidden_types); i++) {
@@ -142,6 +147,7 @@ int launch_hide_filesystems(struct launch *launch, struct error *error)
 	return rc;
 }
 
+/* Files of the policy's secrets, the CA's key, logs; a copy elsewhere is the operator's. */
 int launch_hide_secrets(struct launch *launch, struct error *error)
 {
 	for (size_t i = 0; i < launch->plan.hidden_count; i++) {

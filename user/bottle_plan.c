@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The plan's way through a pipe, from exec to the init. JSON, since both ends have it and the texts
+ * may hold anything but NUL. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -7,6 +9,8 @@
 
 #include "bottle_launch.h"
 
+/* A text that is not UTF-8 makes a list that json_pack() refuses to dump: the error is said, and
+ * nothing runs. */
 static json_t *list_json(const char *const *items, size_t count)
 {
 	json_t *list = json_array();
@@ -49,7 +53,8 @@ int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *erro
 	return rc;
 }
 
-/* The strings stay owned by `list`. */
+/* The strings stay owned by `list`. What is no string becomes NULL; only our own process writes
+ * here. */
 static int read_list(json_t *list, const char *const **ret_items, size_t *ret_count)
 {
 	size_t count = json_array_size(list);

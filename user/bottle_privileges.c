@@ -60,6 +60,7 @@ static int drop_bounding_set(struct error *error)
 	return 0;
 }
 
+/* Groups first, the user last: after it none could be changed. */
 static int become(const struct bottle_user *user, struct error *error)
 {
 	if (setgroups(user->group_count, user->groups) < 0 ||
@@ -70,6 +71,7 @@ static int become(const struct bottle_user *user, struct error *error)
 	return 0;
 }
 
+/* Asked for again afterwards: a library that silently kept one would undo the walls. */
 static int drop_capabilities(struct error *error)
 {
 	capng_clear(CAPNG_SELECT_ALL);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Options as routes. They become text, and go through config.c like any file, so that --allow means
+ * exactly what the same route in routes.yaml means, errors included. */
 #include "bottle_routes.h"
 
 #include <errno.h>
@@ -86,6 +88,7 @@ static void rules_drop_last(struct rules *rules)
 	rule_free(&rules->items[--rules->count]);
 }
 
+/* Digits alone: strtoul() would take signs and spaces. */
 static int parse_port(const char *text, size_t length, uint16_t *ret_port)
 {
 	unsigned port = 0;
@@ -103,6 +106,7 @@ static int parse_port(const char *text, size_t length, uint16_t *ret_port)
 	return 0;
 }
 
+/* Blanks are a sign of a forgotten quote. */
 static bool plain_text(const char *text)
 {
 	for (; *text; text++) {
@@ -112,6 +116,7 @@ static bool plain_text(const char *text)
 	return true;
 }
 
+/* Any scheme else is part of the host, which config.c refuses. */
 static const char *parse_scheme(const char *text, struct rule *rule)
 {
 	for (size_t i = 0; i < sizeof(url_schemes) / sizeof(url_schemes[0]); i++) {
@@ -163,7 +168,7 @@ int bottle_routes_allow(struct bottle_routes *routes, const char *text, struct e
 	return 0;
 }
 
-/* One "key=value" of a secret's suffix. */
+/* One "key=value" of a secret's suffix. The last of two wins, as with most options. */
 static int parse_secret_option(const char *option, struct rule *rule, struct error *error)
 {
 	const char *value = strchr(option, '=');
@@ -211,6 +216,8 @@ static bool env_name_valid(const char *name, size_t length)
 	return length > 0 && (name[0] < '0' || name[0] > '9') && strspn(name, letters) == length;
 }
 
+/* The value of a secret on a command line could be read by everybody (ps); it is refused by
+ * form. */
 static int parse_secret(char *text, struct rule *rule, struct error *error)
 {
 	char *at = strchr(text, '@');
@@ -254,6 +261,7 @@ static bool secret_is_bare(const struct rule *secret)
 	return !secret->path && !secret->port;
 }
 
+/* There is at most one for a host: check_secrets(). */
 static const struct rule *bare_secret(const struct rules *secrets, const char *host)
 {
 	for (size_t i = 0; i < secrets->count; i++) {
@@ -265,6 +273,7 @@ static const struct rule *bare_secret(const struct rules *secrets, const char *h
 	return NULL;
 }
 
+/* Bearer where nothing is said: most tokens are. */
 static json_t *auth_json(const struct rule *secret)
 {
 	json_t *auth = json_pack("{s:s}", "token_env", secret->env);
@@ -309,6 +318,7 @@ static bool takes_secret(const struct rules *secrets, const struct rule *allow)
 	return !(allow->scheme && allow->scheme->key) && bare_secret(secrets, allow->host);
 }
 
+/* An empty line for a route that its secret writes instead, so that line N stays option N. */
 static int append_allows(const struct bottle_routes *routes, struct bytes *text)
 {
 	bool first = true;
@@ -361,6 +371,7 @@ static int append_secrets(const struct bottle_routes *routes, struct bytes *text
 	return 0;
 }
 
+/* Which of the two would be sent could not be told. */
 static int check_secrets(const struct rules *secrets, struct error *error)
 {
 	for (size_t i = 0; i < secrets->count; i++) {

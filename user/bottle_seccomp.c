@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A list of what is denied, unlike the worker's list of what is allowed: the command may be any
+ * program. It closes ways that the kernel wall cannot see (io_uring), ways into the wall (bpf,
+ * mounts, namespaces) and out of the terminal. */
 #include "bottle_seccomp.h"
 
 #include <errno.h>
@@ -67,12 +70,14 @@ static const struct denied_call denied_calls[] = {
 	{"clock_settime", EPERM},
 };
 
+/* One rule each, for a filter cannot ask for any of several bits. */
 static const uint64_t namespace_flags[] = {CLONE_NEWNS,	  CLONE_NEWCGROUP, CLONE_NEWUTS,
 					   CLONE_NEWIPC,  CLONE_NEWUSER,   CLONE_NEWPID,
 					   CLONE_NEWNET};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+/* A call that this libseccomp does not know cannot be named, nor called by its name. */
 static int deny_calls(scmp_filter_ctx filter)
 {
 	for (size_t i = 0; i < COUNT(denied_calls); i++) {
@@ -153,6 +158,7 @@ static int deny_terminal_input(scmp_filter_ctx filter)
 	return rc;
 }
 
+/* Numbers of another architecture would pass by all rules, so they kill. */
 static int build_and_load(scmp_filter_ctx filter)
 {
 	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);

@@ -21,6 +21,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+/* As deep as daemons put them: /run/NAME/INSTANCE/x.sock. */
 #define WALK_DEPTH 4
 #define WALK_FDS 16
 
@@ -74,6 +75,7 @@ static int list_add(struct list *list, const char *text)
 	return items[list->count] ? (list->count++, 0) : -1;
 }
 
+/* Leaves it empty. */
 static void list_free(struct list *list)
 {
 	for (size_t i = 0; i < list->count; i++)
@@ -166,6 +168,7 @@ static int visit_cwd(struct bottle_sockets *sockets, struct list *seen, const ch
 
 typedef int (*visit_fn)(struct bottle_sockets *sockets, struct list *seen, const char *pid);
 
+/* /proc is still the host's here, and shows every process of the machine. */
 static int visit_processes(struct bottle_sockets *sockets, visit_fn visit, struct error *error)
 {
 	DIR *proc = opendir("/proc");
@@ -186,6 +189,7 @@ static int visit_processes(struct bottle_sockets *sockets, visit_fn visit, struc
 
 /* ---- what is let in -------------------------------------------------------------------------- */
 
+/* Held open from before anything is covered: the path may lead elsewhere then. */
 static int open_let_in(const char *path, struct let_in *ret, struct error *error)
 {
 	struct let_in let_in = {.fd = open(path, O_PATH | O_CLOEXEC)};
@@ -217,6 +221,7 @@ static int open_all_let_in(struct launch *launch, struct error *error)
 	return 0;
 }
 
+/* By the file: the same socket may have several paths. */
 static bool is_let_in(const struct bottle_sockets *sockets, const struct stat *status)
 {
 	for (size_t i = 0; i < sockets->let_in_count; i++) {
@@ -242,6 +247,7 @@ int launch_find_sockets(struct launch *launch, struct error *error)
 
 /* ---- replacing directories ------------------------------------------------------------------- */
 
+/* `from` is behind the directory that was replaced; what is above it exists. */
 static int make_parents(char *path, size_t from)
 {
 	for (char *slash = strchr(path + from, '/'); slash; slash = strchr(slash + 1, '/')) {
@@ -297,6 +303,7 @@ static int replace_directory(struct launch *launch, const char *path, struct err
 	return rc;
 }
 
+/* A pattern that nothing matches is left as it is. */
 static int replace_directories(struct launch *launch, struct error *error)
 {
 	for (size_t i = 0; i < COUNT(replaced); i++) {
@@ -325,6 +332,7 @@ static int walk_one(const char *path, const struct stat *status, int kind, struc
 	return kind == FTW_D && place->level >= WALK_DEPTH ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
 }
 
+/* FTW_PHYS: a symbolic link is followed by nobody here. */
 static int walk(struct bottle_sockets *sockets, struct error *error)
 {
 	walk_found = &sockets->paths;
@@ -351,6 +359,7 @@ static int make_closed_socket(const struct launch *launch, struct error *error)
 	return 0;
 }
 
+/* A socket that went away since it was listed needs no cover. */
 static int cover_socket(struct launch *launch, const char *path, struct error *error)
 {
 	struct stat status;

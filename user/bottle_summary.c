@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* One line of people's words from the counters; numbers come from the kernel wall and from the
+ * proxy, each counting what it decided. */
 #include "bottle_summary.h"
 
 #include <inttypes.h>
@@ -7,6 +9,7 @@
 
 #include "reason.h"
 
+/* What fits on two lines of a terminal. */
 #define MOST_HOSTS 8
 
 struct line {
@@ -15,6 +18,7 @@ struct line {
 	const char *separator;
 };
 
+/* Cut, never overrun; what is cut is the least interesting. */
 static void PRINTF(2, 3) add(struct line *line, const char *format, ...)
 {
 	va_list arguments;
@@ -31,6 +35,7 @@ static void PRINTF(2, 3) add(struct line *line, const char *format, ...)
 		line->length = line->size - 1;
 }
 
+/* Nothing is said of zeros. */
 static void add_item(struct line *line, const char *name, const char *what, uint64_t count)
 {
 	if (count == 0)

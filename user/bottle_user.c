@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Whom the command runs as: never more than who called. Root only if asked for, or if nobody else
+ * can be told. */
 #include "bottle_user.h"
 
 #include <errno.h>
@@ -25,6 +27,7 @@ static bool parse_id(const char *text, uint32_t *ret_id)
 	return true;
 }
 
+/* The first call only counts. */
 static int fill_groups(struct bottle_user *user, struct error *error)
 {
 	int count = 0;
@@ -64,6 +67,7 @@ static int fill_from_id(struct bottle_user *user, uid_t uid, gid_t gid, struct e
 	return 0;
 }
 
+/* getpwnam(3) before the number: a user may be named like one. */
 static int find(const char *name, const char *sudo_uid, const char *sudo_gid,
 		struct bottle_user *user, struct error *error)
 {

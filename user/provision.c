@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Which files of a bottle's file system hold its trust, and what each shall hold. Everything is
+ * read and settled first, then written by rootfs.c in one go: all or nothing. */
 #include "provision.h"
 
 #include <openssl/pem.h>
@@ -10,6 +12,7 @@
 #include "trust.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+/* Far more stores than an image has; the names in its directories are the bottle's choice. */
 #define MAX_FILES 256
 #define MAX_NAMES 4096
 #define BACKUP ".before-egress-bpf"
@@ -65,6 +68,7 @@ void provision_report_free(struct provision_report *report)
 	*report = (struct provision_report){.lines = NULL};
 }
 
+/* A path of our own tables or of the bottle's directories; whoever prints it makes it harmless. */
 static int note(struct work *w, const char *path, const char *text)
 {
 	struct provision_report *report = w->report;
@@ -176,6 +180,8 @@ static int settle_own(struct work *w, struct rootfs_file *file)
 	return settle(w, file, &content);
 }
 
+/* Made even when the bundle has been changed: the system's own tool would write it anew without
+ * us. */
 static int do_anchors(struct work *w)
 {
 	struct rootfs_file *file;
@@ -191,6 +197,7 @@ static int do_anchors(struct work *w)
 
 /* ---- OpenSSL's directory -------------------------------------------------------------------- */
 
+/* "HASH.N", as c_rehash(1) names them. */
 static bool is_hash_name(const char *name)
 {
 	return strlen(name) == 10 && strspn(name, "0123456789abcdef") == 8 && name[8] == '.' &&
@@ -260,6 +267,7 @@ static int do_hash(struct work *w)
 
 /* ---- Java ----------------------------------------------------------------------------------- */
 
+/* What to look for in a key store that we cannot parse. */
 static int find_der(struct work *w)
 {
 	BIO *bio = BIO_new_mem_buf(w->ca_pem.data, (int)w->ca_pem.length);
@@ -299,6 +307,7 @@ static int rebuild_store(struct work *w, struct rootfs_file *store, struct rootf
 	return result;
 }
 
+/* Without a backup it is not ours to change. */
 static int restore_store(struct work *w, struct rootfs_file *store, struct rootfs_file *backup)
 {
 	struct bytes content = {0}, nothing = {0};
@@ -333,6 +342,7 @@ static int do_store(struct work *w, const char *path)
 	return w->remove ? restore_store(w, store, backup) : rebuild_store(w, store, backup);
 }
 
+/* The bundle is settled by now: a store is made from it. */
 static int do_java(struct work *w)
 {
 	static const char *const places[] = {"lib/security", "jre/lib/security"};
@@ -387,6 +397,7 @@ static int do_nss(struct work *w)
 
 /* ---- all ------------------------------------------------------------------------------------ */
 
+/* Files are freed here whatever happened; the report keeps what was said. */
 int provision(const struct rootfs *root, struct span ca_pem, bool remove,
 	      struct provision_report *report, struct error *error)
 {

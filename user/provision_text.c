@@ -51,6 +51,7 @@ static size_t length_to(struct span rest, struct span end)
 	return 0;
 }
 
+/* base64 ignores white space, so do we. */
 static bool next_letter(struct span *text, char *ret)
 {
 	while (text->length > 0 && strchr(" \t\r\n", text->data[0]))
@@ -75,6 +76,7 @@ static bool same_certificate(struct span a, struct span b)
 	return !more_a && !more_b;
 }
 
+/* A block without its end is left: what follows may be somebody's certificates. */
 int provision_strip(struct span bundle, struct span ca_pem, struct bytes *ret)
 {
 	struct span line, whole;
@@ -101,6 +103,7 @@ int provision_strip(struct span bundle, struct span ca_pem, struct bytes *ret)
 	return 0;
 }
 
+/* Marked as joined when we had to end a line, so that --remove restores the file to the byte. */
 int provision_join(struct span bundle, struct span ca_pem, struct bytes *ret)
 {
 	bool open = bundle.length > 0 && bundle.data[bundle.length - 1] != '\n';
@@ -114,6 +117,7 @@ int provision_join(struct span bundle, struct span ca_pem, struct bytes *ret)
 		       : -1;
 }
 
+/* By its first line: our own files begin with the block. */
 bool provision_is_ours(struct span text)
 {
 	struct span line, whole;
@@ -136,6 +140,7 @@ static int encode(X509 *certificate, struct bytes *ret_pem)
 	return result;
 }
 
+/* Read and written again: only the certificate can come out, whatever else stands in the file. */
 int provision_certificate(const char *path, struct span text, struct bytes *ret_pem,
 			  struct error *error)
 {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The bottle is running, root in it may rename and link while we work, and we are root outside. So
+ * nothing is checked by name and used by name later: directories are held open, files replaced by
+ * rename, and file-system ids are the bottle's. */
 #include "rootfs.h"
 
 #include <dirent.h>
@@ -14,6 +17,7 @@
 #include <unistd.h>
 
 #define FILE_LIMIT ((size_t)16 << 20)
+/* Half of the kernel's 40; real images need two. */
 #define LINK_LIMIT 16
 
 struct rootfs {
@@ -23,6 +27,7 @@ struct rootfs {
 
 /* ---- roots ---------------------------------------------------------------------------------- */
 
+/* The host's root by device and inode, however it was named. */
 static int open_root(const char *path, const char *what, struct rootfs **ret, struct error *error)
 {
 	struct rootfs *root = calloc(1, sizeof(*root));
@@ -124,6 +129,7 @@ void rootfs_close(struct rootfs *root)
 	free(root);
 }
 
+/* By device and inode, as they were when it was opened. */
 bool rootfs_same(const struct rootfs *a, const struct rootfs *b)
 {
 	return a->status.st_dev == b->status.st_dev && a->status.st_ino == b->status.st_ino;
@@ -131,6 +137,7 @@ bool rootfs_same(const struct rootfs *a, const struct rootfs *b)
 
 /* ---- paths ---------------------------------------------------------------------------------- */
 
+/* Magic links (/proc/PID/root) are refused: RESOLVE_IN_ROOT would follow them out. */
 static int open_inside(const struct rootfs *root, const char *path, int flags)
 {
 	struct open_how how = {
@@ -170,6 +177,7 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Without memory for a name the list ends there; what is missing is not changed. */
 int rootfs_list(const struct rootfs *root, const char *path, size_t limit, char ***ret_names,
 		size_t *ret_count, struct error *error)
 {
@@ -199,6 +207,7 @@ int rootfs_list(const struct rootfs *root, const char *path, size_t limit, char 
 	return 0;
 }
 
+/* Part by part, each resolved anew inside the root. */
 int rootfs_make_directory(const struct rootfs *root, const char *path, struct error *error)
 {
 	char part[PATH_MAX];
@@ -286,6 +295,7 @@ static bool is_of_host(const struct rootfs_file *file)
 	       here.st_ino == host.st_ino;
 }
 
+/* The limit holds while reading: the size could grow after fstat(). */
 static int read_content(int fd, struct bytes *ret)
 {
 	ssize_t got;
@@ -300,6 +310,7 @@ static int read_content(int fd, struct bytes *ret)
 	return got == 0 ? 0 : -1;
 }
 
+/* O_NONBLOCK and no symbolic link: a FIFO would hold us, a link lead elsewhere in the bottle. */
 static int read_file(struct rootfs_file *file, struct error *error)
 {
 	int fd = openat(file->dir_fd, file->name,
@@ -399,6 +410,7 @@ bool rootfs_file_same(const struct rootfs_file *a, const struct rootfs_file *b)
 
 /* ---- changing ------------------------------------------------------------------------------- */
 
+/* On the descriptor, before it has the name: nobody sees another owner or mode. */
 static int fill(int fd, const struct rootfs_file *file, struct span content)
 {
 	mode_t mode = file->exists ? file->status.st_mode & 0777 : 0644;
@@ -418,6 +430,8 @@ static int fill(int fd, const struct rootfs_file *file, struct span content)
 	return fchmod(fd, mode) < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* A new file and rename: a hard link's other names, maybe in a volume of the host, keep their
+ * content. */
 static int replace(const struct rootfs_file *file, struct span content)
 {
 	char temporary[64];
@@ -448,6 +462,7 @@ static int carry_out(const struct rootfs_file *file)
 	return 0;
 }
 
+/* As far as it goes; the error that led here is what is reported. */
 static void undo(const struct rootfs_file *file)
 {
 	if (file->action == ROOTFS_KEEP)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Where systems keep their roots. Our CA is added to copies of them, never to the system's own
+ * files. */
 #include "trust.h"
 
 #include <errno.h>
@@ -28,6 +30,7 @@ static const char *const java_stores[] = {
 
 #define JVM_STORES "/usr/lib/jvm/*/lib/security/cacerts"
 #define JRE_STORES "/usr/lib/jvm/*/jre/lib/security/cacerts" /* Java 8 */
+/* A hundred times Mozilla's list. */
 #define BUNDLE_LIMIT (16 * 1024 * 1024)
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -81,6 +84,7 @@ static int add_all(struct trust_paths *paths, const char *const *list, size_t co
 	return 0;
 }
 
+/* No match is no error: most machines have no Java. */
 static int add_matching(struct trust_paths *paths, const char *pattern, struct error *error)
 {
 	glob_t matches = {0};
@@ -93,6 +97,7 @@ static int add_matching(struct trust_paths *paths, const char *pattern, struct e
 	return rc;
 }
 
+/* Java 9 and later, and Java 8 with its JRE inside. */
 static int add_java_home(struct trust_paths *paths, const char *home, struct error *error)
 {
 	static const char *const places[] = {"lib/security/cacerts", "jre/lib/security/cacerts"};
@@ -195,6 +200,7 @@ static int append_file(int fd, const char *path, struct bytes *ret, struct error
 	}
 }
 
+/* Into a buffer of its own first: `ret` stays as it was when a file cannot be read. */
 int trust_merge(const char *path, struct span ca_pem, struct bytes *ret, struct error *error)
 {
 	struct bytes merged = {0};

@@ -15,6 +15,7 @@ struct trust_paths {
 	char **items;
 	size_t count;
 };
+/* Leaves it empty; also after zero-initialising only. */
 void trust_paths_free(struct trust_paths *paths);
 
 /* The real paths of the PEM bundles that this system has (Debian, RHEL, Alpine, SUSE). The first is

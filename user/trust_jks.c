@@ -18,6 +18,7 @@
 #define JKS_TRUSTED_CERTIFICATE 2
 #define JKS_COUNT_OFFSET 8 /* behind magic and version */
 
+/* Big endian, as Java's DataOutput. */
 static bool put_number(struct bytes *store, uint64_t value, size_t size)
 {
 	unsigned char octets[8];
@@ -35,6 +36,7 @@ static bool put_text(struct bytes *store, const char *text)
 	return put_number(store, length, 2) && bytes_append(store, text, length);
 }
 
+/* Aliases have to differ, and say nothing. */
 static bool put_certificate(struct bytes *store, unsigned number, uint64_t created_ms,
 			    const void *der, size_t length)
 {
@@ -69,7 +71,8 @@ static int put_certificates(struct bytes *store, BIO *pem)
 	return ok ? count : -1;
 }
 
-/* SHA-1 over the password in UTF-16, a fixed phrase, and the store. */
+/* SHA-1 over the password in UTF-16, a fixed phrase, and the store. No secret: the password is the
+ * one that Java itself tries. The digest only finds damage. */
 static bool put_digest(struct bytes *store)
 {
 	static const char password[] = "changeit", phrase[] = "Mighty Aphrodite";
@@ -91,6 +94,7 @@ static bool put_digest(struct bytes *store)
 	return ok && bytes_append(store, digest, length);
 }
 
+/* The number of entries stands before them, and is known after them. */
 static int fill(struct bytes *store, BIO *pem, struct error *error)
 {
 	int count;
