@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Addresses in one form, and which of them are nobody's to reach by accident. The list of private
+ * blocks is a wall: a block that is missing here can be dialled behind an allowed name. */
 #include "address.h"
 
 #include <arpa/inet.h>
@@ -11,6 +13,7 @@
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
+/* inet_pton(3) and not inet_aton(3): "127.1" and "0x7f.1" are no addresses, here as in routes. */
 bool address_parse(const char *text, struct egress_address *ret_address)
 {
 	struct in_addr v4;
@@ -49,6 +52,7 @@ static uint32_t v4_at(const struct egress_address *address, size_t offset)
 	return ntohl(network);
 }
 
+/* Meaningful only where address_is_v4(). */
 uint32_t address_to_v4(const struct egress_address *address)
 {
 	return v4_at(address, sizeof(mapped_prefix));
@@ -73,6 +77,7 @@ static bool prefix_parse(const char *text, unsigned limit, unsigned *ret_length)
 	return true;
 }
 
+/* An IPv4 prefix is counted in the 128 bits. Bits behind the prefix make it no block. */
 bool cidr_parse(const char *text, struct cidr *ret_cidr)
 {
 	size_t address_length = strcspn(text, "/");
@@ -99,6 +104,7 @@ bool cidr_parse(const char *text, struct cidr *ret_cidr)
 	return true;
 }
 
+/* An IPv4 block never holds an IPv6 address: the mapped prefix differs. */
 bool cidr_contains(const struct cidr *cidr, const struct egress_address *address)
 {
 	unsigned whole = cidr->prefix_length / 8, rest = cidr->prefix_length % 8;
@@ -161,6 +167,7 @@ bool address_is_loopback(const struct egress_address *address)
 	return memcmp(address->bytes, &in6addr_loopback, sizeof(address->bytes)) == 0;
 }
 
+/* Also where an IPv4 address is hidden in the IPv6 one: a translator would dial it. */
 bool address_is_private(const struct egress_address *address)
 {
 	if (address_is_v4(address))
@@ -176,6 +183,7 @@ bool address_is_private(const struct egress_address *address)
 	return false;
 }
 
+/* False for any family else. */
 bool address_from_sockaddr(const struct sockaddr *sa, struct egress_address *ret_address,
 			   uint16_t *ret_port)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Memory for bytes from outside. No function here trusts a length that it could check, and none
+ * leaves a buffer half changed. */
 #include "bytes.h"
 
 #include <stdarg.h>
@@ -8,6 +10,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+/* Most heads and messages fit, so they cost one allocation. */
 #define BYTES_MIN_CAPACITY 256
 
 struct span span_from(const char *text)
@@ -37,6 +40,7 @@ bool span_equal_nocase(struct span a, struct span b)
 	return true;
 }
 
+/* CGI's spelling, by which many applications look fields up. */
 static char field_char(char c)
 {
 	return c == '_' ? '-' : ascii_lower(c);
@@ -151,6 +155,7 @@ bool bytes_append_number(struct bytes *b, uint64_t number)
 	return bytes_append(b, digits + at, sizeof(digits) - at);
 }
 
+/* Room for the NUL that vsnprintf(3) writes; it is not part of the content. */
 bool bytes_printf(struct bytes *b, const char *format, ...)
 {
 	va_list arguments, again;
@@ -189,6 +194,7 @@ void bytes_free(struct bytes *b)
 	*b = (struct bytes){0};
 }
 
+/* All of the block: what was consumed lies before `start`. */
 void bytes_wipe(struct bytes *b)
 {
 	if (b->data)
@@ -227,6 +233,7 @@ static void sip_word(struct sip *s, uint64_t word)
 	s->v0 ^= word;
 }
 
+/* First called from one thread: config.c does, before there is a second. */
 static const uint64_t *hash_key(void)
 {
 	static uint64_t key[2];

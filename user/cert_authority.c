@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The bottle's CA. Its key is in the supervisor's memory and in a file of mode 0600, and nowhere
+ * else; the worker asks for signatures over keys of its own. Leaves are for servers only and for
+ * one name. */
 #include "cert_authority.h"
 
 #include <errno.h>
@@ -17,7 +20,9 @@
 #define CERT_FILE "ca-cert.pem"
 #define FILE_LIMIT 65536
 #define BACKDATE_SECONDS 3600L /* clocks in containers and virtual machines run behind */
+/* Images carry it; a bottle's own lives as long as the directory. */
 #define CA_SECONDS (10L * 365 * 86400)
+/* Short, since a leaf's key is in the process that faces the network. */
 #define LEAF_SECONDS (7L * 86400)
 #define COMMON_NAME_LIMIT 64 /* ub-common-name, RFC 5280 */
 
@@ -46,6 +51,7 @@ void cert_authority_free(struct cert_authority *ca)
 
 /* ---- certificates --------------------------------------------------------------------------- */
 
+/* 128 random bits: two processes with one CA must not use a number twice (RFC 5280, 4.1.2.2). */
 static bool set_serial(X509 *cert)
 {
 	BIGNUM *number = BN_new();
@@ -88,6 +94,7 @@ static bool sign_cert(X509 *cert, EVP_PKEY *key)
 	return X509_sign(cert, key, own ? NULL : EVP_sha256()) > 0;
 }
 
+/* pathlen 0: it signs leaves, no other authority. */
 static bool build_ca(X509 *cert, EVP_PKEY *key, const char *common_name)
 {
 	X509V3_CTX context;
@@ -132,6 +139,7 @@ static bool host_is_plain(const char *host)
 		       length;
 }
 
+/* An address as iPAddress: clients do not look for it in a dNSName. */
 static GENERAL_NAME *general_name(const char *host)
 {
 	GENERAL_NAME *name = GENERAL_NAME_new();
@@ -151,6 +159,7 @@ static GENERAL_NAME *general_name(const char *host)
 	return name;
 }
 
+/* Critical where there is no common name (RFC 5280, 4.1.2.6). */
 static bool add_alternative_name(X509 *cert, const char *host, bool critical)
 {
 	GENERAL_NAMES *names = GENERAL_NAMES_new();
@@ -193,6 +202,7 @@ static bool build_leaf(X509 *cert, const struct cert_authority *ca, const char *
 	       add_alternative_name(cert, host, !named) && sign_cert(cert, ca->key);
 }
 
+/* P-256 alone, and not a byte behind it: the key comes from the worker. */
 static EVP_PKEY *parse_public_key(struct span der)
 {
 	const unsigned char *at = (const unsigned char *)der.data;
@@ -222,6 +232,8 @@ static int append_der(X509 *cert, struct bytes *ret)
 	return 0;
 }
 
+/* Whether the host may have a leaf was the caller's to decide; here only whether it is a host's
+ * name. */
 int cert_authority_sign(struct cert_authority *ca, const char *host, struct span public_key,
 			struct bytes *ret_der, struct error *error)
 {
@@ -358,6 +370,7 @@ static int save_error(struct error *error, const char *directory, const char *na
 	return error_set(error, "cannot write %s/%s: %s", directory, name, strerror(-result));
 }
 
+/* The key first: a certificate that is there without its key would be trusted and useless. */
 int cert_authority_save(const struct cert_authority *ca, const char *directory, bool replace,
 			struct error *error)
 {
@@ -386,6 +399,7 @@ int cert_authority_save(const struct cert_authority *ca, const char *directory, 
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+/* Asked of the open file, so it is the one that is read. */
 static int check_mode(int fd, const char *path, struct error *error)
 {
 	struct stat st;

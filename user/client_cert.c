@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A client certificate with its key. The key's text is kept for config_pack(), and wiped with the
+ * last reference. */
 #include "client_cert.h"
 
 #include <openssl/err.h>
@@ -44,6 +46,7 @@ static int read_key(struct client_cert *cert, struct error *error)
 			 : error_set(error, "client_key holds no private key in PEM");
 }
 
+/* The leaf first, what signed it behind (RFC 8446, 4.4.2). */
 static int read_chain(struct client_cert *cert, struct error *error)
 {
 	struct span text = bytes_span(&cert->certificate_pem);

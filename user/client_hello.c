@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The name in a ClientHello, before anything is decided. Lengths are followed here, in as few lines
+ * as possible; the rest is parsed by OpenSSL, in a connection that ends at the hello. */
 #include "client_hello.h"
 
 #include <openssl/err.h>
@@ -7,6 +9,7 @@
 #include "policy.h"
 
 #define RECORD_HEADER 5	     /* RFC 8446, 5.1 */
+/* RFC 8446, 5.1: 2^14. */
 #define RECORD_MAX 16384
 #define HANDSHAKE_HEADER 4 /* RFC 8446, 4 */
 
@@ -37,6 +40,7 @@ static bool wanted(const struct message *message, size_t *ret_length)
 	return *ret_length <= CLIENT_HELLO_MAX;
 }
 
+/* The message's header may be cut over records of one byte. */
 static void take_header(struct message *message, const unsigned char *data, size_t length)
 {
 	for (size_t i = 0; i < length && message->header_length < HANDSHAKE_HEADER; i++)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* What people are told, on standard error; and errors on their way there. No text here holds a
+ * secret, which is for the callers to keep. */
 #include "diag.h"
 
 #include <stdarg.h>
@@ -7,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Longer lines are cut; a pipe takes 4096 bytes in one piece. */
 #define LINE_SIZE 2048
 
+/* Notices alone are silenced: warnings and errors are what somebody has to know. */
 static bool quiet;
 
 void diag_set_quiet(bool now_quiet)
@@ -66,6 +70,7 @@ void diag_notice(const char *format, ...)
 	va_end(arguments);
 }
 
+/* The first error stays: what follows from it would hide the cause. */
 int error_set(struct error *error, const char *format, ...)
 {
 	va_list arguments;
@@ -99,6 +104,7 @@ void diag_list_add(struct diag_list *list, const char *source, int line, const c
 		abort();
 }
 
+/* By file and line, as people go through a file. */
 static int by_place(const void *a, const void *b)
 {
 	const struct diag_item *x = a, *y = b;

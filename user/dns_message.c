@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* DNS messages, by ldns in both directions: nothing here knows the wire format but the header's
+ * flags. What is not one plain question is answered with an error and never looked up; what can be
+ * no query is not answered at all, or two responders could keep each other busy. */
 #include "dns_message.h"
 
 #include <netinet/in.h>
@@ -50,6 +53,7 @@ static bool spelled_out(const ldns_rdf *owner, struct span message)
 	       memcmp(message.data + LDNS_HEADER_SIZE, ldns_rdf_data(owner), size) == 0;
 }
 
+/* Exactly one question: of two, servers answer either. */
 static enum dns_reading read_packet(ldns_pkt *packet, struct span message, struct dns_query *query)
 {
 	ldns_rr_list *questions = ldns_pkt_question(packet);
@@ -98,6 +102,7 @@ static enum dns_reading read_header(struct span message, struct dns_query *query
 	return DNS_READ_QUESTION;
 }
 
+/* `ret` is good for a reply even when the question is not: the id and flags are read first. */
 enum dns_reading dns_query_read(struct span message, struct dns_query *ret)
 {
 	ldns_pkt *packet = NULL;
@@ -161,6 +166,7 @@ static ldns_rr *new_record(ldns_rr_type type, uint32_t ttl, ldns_rdf *owner)
 	return record;
 }
 
+/* The owner is the question's, so that a client which randomises case (0x20) finds its own. */
 static bool push_address(ldns_pkt *packet, const struct dns_query *query,
 			 const struct egress_address *address, uint32_t ttl)
 {
@@ -201,6 +207,7 @@ static bool address_wanted(const struct dns_query *query, const struct egress_ad
 	return query->type == (address_is_v4(address) ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA);
 }
 
+/* No data at all is a negative answer, and needs an SOA to be cached. */
 static bool push_data(ldns_pkt *packet, const struct dns_query *query,
 		      const struct dns_reply *reply)
 {
@@ -218,6 +225,7 @@ static bool push_data(ldns_pkt *packet, const struct dns_query *query,
 	return push_soa(packet);
 }
 
+/* At most 64 octets of text: constants of ours. */
 static bool push_extended_error(ldns_pkt *packet, const struct dns_reply *reply)
 {
 	uint8_t data[2 + 64];
@@ -295,6 +303,7 @@ static ldns_buffer *encode(const struct dns_query *query, const struct dns_reply
 	return buffer;
 }
 
+/* The smaller of what the client takes and what we send. */
 static size_t size_limit(const struct dns_query *query, size_t udp_limit)
 {
 	if (udp_limit == 0)
@@ -302,6 +311,7 @@ static size_t size_limit(const struct dns_query *query, size_t udp_limit)
 	return query->udp_size < udp_limit ? query->udp_size : udp_limit;
 }
 
+/* Too long for UDP: the question alone, with TC, so that the client comes again by TCP. */
 int dns_reply_write(const struct dns_query *query, const struct dns_reply *reply, size_t udp_limit,
 		    struct bytes *ret)
 {

@@ -32,6 +32,7 @@ enum dns_reading {
 };
 /* Fills `ret` whatever comes; clear it in any case. */
 enum dns_reading dns_query_read(struct span message, struct dns_query *ret) WARN_UNUSED;
+/* Also after zero-initialising only. */
 void dns_query_clear(struct dns_query *query);
 
 /* What a query comes to. Zeroed it is NOERROR without data. */

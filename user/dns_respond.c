@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+/* The binding never changes; short, so that a route that is removed is noticed. */
 #define ADDRESS_TTL 60
 
 /* RFC 8914, section 4 */
@@ -16,6 +17,7 @@ enum { ERROR_OTHER = 0, ERROR_BLOCKED = 15, ERROR_NO_REACHABLE_AUTHORITY = 22 };
 
 static const char blocked[] = "blocked by policy";
 
+/* Where the explicit proxy listens inside: sockets.c. */
 static const struct egress_address loopback[] = {
 	{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}},
 	{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
@@ -38,6 +40,7 @@ static struct dns_reply refusal(enum egress_reason reason, uint16_t rcode, uint1
 		.reason = reason, .rcode = rcode, .error_code = code, .error_text = text};
 }
 
+/* Nothing extended: the query may not have had EDNS that we could read. */
 static struct dns_reply error_reply(const struct dns_query *query)
 {
 	enum egress_reason reason = query->error == LDNS_RCODE_NOTIMPL ? EGRESS_PROTOCOL_NOT_ALLOWED
@@ -46,6 +49,8 @@ static struct dns_reply error_reply(const struct dns_query *query)
 	return refusal(reason, query->error, 0, NULL);
 }
 
+/* In the order of what may be said about whom: a name is only looked up when nothing else settles
+ * it. */
 bool dns_judge(const struct dns_names *names, const struct dns_query *query,
 	       enum dns_reading reading, struct dns_reply *ret)
 {
@@ -112,6 +117,7 @@ void dns_answer_fill(const struct dns_query *query, const struct dns_reply *repl
 	ret->type = query->type;
 }
 
+/* A refusal that says "allowed" is a fault, and stays a refusal. */
 static enum egress_reason ask_names(const struct dns_names *names, const char *name,
 				    struct egress_address *ret_address)
 {

@@ -10,9 +10,12 @@
 #include "dns_message.h"
 #include "dns_service.h"
 
+/* Datagrams read by one system call. */
 #define BATCH 16
 #define MAX_UDP_SOCKETS 16
+/* Look-ups at once for one bottle; each holds a query and a socket of the resolver's. */
 #define MAX_PENDING 256
+/* DNS Flag Day 2020: never fragmented. */
 #define UDP_LIMIT 1232
 
 struct dns_pending {
@@ -47,6 +50,7 @@ struct dns_responder {
 
 /* ---- one query ------------------------------------------------------------------------------ */
 
+/* Refusals alone: an allowed name shows again with its connection. */
 static void log_refusal(struct dns_responder *responder, const struct dns_answer *answer)
 {
 	struct access_record record = {
@@ -192,6 +196,7 @@ static int query_resolving(struct dns_responder *responder, const struct dns_cli
 	return finish(responder, &query, &reply, client_limit(client), ret_response);
 }
 
+/* By the mode in force now: a reload may have changed it since the last query. */
 int dns_service_query(struct dns_responder *responder, const struct dns_client *client,
 		      struct span query, struct bytes *ret_response,
 		      struct dns_pending **ret_pending)
@@ -214,6 +219,7 @@ void dns_pending_abandon(struct dns_pending *pending)
 
 /* ---- UDP ------------------------------------------------------------------------------------ */
 
+/* A pending query needs no handle here: UDP has no client that could go away. */
 static void serve_datagram(struct dns_responder *responder, struct dns_client *client,
 			   struct span query)
 {

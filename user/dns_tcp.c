@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* A resolver has one or two; the rest is for many programs at once. */
 #define MAX_CONNECTIONS 64
 #define MAX_LISTENERS 16
 #define MAX_ACCEPTS 16        /* in a row, before others get their turn */
+/* One answer of the largest size. */
 #define OUT_LIMIT (64 * 1024) /* of unsent answers; nothing more is read above it */
 #define READ_SIZE 4096
 #define LENGTH_SIZE 2
@@ -83,6 +85,7 @@ static bool next_message(const struct dns_connection *connection, struct span *r
 	return true;
 }
 
+/* The length fits: dns_reply_write() bounds TCP by 16 bits. */
 static bool append_response(struct dns_connection *connection, struct span response)
 {
 	unsigned char length[LENGTH_SIZE] = {(unsigned char)(response.length >> 8),
@@ -172,6 +175,7 @@ void dns_connection_answer(struct dns_connection *connection, struct span respon
 	advance(connection);
 }
 
+/* What is read is bounded by the longest message, since whole ones are served at once. */
 static void connection_readable(evutil_socket_t fd, short what, void *context)
 {
 	struct dns_connection *connection = context;

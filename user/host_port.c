@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* "N" or "INSIDE:OUTSIDE": a port inside the bottle and the host's behind it. */
 #include "host_port.h"
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The log of one run, read back and added up. Its lines are our own, but the texts in them are the
+ * bottle's; a line that cannot be read is counted as lost, never passed over in silence. */
 #include "journal.h"
 
 #include <errno.h>
@@ -13,6 +15,8 @@
 /* A bottle that asks for ever new paths must not fill our memory. */
 #define MAX_ENTRIES 200000
 
+/* On a disk where there is one: the log of a long run may be large. Without a name, so nobody else
+ * opens it. */
 int journal_file(struct error *error)
 {
 	static const char *const places[] = {"/var/tmp", "/tmp"};
@@ -45,6 +49,7 @@ static uint64_t number_of(const json_t *line, const char *key)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
+/* A name that is none is internal: not an allowance. */
 static enum egress_reason reason_of(const char *name)
 {
 	for (unsigned i = 0; i < EGRESS_REASON_COUNT; i++) {
@@ -117,6 +122,7 @@ static struct journal_entry *entry_new(struct journal *journal, const char *key)
 	return entry;
 }
 
+/* When there are too many entries the rest is counted as missing. */
 static void add_line(struct journal *journal, const json_t *line)
 {
 	unsigned port = (unsigned)number_of(line, "port") & UINT16_MAX;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Leaves for the hosts that a bottle asks for, each minted once and kept. One key for all of them:
+ * a fresh one would cost time and protect nothing, since they are all in this process. */
 #include "cert_authority.h"
 
 #include <openssl/err.h>
@@ -13,6 +15,7 @@
 #include <sys/auxv.h>
 #endif
 
+/* A day of the week that a leaf lives: clients' clocks may run ahead. */
 #define RENEW_SECONDS 86400 /* before the end */
 #define TICKET_SECONDS 28800 /* that one key seals sessions: what it opens if it is ever lost */
 #define RETRY_SECONDS 300   /* when a new leaf is short-lived too: its authority is about to end */
@@ -139,6 +142,7 @@ static X509 *parse_cert(struct span der)
 	return d2i_X509(NULL, &at, (long)der.length);
 }
 
+/* A leaf that its authority clipped is tried again soon, not at each request. */
 static time_t renewal_time(const X509 *cert)
 {
 	int days, seconds;
@@ -223,6 +227,7 @@ static void drop(struct leaf_cache *cache, struct leaf *leaf)
 	leaf_free(leaf);
 }
 
+/* Nothing is dropped before the new one is there. */
 static struct leaf *add(struct leaf_cache *cache, const char *host, uint64_t hash)
 {
 	struct leaf *leaf = calloc(1, sizeof(*leaf));
@@ -244,6 +249,8 @@ static struct leaf *add(struct leaf_cache *cache, const char *host, uint64_t has
 	return leaf;
 }
 
+/* A leaf that cannot be renewed is not served past its time: the client would refuse it with worse
+ * words. */
 SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
 {
 	uint64_t hash = bytes_hash(host, strlen(host));

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A policy out of what was seen. It allows what was asked for and little more; where it cannot say
+ * that exactly it says less in rules and more in comments. Hosts, paths and methods come from the
+ * bottle: each is quoted, or checked before it is written plainly. */
 #include "learn.h"
 
 #include <inttypes.h>
@@ -12,6 +15,7 @@
 #include "learn_paths.h"
 #include "policy.h"
 
+/* For people to read; the log has all. */
 #define MAX_REFUSED 100 /* lines of what was refused */
 #define LONG_PATH 8000	/* the log may have cut it */
 
@@ -47,6 +51,7 @@ struct group {
 	bool encoded_slash; /* %2F in some path */
 };
 
+/* As config.c would judge the rule: what is written must be read back. */
 static void look_at_paths(struct group *group)
 {
 	for (size_t i = 0; i < group->count; i++) {
@@ -62,6 +67,7 @@ static void look_at_paths(struct group *group)
 	}
 }
 
+/* Others would need quotes, and are more likely noise than needed. */
 static bool is_plain_method(const char *method)
 {
 	return method[0] && method[strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")] == '\0';
@@ -102,6 +108,7 @@ static char *methods_of(const struct group *group, const struct learn_rule *rule
 	return text;
 }
 
+/* Counts, for the reader to weigh a rule by. */
 static uint64_t requests_of(const struct group *group, size_t first, size_t end)
 {
 	uint64_t count = 0;
@@ -165,6 +172,8 @@ static void print_matches(FILE *to, const struct group *group, const struct lear
 	}
 }
 
+/* One odd path leaves the host without path rules, since a rule could only be too narrow or
+ * wrong. */
 static bool print_rules(FILE *to, struct group *group)
 {
 	struct learn_rules rules = {0};
@@ -199,6 +208,7 @@ static bool print_rules(FILE *to, struct group *group)
 	return fine;
 }
 
+/* Spliced protocols have no requests to make rules from. */
 static bool print_route(FILE *to, struct group *group)
 {
 	const struct journal_entry *first = &group->entries[0];
@@ -261,6 +271,7 @@ static void print_refused(FILE *to, const struct journal *journal)
 	}
 }
 
+/* A policy that may be incomplete says so in its first lines. */
 static void print_head(FILE *to, const struct journal *journal, const struct learn_options *options)
 {
 	time_t now = time(NULL);
@@ -306,6 +317,7 @@ static bool has_siblings(const struct journal *journal, const char *domain)
 	return count >= LEARN_SIBLINGS;
 }
 
+/* A list of names beside the entries, for these borrow their texts. */
 static bool widen_hosts(struct journal *journal)
 {
 	char **names = calloc(journal->entry_count + 1, sizeof(*names));
@@ -330,6 +342,7 @@ static bool widen_hosts(struct journal *journal)
 	return true;
 }
 
+/* The journal is sorted by host and port. */
 static size_t group_end(const struct journal_entry *list, size_t first, size_t count)
 {
 	size_t end = first;

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Paths as rules: a directory with enough different names below it becomes a prefix, anything else
+ * stays exact. Widening is the dangerous direction, so it needs LEARN_SIBLINGS names, and more at
+ * the root. */
 #include "learn_paths.h"
 
 #include <stdlib.h>
@@ -6,8 +9,10 @@
 
 #include "bytes.h"
 
+/* The recursion's, too: paths are the bottle's. */
 #define MAX_DEPTH 32
 
+/* A path that cannot be copied is an error, not a rule for everything. */
 static bool add_rule(struct learn_rules *rules, struct span path, bool prefix, size_t first,
 		     size_t end)
 {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The table of commands; each has a file of its own and parses its own options. */
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A request as people write it, put to a policy by the functions that the proxy uses. */
 #include "question.h"
 
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+/* Digits alone, as URLs have them. */
 static bool parse_port(struct span text, uint16_t *ret_port)
 {
 	unsigned long port = 0;
@@ -40,6 +42,7 @@ static bool parse_host(struct question *q, struct span host)
 	return q->is_address || (!bracketed && policy_normalise_host(host, q->host));
 }
 
+/* From the right, and not past a bracket: an IPv6 address has colons, too. */
 static bool parse_authority(struct question *q, struct span authority)
 {
 	size_t colon = authority.length;
@@ -106,6 +109,7 @@ static void ask_address(const struct policy *policy, const struct question *q, s
 	snprintf(ret->place, sizeof(ret->place), "cidr (%s:%d)", cidr->file, cidr->line);
 }
 
+/* The credential is named only where the request would be allowed to carry it. */
 static void ask_name(const struct policy *policy, const struct question *q, struct answer *ret)
 {
 	const struct policy_host *host = policy_find_host(policy, q->host);

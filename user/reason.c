@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* What each reason means outside: the HTTP status of a refusal, and what would help. One entry for
+ * each of egress_abi.h. */
 #include "reason.h"
 
 #include <stddef.h>
@@ -36,6 +38,7 @@ static const struct {
 	[EGRESS_SOCKET_NOT_ALLOWED] = {403, "let the unix socket in with --bind-socket"},
 };
 
+/* A number that is none is shown as internal, never read past the table. */
 const char *reason_name(enum egress_reason reason)
 {
 	static const char *const names[EGRESS_REASON_COUNT] = {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Files that are written at the end of a run. They are opened before it begins, so that a path that
+ * cannot be written fails at once and not after an hour. */
 #include "record.h"
 
 #include <errno.h>
@@ -28,6 +30,7 @@ static void give_away(int fd)
 		return; /* it stays root's, and readable */
 }
 
+/* O_EXCL tells whether we made it: only then is it given away. */
 static FILE *open_output(const char *path, bool append, struct error *error)
 {
 	const int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY | (append ? O_APPEND : 0);
@@ -83,6 +86,7 @@ int record_fd(const struct record *record)
 	return record ? record->journal_fd : -1;
 }
 
+/* One output that fails keeps none of the others. */
 static void write_all(struct record *record, struct report *report, struct journal *journal,
 		      const char *what)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The report for programs. Its numbers are the proxy's log and the kernel's counters, kept apart:
+ * who doubts the one has the other. */
 #include "report.h"
 
 #include <jansson.h>
@@ -6,6 +8,7 @@
 #include <string.h>
 
 #define PROOF_SIZE 1024
+/* Raised when a key changes its meaning; new keys do not. */
 #define REPORT_VERSION 1
 
 /* Texts are what the bottle and the origins chose: what is no UTF-8 cannot come from JSON. */
@@ -15,6 +18,7 @@ static void set_text(json_t *object, const char *key, const char *text)
 		json_object_set_new(object, key, json_string(text));
 }
 
+/* JSON's integers are signed; nothing here comes near. */
 static void set_count(json_t *object, const char *key, uint64_t count)
 {
 	json_object_set_new(object, key, json_integer((json_int_t)count));
@@ -119,6 +123,7 @@ static json_t *describe_kernel(const struct kernel_status *status)
 	return object;
 }
 
+/* The same digest as in `status`. */
 static void set_policy(json_t *object, const struct kernel_status *status)
 {
 	char hex[2 * sizeof(status->settings.policy_hash) + 1];

@@ -18,6 +18,7 @@ static void PRINTF(3, 4) add(char *text, size_t size, const char *format, ...)
 	va_end(arguments);
 }
 
+/* As `status` counts them. */
 static size_t attached(const struct kernel_status *status)
 {
 	size_t count = 0;
@@ -50,6 +51,7 @@ static const char *objection(const struct report *report)
 	return NULL;
 }
 
+/* False also says why, in words for whoever relies on it. */
 bool report_proof(const struct report *report, char *ret_text, size_t size)
 {
 	const struct kernel_status *status = report->status;

@@ -7,6 +7,7 @@
 
 #include "report.h"
 
+/* CI pages cut long summaries; this keeps the end, with the proof, on them. */
 #define MAX_ROWS 100
 
 /* Whatever means something to Markdown or HTML becomes a character reference. */
@@ -35,6 +36,7 @@ static void print_bytes(FILE *to, uint64_t bytes)
 	fprintf(to, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
 }
 
+/* Sums are printed at the last entry of each host. */
 static bool is_last_of_host(const struct journal *journal, size_t i)
 {
 	return i + 1 == journal->entry_count ||

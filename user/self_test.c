@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* The attempts take milliseconds; a bottle that keeps the machine busy takes longer. */
 #define TIMEOUT_S 5
 #define DNS_PATIENCE 8 /* the bottle may be busy already */
 
@@ -23,6 +24,7 @@ struct self_test {
 
 /* ---- what to aim at -------------------------------------------------------------------------- */
 
+/* A test must not aim at what the policy allows: it would be let through, and look like a hole. */
 static bool is_closed(const struct self_test_options *options, const struct egress_address *address,
 		      uint16_t port)
 {
@@ -57,6 +59,7 @@ static bool choose_addresses(const struct self_test_options *options, struct att
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
+/* Of all reasons: which one refuses is not what is tested. */
 static int read_refusals(const struct kernel *kernel, uint64_t *ret, struct error *error)
 {
 	uint64_t counters[EGRESS_COUNTER_COUNT], sum = 0;
@@ -69,6 +72,7 @@ static int read_refusals(const struct kernel *kernel, uint64_t *ret, struct erro
 	return 0;
 }
 
+/* The proxy's port is the wall's, so that squatting on it is tried, too. */
 int self_test_start(struct kernel *kernel, const struct self_test_options *options,
 		    struct self_test **ret, struct error *error)
 {
@@ -134,6 +138,7 @@ static void on_results(evutil_socket_t fd, short what, void *context)
 	test->ended = attempt_child_read(&test->child);
 }
 
+/* Without an end, a process that the bottle killed would hold the start for ever. */
 static void on_deadline(evutil_socket_t fd, short what, void *context)
 {
 	struct self_test *test = context;
@@ -164,7 +169,8 @@ void self_test_run(struct self_test *test, struct event_base *base)
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
-/* Returns how many refusals the wall must have counted. */
+/* Returns how many refusals the wall must have counted. Services are no refusals, and are not
+ * counted. */
 static size_t judge(const struct self_test *test, struct diag_list *failures)
 {
 	char text[200];
@@ -202,6 +208,7 @@ static int check_counters(const struct self_test *test, size_t stopped, struct d
 	return 0;
 }
 
+/* The bottle's counters are shown to people: our attempts are no doing of the bottle's. */
 static int forget(struct self_test *test, struct error *error)
 {
 	for (uint32_t i = 0; i < EGRESS_REASON_COUNT; i++)
@@ -212,6 +219,7 @@ static int forget(struct self_test *test, struct error *error)
 	return kernel_uncount(test->kernel, EGRESS_COUNTER_LOOPBACK, test->child.loopbacks, error);
 }
 
+/* The child first: without its end nothing of what it said is known to be all. */
 int self_test_finish(struct self_test *test, struct diag_list *failures, struct error *error)
 {
 	size_t stopped;

@@ -15,7 +15,9 @@
 #endif
 #define PORT_DNS 53
 #define PORT_QUIC 443
+/* Our own responder on loopback; asked again, as often as `patience` says. */
 #define DNS_TIMEOUT_MS 400
+/* The way is one veth; a datagram that comes later did not come. */
 #define INBOUND_TIMEOUT_MS 100
 
 struct target {
@@ -59,6 +61,7 @@ static int open_socket(int family, int type, int protocol)
 	return fd;
 }
 
+/* EINPROGRESS is success here: a SYN is out. */
 static int finish(int fd, int result)
 {
 	int saved = result < 0 ? -errno : 0;
@@ -81,6 +84,7 @@ static int try_connect(int type, const struct target *to)
 	return fd < 0 ? fd : finish(fd, connect(fd, (const void *)&to->sa, to->length));
 }
 
+/* With MSG_NOSIGNAL, for a refused stream would end us. */
 static int try_send(int type, const struct target *to, int flags)
 {
 	int fd = open_socket(to->sa.ss_family, type, 0);
@@ -408,9 +412,11 @@ const struct attempt attempts[] = {
 	{"dns4-peer", "and seems to come from there", dns4_connected, false, true},
 	{"dns6-peer", "and seems to come from there, IPv6", dns6_connected, false, true},
 };
+/* A new way out needs a line here and nothing else. */
 const size_t attempt_count = sizeof(attempts) / sizeof(attempts[0]);
 _Static_assert(sizeof(attempts) / sizeof(attempts[0]) <= ATTEMPT_MAX, "room for the results");
 
+/* What this kernel or namespace does not have is no hole, and no proof either. */
 static bool is_absent(int result)
 {
 	return result == -EAFNOSUPPORT || result == -EPROTONOSUPPORT || result == -ESOCKTNOSUPPORT ||

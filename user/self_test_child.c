@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* By alarm(2), in case we are killed before it. */
 #define CHILD_SECONDS 20
 
 enum { RECORD_SETUP = -1, RECORD_LOOPBACKS = -2, RECORD_QUERIES = -3 };
@@ -26,6 +27,7 @@ struct record {
 };
 #define RECORD_MAX (ATTEMPT_MAX + 2)
 
+/* "0" is the writer itself (cgroups(7)). */
 static int join(const char *cgroup_path)
 {
 	char path[4096];
@@ -64,6 +66,7 @@ static int enter(const struct mission *mission)
 	return result;
 }
 
+/* The brief set is what each start tries; services are left out where there is no wall to serve. */
 static bool is_in(const struct attempt *attempt, enum attempt_set set)
 {
 	return set == ATTEMPT_ALL || (set == ATTEMPT_BRIEF ? attempt->brief : !attempt->service);
@@ -154,6 +157,8 @@ int attempt_child_start(const char *cgroup_path, int netns_fd, const struct atte
 	return 0;
 }
 
+/* The bottle's root may write to the pipe as well: an index that is none is dropped, and a result
+ * too many only fails the test. */
 static void take_record(struct attempt_child *child, const struct record *record)
 {
 	if (record->index == RECORD_SETUP) {
@@ -180,6 +185,7 @@ bool attempt_child_read(struct attempt_child *child)
 	return length == 0 || (length < 0 && errno != EINTR && errno != EAGAIN);
 }
 
+/* Killed first: whatever it was told to say came before, or does not count. */
 int attempt_child_finish(struct attempt_child *child, struct error *error)
 {
 	int status = 0;

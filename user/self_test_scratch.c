@@ -41,6 +41,7 @@ static char *cgroup_path(const char *root, const char *name, const char *suffix)
 	return asprintf(&path, "%s/egress-bpf-%s%s", root, name, suffix) < 0 ? NULL : path;
 }
 
+/* What cannot be removed is tried again by the next doctor. */
 static void remove_cgroups(const char *root, const char *name)
 {
 	char *walled = cgroup_path(root, name, ""), *control = cgroup_path(root, name, "-control");
@@ -100,6 +101,7 @@ static void allow_ping(void)
 	close(fd);
 }
 
+/* The outer namespace first: the inner one is then where the wire is made. */
 static int make_wire(struct scratch *s)
 {
 	if (new_netns(s, &s->outside) < 0 || new_netns(s, &s->inside) < 0)
@@ -130,6 +132,7 @@ static int make_namespaces(struct scratch *s)
 	return result;
 }
 
+/* Two, with the wall and without, for the same attempts. */
 static int make_cgroups(struct scratch *s)
 {
 	s->cgroup = cgroup_path(s->root, s->name, "");
@@ -141,6 +144,7 @@ static int make_cgroups(struct scratch *s)
 	return cgroup_create(s->control, s->error);
 }
 
+/* Marked as a proxy's would be: unmarked listeners are strangers in a shared namespace. */
 static int make_wall(struct scratch *s)
 {
 	const struct kernel_open_options options = {
@@ -157,6 +161,7 @@ static int make_wall(struct scratch *s)
 	return kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, s->error);
 }
 
+/* Documentation blocks (RFC 5737, RFC 3849) at the wire's other end: nobody real is asked. */
 static int aim(struct scratch *s)
 {
 	s->place = (struct attempt_place){
@@ -261,6 +266,7 @@ static void answer_dns(int fd)
 	(void)!sendto(fd, message, (size_t)got, MSG_DONTWAIT, (void *)&from, length);
 }
 
+/* Answers DNS meanwhile: half of the test is that it comes to us. */
 static int run_child(struct scratch *s, const char *cgroup, enum attempt_set set,
 		     struct attempt_child *child)
 {
@@ -306,6 +312,7 @@ static void add_item(struct self_test_report *report, const struct self_test_ite
 	report->failed += item->state == SELF_TEST_THROUGH;
 }
 
+/* No packet in the control either means that the sniffer saw nothing: then nothing is proven. */
 static void judge_wire(struct self_test_report *report)
 {
 	struct self_test_item item = {.name = "wire", .what = "nothing arrived at the other end"};
@@ -361,6 +368,7 @@ static int test(struct scratch *s, void (*with_wall)(void *context, const char *
 	return judge_counters(s, report);
 }
 
+/* Torn down whatever happened; `ret` is filled in only when all went well. */
 int self_test_scratch(void (*with_wall)(void *context, const char *name), void *context,
 		      struct self_test_report *ret, struct error *error)
 {

@@ -37,6 +37,7 @@ struct message {
 	char attributes[512];
 };
 
+/* The buffer is large enough for the one message that is made of it. */
 static struct rtattr *add(struct message *m, unsigned short type, const void *data, size_t length)
 {
 	struct rtattr *attribute = (void *)((char *)m + NLMSG_ALIGN(m->header.nlmsg_len));
@@ -54,6 +55,7 @@ static void end_nest(const struct message *m, struct rtattr *nest)
 	nest->rta_len = (unsigned short)((const char *)m + m->header.nlmsg_len - (char *)nest);
 }
 
+/* One message, one acknowledgement: NLM_F_ACK is set. */
 static int transact(const struct message *m)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), result;
@@ -105,6 +107,7 @@ static int make_veth(int outside_fd)
 
 /* ---- addresses and routes -------------------------------------------------------------------- */
 
+/* ioctl(2) on network interfaces needs any socket of the namespace. */
 static int control(int family, unsigned long request, void *argument)
 {
 	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), result;
@@ -161,6 +164,7 @@ static int set_address6(const char *name, const char *address)
 	return control(AF_INET6, SIOCSIFADDR, &request);
 }
 
+/* So that the attempts leave by the wire if the wall lets them. */
 static int route_everything(void)
 {
 	char name[] = WIRE_INSIDE;
@@ -242,6 +246,7 @@ unsigned wire_count(int sniffer_fd)
 	}
 }
 
+/* To a port that nobody else uses; it may be lost, and is sent again. */
 static void send_probe(int fd, const char *address)
 {
 	struct sockaddr_in to;
@@ -251,6 +256,8 @@ static void send_probe(int fd, const char *address)
 	(void)!sendto(fd, "probe", 5, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to));
 }
 
+/* A veth carries packets some time after it is up: an attempt before that would seem to be
+ * stopped. */
 int wire_settle(int inside_fd, int outside_fd, int sniffer_fd, struct error *error)
 {
 	bool out = false, in = false;

@@ -10,7 +10,9 @@
 
 #include "connection_private.h"
 
+/* What a pipe holds by default (pipe(7)). */
 #define SPLICE_SIZE (64 * 1024)
+/* Turns before other connections have theirs. */
 #define TURN_BUDGET 16
 
 struct direction {
@@ -32,6 +34,7 @@ struct tunnel {
 
 /* ---- pipes ---------------------------------------------------------------------------------- */
 
+/* Pipes are pooled: two system calls for each burst would cost more than the bytes. */
 static bool borrow_pipe(struct proxy_shared *shared, struct direction *d)
 {
 	int fds[2];
@@ -84,7 +87,8 @@ static ssize_t splice_once(int from, int to, size_t size)
 	return n < 0 ? -errno : n;
 }
 
-/* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. */
+/* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. A pipe that
+ * is not empty stays with its connection: what is in it is its own. */
 static int move_spliced(struct proxy_shared *shared, struct direction *d)
 {
 	ssize_t n;
@@ -114,6 +118,7 @@ static int move_spliced(struct proxy_shared *shared, struct direction *d)
 	return 1;
 }
 
+/* What the other side does not take is kept, and nothing more is read until it is gone. */
 static int move_copied(struct proxy_shared *shared, struct direction *d)
 {
 	char *buffer = http1_payload(&shared->scratch);
@@ -136,6 +141,7 @@ static int move_copied(struct proxy_shared *shared, struct direction *d)
 	return 1;
 }
 
+/* An end is passed on only when all before it is. */
 static int move(struct tunnel *t, struct direction *d)
 {
 	struct proxy_shared *shared = t->connection->proxy->shared;
@@ -196,6 +202,7 @@ static enum protocol_next tunnel_run(void *session)
 	return PROTOCOL_WAIT;
 }
 
+/* What was read before it was known to be a tunnel goes first. */
 static void take_pending(struct direction *d, struct bytes *from)
 {
 	d->pending = *from;

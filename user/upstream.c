@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* One request for a connection, from a name to verified TLS. Two checks hold the wall: the
+ * addresses that are dialled are those that were judged (no second look-up), and the certificate is
+ * checked against the name that the policy allowed. Whatever fails is a refusal with its own
+ * reason, and the stream is gone. */
 #include "upstream.h"
 
 #include <errno.h>
@@ -16,6 +20,7 @@
 #include "upstream_resolver.h"
 #include "upstream_tls.h"
 
+/* For all of it: resolving, connecting, the proxy, TLS. */
 #define TIMEOUT_MS 10000
 #define IDLE_MS 30000 /* below the 60 and 75 s of common servers: we close first */
 
@@ -81,6 +86,7 @@ static void detach(struct upstream_request *request)
 	upstream_proxy_unref(request->proxy);
 }
 
+/* Apart from detach(), since `done` may still read the request's detail. */
 static void release(struct upstream_request *request)
 {
 	client_cert_unref(request->client);
@@ -88,6 +94,7 @@ static void release(struct upstream_request *request)
 	free(request);
 }
 
+/* Without TLS nobody was shown a certificate. */
 static struct pool_key key_of_request(const struct upstream_request *request)
 {
 	return (struct pool_key){request->host, request->port, request->tls,
@@ -135,6 +142,8 @@ static void note_failure(const struct upstream_request *request)
 			     H2_FAILED_SECONDS);
 }
 
+/* `done` comes after detach(): the callee may ask anew at once, or free the upstream's other
+ * requests. */
 static void finish(struct upstream_request *request, enum egress_reason reason,
 		   struct stream *stream)
 {
@@ -186,6 +195,7 @@ static void succeed(struct upstream_request *request)
 
 static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
 		 ...) PRINTF(3, 4);
+/* The words are for the log and the bottle's 502: no secret comes near them. */
 static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
 		 ...)
 {
@@ -218,6 +228,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *argument)
 
 /* ---- resolve, dial, verify ------------------------------------------------------------------ */
 
+/* At each readiness until it is through; rc and the verdict are tls_client_judge()'s to read. */
 static void on_handshake(void *context)
 {
 	struct upstream_request *request = context;
@@ -256,6 +267,7 @@ static void begin_tls(struct upstream_request *request)
 	on_handshake(request);
 }
 
+/* From here on the proxy's stream is the far end's. */
 static void on_hop(void *context, enum egress_reason reason, const char *detail)
 {
 	struct upstream_request *request = context;
@@ -267,6 +279,7 @@ static void on_hop(void *context, enum egress_reason reason, const char *detail)
 		fail(request, reason, "%s: %s", request->host, detail);
 }
 
+/* Through a proxy this is the proxy's address; the host's own is never known. */
 static void on_dialled(void *context, const struct dial_result *result)
 {
 	struct upstream_request *request = context;
@@ -303,6 +316,7 @@ static bool may_dial(const struct upstream_request *request, const struct egress
 	       (request->proxy || request->allow_private || !address_is_private(address));
 }
 
+/* A name is the proxy's to resolve, and to judge; only a literal can be judged here. */
 static bool may_ask(const struct upstream_request *request, const struct egress_address *address)
 {
 	return request->allow_private ||
@@ -335,6 +349,7 @@ static void dial(struct upstream_request *request, const struct egress_address *
 		request->dial = started;
 }
 
+/* Also for the proxy's own name. */
 static void on_resolved(void *context, const struct egress_address *addresses, size_t count,
 			uint32_t ttl, const char *problem)
 {
@@ -454,6 +469,7 @@ static struct pool_key key_of(const struct upstream_target *target, char text[AD
 				 target->tls ? client_cert_id(target->client) : 0};
 }
 
+/* A session of HTTP/2 before a connection of its own. */
 static bool take_idle(struct upstream *upstream, const struct pool_key *key, bool http1,
 		      upstream_done_fn done, void *context)
 {
@@ -574,6 +590,7 @@ static void on_looked_up(void *context, const struct egress_address *addresses, 
 	done(done_context, addresses, count, ttl);
 }
 
+/* The callback may come before resolver_get() returns, and frees `look`: hence `wait` first. */
 void upstream_resolve(struct upstream *upstream, const char *name, upstream_resolved_fn done,
 		      void *context)
 {
@@ -654,6 +671,7 @@ void upstream_change_free(struct upstream_change *change)
 	free(change);
 }
 
+/* All that can fail is the resolver's files; they are read first. */
 int upstream_apply(struct upstream *upstream, struct upstream_change *change,
 		   const struct config *config, struct error *error)
 {

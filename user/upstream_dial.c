@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Several addresses, one connection. The caller has judged the addresses; nothing is resolved here,
+ * so nothing can change between the judgement and connect(2). */
 #include "upstream_dial.h"
 
 #include <errno.h>
@@ -9,7 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* As many as the resolver hands over. */
 #define ATTEMPT_LIMIT 16
+/* RFC 8305, section 5. */
 #define ATTEMPT_DELAY_MS 250
 #define KEEPALIVE_SECONDS 300 /* below what firewalls on the way forget connections after */
 
@@ -31,6 +35,7 @@ struct dial {
 	void *context;
 };
 
+/* Closes what is still connecting, the slower attempts of a race that was won included. */
 void dial_cancel(struct dial *dial)
 {
 	if (!dial)
@@ -77,6 +82,7 @@ static void attempt_failed(struct attempt *attempt, int error)
 	(void)begin_next(dial);
 }
 
+/* Readable or writable alike: only connect(2) says what became of it. */
 static void on_ready(void *context)
 {
 	struct attempt *attempt = context;

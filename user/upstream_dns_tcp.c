@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A truncated answer, asked for again by TCP. The id is random and the question is compared, as for
+ * UDP: the server is the host's, the way to it may not be. */
 #include "upstream_dns_tcp.h"
 
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include "bytes.h"
 #include "stream.h"
 
+/* Less than upstream's own limit, so that another address family can still serve. */
 #define TIMEOUT_SECONDS 3
 #define CHAIN_LIMIT 16 /* CNAMEs on the way to an address */
 
@@ -60,6 +63,7 @@ static bool is_same_name(const ldns_rdf *a, const ldns_rdf *b)
 	return ldns_dname_compare(a, b) == 0;
 }
 
+/* Lengths are checked: a record's type says nothing about its data. */
 static void add_address(const ldns_rr *rr, struct found *found)
 {
 	const ldns_rdf *data = ldns_rr_rdf(rr, 0);
@@ -116,6 +120,7 @@ static bool answers_us(const struct dns_tcp *query, const ldns_pkt *packet)
 	       is_same_name(ldns_rr_owner(question), query->name);
 }
 
+/* A chain that does not end within CHAIN_LIMIT has no address. */
 static void read_answer(const struct dns_tcp *query, struct span message, struct found *found)
 {
 	const ldns_rdf *name = query->name;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Sessions of HTTP/2 that several requests share, under the same key as pooled connections:
+ * requests that may not share a connection do not share a session either. */
 #include "upstream_h2.h"
 
 #include <event2/event_struct.h>
@@ -64,6 +66,7 @@ static void on_idle(evutil_socket_t fd, short what, void *context)
 	session_free(session);
 }
 
+/* The session is gone when h2_run() says so; nothing may touch it after. */
 static void run(void *context)
 {
 	struct session *session = context;
@@ -93,6 +96,8 @@ struct stream *h2_pool_take(struct h2_pool *pool, const struct pool_key *key,
 	return NULL;
 }
 
+/* Keep-alive and TCP_USER_TIMEOUT: a session lives for hours, and must not outlive its host
+ * unseen. */
 static void set_up(struct stream *carrier)
 {
 	int fd = stream_fd(carrier);
@@ -133,6 +138,7 @@ struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
 	return h2_open(session->h2);
 }
 
+/* Those with requests end by themselves, when the last of these does. */
 void h2_pool_forget(struct h2_pool *pool, const char *host)
 {
 	struct session *next;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* hosts(5), read once for each configuration: a worker cannot open it again later. */
 #include "upstream_resolver.h"
 
 #include <stdio.h>
@@ -45,6 +46,7 @@ static bool add_line(struct hosts *hosts, char *line)
 	return true;
 }
 
+/* A file that is not there has no names; NULL only without memory. */
 struct hosts *hosts_load(const char *path)
 {
 	struct hosts *hosts = calloc(1, sizeof(*hosts));
@@ -75,6 +77,7 @@ void hosts_free(struct hosts *hosts)
 	free(hosts);
 }
 
+/* A walk: hosts files are short, and most have a dozen names. */
 size_t hosts_find(const struct hosts *hosts, const char *name, struct egress_address *addresses)
 {
 	size_t count = 0;

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Connections between requests. A connection is kept only while it is silent, and handed out only
+ * for the same key: what was verified for one host, certificate and kind of address serves no
+ * other. */
 #include "upstream_pool.h"
 
 #include <errno.h>
@@ -10,7 +13,9 @@
 #include "bytes.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
+/* As many as a browser-like client opens to a host, times some. */
 #define KEY_LIMIT 32
+/* Descriptors that nobody uses at the moment. */
 #define TOTAL_LIMIT 512
 
 /* In two lists: its bucket, newest first, and all by age, for the timer. */
@@ -50,6 +55,7 @@ bool pool_key_equal(const struct pool_key *a, const struct pool_key *b)
 	       a->client == b->client && strcmp(a->host, b->host) == 0;
 }
 
+/* The host's hash is keyed; the rest is spread by the golden ratio. */
 static uint64_t hash_key(const struct pool_key *key)
 {
 	uint64_t rest = (uint64_t)key->port << 2 | (uint64_t)key->tls << 1 | key->allow_private;
@@ -112,6 +118,7 @@ static void on_ready(void *context)
 		drop(idle->pool, idle);
 }
 
+/* One timer, for the oldest: all have the same time to live. */
 static void arm(struct pool *pool, const struct idle *oldest)
 {
 	int64_t wait;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* CONNECT through the operator's proxy. What it sends before its answer's end is hostile like any
+ * upstream; its credential is written to it alone, and wiped when it was sent. */
 #include "upstream_proxy.h"
 
 #include <errno.h>
@@ -15,7 +17,9 @@
 #include "http1_head.h"
 #include "upstream_tls.h"
 
+/* As for origins' heads. */
 #define HEAD_LIMIT (16 * 1024)
+/* 1xx answers before a final one (RFC 9110, 15.2). */
 #define INTERIM_LIMIT 8
 #define WORDS_LIMIT 160	    /* of a refusal's body that are passed on */
 #define WORDS_READ 1024	    /* of it that are looked at */
@@ -45,7 +49,7 @@ static bool take_url(struct upstream_proxy *proxy, const char *url)
 	return proxy->host;
 }
 
-/* RFC 7617. */
+/* RFC 7617. A user without a password fails: half a credential is none. */
 static bool take_credential(struct upstream_proxy *proxy, const struct config *config)
 {
 	const char *user = config->upstream.proxy_user;
@@ -144,6 +148,7 @@ static bool name_matches(const char *pattern, const char *host)
 	return length > tail && strcasecmp(host + length - tail, pattern + 1) == 0;
 }
 
+/* Names are matched as names and addresses as addresses: no look-up decides about the way. */
 bool upstream_proxy_serves(const struct upstream_proxy *proxy, const char *host,
 			   const struct egress_address *address)
 {
@@ -205,6 +210,7 @@ void proxy_hop_cancel(struct proxy_hop *hop)
 	free(hop);
 }
 
+/* The hop is gone before `done`, which may free the stream. */
 static void finish(struct proxy_hop *hop, enum egress_reason reason, const char *detail)
 {
 	proxy_hop_fn done = hop->done;
@@ -259,6 +265,7 @@ static void clean(struct span text, char *ret, size_t size)
 	ret[used] = '\0';
 }
 
+/* 407 is the operator's mistake, and gets the key that mends it. */
 static void refuse(struct proxy_hop *hop)
 {
 	char words[WORDS_LIMIT];
@@ -313,6 +320,7 @@ static bool has_words(const struct http1_head *head)
 	return head->framing == HTTP1_LENGTH || head->framing == HTTP1_NO_BODY;
 }
 
+/* A proxy that refuses without a body is not waited for. */
 static void begin_words(struct proxy_hop *hop, const struct http1_head *head)
 {
 	const struct timeval wait = {WORDS_WAIT_MS / 1000, WORDS_WAIT_MS % 1000 * 1000};
@@ -414,6 +422,7 @@ static bool shake_hands(struct proxy_hop *hop)
 	return true;
 }
 
+/* Wiped at once: it holds the credential. */
 static bool send_request(struct proxy_hop *hop)
 {
 	struct span rest = bytes_span(&hop->out);
@@ -451,6 +460,7 @@ static void on_ready(void *context)
 	read_words(hop);
 }
 
+/* An IPv6 address in brackets (RFC 3986, 3.2.2). */
 static bool compose(struct proxy_hop *hop, const char *host, uint16_t port)
 {
 	const char *open = strchr(host, ':') ? "[" : "", *close = *open ? "]" : "";
@@ -476,6 +486,7 @@ static bool begin_tls(struct proxy_hop *hop)
 	return ssl && stream_set_tls(hop->stream, ssl) == 0;
 }
 
+/* stream_again() has the loop call on_ready(): never from inside this call. */
 struct proxy_hop *proxy_hop_start(struct event_base *base, struct upstream_proxy *proxy,
 				  struct stream *stream, const char *host, uint16_t port,
 				  proxy_hop_fn done, void *context)

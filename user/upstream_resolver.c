@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Names to addresses as the host itself would (hosts file, resolv.conf), by evdns. Many may wait
+ * for one look-up. Answers are kept for their time at most, and never past TTL_LIMIT: an origin
+ * that moves is followed. Nothing here judges addresses; upstream.c does, on those it dials. */
 #include "upstream_resolver.h"
 
 #include <event2/dns.h>
@@ -12,8 +15,10 @@
 #include "upstream_dns_tcp.h"
 
 #define BUCKET_COUNT 512 /* a power of two */
+/* Answers kept; a bottle can make up names only below wildcards. */
 #define LOOKUP_LIMIT 1024
 #define TTL_LIMIT 60 /* seconds */
+/* For dns.mode real alone, where a TTL is passed on. */
 #define HOSTS_TTL 60
 #define RESOLUTION_DELAY_MS 50 /* RFC 8305, 3: how long IPv4 waits for IPv6 */
 
@@ -76,6 +81,7 @@ static time_t now_seconds(void)
 
 /* ---- who waits ------------------------------------------------------------------------------ */
 
+/* An empty ring leads to itself. */
 static void ring_init(struct resolver_wait *ring)
 {
 	ring->next = ring->previous = ring;
@@ -106,6 +112,7 @@ static struct resolver_wait *ring_pop(struct resolver_wait *ring)
 	return wait;
 }
 
+/* Callbacks may add to the old ring while the new one is walked. */
 static void ring_move(struct resolver_wait *from, struct resolver_wait *to)
 {
 	ring_init(to);
@@ -146,6 +153,7 @@ static struct lookup *find(struct resolver *resolver, const char *name, uint64_t
 	return NULL;
 }
 
+/* evdns calls back for a cancelled query as well: it finds no lookup and frees itself. */
 static void abandon_queries(struct lookup *lookup)
 {
 	for (int family = 0; family < FAMILY_COUNT; family++) {
@@ -174,6 +182,7 @@ static void unlink_lookup(struct lookup *lookup)
 	resolver->count--;
 }
 
+/* Only where nobody waits, or where nobody is to be told any more. */
 static void drop(struct lookup *lookup)
 {
 	struct resolver_wait *wait;
@@ -262,6 +271,7 @@ static void deliver(struct lookup *lookup)
 	}
 }
 
+/* Failures are not kept: the next request asks again. */
 static void complete(struct lookup *lookup)
 {
 	bool keep = (lookup->answers[V6].count || lookup->answers[V4].count) && lookup->ttl > 0;
@@ -279,12 +289,14 @@ static void complete(struct lookup *lookup)
 	free(lookup);
 }
 
+/* RFC 8305: IPv4 alone is told when IPv6 takes longer; what comes later is for the next request. */
 static void on_delay(evutil_socket_t fd, short what, void *argument)
 {
 	(void)fd, (void)what;
 	deliver(argument);
 }
 
+/* evdns gives addresses in network order, and a TTL that servers may set to anything. */
 static void store(struct lookup *lookup, enum family family, int count, int ttl,
 		  const void *addresses)
 {
@@ -378,6 +390,7 @@ static void on_answer(int result, char type, int count, int ttl, void *addresses
 
 /* ---- asking --------------------------------------------------------------------------------- */
 
+/* NO_SEARCH: a search list would turn an allowed name into another one. */
 static void ask_family(struct lookup *lookup, enum family family)
 {
 	struct evdns_base *dns = lookup->resolver->dns;
@@ -410,7 +423,8 @@ static bool ask(struct lookup *lookup)
 	return is_pending(lookup);
 }
 
-/* What needs no query: a literal, the hosts file, a fresh answer. */
+/* What needs no query: a literal, the hosts file, a fresh answer. The hosts file before the cache:
+ * it may have been what the operator just changed. */
 static size_t find_local(struct resolver *resolver, const char *name, const struct lookup *known,
 			 struct egress_address *addresses, uint32_t *ret_ttl)
 {
@@ -489,6 +503,7 @@ static void set_options(struct evdns_base *dns)
 	evdns_base_set_option(dns, "max-inflight:", "512");
 }
 
+/* New objects for every reload: evdns cannot forget single servers. */
 static int load(struct event_base *base, const struct config *config,
 		const struct resolver_paths *paths, struct evdns_base **ret_dns,
 		struct hosts **ret_hosts, struct error *error)

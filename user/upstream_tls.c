@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The certificate check, which all credentials hang on: TLS 1.2 or later, the chain to roots that
+ * were loaded at the start, the name that the policy allowed. There is no switch to turn it off.
+ * Sessions are resumed only for the same host, port and client certificate. */
 #include "upstream_tls.h"
 
 #include <openssl/err.h>
@@ -27,6 +30,8 @@ struct tls_client {
 
 /* ---- roots ---------------------------------------------------------------------------------- */
 
+/* SSL_CERT_FILE as OpenSSL's own tools have it; it is the supervisor's environment that counts, for
+ * the worker's is empty. */
 static const char *system_bundle(void)
 {
 	static const char *const places[] = {
@@ -45,6 +50,8 @@ static const char *system_bundle(void)
 	return NULL;
 }
 
+/* A file without any certificate is an error: nothing would be trusted, and nobody would know
+ * why. */
 static int load_file(SSL_CTX *context, const char *what, const char *path, struct error *error)
 {
 	const char *reason;
@@ -76,6 +83,7 @@ static int load_roots(SSL_CTX *context, const char *ca_file, struct error *error
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
+/* One place each: a table of fixed size cannot be filled by a bottle. */
 static struct session_slot *slot_of(struct tls_client *client, const char *host, uint16_t port,
 				    uint64_t cert)
 {
@@ -159,6 +167,8 @@ static void resume(struct tls_client *client, SSL *ssl, const char *host, uint16
 
 /* ---- connections ---------------------------------------------------------------------------- */
 
+/* No renegotiation and no compression: nothing needs them, and both have been attacked (CRIME,
+ * CVE-2009-3555). */
 static bool set_up(struct tls_client *client)
 {
 	SSL_CTX *context = client->context = SSL_CTX_new(TLS_client_method());
@@ -235,6 +245,7 @@ static bool set_name(SSL *ssl, const char *host)
 	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
+/* Without a name there would be nothing to verify: refused. */
 SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t port,
 			   const struct client_cert *cert)
 {
@@ -276,6 +287,7 @@ bool tls_client_chose_h2(const SSL *ssl)
 	return peer->h2 && length == 2 && memcmp(name, "h2", 2) == 0;
 }
 
+/* A server that chooses what was not offered is not who it says, or broken. */
 static bool protocol_agreed(const SSL *ssl)
 {
 	const unsigned char *name;
@@ -285,6 +297,7 @@ static bool protocol_agreed(const SSL *ssl)
 	return length == 0 || tls_client_chose_h2(ssl) || (length == 8 && memcmp(name, "http/1.1", 8) == 0);
 }
 
+/* The verdict comes first: a failed handshake with a bad certificate is a bad certificate. */
 enum egress_reason tls_client_judge(SSL *ssl, const char *host, int rc, char *detail, size_t size)
 {
 	long verdict = SSL_get_verify_result(ssl);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* --version: what a report of a fault needs to say. */
 #include "version.h"
 
 #include <bpf/libbpf.h>
