@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* ca: makes a bottle's CA on disk. A CA that is there is not replaced by accident: bottles trust
+ * it. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -23,6 +25,8 @@ static const char help_text[] =
 	"\n"
 	"Exit status: 0 made, 1 failed, 2 usage error.\n";
 
+/* 0700 where we make it; an existing one is the operator's, whose mode the key's own 0600 does not
+ * rely on. */
 static int make_directory(const char *path, struct error *error)
 {
 	struct stat st;

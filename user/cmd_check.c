@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* check: what a policy file means, or what is wrong with it. Reads no secret and asks no network,
+ * so that it can run anywhere. */
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -54,6 +56,7 @@ static void print_effective(const struct config *config)
 	free(text);
 }
 
+/* Errors go to standard error, findings to standard output: scripts read the one, people both. */
 static bool check_file(const char *path, const struct choices *choices)
 {
 	struct diag_list errors = {0};

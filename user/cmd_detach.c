@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* detach: the one command that opens a bottle on purpose. Refused while a supervisor lives, unless
+ * forced: it would otherwise go on as if the wall stood. */
 #include <getopt.h>
 #include <stdio.h>
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* diff: what a change of policy changes, for whoever reviews it. Settings that change what becomes
+ * of an allowed request are compared as well. */
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -36,6 +38,7 @@ static const char signs[] = {
 	[POLICY_CHANGE_OTHER] = '!',
 };
 
+/* A change of a setting has neither methods nor paths. */
 static void print_text(const struct policy_change *change)
 {
 	bool http = change->methods[0] || change->paths[0];
@@ -84,6 +87,7 @@ static void seen(void *context, const struct policy_change *change)
 
 /* ---- what is not a verdict, but changes what becomes of a request ----------------------------- */
 
+/* Names of sources and files alone; no value of a secret is known here. */
 static void setting(struct output *output, const char *name, const char *before, const char *after)
 {
 	before = before ? before : "none";
@@ -154,6 +158,7 @@ static void diff_settings(struct output *output, const struct config *before,
 	setting(output, "dns.name", before->dns.proxy_name, after->dns.proxy_name);
 }
 
+/* As diff(1): 1 is 'they differ', which is no failure of ours. */
 static int diff_files(char *const paths[2], struct output *output)
 {
 	struct diag_list errors = {0};

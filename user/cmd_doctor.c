@@ -30,6 +30,7 @@ static const char help_text[] =
 	"\n"
 	"Exit status: 0 everything was stopped, 1 something is missing or was not, 2 usage error.\n";
 
+/* The first Linux on which all programs load. */
 #define FLOOR_MAJOR 5
 #define FLOOR_MINOR 15
 
@@ -47,6 +48,7 @@ struct doctor {
 static void add_fact(struct doctor *doctor, const char *name, const char *cure, const char *format,
 		     ...) PRINTF(4, 5);
 
+/* A fact that does not fit is left out; there are fewer than places. */
 static void add_fact(struct doctor *doctor, const char *name, const char *cure, const char *format,
 		     ...)
 {
@@ -66,6 +68,7 @@ static void add_fact(struct doctor *doctor, const char *name, const char *cure, 
 
 /* ---- facts ------------------------------------------------------------------------------------ */
 
+/* The number alone: what loads is asked of the kernel itself, below. */
 static void look_at_kernel(struct doctor *doctor)
 {
 	struct utsname host = {0};
@@ -99,6 +102,7 @@ static void look_at_cgroups(struct doctor *doctor)
 	free(root);
 }
 
+/* Not mounted is fine: kernel_open() does it. */
 static void look_at_bpffs(struct doctor *doctor)
 {
 	struct statfs fs;
@@ -151,6 +155,7 @@ static const char *read_setting(const char *path, char text[32])
 	return text;
 }
 
+/* No cure: without it exec holds all the same, with a weaker wall that is named. */
 static void look_at_unix_sockets(struct doctor *doctor)
 {
 	struct error error = {0};
@@ -182,6 +187,7 @@ static void look_at_settings(struct doctor *doctor)
 			 (unsigned long long)limit.rlim_cur / 1024);
 }
 
+/* The self-test needs all of what was looked at; without it its failures would be misread. */
 static void examine(struct doctor *doctor)
 {
 	look_at_kernel(doctor);

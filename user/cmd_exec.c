@@ -126,6 +126,8 @@ static int set_name(struct exec *exec, const char *name)
 	return EXIT_OK;
 }
 
+/* Found now, by the kernel's numbers: what is let in is this file, whatever stands at the path
+ * later. */
 static int add_socket(struct exec *exec, const char *path)
 {
 	struct error error = {0};
@@ -237,6 +239,7 @@ static int parse_options(struct exec *exec, int argc, char **argv)
 
 /* ---- building up ---------------------------------------------------------------------------- */
 
+/* The default name has our pid in it, which the janitor's sweep reads. */
 static int find_place(struct exec *exec, struct error *error)
 {
 	if (geteuid() != 0)
@@ -250,6 +253,7 @@ static int find_place(struct exec *exec, struct error *error)
 	return 0;
 }
 
+/* The janitor first: from here on nothing can be left behind. */
 static int make_bottle(struct exec *exec, struct error *error)
 {
 	struct bottle_options bottle = {
@@ -269,7 +273,8 @@ static int make_bottle(struct exec *exec, struct error *error)
 	return exec->netns_fd < 0 ? -1 : 0;
 }
 
-/* EXIT_OK, or what to exit with; errors are printed. */
+/* EXIT_OK, or what to exit with; errors are printed. Static, for supervisor_options borrows its
+ * sources for life. */
 static int start_supervisor(struct exec *exec)
 {
 	static struct config_source sources[3];
@@ -317,6 +322,7 @@ static const char **secret_sources(const struct config *config, enum policy_secr
 	return sources;
 }
 
+/* Names of variables and paths of files; the values stay here. */
 static int release_bottle(struct exec *exec, struct error *error)
 {
 	const struct config *config = supervisor_config(exec->supervisor);
@@ -347,8 +353,10 @@ struct signal_note {
 	int number, code;
 };
 
+/* A handler has no context. */
 static int signal_pipe[2] = {-1, -1};
 
+/* Only what is safe in a handler. A full pipe loses a signal that many are queued behind. */
 static void note_signal(int number, siginfo_t *info, void *context)
 {
 	const struct signal_note note = {number, info->si_code};
@@ -394,6 +402,7 @@ static int catch_signals(struct error *error)
 	return 0;
 }
 
+/* The command runs when there is nothing to report. */
 static void on_report(evutil_socket_t fd, short what, void *context)
 {
 	struct exec *exec = context;
@@ -408,6 +417,7 @@ static void on_report(evutil_socket_t fd, short what, void *context)
 		diag_error("exec: %s", error.text);
 }
 
+/* The supervisor's loop is ours, too. */
 static void on_ended(evutil_socket_t fd, short what, void *context)
 {
 	struct exec *exec = context;
@@ -448,6 +458,7 @@ static void finish_report(struct exec *exec)
 		on_report(-1, 0, exec);
 }
 
+/* From the pinned maps, before the wall is taken down. */
 static void summarise(const struct exec *exec)
 {
 	struct kernel_status status;
@@ -461,6 +472,7 @@ static void summarise(const struct exec *exec)
 	kernel_status_free(&status);
 }
 
+/* Each step needs those before it; take_down() ends whatever was begun. */
 static int run(struct exec *exec)
 {
 	struct error error = {0};

@@ -19,6 +19,7 @@
 #include "diag.h"
 #include "kernel.h"
 
+/* The runtime's state is a few KiB; annotations may be larger. */
 #define STATE_LIMIT 1048576
 #define ANNOTATION "egress-bpf/policy"
 #define RUN_DIRECTORY "/run/egress-bpf"
@@ -70,6 +71,7 @@ static const struct option options[] = {
 	{0},
 };
 
+/* False for a wrong value as well: the words of the two are one. */
 static bool take_option(struct hook *hook, int option)
 {
 	char *end;
@@ -124,6 +126,7 @@ static int parse_options(struct hook *hook, int argc, char **argv)
 
 /* ---- the container's state -------------------------------------------------------------------- */
 
+/* A runtime that sends too much is refused, not cut. */
 static json_t *read_state(struct error *error)
 {
 	json_error_t problem;
@@ -139,6 +142,8 @@ static json_t *read_state(struct error *error)
 	return state;
 }
 
+/* The annotation comes from whoever starts the container: a name without slash or leading dot, or
+ * it would choose any file. */
 static int find_policy(struct hook *hook, const json_t *state, struct error *error)
 {
 	const json_t *annotations = json_object_get(state, "annotations");
@@ -222,6 +227,7 @@ static void become_sidecar(const struct hook *hook, int log_fd)
 	_exit(EXIT_FAILED);
 }
 
+/* Its output goes to a file, for the runtime may close ours. */
 static pid_t start_sidecar(const struct hook *hook, struct error *error)
 {
 	int log_fd;
@@ -253,6 +259,7 @@ static void show_log(const struct hook *hook)
 		fclose(log);
 }
 
+/* By the file that the sidecar makes when it serves, and not by its being alive. */
 static int await_ready(const struct hook *hook, pid_t sidecar, struct error *error)
 {
 	for (unsigned left = hook->seconds * 1000 / STEP_MS; left > 0; left--) {
@@ -269,6 +276,7 @@ static int await_ready(const struct hook *hook, pid_t sidecar, struct error *err
 			 hook->seconds);
 }
 
+/* On any failure the container is not started: it would run without a wall. */
 static int attach(struct hook *hook, struct error *error)
 {
 	json_t *state = read_state(error);
@@ -327,6 +335,7 @@ static json_t *member(json_t *object, const char *key, json_t *empty)
 	return value;
 }
 
+/* By rename, since the runtime may read the file at any moment. */
 static int write_hook(const struct hook *hook, struct error *error)
 {
 	char path[PATH_MAX], temporary[PATH_MAX + 8], program[PATH_MAX];

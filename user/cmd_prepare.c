@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* prepare: a plan out of a manifest. Reads no token: it may run where there are none. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -65,7 +66,8 @@ static bool is_plain_name(const char *name)
 	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
 }
 
-/* Beside the program: PREFIX/bin and PREFIX/share, and the same in the build tree. */
+/* Beside the program: PREFIX/bin and PREFIX/share, and the same in the build tree. By
+ * /proc/self/exe and not by argv[0], which anybody sets. */
 static char *preset_path(const char *directory, const char *name)
 {
 	char self[4096], *path = NULL, *slash;
@@ -128,6 +130,7 @@ static void print_summary(const struct prepare *p, const struct plan_draft *draf
 		       draft->slots[i].token_ref);
 }
 
+/* Twenty at most; a manifest of thousands of routes may have as many. */
 static void print_notices(const struct diag_list *notices)
 {
 	for (size_t i = 0; i < notices->count; i++) {
@@ -140,6 +143,7 @@ static void print_notices(const struct diag_list *notices)
 	}
 }
 
+/* Standard output is checked at the end: a full disk must not pass for a plan. */
 static int deliver(const struct prepare *p, const struct plan_draft *draft)
 {
 	struct error error = {0};
@@ -165,6 +169,7 @@ static int deliver(const struct prepare *p, const struct plan_draft *draft)
 	return EXIT_OK;
 }
 
+/* Wrong input is 2, also where it is a file that cannot be read. */
 static int prepare(struct prepare *p)
 {
 	struct plan_draft draft = {.bottle = NULL};

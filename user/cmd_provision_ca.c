@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* provision-ca: our CA into the trust of a bottle's file system, from outside. See rootfs.c for how
+ * little the bottle is trusted with it. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -14,6 +16,7 @@
 #include "diag.h"
 #include "provision.h"
 
+/* Of a cgroup; several share a root, so few are opened. */
 #define MAX_PROCESSES 4096
 #define MAX_DEPTH 8
 #define TIME_LIMIT 60 /* a file system in the bottle's hands (FUSE) may never answer */
@@ -95,6 +98,7 @@ static int read_processes(const char *path, struct processes *processes, struct 
 	return 0;
 }
 
+/* Containers may have cgroups below their own; d_type, for a link is none of them. */
 static int read_tree(const char *path, int depth, struct processes *processes, struct error *error)
 {
 	DIR *directory = opendir(path);

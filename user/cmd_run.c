@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* run: the sidecar of a bottle that somebody else starts. The wall outlives this process on
+ * purpose; what ends it is detach, or with --container and --until-exit the bottle's own end. */
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -78,6 +80,7 @@ struct run {
 	size_t published_count;
 };
 
+/* From 1 on: 0 is no pid, no port, and as user id root. */
 static bool parse_number(const char *text, unsigned long limit, unsigned long *ret)
 {
 	char *end;
@@ -235,7 +238,8 @@ static int take_option(struct run *run, int option)
 	}
 }
 
-/* -1: go on; else the exit status. */
+/* -1: go on; else the exit status. Each contradiction in its own words: a guess would put the wall
+ * somewhere else than was meant. */
 static int check_options(const struct run *run)
 {
 	if (run->outputs.wildcards && !run->outputs.learn_path)
@@ -274,7 +278,8 @@ static int parse_options(struct run *run, int argc, char **argv)
 	return check_options(run);
 }
 
-/* The bottle's cgroup, as a path below the cgroup v2 mount. */
+/* The bottle's cgroup, as a path below the cgroup v2 mount. Resolved now: a symbolic link that
+ * moves later does not move the wall. */
 static int find_cgroup(struct run *run, struct error *error)
 {
 	if (run->no_kernel)
@@ -311,6 +316,7 @@ static int check_not_inside(const struct run *run, struct error *error)
 			 "proxy as well: give the bottle a cgroup of its own", run->cgroup_path);
 }
 
+/* An empty cgroup tells nothing; the weaker case is taken and said. */
 static int find_netns(struct run *run, struct error *error)
 {
 	pid_t pid = run->pid;
@@ -360,6 +366,7 @@ static int find_bottle(struct run *run, struct error *error)
 	return result;
 }
 
+/* The name is in pins and in `status`, so it has to be one. */
 static int find_name(struct run *run, struct error *error)
 {
 	const char *last = run->cgroup_path ? strrchr(run->cgroup_path, '/') : NULL;
@@ -400,6 +407,7 @@ static int find_authority(struct run *run, struct error *error)
 	return result;
 }
 
+/* The last words before it serves: whoever waits for them may start the bottle. */
 static int say_ready(const struct run *run, const struct supervisor *supervisor)
 {
 	struct error error = {0};
@@ -515,6 +523,8 @@ static int start(struct run *run, struct supervisor **ret)
 			 "learning");
 }
 
+/* The static parts of the options are filled in here, since a container's change with each
+ * start. */
 static int serve(void *context)
 {
 	struct run *run = context;
@@ -550,6 +560,7 @@ static void forget_bottle(struct run *run)
 	run->cgroup_path = NULL;
 }
 
+/* A container that ended meanwhile is not our failure: the next one is waited for. */
 static int serve_container(void *context)
 {
 	struct run *run = context;

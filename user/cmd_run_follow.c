@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A bottle that an engine starts and ends: found by name, served while its first process lives,
+ * and found again. Between two lives nothing is open; the wall of the last one went with its
+ * processes. */
 #include "cmd_run_follow.h"
 
 #include <errno.h>
@@ -17,6 +20,7 @@
 
 #define EMPTY_ATTEMPTS 250 /* of 20 ms */
 
+/* Before the container is looked for, so that none is lost between looking and waiting. */
 static void block_signals(int how)
 {
 	sigset_t signals;
@@ -38,6 +42,7 @@ static int stop_descriptor(void)
 	return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* The policy is read when the container is there anyway. */
 static void forget_reloads(void)
 {
 	const struct timespec now = {0};
@@ -70,6 +75,7 @@ static int find(struct run_follow *follow, struct container_finder *finder, stru
 	return result;
 }
 
+/* 0 when it is gone, which no cgroup has. */
 static uint64_t id_of(const char *cgroup_path)
 {
 	uint64_t id = 0;
@@ -165,6 +171,7 @@ int run_follow_loop(struct run_follow *follow, struct supervisor *supervisor)
 	return status;
 }
 
+/* A pidfd can be read when its process has ended (pidfd_open(2)). */
 bool run_follow_over(const struct run_follow *follow)
 {
 	struct pollfd end = {.fd = follow->found.pidfd, .events = POLLIN};
@@ -172,6 +179,7 @@ bool run_follow_over(const struct run_follow *follow)
 	return poll(&end, 1, 0) > 0;
 }
 
+/* Five seconds; a wall that stays for a straggler does no harm. */
 bool run_follow_empty(const struct run_follow *follow)
 {
 	const struct timespec pause = {.tv_nsec = 20000000L};

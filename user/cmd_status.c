@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* status: read from pins alone, so that it tells the truth when every process of ours is dead. What
+ * could be misread as safe is said in capitals. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -41,6 +43,7 @@ static size_t attached_links(const struct kernel_status *status)
 	return attached;
 }
 
+/* No links at all is not whole. */
 static bool is_whole(const struct kernel_status *status)
 {
 	return status->link_count > 0 && attached_links(status) == status->link_count;
@@ -74,11 +77,13 @@ static const char *const unix_names[] = {
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
+/* JSON's integers are signed; a counter takes centuries to get there. */
 static json_t *json_counter(uint64_t value)
 {
 	return json_integer((json_int_t)value);
 }
 
+/* Reasons that never occurred are left out. */
 static json_t *json_reasons(const uint64_t *counters)
 {
 	json_t *object = json_object();
@@ -276,6 +281,7 @@ static int show(const char *name, json_t *list)
 	return result;
 }
 
+/* Who cannot look is told so: 'no bottle' would be reassuring and wrong. */
 static int show_all(json_t *list)
 {
 	char **names = kernel_list();

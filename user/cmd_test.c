@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* test: expectations put to a policy, as the proxy would put requests. Exit status 1 only when a
+ * verdict is another; a file that cannot be read is 2. */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +58,7 @@ static bool build_question(const struct expectation *wish, const char *file, str
 	return true;
 }
 
+/* Where the credential comes from is compared, for its value is not known here. */
 static bool is_as_expected(const struct expectation *wish, const struct answer *answer)
 {
 	const char *source = answer->secret ? answer->secret->source : "";
@@ -84,7 +87,8 @@ static void print_miss(const struct expectation *wish, const struct answer *answ
 	putchar('\n');
 }
 
-/* How many are not as expected; -1 when the file has errors. */
+/* How many are not as expected; -1 when the file has errors. Stops at the first mistake in the
+ * file: a count of half of it would say nothing. */
 static int run_file(const char *file, const struct expectations *wishes,
 		    const struct config *config)
 {

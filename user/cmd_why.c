@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* why: one request, one answer, by the very functions that the proxy asks. */
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -80,6 +81,7 @@ static const char *secret_kind(const struct policy_secret *secret)
 	return secret->kind == POLICY_SECRET_ENV ? "variable" : "file";
 }
 
+/* The source of a credential is for the operator; the bottle never sees this text. */
 static void print_text(const struct answer *answer)
 {
 	const struct policy_verdict *verdict = &answer->verdict;
