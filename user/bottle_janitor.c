@@ -284,14 +284,6 @@ static void sweep(const char *cgroup_root)
 	sweep_directory(cgroup_root, BOTTLE_RUN_DIRECTORY, "");
 }
 
-static bool is_pinned(const char *name)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), KERNEL_PIN_ROOT "/%s", name);
-	return access(path, F_OK) == 0;
-}
-
 /* Makes sure that the name is free. Only an exec makes such a cgroup, so what a dead process left
  * under both is an exec's. */
 static int claim(const struct janitor *janitor, struct error *error)
@@ -300,7 +292,7 @@ static int claim(const struct janitor *janitor, struct error *error)
 		return error_set(error, "a bottle '%s' is running", janitor->name);
 	if (access(janitor->cgroup_path, F_OK) == 0)
 		return clean(janitor->cgroup_path, janitor->name, error);
-	if (is_pinned(janitor->name))
+	if (kernel_pinned(janitor->name))
 		return error_set(error, "'%s' is the wall of a 'run' (egress-bpf detach %s)",
 				 janitor->name, janitor->name);
 	return 0;

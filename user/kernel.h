@@ -165,6 +165,8 @@ char **kernel_list(void) WARN_UNUSED;
 int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
 	WARN_UNUSED;
 void kernel_status_free(struct kernel_status *status);
+/* Whether NAME has a directory of pins: a wall, whoever serves it, or what is left of one. */
+bool kernel_pinned(const char *name);
 /* Takes the wall down: unpins everything of NAME. Refuses while a supervisor lives, unless
  * `force`. 1 when there was nothing. */
 int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;

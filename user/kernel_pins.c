@@ -254,6 +254,14 @@ int kernel_pins_remove(const char *name, struct error *error)
 	return 0;
 }
 
+bool kernel_pinned(const char *name)
+{
+	char path[KERNEL_PATH_SIZE];
+
+	kernel_pins_directory(path, name);
+	return access(path, F_OK) == 0;
+}
+
 int kernel_detach(const char *name, bool force, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];

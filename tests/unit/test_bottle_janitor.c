@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,6 +17,7 @@
 
 #include "bottle_janitor.h"
 #include "cgroup.h"
+#include "kernel_private.h"
 
 static char *root, name[64];
 
@@ -169,12 +171,34 @@ static int tear_down(void **state)
 	return 0;
 }
 
+
+/* bpffs has no dots in names: the pins of a.b are in a+b. Nobody serves the wall, and it stands. */
+static void test_wall_of_a_run(void **state)
+{
+	char dotted[64], pins[128];
+	struct janitor *janitor = NULL;
+	struct error error = {0};
+
+	(void)state;
+	snprintf(dotted, sizeof(dotted), "test.run-%d", (int)getpid());
+	snprintf(pins, sizeof(pins), KERNEL_PIN_ROOT "/test+run-%d", (int)getpid());
+	assert_int_equal(kernel_bpffs_mount(&error), 0);
+	(void)mkdir(KERNEL_PIN_ROOT, 0700);
+	assert_int_equal(mkdir(pins, 0700), 0);
+	assert_int_equal(janitor_start(root, dotted, &janitor, &error), -1);
+	assert_non_null(strstr(error.text, "is the wall of a 'run'"));
+	assert_int_equal(access(pins, F_OK), 0);
+	rmdir(pins);
+	rmdir(KERNEL_PIN_ROOT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_exec),
 		cmocka_unit_test(test_killed_with_its_janitor),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_wall_of_a_run),
 	};
 
 	if (geteuid() != 0) {
