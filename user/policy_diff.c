@@ -63,12 +63,23 @@ static void add_words(struct outcome *outcome, const char *words)
 	snprintf(outcome->text + length, sizeof(outcome->text) - length, "%s", words);
 }
 
+static void describe_client(const struct policy_client *client, struct outcome *ret)
+{
+	size_t length = strlen(ret->text);
+
+	snprintf(ret->text + length, sizeof(ret->text) - length,
+		 ", client certificate from %.100s and %.100s", client->certificate,
+		 client->key.source);
+}
+
 static void describe_allowed(const struct policy_route *route, bool private, struct outcome *ret)
 {
 	if (route->mode != POLICY_INTERCEPT)
 		add_words(ret, route->mode == POLICY_TCP ? ", as raw TCP" : ", as TLS passthrough");
 	else if (route->has_auth)
 		describe_auth(route, ret);
+	if (route->client)
+		describe_client(route->client, ret);
 	if (route->keep_authorization)
 		add_words(ret, ", with the program's own Authorization");
 	if (private)

@@ -81,7 +81,10 @@ static const char *cidr_outcome(const struct policy_cidr *cidr)
 {
 	if (!cidr)
 		return "refused";
-	return cidr->direct ? "allowed, past the proxy" : "allowed, as raw TCP";
+	if (cidr->direct)
+		return "allowed, past the proxy";
+	return cidr->allow_private ? "allowed, as raw TCP, also at private addresses"
+				   : "allowed, as raw TCP";
 }
 
 /* `ports` has room for those of two blocks. */

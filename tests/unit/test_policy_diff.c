@@ -109,6 +109,10 @@ static void ports_and_modes(void **state)
 	      "+ d.test|||||refused > allowed, as raw TCP @new:1\n");
 	check("routes: [{host: a.test}]", "routes: [{host: a.test, allow_private: true}]",
 	      "! a.test|||||allowed > allowed, also at private addresses @new:1\n");
+	check("routes: [{cidr: 8.0.0.0/6, ports: [9], protocol: tcp}]",
+	      "routes: [{cidr: 8.0.0.0/6, ports: [9], protocol: tcp, allow_private: true}]",
+	      "! 8.0.0.0/6|||9||allowed, as raw TCP > allowed, as raw TCP, also at private addresses "
+	      "@new:1\n");
 }
 
 static void credentials(void **state)
@@ -123,6 +127,9 @@ static void credentials(void **state)
 	      "! a.test|||by https||allowed, Authorization (Basic, user u) from the file /f > "
 	      "allowed, with the program's own Authorization @new:1\n"
 	      "+ a.test|||by http||refused > allowed, with the program's own Authorization @new:1\n");
+	check("routes: [{host: a.test}]",
+	      "routes: [{host: a.test, client_cert: /c.pem, client_key: /k.pem}]",
+	      "! a.test|||||allowed > allowed, client certificate from /c.pem and /k.pem @new:1\n");
 }
 
 static void headers_and_regexes(void **state)
