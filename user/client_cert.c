@@ -120,13 +120,13 @@ int client_cert_new(struct span certificate, struct span key, struct client_cert
 
 struct client_cert *client_cert_ref(struct client_cert *cert)
 {
-	cert->references++;
+	__atomic_add_fetch(&cert->references, 1, __ATOMIC_RELAXED);
 	return cert;
 }
 
 void client_cert_unref(struct client_cert *cert)
 {
-	if (!cert || --cert->references > 0)
+	if (!cert || __atomic_sub_fetch(&cert->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	X509_free(cert->leaf);
 	sk_X509_pop_free(cert->chain, X509_free);

@@ -10,7 +10,8 @@
 #include "bytes.h"
 #include "diag.h"
 
-/* Counted references; not thread-safe. */
+/* Counted references, from any thread: a reload frees the old policy, which holds one, beside the
+ * loop, where connections hold others. */
 struct client_cert;
 /* From PEM: the certificate with its chain behind it, and an unencrypted key that fits. -1 with
  * `error` set; the message tells what is wrong and holds nothing of either. */
