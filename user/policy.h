@@ -214,7 +214,6 @@ void policy_decide(const struct policy *policy, const struct policy_request *req
 const char *policy_route_host(const struct policy_route *route);
 const char *policy_route_file(const struct policy_route *route);
 int policy_route_line(const struct policy_route *route);
-bool policy_route_keeps_authorization(const struct policy_route *route);
 /* The header to inject: name and prepared value; both empty when the route has no auth. When
  * the secret was never set this is false and the request must be refused as internal. */
 bool policy_route_credential(const struct policy_route *route, struct span *ret_name,

@@ -303,8 +303,3 @@ int policy_route_line(const struct policy_route *route)
 {
 	return route->line;
 }
-
-bool policy_route_keeps_authorization(const struct policy_route *route)
-{
-	return route->keep_authorization;
-}

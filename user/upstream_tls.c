@@ -264,11 +264,6 @@ SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t
 	return ssl;
 }
 
-bool tls_client_made(const struct tls_client *client, const SSL *ssl)
-{
-	return SSL_get_SSL_CTX(ssl) == client->context;
-}
-
 void tls_client_offer_h2(SSL *ssl)
 {
 	struct peer *peer = SSL_get_ex_data(ssl, peer_index);

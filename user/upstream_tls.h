@@ -31,8 +31,6 @@ SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t
 /* Offers HTTP/2 before HTTP/1.1; and after the handshake: was it chosen? */
 void tls_client_offer_h2(SSL *ssl);
 bool tls_client_chose_h2(const SSL *ssl);
-/* Made by this client, and so verified by what is trusted now. */
-bool tls_client_made(const struct tls_client *client, const SSL *ssl);
 
 /* After stream_handshake() returned `rc` (1 or an error): EGRESS_ALLOWED, or what is wrong, and a
  * text about it in `detail`. Empties OpenSSL's error queue. */
