@@ -140,6 +140,13 @@ static bool is_pending(const struct lookup *lookup)
 	       lookup->whole[V4];
 }
 
+/* A look-up that could not be asked again after a reload waits for its timer with nothing pending, and
+ * with waits that others hold. */
+static bool is_wanted(const struct lookup *lookup)
+{
+	return is_pending(lookup) || lookup->waits.next != &lookup->waits;
+}
+
 static struct lookup **bucket(struct resolver *resolver, uint64_t hash)
 {
 	return &resolver->buckets[hash & (BUCKET_COUNT - 1)];
@@ -203,7 +210,7 @@ static void make_room(struct resolver *resolver)
 
 	if (resolver->count < LOOKUP_LIMIT)
 		return;
-	while (lookup && is_pending(lookup))
+	while (lookup && is_wanted(lookup))
 		lookup = lookup->newer;
 	if (lookup)
 		drop(lookup);
@@ -461,7 +468,7 @@ struct resolver_wait *resolver_get(struct resolver *resolver, const char *name,
 	if (wait && !lookup)
 		lookup = add(resolver, name, hash);
 	if (!wait || !lookup || (!is_pending(lookup) && !ask(lookup))) {
-		if (lookup && !is_pending(lookup))
+		if (lookup && !is_wanted(lookup))
 			drop(lookup);
 		free(wait);
 		done(context, NULL, 0, 0, "no name server can be asked");
@@ -557,7 +564,7 @@ int resolver_reconfigure(struct resolver *resolver, const struct config *config,
 	resolver->hosts = hosts;
 	for (struct lookup *lookup = resolver->oldest; lookup; lookup = next) {
 		next = lookup->newer;
-		if (!is_pending(lookup)) {
+		if (!is_wanted(lookup)) {
 			drop(lookup);
 			continue;
 		}
