@@ -17,8 +17,26 @@ const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT] = {
 	{"unix_send", "5.7"},
 };
 
+/* A kernel that takes no tracing program of ours at all says so before it looks at what it is for:
+ * asked first, because libbpf reads megabytes of the kernel's BTF to find out the latter. Where the
+ * answer is another error (type 1 is no function: EINVAL) the true programs are tried. */
+static bool refuses_tracing(void)
+{
+	const struct bpf_insn nothing[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_MODIFY_RETURN,
+		    .attach_btf_id = 1);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "egress_probe", "GPL", nothing, 2, &options);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EPERM;
+}
+
 /* `maps`: those of the wall, or NULL to try with new ones. NULL with errno set. */
-static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
+static struct unix_wall *load_programs(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct unix_wall *skeleton = unix_wall__open();
@@ -42,6 +60,14 @@ static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup,
 		return NULL;
 	}
 	return skeleton;
+}
+
+static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
+{
+	if (!refuses_tracing())
+		return load_programs(maps, cgroup, level);
+	errno = EPERM;
+	return NULL;
 }
 
 /* Most kernels that cannot were built without BTF; that is said plainly. */
