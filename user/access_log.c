@@ -46,6 +46,7 @@ struct access_log {
 	uint64_t lost;
 	uint64_t told; /* of `lost`, in what is written next */
 	struct verdicts *verdicts;
+	struct feed *feed;
 	int also_fd; /* -1: none */
 	uint64_t also_left;
 	time_t second;
@@ -205,20 +206,18 @@ static void put_integer(struct line *line, const char *key, uint64_t number)
 /* ---- a record ------------------------------------------------------------------------------- */
 
 /* RFC 3339 in UTC with milliseconds; the seconds' text is made once a second. */
-static void put_time(struct access_log *log)
+static void put_time(struct access_log *log, const struct timespec *now)
 {
-	struct timespec now;
 	struct tm tm;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec != log->second) {
-		log->second = now.tv_sec;
-		gmtime_r(&now.tv_sec, &tm);
+	if (now->tv_sec != log->second) {
+		log->second = now->tv_sec;
+		gmtime_r(&now->tv_sec, &tm);
 		strftime(log->second_text, sizeof(log->second_text), "%Y-%m-%dT%H:%M:%S", &tm);
 	}
 	PUT(&log->line, "{\"time\":\"");
 	put(&log->line, log->second_text, strlen(log->second_text));
-	put_thousandths(&log->line, (unsigned)(now.tv_nsec / 1000000));
+	put_thousandths(&log->line, (unsigned)(now->tv_nsec / 1000000));
 	PUT(&log->line, "Z\"");
 }
 
@@ -248,9 +247,8 @@ static struct span without_authority(struct span target)
 	return at ? (struct span){at + 1, (size_t)(end - at - 1)} : target;
 }
 
-static void put_path(struct access_log *log, struct span target)
+static void put_path(struct access_log *log, struct span target, size_t limit)
 {
-	size_t limit = log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT;
 	const char *query;
 	struct span path;
 
@@ -287,13 +285,25 @@ static void put_outcome(struct line *line, const struct access_record *record)
 		PUT(line, ",\"reused\":true");
 }
 
-static void format(struct access_log *log, const struct access_record *record)
+static void put_id(struct access_log *log, uint64_t id)
+{
+	char text[FEED_ID_SIZE];
+
+	if (id == 0)
+		return;
+	access_log_id_text(log, id, text);
+	put_string(&log->line, KEY("id"), text, FIELD_LIMIT);
+}
+
+static void format(struct access_log *log, const struct access_record *record, uint64_t id,
+		   const struct timespec *now, size_t path_limit)
 {
 	struct line *line = &log->line;
 	char text[ADDRESS_TEXT_SIZE];
 
 	line->length = 1;
-	put_time(log);
+	put_time(log, now);
+	put_id(log, id);
 	put_string(line, KEY("bottle"), log->bottle, FIELD_LIMIT / 2);
 	put_string(line, KEY("source"), record->source, FIELD_LIMIT);
 	put_process(line, record->process);
@@ -305,7 +315,7 @@ static void format(struct access_log *log, const struct access_record *record)
 		put_integer(line, KEY("port"), record->port);
 	put_string(line, KEY("protocol"), record->protocol, FIELD_LIMIT);
 	put_span(line, KEY("method"), record->method, FIELD_LIMIT / 4);
-	put_path(log, record->target);
+	put_path(log, record->target, path_limit);
 	put_string(line, KEY("route"), record->route, FIELD_LIMIT);
 	put_outcome(line, record);
 	/* Once, with the first of those that are written together. */
@@ -445,23 +455,61 @@ static void gather(struct access_log *log)
 		log->notify(log->context);
 }
 
+/* Last of all: a line that is too long for the feed is made anew. */
+static void write_feed(struct access_log *log, const struct access_record *record, uint64_t id,
+		       const struct timespec *now)
+{
+	const uint64_t ms = (uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000;
+	struct span line;
+
+	if (log->line.length > FEED_LINE_MAX)
+		format(log, record, id, now, PIPE_PATH_LIMIT);
+	line = (struct span){log->line.text + 1, log->line.length - 2}; /* no line breaks */
+	feed_write(log->feed, FEED_ALL, ms, line);
+	if (record->reason != EGRESS_ALLOWED || record->audited != EGRESS_ALLOWED)
+		feed_write(log->feed, FEED_REFUSED, ms, line);
+}
+
 void access_log_write(struct access_log *log, const struct access_record *record)
 {
+	const uint64_t id = record->id ? record->id : access_log_take_id(log);
+	struct timespec now;
+
 	if (log->verdicts)
 		verdicts_count(log->verdicts, record->reason, record->host_id, record->bytes_up,
 			       record->bytes_down);
-	if (log->kind == NOTHING && log->also_fd < 0)
+	if (log->kind == NOTHING && log->also_fd < 0 && !log->feed)
 		return;
-	format(log, record);
+	clock_gettime(CLOCK_REALTIME, &now);
+	format(log, record, id, &now, log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT);
 	if (log->kind == REGULAR || log->also_fd >= 0)
 		gather(log);
 	if (log->kind != REGULAR && log->kind != NOTHING)
 		write_lines(log, log->line.text, log->line.length - 1, 1);
+	if (log->feed)
+		write_feed(log, record, id, &now);
 }
 
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts)
 {
 	log->verdicts = verdicts;
+}
+
+void access_log_feed(struct access_log *log, struct feed *feed)
+{
+	log->feed = feed;
+}
+
+uint64_t access_log_take_id(struct access_log *log)
+{
+	return log->feed ? feed_take_id(log->feed) : 0;
+}
+
+void access_log_id_text(const struct access_log *log, uint64_t id, char ret[FEED_ID_SIZE])
+{
+	ret[0] = '\0';
+	if (log->feed && id)
+		feed_id_text(log->feed, id, ret);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

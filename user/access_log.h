@@ -10,6 +10,7 @@
 #include "../bpf/egress_abi.h"
 #include "attributes.h"
 #include "bytes.h"
+#include "feed.h"
 #include "reason.h"
 
 struct access_log;
@@ -28,7 +29,14 @@ void access_log_count_in(struct access_log *log, struct verdicts *verdicts);
 #define ACCESS_LOG_ALSO_LIMIT ((uint64_t)512 << 20)
 void access_log_also(struct access_log *log, int fd, uint64_t limit);
 
+/* Every record goes there, too, and has an id in all places ("id"). Borrowed; NULL: nowhere. */
+void access_log_feed(struct access_log *log, struct feed *feed);
+/* For a record that is written later; 0 when there is no feed. The text is "" for 0. */
+uint64_t access_log_take_id(struct access_log *log);
+void access_log_id_text(const struct access_log *log, uint64_t id, char ret[FEED_ID_SIZE]);
+
 struct access_record {
+	uint64_t id; /* access_log_take_id(); 0: a new one */
 	const char *source;		       /* "proxy", "dns" or "kernel" */
 	const struct egress_process *process;  /* NULL when unknown */
 	const char *host;		       /* NULL when unknown */

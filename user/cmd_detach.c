@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cmd.h"
+#include "control.h"
 #include "diag.h"
 #include "kernel.h"
 
@@ -48,6 +49,8 @@ int cmd_detach(int argc, char **argv)
 	if (result == 1)
 		error_set(&error, "there is no wall named '%s'; 'egress-bpf status' lists them",
 			  argv[optind]);
+	if (result >= 0)
+		control_forget(argv[optind]);
 	if (result == 0)
 		return EXIT_OK;
 	diag_error("detach: %s", error.text);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "cmd_bottle.h"
 #include "config.h"
 #include "diag.h"
 #include "question.h"
@@ -14,20 +15,23 @@
 
 static const char help_text[] =
 	"usage: egress-bpf why [OPTIONS] METHOD URL\n"
+	"       egress-bpf why [--name NAME] ID\n"
 	"\n"
 	"Says what a policy answers to one request: the verdict, its reason, the route with its\n"
 	"line, the header and the source of the credential that would be injected (never a value),\n"
 	"and what would allow a refused request. Asks no network and looks up no secret.\n"
+	"With the id of an event: what was decided, and what the sidecar's policy answers now.\n"
 	"\n"
 	"  --policy FILE    the policy; default routes.yaml in the current directory\n"
 	"  --header 'N: V'  a header of the request; may be repeated\n"
+	"  --name NAME      with ID: the bottle; default the only one there is\n"
 	"  --json           one JSON object\n"
 	"  --help           this text\n"
 	"\n"
 	"Exit status: 0 allowed, 1 refused, 2 usage or policy error.\n";
 
 struct why {
-	const char *policy_path;
+	const char *policy_path, *name, *id;
 	bool json;
 	struct question question;
 };
@@ -38,6 +42,7 @@ static int parse_options(struct why *why, int argc, char **argv)
 	static const struct option options[] = {
 		{"policy", required_argument, NULL, 'p'},
 		{"header", required_argument, NULL, 'H'},
+		{"name", required_argument, NULL, 'n'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -54,6 +59,9 @@ static int parse_options(struct why *why, int argc, char **argv)
 				return cmd_usage("why", "'%s' is not a header, 'Name: value'",
 						 optarg);
 			break;
+		case 'n':
+			why->name = optarg;
+			break;
 		case 'j':
 			why->json = true;
 			break;
@@ -66,8 +74,14 @@ static int parse_options(struct why *why, int argc, char **argv)
 			return cmd_usage("why", "unknown option");
 		}
 	}
+	if (argc - optind == 1 && !why->policy_path && why->question.header_count == 0) {
+		why->id = argv[optind];
+		return -1;
+	}
+	if (why->name)
+		return cmd_usage("why", "--name goes with the ID of an event");
 	if (argc - optind != 2)
-		return cmd_usage("why", "say METHOD and URL");
+		return cmd_usage("why", "say METHOD and URL, or the ID of an event");
 	why->question.method = span_from(argv[optind]);
 	if (!question_set_url(&why->question, argv[optind + 1]))
 		return cmd_usage("why", "'%s' is not an http:// or https:// URL", argv[optind + 1]);
@@ -133,7 +147,8 @@ static void print_json(const struct answer *answer)
 static int answer_question(const struct why *why)
 {
 	struct diag_list errors = {0};
-	struct config *config = config_open(why->policy_path, &errors);
+	const char *path = why->policy_path ? why->policy_path : DEFAULT_POLICY;
+	struct config *config = config_open(path, &errors);
 	struct answer answer;
 	int status = EXIT_USAGE;
 
@@ -151,11 +166,11 @@ static int answer_question(const struct why *why)
 
 int cmd_why(int argc, char **argv)
 {
-	struct why why = {.policy_path = DEFAULT_POLICY};
+	struct why why = {0};
 	int status = parse_options(&why, argc, argv);
 
 	if (status < 0)
-		status = answer_question(&why);
+		status = why.id ? cmd_why_event(why.name, why.id, why.json) : answer_question(&why);
 	question_release(&why.question);
 	return status;
 }

@@ -17,6 +17,7 @@ static const struct command {
 	{"exec", cmd_exec, "run a command in a sandbox of its own"},
 	{"run", cmd_run, "put the wall round a cgroup and serve it"},
 	{"status", cmd_status, "show walls and counters, also of a dead sidecar"},
+	{"events", cmd_events, "show what is decided, as it happens"},
 	{"check", cmd_check, "validate policy files"},
 	{"why", cmd_why, "say what a policy answers to one request"},
 	{"diff", cmd_diff, "say which requests two policies answer otherwise"},

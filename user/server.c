@@ -22,6 +22,7 @@
 #include "diag.h"
 #include "dns_responder.h"
 #include "exit_status.h"
+#include "feed.h"
 #include "identify.h"
 #include "listener.h"
 #include "privileges.h"
@@ -46,6 +47,7 @@ struct server {
 	struct config *config;
 	struct verdicts *verdicts;
 	struct access_log *log;
+	struct feed *feed;
 	struct identify *identify;
 	struct upstream *upstream;
 	struct leaf_cache *leaves;
@@ -430,6 +432,12 @@ static int open_proxy(struct server *s, struct error *error)
 		return error_set(error, "out of memory");
 	access_log_count_in(s->log, s->verdicts);
 	access_log_gather(s->log, log_gathered, s);
+	if (h->feed_fd >= 0) {
+		s->feed = feed_open(h->feed_fd, NULL);
+		if (!s->feed)
+			return error_set(error, "cannot map the memory of events");
+		access_log_feed(s->log, s->feed);
+	}
 	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
 		return -1;
 	s->proxy = (struct proxy){
@@ -498,6 +506,7 @@ static void close_server(struct server *s)
 	leaf_cache_free(s->leaves);
 	identify_free(s->identify);
 	access_log_free(s->log);
+	feed_free(s->feed);
 	verdicts_free(s->verdicts);
 	config_free(s->config);
 	if (s->base)

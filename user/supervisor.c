@@ -135,7 +135,11 @@ static int open_log(struct supervisor *s, struct error *error)
 	s->log = access_log_new(s->log_fd, s->options.name, s->options.log_query);
 	if (s->log && s->options.record_fd > 0)
 		access_log_also(s->log, s->options.record_fd, ACCESS_LOG_ALSO_LIMIT);
-	return s->log ? 0 : error_set(error, "out of memory");
+	if (!s->log)
+		return error_set(error, "out of memory");
+	supervisor_open_feeds(s);
+	access_log_feed(s->log, s->kernel_feed);
+	return 0;
 }
 
 /* Whoever rotates logs has moved the file away: logrotate(8). */
@@ -353,6 +357,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->options = *options;
 	s->log_fd = -1;
 	s->uid_fd = -1;
+	s->feed_fd = -1;
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
@@ -367,6 +372,7 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	if (supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
 	    test_wall(s, &error) < 0)
 		goto fail;
+	supervisor_open_control(s);
 	*ret = s;
 	return EXIT_OK;
 fail:
@@ -436,6 +442,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	supervisor_end_worker(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);
+	supervisor_close_control(s);
 	supervisor_event_free(s->denials);
 	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
@@ -451,6 +458,10 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		kernel_close(s->kernel);
 	}
 	access_log_free(s->log);
+	feed_free(s->feed);
+	feed_free(s->kernel_feed);
+	if (s->feed_fd >= 0)
+		close(s->feed_fd);
 	if (s->log_fd_owned)
 		close(s->log_fd);
 	if (s->handover.ca_fd >= 0)

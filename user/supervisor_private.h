@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "access_log.h"
+#include "control.h"
+#include "feed.h"
 #include "kernel.h"
 #include "ledger.h"
 #include "ready.h"
@@ -34,6 +36,10 @@ struct supervisor {
 	struct ledger *ledger;
 	struct sockets sockets;
 	struct access_log *log;
+	int feed_fd;				/* of `feed`, for the worker; -1: none */
+	struct feed *feed, *kernel_feed;	/* what the worker decides; what the kernel refuses */
+	struct control *control;		/* NULL: there is none */
+	unsigned restarts;			/* of the worker */
 	int log_fd;
 	bool log_fd_owned;
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
@@ -87,5 +93,13 @@ int supervisor_start_worker(struct supervisor *s, struct error *error) WARN_UNUS
 void supervisor_kill_worker(struct supervisor *s, const char *why);
 /* Ends it for good: in order within `grace_ms`, then by force. */
 void supervisor_end_worker(struct supervisor *s, int grace_ms);
+
+/* ---- supervisor_control.c: who asks from outside ----------------------------------------------- */
+
+/* Memory for events. Without it there are none, and a warning. */
+void supervisor_open_feeds(struct supervisor *s);
+/* The control socket. Without it there is a warning. */
+void supervisor_open_control(struct supervisor *s);
+void supervisor_close_control(struct supervisor *s);
 
 #endif

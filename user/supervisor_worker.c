@@ -154,6 +154,7 @@ static void worker_ended(struct supervisor *s)
 	if (s->ending)
 		return;
 	say_how_it_ended(status);
+	s->restarts++;
 	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
 		supervisor_reload_abandon(s, "no worker starts with it");
 		supervisor_reload_pending(s);
@@ -289,6 +290,7 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 	h->host_verdicts_fd = s->kernel ? kernel_host_verdicts_fd(s->kernel) : -1;
 	h->log_fd = s->log_fd;
 	h->record_fd = s->options.record_fd > 0 ? s->options.record_fd : -1;
+	h->feed_fd = s->feed_fd;
 	h->log_query = s->options.log_query;
 	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
 	h->any_call = s->options.worker_any_call;

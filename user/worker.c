@@ -37,6 +37,7 @@ static const struct fd_option {
 	{"ca", offsetof(struct server_handover, ca_fd), 1},
 	{"log", offsetof(struct server_handover, log_fd), 1},
 	{"record", offsetof(struct server_handover, record_fd), 1},
+	{"feed", offsetof(struct server_handover, feed_fd), 1},
 	{"proxy", offsetof(struct server_handover, proxy_fds), SERVER_MAX_SOCKETS},
 	{"host", offsetof(struct server_handover, host_fds), SERVER_MAX_SOCKETS},
 	{"dns-udp", offsetof(struct server_handover, dns_udp_fds), SERVER_MAX_SOCKETS},

@@ -147,6 +147,8 @@ class World:
         unshare(CLONE_NEWNS | CLONE_NEWNET)
         mount("none", "/", None, MS_REC | MS_PRIVATE)
         mount("bpf", "/sys/fs/bpf", "bpf")
+        os.makedirs("/run/egress-bpf", 0o700, exist_ok=True)
+        mount("none", "/run/egress-bpf", "tmpfs")
         os.mkdir(self.cgroup)
         os.mkdir(self.path("home"))
         os.chmod(self.path("home"), 0o777)

@@ -47,7 +47,9 @@ links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
 links_test_connection := $(connection_modules)
 links_test_tunnel := $(connection_modules)
-links_test_access_log := access_log verdicts address bytes reason
+links_test_access_log := access_log feed verdicts address bytes reason
+links_test_feed := feed
+links_test_events := events control_client bytes diag
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
 	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "cmd_bottle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "control.h"
+#include "diag.h"
+#include "kernel.h"
+
+static int say_which(const char *command, char **names)
+{
+	char text[384] = "";
+
+	for (size_t i = 0; names && names[i]; i++) {
+		if (strlen(text) + strlen(names[i]) + 3 > sizeof(text))
+			break;
+		if (i > 0)
+			strcat(text, ", ");
+		strcat(text, names[i]);
+	}
+	if (text[0])
+		return cmd_usage(command, "there are several bottles, say which: %s", text);
+	diag_error("%s: no sidecar is running, or only root can see it", command);
+	return EXIT_FAILED;
+}
+
+int cmd_bottle(const char *command, const char *name, char **ret)
+{
+	char **names;
+	int status = EXIT_OK;
+
+	if (name && !kernel_name_valid(name))
+		return cmd_usage(command, "'%s' cannot be a bottle's name", name);
+	names = name ? NULL : control_list();
+	if (name)
+		*ret = strdup(name);
+	else if (names && names[0] && !names[1])
+		*ret = strdup(names[0]);
+	else
+		status = say_which(command, names);
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free((void *)names);
+	if (status == EXIT_OK && !*ret) {
+		diag_error("%s: out of memory", command);
+		status = EXIT_FAILED;
+	}
+	return status;
+}

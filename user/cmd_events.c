@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "cmd.h"
+#include "cmd_bottle.h"
+#include "diag.h"
+#include "events.h"
+
+static const char help_text[] =
+	"usage: egress-bpf events [NAME] [OPTIONS]\n"
+	"\n"
+	"Shows what kernel and proxy decide, as the sidecar of a bottle has it: the last few thousand\n"
+	"decisions (and refusals longer), or with --follow what comes. Reading slows nobody: who reads\n"
+	"too slowly loses events, and is told how many. Without NAME: the only bottle there is.\n"
+	"\n"
+	"  --follow     also what comes, until the sidecar ends; without --since only that\n"
+	"  --denied     only what was refused, or would be but for 'enforcement: audit'\n"
+	"  --host HOST  only this host or address; '*.x' is every name below x\n"
+	"  --since T    only from T on: 30s, 10m, 2h, 1d before now, or 2026-01-02T03:04:05Z\n"
+	"  --json       the lines of the log as they are, without columns\n"
+	"  --help       this text\n"
+	"\n"
+	"The id in each line is for 'egress-bpf why --name NAME ID'. On a terminal there are colours,\n"
+	"but for NO_COLOR.\n"
+	"\n"
+	"Exit status: 0 ok, 1 there is no such sidecar, 2 usage error.\n";
+
+struct events {
+	struct events_query query;
+	const char *host;
+	bool json, colour;
+};
+
+/* -1 to go on, else the exit status. */
+static int parse_options(struct events *events, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"follow", no_argument, NULL, 'f'},  {"denied", no_argument, NULL, 'd'},
+		{"host", required_argument, NULL, 'H'}, {"since", required_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'},    {"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (option == 'f')
+			events->query.follow = true;
+		else if (option == 'd')
+			events->query.denied = true;
+		else if (option == 'j')
+			events->json = true;
+		else if (option == 'H')
+			events->host = optarg;
+		else if (option != 's')
+			return cmd_usage("events", "unknown option or missing value");
+		else if ((events->query.since_ms = events_parse_since(optarg)) == 0)
+			return cmd_usage("events", "--since %s: say 30s, 10m, 2h, 1d, or "
+					 "2026-01-02T03:04:05Z", optarg);
+	}
+	if (optind + 1 < argc)
+		return cmd_usage("events", "say one NAME, or none");
+	return -1;
+}
+
+static bool show(void *context, const char *line)
+{
+	const struct events *events = context;
+	json_t *event;
+
+	if (events->json && !events->host)
+		return puts(line) >= 0 && (!events->query.follow || fflush(stdout) == 0);
+	event = json_loads(line, 0, NULL);
+	if (event && (events_has_host(event, events->host) || !json_object_get(event, "reason"))) {
+		if (events->json)
+			puts(line);
+		else
+			events_print(stdout, event, events->colour);
+	}
+	json_decref(event);
+	return !ferror(stdout) && (!events->query.follow || fflush(stdout) == 0);
+}
+
+int cmd_events(int argc, char **argv)
+{
+	struct events events = {0};
+	struct error error = {0};
+	char *name = NULL;
+	int status = parse_options(&events, argc, argv);
+
+	if (status >= 0)
+		return status;
+	status = cmd_bottle("events", argv[optind], &name);
+	if (status != EXIT_OK)
+		return status;
+	events.query.name = name;
+	events.colour = events_wants_colour(stdout);
+	signal(SIGPIPE, SIG_DFL);
+	/* Whoever looks must not take the processor from what is looked at. */
+	(void)setpriority(PRIO_PROCESS, 0, 10);
+	if (!events.json)
+		events_print_heading(stdout, events.colour);
+	fflush(stdout);
+	if (events_query(&events.query, show, &events, &error) < 0) {
+		diag_error("events: %s", error.text);
+		status = EXIT_FAILED;
+	}
+	free(name);
+	return status;
+}

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "cgroup.h"
+
+#define CLIENTS_MAX 64
+#define REQUEST_MAX 8192
+#define REQUEST_TIMEOUT_S 5
+/* Lines wait for a reader here; when it is full they wait in the feed, until they are lost. */
+#define BACKLOG (256 * 1024)
+#define TICK_MS 50
+#define ROUNDS 4 /* of a backlog, for one reader in one tick */
+
+/* A place in a feed, and the line that comes next when it was looked at. */
+struct source {
+	const struct feed *feed;
+	struct feed_cursor cursor;
+	bool held;
+	struct feed_event event;
+};
+
+struct client {
+	LIST_ENTRY(client) entry;
+	struct control *control;
+	struct event *reading, *writing;
+	struct bytes in, out;
+	struct source *sources; /* CONTROL_FEEDS of them; NULL: not asking for events */
+	enum feed_ring ring;
+	uint64_t since_ms;
+	bool follow, ending; /* ends when `out` is empty */
+	int fd;
+};
+
+struct control {
+	const struct control_options *options;
+	struct control_options copy;
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	struct event *accepting, *tick;
+	LIST_HEAD(, client) clients;
+	unsigned client_count;
+	int fd;
+};
+
+static void free_event(struct event *event)
+{
+	if (event)
+		event_free(event);
+}
+
+static void close_client(struct client *c)
+{
+	LIST_REMOVE(c, entry);
+	c->control->client_count--;
+	free_event(c->reading);
+	free_event(c->writing);
+	bytes_free(&c->in);
+	bytes_free(&c->out);
+	free(c->sources);
+	close(c->fd);
+	free(c);
+}
+
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+/* 1: all is sent, 0: the rest waits, -1: nobody is there. */
+static int send_out(struct client *c)
+{
+	while (c->out.length > 0) {
+		struct span text = bytes_span(&c->out);
+		ssize_t count = send(c->fd, text.data, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (count < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+		bytes_consume(&c->out, (size_t)count);
+	}
+	return 1;
+}
+
+static bool append_json(struct client *c, const json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT);
+	bool fine = text && bytes_append_text(&c->out, text) && bytes_append_text(&c->out, "\n");
+
+	free(text);
+	return fine;
+}
+
+/* The writer is not trusted: what is no single line of printable text is none of its lines. */
+static bool is_line(const struct feed_event *event)
+{
+	for (size_t i = 0; i < event->length; i++)
+		if ((unsigned char)event->line[i] < 0x20 || event->line[i] == 0x7f)
+			return false;
+	return event->length > 1 && event->line[0] == '{' && event->line[event->length - 1] == '}';
+}
+
+static bool append_event(struct client *c, const struct feed_event *event)
+{
+	if (event->lost > 0 && !bytes_printf(&c->out, "{\"lost\":%llu}\n",
+					     (unsigned long long)event->lost))
+		return false;
+	if (event->time_ms < c->since_ms || !is_line(event))
+		return true;
+	return bytes_append(&c->out, event->line, event->length) &&
+	       bytes_append(&c->out, "\n", 1);
+}
+
+/* The source whose next line is the oldest; NULL: there are no more. */
+static struct source *oldest(struct client *c)
+{
+	struct source *found = NULL;
+
+	for (size_t i = 0; i < CONTROL_FEEDS; i++) {
+		struct source *s = &c->sources[i];
+
+		if (!s->feed)
+			continue;
+		if (!s->held)
+			s->held = feed_next(s->feed, c->ring, &s->cursor, &s->event);
+		if (s->held && (!found || s->event.time_ms < found->event.time_ms))
+			found = s;
+	}
+	return found;
+}
+
+/* 1: nothing is left in the feeds, 0: there is, but no room; -1: out of memory. */
+static int fill(struct client *c)
+{
+	struct source *source;
+
+	while (c->out.length < BACKLOG) {
+		source = oldest(c);
+		if (!source)
+			return 1;
+		if (!append_event(c, &source->event))
+			return -1;
+		source->held = false;
+	}
+	return 0;
+}
+
+/* False when the client is gone. */
+static bool serve(struct client *c)
+{
+	int filled = 1, sent = 1;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		filled = c->sources ? fill(c) : 1;
+		sent = filled < 0 ? -1 : send_out(c);
+		if (filled != 0 || sent != 1)
+			break;
+	}
+	if (filled == 1 && !c->follow)
+		c->ending = true;
+	if (sent < 0 || (sent == 1 && filled == 1 && c->ending) ||
+	    (sent == 0 && event_add(c->writing, NULL) < 0)) {
+		close_client(c);
+		return false;
+	}
+	return true;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	(void)serve(context);
+}
+
+void control_flush(struct control *control)
+{
+	struct client *c, *next;
+	bool more = false;
+
+	if (!control)
+		return;
+	for (c = LIST_FIRST(&control->clients); c; c = next) {
+		next = LIST_NEXT(c, entry);
+		if (c->sources && !event_pending(c->writing, EV_WRITE, NULL))
+			more |= serve(c);
+		else
+			more |= c->sources != NULL;
+	}
+	if (!more)
+		event_del(control->tick);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	control_flush(context);
+}
+
+/* ---- requests ------------------------------------------------------------------------------------- */
+
+static void refuse(struct client *c, const char *why)
+{
+	json_t *answer = json_pack("{s:s}", "error", why);
+
+	(void)append_json(c, answer);
+	json_decref(answer);
+}
+
+static void begin_events(struct client *c, const json_t *request)
+{
+	const struct timeval tick = {0, TICK_MS * 1000};
+	const struct control_options *options = c->control->options;
+	json_int_t since = json_integer_value(json_object_get(request, "since"));
+
+	c->sources = calloc(CONTROL_FEEDS, sizeof(*c->sources));
+	if (!c->sources || !bytes_append_text(&c->out, "{\"ok\":true}\n")) {
+		c->ending = true;
+		return;
+	}
+	c->follow = json_is_true(json_object_get(request, "follow"));
+	c->ring = json_is_true(json_object_get(request, "denied")) ? FEED_REFUSED : FEED_ALL;
+	c->since_ms = since > 0 ? (uint64_t)since : 0;
+	for (size_t i = 0; i < CONTROL_FEEDS; i++) {
+		c->sources[i].feed = options->feeds[i];
+		if (options->feeds[i] && c->follow && since == 0)
+			c->sources[i].cursor = feed_end(options->feeds[i], c->ring);
+	}
+	event_add(c->control->tick, &tick);
+}
+
+static void begin_answer(struct client *c, struct span line)
+{
+	const struct control_options *options = c->control->options;
+	json_t *request = json_loadb(line.data, line.length, JSON_REJECT_DUPLICATES, NULL), *answer;
+	const char *command = json_string_value(json_object_get(request, "command"));
+
+	if (!command) {
+		refuse(c, "a request is a line of JSON with a command");
+	} else if (strcmp(command, "events") == 0) {
+		begin_events(c, request);
+	} else {
+		answer = options->answer(options->context, command, request);
+		if (!answer || !append_json(c, answer))
+			c->ending = true;
+		json_decref(answer);
+	}
+	json_decref(request);
+}
+
+/* Until the line is there; then only to see that the client goes. */
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+	struct client *c = context;
+	char *to = bytes_reserve(&c->in, REQUEST_MAX), *end;
+	ssize_t count = (what & EV_TIMEOUT) || !to ? 0 : recv(fd, to, REQUEST_MAX, MSG_DONTWAIT);
+
+	if (count < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (count <= 0 || c->in.length > REQUEST_MAX) {
+		close_client(c);
+		return;
+	}
+	if (c->out.length > 0 || c->sources) /* the request was read: what else is said is nothing */
+		return;
+	bytes_added(&c->in, (size_t)count);
+	end = memchr(bytes_span(&c->in).data, '\n', c->in.length);
+	if (!end)
+		return;
+	event_del(c->reading);
+	begin_answer(c, (struct span){bytes_span(&c->in).data,
+				      (size_t)(end - bytes_span(&c->in).data)});
+	if (event_add(c->reading, NULL) < 0)
+		close_client(c);
+	else
+		(void)serve(c);
+}
+
+/* ---- who may ask ---------------------------------------------------------------------------------- */
+
+/* Root, or who runs the supervisor; and nobody from the bottle, whatever his rights. */
+static bool may_ask(const struct control *control, int fd)
+{
+	const char *bottle = control->options->cgroup_path;
+	size_t length = bottle ? strlen(bottle) : 0;
+	socklen_t size = sizeof(struct ucred);
+	struct ucred peer;
+	char *cgroup = NULL;
+	bool inside;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
+	    (peer.uid != 0 && peer.uid != geteuid()))
+		return false;
+	if (!bottle)
+		return true;
+	if (peer.pid <= 0 || cgroup_of_pid(peer.pid, &cgroup, NULL) < 0)
+		return false;
+	inside = strncmp(cgroup, bottle, length) == 0 &&
+		 (cgroup[length] == '/' || cgroup[length] == '\0');
+	free(cgroup);
+	return !inside;
+}
+
+static void on_accept(evutil_socket_t listener, short what, void *context)
+{
+	const struct timeval patience = {REQUEST_TIMEOUT_S, 0};
+	struct control *control = context;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *c;
+
+	(void)what;
+	if (fd < 0)
+		return;
+	c = control->client_count < CLIENTS_MAX && may_ask(control, fd) ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		close(fd);
+		return;
+	}
+	c->fd = fd;
+	c->control = control;
+	LIST_INSERT_HEAD(&control->clients, c, entry);
+	control->client_count++;
+	c->reading = event_new(control->options->base, fd, EV_READ | EV_PERSIST, on_readable, c);
+	c->writing = event_new(control->options->base, fd, EV_WRITE, on_writable, c);
+	if (!c->reading || !c->writing || event_add(c->reading, &patience) < 0)
+		close_client(c);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------- */
+
+/* Another supervisor's socket answers; one that nobody listens at is in the way. */
+static int bind_path(struct control *control, const struct sockaddr_un *address)
+{
+	const struct sockaddr *name = (const struct sockaddr *)address;
+	mode_t mask;
+	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result;
+
+	if (probe >= 0 && connect(probe, name, sizeof(*address)) == 0) {
+		close(probe);
+		return -EADDRINUSE;
+	}
+	if (probe >= 0)
+		close(probe);
+	(void)unlink(address->sun_path);
+	mask = umask(0177);
+	result = bind(control->fd, name, sizeof(*address)) < 0 ? -errno : 0;
+	umask(mask);
+	return result;
+}
+
+static int open_socket(struct control *control, struct error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int result;
+
+	if (mkdir(CONTROL_DIRECTORY, 0700) < 0 && errno != EEXIST)
+		return error_set(error, "cannot make " CONTROL_DIRECTORY ": %s", strerror(errno));
+	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path),
+			     CONTROL_DIRECTORY "/%s.sock", control->options->name) >=
+	    sizeof(address.sun_path))
+		return error_set(error, "the bottle's name is too long for a control socket");
+	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	result = control->fd < 0 ? -errno : bind_path(control, &address);
+	if (result < 0)
+		return error_set(error, "control socket %s: %s", address.sun_path, strerror(-result));
+	memcpy(control->path, address.sun_path, sizeof(control->path));
+	if (listen(control->fd, 16) < 0)
+		return error_set(error, "control socket %s: %s", address.sun_path, strerror(errno));
+	return 0;
+}
+
+int control_new(const struct control_options *options, struct control **ret, struct error *error)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (!control)
+		return error_set(error, "out of memory");
+	control->fd = -1;
+	control->copy = *options;
+	control->options = &control->copy;
+	LIST_INIT(&control->clients);
+	if (open_socket(control, error) < 0) {
+		control_free(control);
+		return -1;
+	}
+	control->tick = event_new(options->base, -1, EV_PERSIST, on_tick, control);
+	control->accepting = event_new(options->base, control->fd, EV_READ | EV_PERSIST, on_accept,
+				       control);
+	if (!control->tick || !control->accepting || event_add(control->accepting, NULL) < 0) {
+		control_free(control);
+		return error_set(error, "cannot watch the control socket");
+	}
+	*ret = control;
+	return 0;
+}
+
+void control_free(struct control *control)
+{
+	struct client *c, *next;
+
+	if (!control)
+		return;
+	for (c = LIST_FIRST(&control->clients); c; c = next) {
+		next = LIST_NEXT(c, entry);
+		close_client(c);
+	}
+	free_event(control->accepting);
+	free_event(control->tick);
+	if (control->fd >= 0)
+		close(control->fd);
+	if (control->path[0])
+		(void)unlink(control->path);
+	free(control);
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "control.h"
+
+#define ANSWER_MAX ((size_t)4 << 20)
+#define SUFFIX ".sock"
+
+static int connect_to(const char *name, struct error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return error_set(error, "cannot make a socket: %s", strerror(errno));
+	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), CONTROL_DIRECTORY "/%s" SUFFIX,
+			     name) >= sizeof(address.sun_path)) {
+		error_set(error, "'%s' is no bottle's name", name);
+	} else if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
+		return fd;
+	} else if (errno == EACCES) {
+		error_set(error, "%s: only root can ask", name);
+	} else {
+		error_set(error, "%s: no sidecar of this name is running (%s: %s)", name,
+			  address.sun_path, strerror(errno));
+	}
+	close(fd);
+	return -1;
+}
+
+int control_ask(const char *name, json_t *request, struct error *error)
+{
+	char *text = json_dumps(request, JSON_COMPACT);
+	int fd = text ? connect_to(name, error) : error_set(error, "out of memory");
+	size_t length = text ? strlen(text) : 0;
+
+	if (fd >= 0) {
+		text[length++] = '\n'; /* in the place of the NUL */
+		if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length) {
+			error_set(error, "%s: does not listen: %s", name, strerror(errno));
+			close(fd);
+			fd = -1;
+		}
+	}
+	free(text);
+	json_decref(request);
+	return fd;
+}
+
+static int read_all(int fd, struct bytes *ret, struct error *error)
+{
+	for (;;) {
+		char *to = bytes_reserve(ret, 65536);
+		ssize_t count = to ? read(fd, to, 65536) : -1;
+
+		if (count == 0)
+			return 0;
+		if (count < 0)
+			return error_set(error, "the sidecar does not answer: %s", strerror(errno));
+		bytes_added(ret, (size_t)count);
+		if (ret->length > ANSWER_MAX)
+			return error_set(error, "the sidecar's answer is too long");
+	}
+}
+
+json_t *control_answer(int fd, struct error *error)
+{
+	struct bytes text = {0};
+	json_t *answer = NULL;
+	const char *refusal;
+
+	if (read_all(fd, &text, error) == 0) {
+		answer = json_loadb(bytes_span(&text).data, text.length, 0, NULL);
+		if (!answer)
+			error_set(error, "the sidecar's answer is no JSON: another version?");
+	}
+	close(fd);
+	bytes_free(&text);
+	refusal = json_string_value(json_object_get(answer, "error"));
+	if (!refusal)
+		return answer;
+	error_set(error, "%s", refusal);
+	json_decref(answer);
+	return NULL;
+}
+
+static int is_socket(const struct dirent *entry)
+{
+	size_t length = strlen(entry->d_name);
+
+	return entry->d_name[0] != '.' && length > strlen(SUFFIX) &&
+	       strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+char **control_list(void)
+{
+	struct dirent **entries = NULL;
+	int count = scandir(CONTROL_DIRECTORY, &entries, is_socket, alphasort);
+	char **names;
+
+	if (count < 0)
+		count = 0;
+	names = calloc((size_t)count + 1, sizeof(*names));
+	for (int i = 0; i < count; i++) {
+		if (names)
+			names[i] = strndup(entries[i]->d_name,
+					   strlen(entries[i]->d_name) - strlen(SUFFIX));
+		free(entries[i]);
+	}
+	free((void *)entries);
+	return names;
+}
+
+void control_forget(const char *name)
+{
+	int fd = connect_to(name, NULL);
+	char path[160];
+
+	if (fd >= 0) {
+		close(fd);
+		return;
+	}
+	snprintf(path, sizeof(path), CONTROL_DIRECTORY "/%s" SUFFIX, name);
+	(void)unlink(path);
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "events.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+
+/* ---- asking -------------------------------------------------------------------------------------- */
+
+static bool is_welcome(const char *line, struct error *error)
+{
+	json_t *first = json_loads(line, 0, NULL);
+	const char *refusal = json_string_value(json_object_get(first, "error"));
+	bool fine = json_is_true(json_object_get(first, "ok"));
+
+	if (!fine)
+		error_set(error, "%s", refusal ? refusal : "the sidecar's answer is none");
+	json_decref(first);
+	return fine;
+}
+
+int events_query(const struct events_query *query, bool (*each)(void *context, const char *line),
+		void *context, struct error *error)
+{
+	json_t *request = json_pack("{s:s, s:b, s:b, s:I}", "command", "events", "follow",
+				    query->follow, "denied", query->denied, "since",
+				    (json_int_t)query->since_ms);
+	int fd = control_ask(query->name, request, error), result = -1;
+	FILE *from = fd >= 0 ? fdopen(fd, "r") : NULL;
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t length;
+
+	if (!from) {
+		if (fd >= 0)
+			close(fd);
+		return error_set(error, "out of memory");
+	}
+	if (getline(&line, &size, from) < 0)
+		error_set(error, "%s: the sidecar does not let us ask", query->name);
+	else if (is_welcome(line, error))
+		result = 0;
+	while (result == 0 && (length = getline(&line, &size, from)) > 0) {
+		line[length - (line[length - 1] == '\n')] = '\0';
+		if (!each(context, line))
+			break;
+	}
+	free(line);
+	fclose(from);
+	return result;
+}
+
+static uint64_t before_now(uint64_t seconds)
+{
+	time_t now = time(NULL);
+
+	return seconds < (uint64_t)now ? ((uint64_t)now - seconds) * 1000 : 1;
+}
+
+uint64_t events_parse_since(const char *text)
+{
+	static const char units[] = "smhd";
+	static const uint64_t lengths[] = {1, 60, 3600, 86400};
+	struct tm tm = {0};
+	const char *unit;
+	char *end;
+	unsigned long number;
+	time_t when;
+
+	end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (end && (strcmp(end, "Z") == 0 || (*end == '.' && end[strspn(end, ".0123456789")] == 'Z'))) {
+		when = timegm(&tm);
+		return when > 0 ? (uint64_t)when * 1000 : 0;
+	}
+	if (text[0] < '0' || text[0] > '9')
+		return 0;
+	errno = 0;
+	number = strtoul(text, &end, 10);
+	unit = end[0] && !end[1] ? strchr(units, end[0]) : NULL;
+	if (errno || !unit || number > UINT32_MAX)
+		return 0;
+	return before_now(number * lengths[unit - units]);
+}
+
+bool events_has_host(const json_t *event, const char *pattern)
+{
+	const char *host = json_string_value(json_object_get(event, "host"));
+	size_t length, suffix;
+
+	if (!pattern)
+		return true;
+	if (!host)
+		host = json_string_value(json_object_get(event, "address"));
+	if (!host)
+		return false;
+	if (strncmp(pattern, "*.", 2) != 0)
+		return strcasecmp(host, pattern) == 0;
+	length = strlen(host);
+	suffix = strlen(pattern) - 1;
+	return length > suffix && strcasecmp(host + length - suffix, pattern + 1) == 0;
+}
+
+/* ---- printing ------------------------------------------------------------------------------------ */
+
+#define RED "\033[31m"
+#define GREEN "\033[32m"
+#define YELLOW "\033[33m"
+#define FAINT "\033[2m"
+#define PLAIN "\033[0m"
+
+/* jansson has seen to UTF-8; controls, C1 ones too, would speak to the terminal. */
+static void print_safe(FILE *to, const char *text)
+{
+	for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
+		bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+
+		if (*at < 0x20 || *at == 0x7f || c1)
+			fputc('?', to);
+		else
+			fputc(*at, to);
+		at += c1;
+	}
+}
+
+static const char *text_of(const json_t *event, const char *key)
+{
+	const char *text = json_string_value(json_object_get(event, key));
+
+	return text ? text : "";
+}
+
+/* `name:port`, and the path behind it; of a unix socket what the kernel says. */
+static void print_target(FILE *to, const json_t *event)
+{
+	const char *name = text_of(event, "host"), *address = text_of(event, "address");
+	json_int_t port = json_integer_value(json_object_get(event, "port"));
+
+	print_safe(to, *name ? name : address);
+	if (port > 0)
+		fprintf(to, ":%d", (int)port);
+	print_safe(to, text_of(event, "path"));
+}
+
+static void print_tail(FILE *to, const json_t *event, bool colour)
+{
+	json_int_t status = json_integer_value(json_object_get(event, "status"));
+	double ms = json_number_value(json_object_get(event, "ms"));
+
+	if (status > 0)
+		fprintf(to, " %d", (int)status);
+	if (*text_of(event, "detail")) {
+		fputs("  ", to);
+		print_safe(to, text_of(event, "detail"));
+	}
+	if (colour)
+		fputs(FAINT, to);
+	if (ms > 0)
+		fprintf(to, "  %.1f ms", ms);
+	if (*text_of(event, "command")) {
+		fputs("  ", to);
+		print_safe(to, text_of(event, "command"));
+		fprintf(to, "[%d]", (int)json_integer_value(json_object_get(event, "pid")));
+	}
+	fputs(colour ? PLAIN "\n" : "\n", to);
+}
+
+void events_print_heading(FILE *to, bool colour)
+{
+	fprintf(to, "%s%-12s  %-10s  %-22s  %-6s  %-7s  %s%s\n", colour ? FAINT : "", "TIME (UTC)", "ID",
+		"VERDICT", "BY", "METHOD", "WHERE TO", colour ? PLAIN : "");
+}
+
+void events_print(FILE *to, const json_t *event, bool colour)
+{
+	json_t *lost = json_object_get(event, "lost");
+	const char *reason = text_of(event, "reason"), *audit = text_of(event, "audit");
+	const char *time = strchr(text_of(event, "time"), 'T');
+	const char *paint = strcmp(reason, "allowed") != 0 ? RED : *audit ? YELLOW : GREEN;
+
+	if (!*reason) {
+		if (json_is_integer(lost))
+			fprintf(to, "%s(%lld events were lost: they came faster than they were read)%s\n",
+				colour ? YELLOW : "", (long long)json_integer_value(lost),
+				colour ? PLAIN : "");
+		return;
+	}
+	fprintf(to, "%-12.12s  %-10.20s  %s%-22.40s%s  %-6.10s  ", time ? time + 1 : "",
+		text_of(event, "id"), colour ? paint : "", *audit ? audit : reason,
+		colour ? PLAIN : "", text_of(event, "source"));
+	fprintf(to, "%-7.20s  ", *text_of(event, "method") ? text_of(event, "method")
+							   : text_of(event, "protocol"));
+	print_target(to, event);
+	if (*audit)
+		fputs(" (audit: let through)", to);
+	print_tail(to, event, colour);
+}
+
+bool events_wants_colour(FILE *to)
+{
+	const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	return isatty(fileno(to)) && !(no && *no) && !(terminal && strcmp(terminal, "dumb") == 0);
+}

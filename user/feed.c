@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "feed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define ALL_SIZE ((uint64_t)4 << 20)
+#define REFUSED_SIZE ((uint64_t)1 << 20)
+#define MARK_SIZE 8
+#define LOST_MAX UINT32_MAX /* a number that nobody needs to add up with care */
+
+/* Positions count bytes since the beginning; their remainder by the ring's size is the place. */
+struct ring {
+	uint64_t tail; /* the oldest record that is whole */
+	uint64_t head; /* the end of the newest */
+	uint64_t sequence;
+	uint64_t padding[5]; /* a cache line of its own */
+};
+
+struct record {
+	uint64_t sequence; /* from 1 */
+	uint64_t time_ms;
+	uint64_t length;
+};
+
+struct shared {
+	uint64_t ids;
+	char mark[MARK_SIZE];
+	uint64_t padding[6];
+	struct ring rings[FEED_RINGS];
+	char bytes[ALL_SIZE + REFUSED_SIZE];
+};
+
+struct feed {
+	struct shared *shared;
+	char mark[MARK_SIZE]; /* as it was at first: the memory is not to be trusted */
+};
+
+static const struct {
+	uint64_t start, size;
+} places[FEED_RINGS] = {
+	[FEED_ALL] = {0, ALL_SIZE},
+	[FEED_REFUSED] = {ALL_SIZE, REFUSED_SIZE},
+};
+
+static uint64_t load(const uint64_t *from)
+{
+	return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+}
+
+static void store(uint64_t *to, uint64_t value)
+{
+	__atomic_store_n(to, value, __ATOMIC_RELEASE);
+}
+
+static uint64_t record_size(uint64_t length)
+{
+	return sizeof(struct record) + (length + 7) / 8 * 8;
+}
+
+/* ---- bytes of a ring ---------------------------------------------------------------------------- */
+
+static void copy_in(struct feed *feed, enum feed_ring ring, uint64_t at, const void *from,
+		    size_t length)
+{
+	char *base = feed->shared->bytes + places[ring].start;
+	size_t place = at % places[ring].size, room = places[ring].size - place;
+	size_t first = length < room ? length : room;
+
+	memcpy(base + place, from, first);
+	memcpy(base, (const char *)from + first, length - first);
+}
+
+static void copy_out(const struct feed *feed, enum feed_ring ring, uint64_t at, void *to,
+		     size_t length)
+{
+	const char *base = feed->shared->bytes + places[ring].start;
+	size_t place = at % places[ring].size, room = places[ring].size - place;
+	size_t first = length < room ? length : room;
+
+	memcpy(to, base + place, first);
+	memcpy((char *)to + first, base, length - first);
+}
+
+/* ---- the writer --------------------------------------------------------------------------------- */
+
+/* The tail, moved until `need` bytes are free. What was there before may be anything. */
+static uint64_t make_room(struct feed *feed, enum feed_ring ring, uint64_t head, uint64_t need)
+{
+	uint64_t tail = load(&feed->shared->rings[ring].tail);
+	struct record record;
+
+	while (head - tail > places[ring].size - need) {
+		if (head - tail > places[ring].size)
+			return head;
+		copy_out(feed, ring, tail, &record, sizeof(record));
+		if (record.length > FEED_LINE_MAX)
+			return head;
+		tail += record_size(record.length);
+	}
+	return tail;
+}
+
+void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct span line)
+{
+	struct ring *r = &feed->shared->rings[ring];
+	const uint64_t head = load(&r->head), need = record_size(line.length);
+	const struct record record = {
+		.sequence = r->sequence + 1,
+		.time_ms = time_ms,
+		.length = line.length,
+	};
+
+	if (line.length > FEED_LINE_MAX)
+		return;
+	/* Readers must see the tail move before the bytes behind it change. */
+	store(&r->tail, make_room(feed, ring, head, need));
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	copy_in(feed, ring, head, &record, sizeof(record));
+	copy_in(feed, ring, head + sizeof(record), line.data, line.length);
+	r->sequence = record.sequence;
+	store(&r->head, head + need);
+}
+
+uint64_t feed_take_id(struct feed *feed)
+{
+	return __atomic_add_fetch(&feed->shared->ids, 1, __ATOMIC_RELAXED);
+}
+
+void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
+{
+	snprintf(ret, FEED_ID_SIZE, "%s%" PRIu64, feed->mark, id);
+}
+
+/* ---- readers ------------------------------------------------------------------------------------ */
+
+struct feed_cursor feed_end(const struct feed *feed, enum feed_ring ring)
+{
+	const struct ring *r = &feed->shared->rings[ring];
+
+	return (struct feed_cursor){.at = load(&r->head), .sequence = load(&r->sequence)};
+}
+
+static uint64_t lost_before(const struct feed_cursor *cursor, uint64_t sequence)
+{
+	if (cursor->sequence == 0 || sequence <= cursor->sequence + 1)
+		return 0;
+	sequence -= cursor->sequence + 1;
+	return sequence < LOST_MAX ? sequence : LOST_MAX;
+}
+
+/* 1 a record, 0 none, -1 look again from cursor->at: it was written over, or is none. */
+static int try_next(const struct feed *feed, enum feed_ring ring, struct feed_cursor *cursor,
+		    struct feed_event *ret)
+{
+	const struct ring *r = &feed->shared->rings[ring];
+	uint64_t head = load(&r->head), tail = load(&r->tail);
+	struct record record;
+
+	if (head - tail > places[ring].size)
+		tail = head;
+	if (cursor->at - tail > head - tail) /* behind the tail, or beyond the head */
+		cursor->at = tail;
+	if (cursor->at == head)
+		return 0;
+	copy_out(feed, ring, cursor->at, &record, sizeof(record));
+	if (record.length > FEED_LINE_MAX || record_size(record.length) > head - cursor->at) {
+		/* Overtaken just now; or nonsense, which ends at the head. */
+		cursor->at = load(&r->tail) != tail ? load(&r->tail) : head;
+		return -1;
+	}
+	copy_out(feed, ring, cursor->at + sizeof(record), ret->line, record.length);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	tail = load(&r->tail);
+	if (cursor->at - tail > places[ring].size) {
+		cursor->at = tail;
+		return -1;
+	}
+	ret->time_ms = record.time_ms;
+	ret->length = record.length;
+	ret->lost = lost_before(cursor, record.sequence);
+	cursor->at += record_size(record.length);
+	cursor->sequence = record.sequence;
+	return 1;
+}
+
+bool feed_next(const struct feed *feed, enum feed_ring ring, struct feed_cursor *cursor,
+	       struct feed_event *ret)
+{
+	int result = -1;
+
+	/* A writer that always overtakes us is one to come back to later. */
+	for (int tries = 0; result < 0 && tries < 8; tries++)
+		result = try_next(feed, ring, cursor, ret);
+	return result > 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+int feed_memory(void)
+{
+	int fd = memfd_create("egress-bpf-feed", MFD_CLOEXEC | MFD_ALLOW_SEALING), saved;
+
+	if (fd < 0)
+		return -errno;
+	/* Nobody makes it shorter under a reader. */
+	if (ftruncate(fd, (off_t)sizeof(struct shared)) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	return -saved;
+}
+
+struct feed *feed_open(int fd, const char *mark)
+{
+	struct feed *feed = calloc(1, sizeof(*feed));
+	void *memory;
+
+	if (!feed)
+		return NULL;
+	memory = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED) {
+		free(feed);
+		return NULL;
+	}
+	feed->shared = memory;
+	if (mark)
+		snprintf(feed->shared->mark, MARK_SIZE, "%s", mark);
+	memcpy(feed->mark, feed->shared->mark, MARK_SIZE - 1);
+	return feed;
+}
+
+void feed_free(struct feed *feed)
+{
+	if (!feed)
+		return;
+	munmap(feed->shared, sizeof(struct shared));
+	free(feed);
+}

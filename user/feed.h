@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The last decisions as lines of JSON, in memory that one writer shares with any number of readers.
+ * They cost it nothing, not even a system call: who reads too slowly loses what is written over, and
+ * is told how much. Readers trust no byte of it, since the writer may have been taken over; nor does
+ * a writer that follows another. */
+#ifndef FEED_H
+#define FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attributes.h"
+#include "bytes.h"
+
+/* A flood of what is allowed does not push out what was refused: that is kept a second time. */
+enum feed_ring { FEED_ALL, FEED_REFUSED, FEED_RINGS };
+
+#define FEED_LINE_MAX 4096
+#define FEED_ID_SIZE 32 /* of an id as text */
+
+struct feed;
+
+/* New memory for feed_open(), all zero, of a size that nobody can change. The caller's; -errno. */
+int feed_memory(void) WARN_UNUSED;
+/* Maps it; the descriptor may be closed after. `mark` begins the text of each id, and is at most 7
+ * characters; NULL: the one that is there already. NULL with errno set. Caller frees. */
+struct feed *feed_open(int fd, const char *mark) WARN_UNUSED;
+void feed_free(struct feed *feed); /* accepts NULL */
+
+/* An id for a decision that is written later: unique for the memory's life, never 0. */
+uint64_t feed_take_id(struct feed *feed);
+void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE]);
+/* One line, without a line break; one longer than FEED_LINE_MAX is dropped. `time_ms` is of
+ * CLOCK_REALTIME. Only ever one writer at a time. */
+void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct span line);
+
+/* A reader's place. Zero-initialised it is before the oldest line there is. */
+struct feed_cursor {
+	uint64_t at, sequence;
+};
+struct feed_event {
+	uint64_t time_ms;
+	uint64_t lost; /* lines between the one before and this that were written over */
+	size_t length;
+	char line[FEED_LINE_MAX]; /* not NUL-terminated; whatever the writer wrote */
+};
+/* Copies the next line and moves on; false when there is none, `ret` is then untouched. */
+bool feed_next(const struct feed *feed, enum feed_ring ring, struct feed_cursor *cursor,
+	       struct feed_event *ret);
+/* Behind the newest line. */
+struct feed_cursor feed_end(const struct feed *feed, enum feed_ring ring);
+
+#endif

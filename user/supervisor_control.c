@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "supervisor_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "question.h"
+
+/* ---- what is asked --------------------------------------------------------------------------------- */
+
+static json_t *refusal(const char *text)
+{
+	return json_pack("{s:s}", "error", text);
+}
+
+/* {"method", "url"}: what the policy in force answers now. */
+static json_t *answer_why(const struct supervisor *s, const json_t *request)
+{
+	const char *method = json_string_value(json_object_get(request, "method"));
+	const char *url = json_string_value(json_object_get(request, "url"));
+	struct question question = {0};
+	struct answer answer;
+	json_t *object;
+
+	if (!method || !url || !question_set_url(&question, url))
+		return refusal("why: say method and url");
+	question.method = span_from(method);
+	question_ask(&question, s->config->policy, &answer);
+	object = json_pack("{s:b, s:s, s:s}", "allowed", answer.verdict.reason == EGRESS_ALLOWED,
+			   "reason", reason_name(answer.verdict.reason), "route", answer.place);
+	if (answer.verdict.reason != EGRESS_ALLOWED)
+		(void)json_object_set_new(object, "hint",
+					  json_string(answer.verdict.hint[0]
+							      ? answer.verdict.hint
+							      : reason_cure(answer.verdict.reason)));
+	question_release(&question);
+	return object;
+}
+
+static json_t *answer(void *context, const char *command, const json_t *request)
+{
+	struct supervisor *s = context;
+
+	if (strcmp(command, "why") == 0)
+		return answer_why(s, request);
+	return refusal("no such command: another version?");
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+/* Ids of one life of ours are told from those of another, which may stand in the same log. */
+void supervisor_open_feeds(struct supervisor *s)
+{
+	char mark[8], kernel_mark[8];
+	unsigned short number = 0;
+	int fd = feed_memory();
+
+	(void)!getrandom(&number, sizeof(number), 0);
+	snprintf(mark, sizeof(mark), "%04x-", number);
+	snprintf(kernel_mark, sizeof(kernel_mark), "%04x-k", number);
+	s->feed_fd = feed_memory();
+	if (s->feed_fd >= 0)
+		s->feed = feed_open(s->feed_fd, mark);
+	if (fd >= 0) {
+		s->kernel_feed = feed_open(fd, kernel_mark);
+		close(fd);
+	}
+	if (s->feed && s->kernel_feed)
+		return;
+	diag_warning("no memory for events: 'egress-bpf events' will show none");
+	if (s->feed_fd >= 0)
+		close(s->feed_fd);
+	s->feed_fd = -1;
+}
+
+void supervisor_open_control(struct supervisor *s)
+{
+	const struct control_options options = {
+		.name = s->options.name,
+		.cgroup_path = s->options.cgroup_path,
+		.base = s->base,
+		.feeds = {s->feed, s->kernel_feed},
+		.answer = answer,
+		.context = s,
+	};
+	struct error error = {0};
+
+	if (control_new(&options, &s->control, &error) < 0)
+		diag_warning("%s; 'egress-bpf events' and its like cannot ask", error.text);
+}
+
+void supervisor_close_control(struct supervisor *s)
+{
+	control_flush(s->control);
+	control_free(s->control);
+	s->control = NULL;
+}
