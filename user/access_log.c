@@ -460,10 +460,14 @@ static void write_feed(struct access_log *log, const struct access_record *recor
 		       const struct timespec *now)
 {
 	const uint64_t ms = (uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000;
+	const uint64_t told = log->told;
 	struct span line;
 
 	if (log->line.length > FEED_LINE_MAX)
 		format(log, record, id, now, PIPE_PATH_LIMIT);
+	log->told = told;
+	if (record->added_us > 0)
+		feed_add_latency(log->feed, record->host_id, record->added_us);
 	line = (struct span){log->line.text + 1, log->line.length - 2}; /* no line breaks */
 	feed_write(log->feed, FEED_ALL, ms, line);
 	if (record->reason != EGRESS_ALLOWED || record->audited != EGRESS_ALLOWED)

@@ -52,6 +52,7 @@ struct access_record {
 	int status;			       /* HTTP status sent to the client; 0 when none */
 	uint64_t bytes_up, bytes_down;
 	uint64_t microseconds;
+	uint64_t added_us;		       /* of those ours, before the request was on its way */
 	bool reused;			       /* the upstream connection came from the pool */
 };
 /* Formats and writes one line with one write(2), or gathers it. Lines that do not fit in the pipe are

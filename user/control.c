@@ -48,7 +48,7 @@ struct control {
 	struct control_options copy;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct event *accepting, *tick;
-	LIST_HEAD(, client) clients;
+	LIST_HEAD(client_list, client) clients;
 	unsigned client_count;
 	int fd;
 };

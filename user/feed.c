@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../bpf/egress_abi.h"
+
 #define ALL_SIZE ((uint64_t)4 << 20)
 #define REFUSED_SIZE ((uint64_t)1 << 20)
 #define MARK_SIZE 8
@@ -34,6 +36,7 @@ struct shared {
 	char mark[MARK_SIZE];
 	uint64_t padding[6];
 	struct ring rings[FEED_RINGS];
+	uint64_t latencies[EGRESS_MAX_COUNTED_HOSTS][FEED_BUCKETS];
 	char bytes[ALL_SIZE + REFUSED_SIZE];
 };
 
@@ -136,6 +139,50 @@ uint64_t feed_take_id(struct feed *feed)
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 {
 	snprintf(ret, FEED_ID_SIZE, "%s%" PRIu64, feed->mark, id);
+}
+
+/* ---- latencies ---------------------------------------------------------------------------------- */
+
+uint64_t feed_bucket_end(unsigned bucket)
+{
+	return (uint64_t)16 << bucket;
+}
+
+static void count(struct feed *feed, uint32_t host_id, unsigned bucket)
+{
+	__atomic_fetch_add(&feed->shared->latencies[host_id][bucket], 1, __ATOMIC_RELAXED);
+}
+
+void feed_add_latency(struct feed *feed, uint32_t host_id, uint64_t microseconds)
+{
+	unsigned bucket = 0;
+
+	while (bucket + 1 < FEED_BUCKETS && microseconds > feed_bucket_end(bucket))
+		bucket++;
+	count(feed, 0, bucket);
+	if (host_id > 0 && host_id < EGRESS_MAX_COUNTED_HOSTS)
+		count(feed, host_id, bucket);
+}
+
+void feed_latencies(const struct feed *feed, uint32_t host_id, uint64_t ret[FEED_BUCKETS])
+{
+	for (unsigned i = 0; i < FEED_BUCKETS; i++)
+		ret[i] = host_id < EGRESS_MAX_COUNTED_HOSTS
+				 ? load(&feed->shared->latencies[host_id][i]) : 0;
+}
+
+uint64_t feed_quantile(const uint64_t counts[FEED_BUCKETS], double share)
+{
+	uint64_t total = 0, seen = 0;
+
+	for (unsigned i = 0; i < FEED_BUCKETS; i++)
+		total += counts[i];
+	for (unsigned i = 0; i < FEED_BUCKETS && total > 0; i++) {
+		seen += counts[i];
+		if ((double)seen >= share * (double)total)
+			return feed_bucket_end(i);
+	}
+	return 0;
 }
 
 /* ---- readers ------------------------------------------------------------------------------------ */

@@ -35,6 +35,16 @@ void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE]);
  * CLOCK_REALTIME. Only ever one writer at a time. */
 void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct span line);
 
+/* Latencies, by host id and (host 0) of all; the last bucket has no upper end. Any number of workers
+ * may add. */
+#define FEED_BUCKETS 24
+void feed_add_latency(struct feed *feed, uint32_t host_id, uint64_t microseconds);
+void feed_latencies(const struct feed *feed, uint32_t host_id, uint64_t ret[FEED_BUCKETS]);
+/* Up to this many microseconds a bucket reaches: 16, 32, 64, ... */
+uint64_t feed_bucket_end(unsigned bucket);
+/* The end of the bucket that holds this share (0.5, 0.99) of all, in microseconds; 0: there are none. */
+uint64_t feed_quantile(const uint64_t counts[FEED_BUCKETS], double share);
+
 /* A reader's place. Zero-initialised it is before the oldest line there is. */
 struct feed_cursor {
 	uint64_t at, sequence;

@@ -53,6 +53,9 @@ struct http1_exchange {
 	char detail[256];
 	unsigned status;
 	uint64_t started_us;
+	uint64_t dialled_us; /* when the upstream's connection was asked for */
+	uint64_t waited_us;  /* for it */
+	uint64_t added_us;   /* of our own, before the request was on its way; 0: it never was */
 };
 
 struct http1 {

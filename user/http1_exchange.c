@@ -27,6 +27,7 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 		.bytes_up = x->up.bytes,
 		.bytes_down = x->down.bytes,
 		.microseconds = connection_now_us() - x->started_us,
+		.added_us = x->added_us,
 		.reused = x->reused,
 		.protocol = x->http1->framed ? "h2" : NULL,
 	};
@@ -75,6 +76,7 @@ static void on_dialled(void *context, const struct upstream_result *result)
 	struct http1_exchange *x = context;
 
 	x->dial = NULL;
+	x->waited_us += connection_now_us() - x->dialled_us;
 	if (result->reason == EGRESS_ALLOWED) {
 		x->upstream = result->stream;
 		x->reused = result->reused;
@@ -95,6 +97,7 @@ enum http1_step http1_dial(struct http1 *h, bool fresh)
 		return http1_refuse(h, EGRESS_INTERNAL, 0, NULL, NULL, false);
 	target = target_of(x);
 	h->state = HTTP1_DIALLING;
+	x->dialled_us = connection_now_us();
 	x->dial = upstream_get(h->connection->proxy->upstream, &target, fresh, on_dialled, x);
 	return HTTP1_STEP_NEXT;
 }
@@ -168,6 +171,7 @@ enum http1_step http1_dialling(struct http1 *h)
 	    !bytes_append(&x->up.pending, request.data, request.length))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	x->up.corked = true;
+	x->added_us = connection_now_us() - x->started_us - x->waited_us;
 	h->state = HTTP1_RELAYING;
 	return HTTP1_STEP_NEXT;
 }

@@ -361,7 +361,8 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
-	s->config = supervisor_load_config(options, &s->blob);
+	s->config = supervisor_load_config(options, &s->blob, NULL);
+	s->policy_since = time(NULL);
 	if (!s->config) {
 		supervisor_stop(s, false);
 		return EXIT_USAGE;

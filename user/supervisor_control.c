@@ -40,12 +40,60 @@ static json_t *answer_why(const struct supervisor *s, const json_t *request)
 	return object;
 }
 
+/* ---- state ------------------------------------------------------------------------------------------ */
+
+static json_t *json_latency(const struct feed *feed, uint32_t host_id)
+{
+	uint64_t counts[FEED_BUCKETS], total = 0;
+
+	feed_latencies(feed, host_id, counts);
+	for (unsigned i = 0; i < FEED_BUCKETS; i++)
+		total += counts[i];
+	if (total == 0)
+		return NULL;
+	return json_pack("{s:I, s:I, s:I}", "count", (json_int_t)total, "p50_us",
+			 (json_int_t)feed_quantile(counts, 0.5), "p99_us",
+			 (json_int_t)feed_quantile(counts, 0.99));
+}
+
+/* By host id, as `status` has the hosts' names from the pins. */
+static json_t *json_latencies(const struct feed *feed)
+{
+	json_t *object = json_object(), *one;
+	char id[16];
+
+	for (uint32_t i = 0; feed && i < EGRESS_MAX_COUNTED_HOSTS; i++) {
+		one = json_latency(feed, i);
+		snprintf(id, sizeof(id), "%u", i);
+		if (one)
+			(void)json_object_set_new(object, id, one);
+	}
+	return object;
+}
+
+static json_t *answer_status(const struct supervisor *s)
+{
+	json_t *reload = s->reload_at ? json_pack("{s:I, s:s}", "at", (json_int_t)s->reload_at, "error",
+						  s->reload_error) : json_null();
+	char hash[2 * sizeof(s->config->hash) + 1];
+
+	for (size_t i = 0; i < sizeof(s->config->hash); i++)
+		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o}", "policy_hash", hash, "policy_since",
+			 (json_int_t)s->policy_since, "policy_file",
+			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
+			 "restarts", (int)s->restarts, "worker_ready", s->ready, "latency",
+			 json_latencies(s->feed));
+}
+
 static json_t *answer(void *context, const char *command, const json_t *request)
 {
 	struct supervisor *s = context;
 
 	if (strcmp(command, "why") == 0)
 		return answer_why(s, request);
+	if (strcmp(command, "status") == 0)
+		return answer_status(s);
 	return refusal("no such command: another version?");
 }
 

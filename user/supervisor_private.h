@@ -40,6 +40,8 @@ struct supervisor {
 	struct feed *feed, *kernel_feed;	/* what the worker decides; what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
 	unsigned restarts;			/* of the worker */
+	time_t policy_since, reload_at;		/* reload_at 0: there was none */
+	char reload_error[512];			/* of the last; "": it went well */
 	int log_fd;
 	bool log_fd_owned;
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
@@ -66,9 +68,10 @@ void supervisor_look_after_bottle(struct supervisor *s);
 
 /* ---- supervisor_reload.c: the policy, and putting another in force --------------------------- */
 
-/* Reads, validates and packs. Prints every error. NULL when there was one. */
+/* Reads, validates and packs. Prints every error, and sets `first` to the first. NULL when there
+ * was one. */
 struct config *supervisor_load_config(const struct supervisor_options *options,
-				      struct bytes *ret_blob) WARN_UNUSED;
+				      struct bytes *ret_blob, struct error *first) WARN_UNUSED;
 /* Reads the policy again and hands it to the worker; a bad one changes nothing. One at a time: when
  * one is under way another follows it. */
 void supervisor_reload(struct supervisor *s);

@@ -4,6 +4,7 @@
  * refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "background.h"
@@ -12,7 +13,7 @@
 #define RELOAD_PULSES 3 /* so long may a worker take over it */
 
 /* What a worker would find out, and could only say by not starting. */
-static bool check_files(const struct config *config)
+static bool check_files(const struct config *config, struct error *first)
 {
 	struct error error = {0};
 
@@ -20,12 +21,21 @@ static bool check_files(const struct config *config)
 	    cert_authority_check_roots(config->upstream.ca_file, &error) == 0)
 		return true;
 	diag_error("upstream.ca_file: %s", error.text);
+	error_set(first, "upstream.ca_file: %s", error.text);
 	return false;
+}
+
+static void set_first(const struct diag_list *errors, struct error *first)
+{
+	const struct diag_item *item = errors->items;
+
+	if (errors->count > 0)
+		error_set(first, "%s:%d: %s", item->source, item->line, item->text);
 }
 
 /* From the background thread, too, so it touches nothing of the supervisor but its options. */
 struct config *supervisor_load_config(const struct supervisor_options *options,
-				      struct bytes *ret_blob)
+				      struct bytes *ret_blob, struct error *first)
 {
 	struct config_source sources[8];
 	struct diag_list errors = {0};
@@ -37,6 +47,7 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	if (options->policy_path) {
 		if (config_read_file(options->policy_path, &text, &error) < 0) {
 			diag_error("%s", error.text);
+			error_set(first, "%s", error.text);
 			return NULL;
 		}
 		sources[count++] = (struct config_source){options->policy_path, bytes_span(&text)};
@@ -44,7 +55,7 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	for (size_t i = 0; i < options->extra_count && count < 8; i++)
 		sources[count++] = options->extra[i];
 	config = config_parse(sources, count, &errors);
-	if (config && (!check_files(config) ||
+	if (config && (!check_files(config, first) ||
 		       !config_load_secrets_from(config, options->token_directory, &errors) ||
 		       !config_pack(sources, count, config, &blob))) {
 		config_free(config);
@@ -53,6 +64,7 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	if (config && policy_is_audit(config->policy))
 		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
 			     "only logged; addresses and protocols are");
+	set_first(&errors, first);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	bytes_free(&text);
@@ -65,10 +77,15 @@ struct config *supervisor_load_config(const struct supervisor_options *options,
 	return config;
 }
 
-static void reload_ended(struct supervisor *s, const char *status)
+/* `why` NULL: the new policy is in force. */
+static void reload_ended(struct supervisor *s, const char *status, const char *why)
 {
 	struct error error = {0};
 
+	s->reload_at = time(NULL);
+	snprintf(s->reload_error, sizeof(s->reload_error), "%s", why ? why : "");
+	if (!why)
+		s->policy_since = s->reload_at;
 	if (ready_say(s->options.ready, status, &error) < 0)
 		diag_error("reload: %s", error.text);
 }
@@ -102,7 +119,7 @@ static void commit_reload(struct supervisor *s)
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
 	diag_notice("policy reloaded");
-	reload_ended(s, "serving; policy reloaded");
+	reload_ended(s, "serving; policy reloaded", NULL);
 }
 
 /* ledger_open() with the old policy undoes what ledger_restrict() closed. */
@@ -116,7 +133,7 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why)
 	config_free(s->next);
 	s->next = NULL;
 	bytes_wipe(&s->next_blob);
-	reload_ended(s, "serving; reload failed, the old policy is in force");
+	reload_ended(s, "serving; reload failed, the old policy is in force", why);
 }
 
 /* A worker that cannot be told is replaced by one that starts with the new policy. */
@@ -159,24 +176,25 @@ struct load {
 	struct supervisor *s;
 	struct config *config;
 	struct bytes blob;
+	struct error error;
 };
 
 static void load(void *context)
 {
 	struct load *load = context;
 
-	load->config = supervisor_load_config(&load->s->options, &load->blob);
+	load->config = supervisor_load_config(&load->s->options, &load->blob, &load->error);
 }
 
 /* Closing comes first: from here on nothing passes that the new policy forbids, whatever the worker
  * still thinks. */
-static void put_next_in_force(struct supervisor *s)
+static void put_next_in_force(struct supervisor *s, const char *why_not)
 {
 	struct error error = {0};
 
 	if (!s->next) {
 		diag_error("reload: the old policy stays in force");
-		reload_ended(s, "serving; reload failed, the old policy is in force");
+		reload_ended(s, "serving; reload failed, the old policy is in force", why_not);
 		return;
 	}
 	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
@@ -194,6 +212,7 @@ static void loaded(void *context)
 {
 	struct load *load = context;
 	struct supervisor *s = load->s;
+	struct error error = load->error;
 
 	s->loading = false;
 	if (s->stopping) {
@@ -207,7 +226,7 @@ static void loaded(void *context)
 	free(load);
 	s->next_sent = false;
 	s->next_starts = 0;
-	put_next_in_force(s);
+	put_next_in_force(s, error.text);
 	supervisor_reload_pending(s);
 }
 
@@ -240,7 +259,7 @@ void supervisor_reload(struct supervisor *s)
 		return;
 	s->loading = false;
 	diag_error("reload: out of memory; the old policy stays in force");
-	reload_ended(s, "serving; reload failed, the old policy is in force");
+	reload_ended(s, "serving; reload failed, the old policy is in force", "out of memory");
 }
 
 void supervisor_reload_pending(struct supervisor *s)

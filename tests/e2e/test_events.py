@@ -139,6 +139,37 @@ class Events(BottleCase):
         self.assertIsNotNone(events(self.bottle))
 
 
+    def test_status_and_watch(self):
+        """What a living sidecar adds to `status`; a reload that fails, and one that does not."""
+        self.bottle.curl("https://api.example.test/echo")
+        status = self.bottle.status()
+        sidecar = status["sidecar"]
+        self.assertEqual(sidecar["policy_hash"], status["policy_hash"])
+        self.assertIsNone(sidecar["reload"])
+        self.assertGreater(sidecar["latency"]["0"]["count"], 0)
+        self.assertLess(sidecar["latency"]["0"]["p50_us"], 1000000)
+        with open(harness.world.path("watch"), "w+", encoding="utf-8") as out:
+            watch = subprocess.Popen([harness.world.program, "status", self.bottle.name, "--watch"],
+                                     stdout=out, stdin=subprocess.DEVNULL, preexec_fn=w.die_with_parent)
+            try:
+                def shown():
+                    with open(out.name, encoding="utf-8") as file:
+                        return file.read()
+                wait_for(lambda: "in force for" in shown(), 5, "the first picture")
+                old = harness.policy()
+                self.bottle.reload("routes: [{hots: x}]\n")
+                wait_for(lambda: "LAST RELOAD FAILED" in shown(), 10, "the reload's error")
+                self.assertRegex(shown(), r"LAST RELOAD FAILED \d+ s ago: \S+:1: .*hots")
+                self.bottle.reload(old)
+                wait_for(lambda: "without error" in shown(), 10, "the good reload")
+                self.assertNotIn("\033", shown())
+                self.assertRegex(shown(), r"(?m)^  api\.example\.test .* [\d.]+ +[\d.]+$")
+                self.assertRegex(shown(), r"(?m)^  worker  serves; restarted 0 times$")
+            finally:
+                watch.kill()
+                watch.wait()
+
+
 class Following(Case):
     def test_followers_and_a_slow_one(self):
         """Three who follow; the one that does not read loses events, is told how many, and holds

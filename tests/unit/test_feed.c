@@ -144,6 +144,37 @@ static void nonsense_in_the_memory(void **state)
 	close(fd);
 }
 
+static void latencies(void **state)
+{
+	uint64_t counts[FEED_BUCKETS];
+	struct feed *feed;
+	int fd;
+
+	(void)state;
+	feed = new_feed(&fd);
+	feed_latencies(feed, 0, counts);
+	assert_int_equal(feed_quantile(counts, 0.5), 0);
+	for (unsigned i = 0; i < 98; i++)
+		feed_add_latency(feed, 7, 20);
+	feed_add_latency(feed, 7, 16);
+	feed_add_latency(feed, 7, UINT64_MAX);
+	feed_add_latency(feed, UINT32_MAX, 5000);
+	feed_latencies(feed, 7, counts);
+	assert_int_equal(counts[0], 1);
+	assert_int_equal(counts[1], 98);
+	assert_int_equal(counts[FEED_BUCKETS - 1], 1);
+	assert_int_equal(feed_quantile(counts, 0.5), 32);
+	assert_int_equal(feed_quantile(counts, 0.99), 32);
+	assert_int_equal(feed_quantile(counts, 0.995), feed_bucket_end(FEED_BUCKETS - 1));
+	feed_latencies(feed, 0, counts);
+	assert_int_equal(counts[1], 98);
+	assert_int_equal(counts[9], 1);
+	feed_latencies(feed, UINT32_MAX, counts);
+	assert_int_equal(counts[9], 0);
+	feed_free(feed);
+	close(fd);
+}
+
 static atomic_bool stop;
 
 static void *write_on(void *context)
@@ -188,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_come_in_order),
 		cmocka_unit_test(what_is_written_over_is_counted),
+		cmocka_unit_test(latencies),
 		cmocka_unit_test(nonsense_in_the_memory),
 		cmocka_unit_test(a_reader_beside_the_writer),
 	};
