@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cert_authority.h"
@@ -55,6 +57,7 @@ static const char help_text[] =
 	"  --learn FILE        refuse nothing that has a name, and at the end write a policy to FILE that\n"
 	"                      allows what was asked for; addresses and UDP stay refused\n"
 	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
+	"  --metrics ADDR:PORT serve what is counted, for Prometheus: 'egress-bpf metrics' beside it\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
 	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
 	"                      other bottle's has, from 90112 to 94207)\n"
@@ -70,7 +73,7 @@ struct run {
 	struct supervisor_options supervisor;
 	struct record_options outputs;
 	struct record *record;
-	const char *cgroup, *netns, *ready_file;
+	const char *cgroup, *netns, *ready_file, *metrics;
 	char *cgroup_path, *ca_directory;
 	char name[65];
 	pid_t pid;
@@ -120,6 +123,7 @@ enum {
 	OPTION_PUBLISH,
 	OPTION_CA_DIR,
 	OPTION_LOG,
+	OPTION_METRICS,
 	OPTION_LOG_QUERY,
 	OPTION_LEARN,
 	OPTION_WILDCARDS,
@@ -146,6 +150,7 @@ static const struct option options[] = {
 	{"publish", required_argument, NULL, OPTION_PUBLISH},
 	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
 	{"log", required_argument, NULL, OPTION_LOG},
+	{"metrics", required_argument, NULL, OPTION_METRICS},
 	{"learn", required_argument, NULL, OPTION_LEARN},
 	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
 	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
@@ -210,6 +215,9 @@ static int take_option(struct run *run, int option)
 	case OPTION_LOG:
 		run->supervisor.log_path = optarg;
 		return EXIT_OK;
+	case OPTION_METRICS:
+		run->metrics = optarg;
+		return EXIT_OK;
 	case OPTION_LEARN:
 		run->outputs.learn_path = optarg;
 		return EXIT_OK;
@@ -250,6 +258,8 @@ static int check_options(const struct run *run)
 		    run->no_kernel != 1)
 		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --container NAME, "
 				 "--no-kernel");
+	if (run->metrics && run->no_kernel)
+		return cmd_usage("run", "--metrics needs a kernel wall, which counts");
 	if (run->no_kernel && run->netns)
 		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
 	if ((run->follow.wait || run->follow.engine) && !run->follow.container)
@@ -424,6 +434,37 @@ static int say_ready(const struct run *run, const struct supervisor *supervisor)
 	return EXIT_OK;
 }
 
+/* A process of its own, so that nothing of the supervisor's reads what comes from a network. It ends
+ * with us; a supervisor is not less of a wall for want of it. */
+static pid_t start_metrics(const struct run *run)
+{
+	pid_t ours = getpid(), child = run->metrics ? fork() : -1;
+	sigset_t none;
+
+	if (child < 0 && run->metrics)
+		diag_warning("run: --metrics: %s", strerror(errno));
+	if (child != 0)
+		return child;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == ours &&
+	    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+		execle("/proc/self/exe", "egress-bpf", "metrics", run->name, "--listen", run->metrics,
+		       NULL, (char *[]){NULL});
+	_exit(127);
+}
+
+/* By force: it may be waiting for an answer of ours, and we do not for it. */
+static void stop_metrics(const struct run *run, pid_t child)
+{
+	if (child <= 0)
+		return;
+	kill(child, SIGKILL);
+	(void)waitpid(child, NULL, 0);
+	if (run->metrics[0] == '/')
+		(void)unlink(run->metrics);
+}
+
 static void on_watchdog(evutil_socket_t fd, short what, void *context)
 {
 	(void)fd;
@@ -530,6 +571,7 @@ static int serve(void *context)
 	struct run *run = context;
 	struct supervisor *supervisor = NULL;
 	struct error error = {0};
+	pid_t metrics;
 	int status;
 
 	if (find_bottle(run, &error) < 0 || find_name(run, &error) < 0 ||
@@ -547,8 +589,10 @@ static int serve(void *context)
 	if (status != EXIT_OK)
 		return status;
 	status = say_ready(run, supervisor);
+	metrics = start_metrics(run);
 	if (status == EXIT_OK)
 		status = loop(run, supervisor);
+	stop_metrics(run, metrics);
 	end(run, supervisor);
 	return status;
 }

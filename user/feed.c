@@ -34,7 +34,8 @@ struct record {
 struct shared {
 	uint64_t ids;
 	char mark[MARK_SIZE];
-	uint64_t padding[6];
+	uint64_t latency_sum; /* microseconds */
+	uint64_t padding[5];
 	struct ring rings[FEED_RINGS];
 	uint64_t latencies[EGRESS_MAX_COUNTED_HOSTS][FEED_BUCKETS];
 	char bytes[ALL_SIZE + REFUSED_SIZE];
@@ -160,8 +161,14 @@ void feed_add_latency(struct feed *feed, uint32_t host_id, uint64_t microseconds
 	while (bucket + 1 < FEED_BUCKETS && microseconds > feed_bucket_end(bucket))
 		bucket++;
 	count(feed, 0, bucket);
+	__atomic_fetch_add(&feed->shared->latency_sum, microseconds, __ATOMIC_RELAXED);
 	if (host_id > 0 && host_id < EGRESS_MAX_COUNTED_HOSTS)
 		count(feed, host_id, bucket);
+}
+
+uint64_t feed_latency_sum(const struct feed *feed)
+{
+	return load(&feed->shared->latency_sum);
 }
 
 void feed_latencies(const struct feed *feed, uint32_t host_id, uint64_t ret[FEED_BUCKETS])

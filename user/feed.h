@@ -40,6 +40,8 @@ void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct
 #define FEED_BUCKETS 24
 void feed_add_latency(struct feed *feed, uint32_t host_id, uint64_t microseconds);
 void feed_latencies(const struct feed *feed, uint32_t host_id, uint64_t ret[FEED_BUCKETS]);
+/* Of all hosts, added up. */
+uint64_t feed_latency_sum(const struct feed *feed);
 /* Up to this many microseconds a bucket reaches: 16, 32, 64, ... */
 uint64_t feed_bucket_end(unsigned bucket);
 /* The end of the bucket that holds this share (0.5, 0.99) of all, in microseconds; 0: there are none. */

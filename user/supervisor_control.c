@@ -71,6 +71,18 @@ static json_t *json_latencies(const struct feed *feed)
 	return object;
 }
 
+static json_t *json_buckets(const struct feed *feed)
+{
+	uint64_t counts[FEED_BUCKETS] = {0};
+	json_t *list = json_array();
+
+	if (feed)
+		feed_latencies(feed, 0, counts);
+	for (unsigned i = 0; i < FEED_BUCKETS; i++)
+		(void)json_array_append_new(list, json_integer((json_int_t)counts[i]));
+	return list;
+}
+
 static json_t *answer_status(const struct supervisor *s)
 {
 	json_t *reload = s->reload_at ? json_pack("{s:I, s:s}", "at", (json_int_t)s->reload_at, "error",
@@ -79,11 +91,13 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o}", "policy_hash", hash, "policy_since",
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:I}", "policy_hash", hash, "policy_since",
 			 (json_int_t)s->policy_since, "policy_file",
 			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", s->ready, "latency",
-			 json_latencies(s->feed));
+			 json_latencies(s->feed), "latency_buckets", json_buckets(s->feed),
+			 "latency_sum_us",
+			 s->feed ? (json_int_t)feed_latency_sum(s->feed) : (json_int_t)0);
 }
 
 static json_t *answer(void *context, const char *command, const json_t *request)

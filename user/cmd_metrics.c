@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "diag.h"
+#include "kernel.h"
+#include "metrics.h"
+
+static const char help_text[] =
+	"usage: egress-bpf metrics [NAME] [--listen ADDR:PORT]\n"
+	"\n"
+	"Prints what is counted of every bottle, or of NAME, in the text format of Prometheus. With\n"
+	"--listen it serves that at /metrics until SIGTERM: in our network namespace, so that a bottle\n"
+	"with one of its own does not reach it, and neither does one that shares it, but for a port that\n"
+	"a route names. There is no password: use a loopback address or a unix socket.\n"
+	"\n"
+	"  --listen ADDR:PORT  such as 127.0.0.1:9469; or the path of a unix socket, made with mode 0600\n"
+	"  --help              this text\n"
+	"\n"
+	"At most 256 hosts of a bottle have a label of their own; the others are added up as host=\"\".\n"
+	"\n"
+	"Exit status: 0 ok, 1 failed, 2 usage error.\n";
+
+static void say_ready(const char *address)
+{
+	diag_notice("metrics: ready at %s", address);
+}
+
+static int print_once(const char *name)
+{
+	struct bytes text = {0};
+	bool fine = metrics_collect(name, &text);
+
+	if (fine)
+		fwrite(bytes_span(&text).data, 1, text.length, stdout);
+	else
+		diag_error("metrics: out of memory");
+	bytes_free(&text);
+	return fine && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+int cmd_metrics(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"listen", required_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *address = NULL, *name;
+	struct error error = {0};
+	int option;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		if (option != 'l')
+			return cmd_usage("metrics", "unknown option or missing value");
+		address = optarg;
+	}
+	if (optind + 1 < argc)
+		return cmd_usage("metrics", "say one NAME, or none");
+	name = argv[optind];
+	if (name && !kernel_name_valid(name))
+		return cmd_usage("metrics", "'%s' cannot be a bottle's name", name);
+	if (!address)
+		return print_once(name);
+	if (metrics_serve(address, name, say_ready, &error) == 0)
+		return EXIT_OK;
+	diag_error("metrics: %s", error.text);
+	return EXIT_FAILED;
+}

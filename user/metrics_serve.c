@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Two processes: ours, which reads the counters, and one without rights that speaks HTTP. */
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/util.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "metrics.h"
+
+#define NOBODY 65534
+#define TEXT_MAX ((size_t)16 << 20)
+#define TIMEOUT_S 5
+#define OPEN_FILES 256 /* and so as many who ask at once */
+
+/* ---- where --------------------------------------------------------------------------------------- */
+
+static int listen_at(const struct sockaddr *address, socklen_t size)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, address, size) == 0 && listen(fd, 16) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int listen_unix(const char *path, struct error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat status;
+	mode_t mask;
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return error_set(error, "%s: too long for a unix socket", path);
+	memcpy(address.sun_path, path, strlen(path));
+	if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode))
+		(void)unlink(path);
+	mask = umask(0177);
+	fd = listen_at((struct sockaddr *)&address, sizeof(address));
+	umask(mask);
+	return fd < 0 ? error_set(error, "cannot listen at %s: %s", path, strerror(errno)) : fd;
+}
+
+static int listen_tcp(const char *text, struct error *error)
+{
+	struct sockaddr_storage address;
+	int size = sizeof(address), fd;
+
+	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &size) < 0 ||
+	    (address.ss_family == AF_INET && ((struct sockaddr_in *)&address)->sin_port == 0) ||
+	    (address.ss_family == AF_INET6 && ((struct sockaddr_in6 *)&address)->sin6_port == 0))
+		return error_set(error, "'%s' is neither ADDR:PORT nor the path of a unix socket", text);
+	fd = listen_at((struct sockaddr *)&address, (socklen_t)size);
+	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
+}
+
+/* ---- the process without rights --------------------------------------------------------------------- */
+
+static bool read_whole(int fd, void *to, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		ssize_t count = read(fd, (char *)to + at, size - at);
+
+		if (count <= 0)
+			return false;
+		at += (size_t)count;
+	}
+	return true;
+}
+
+/* One byte asks; a length and the text answer. */
+static bool ask(int fd, struct evbuffer *ret)
+{
+	uint64_t length;
+	char *text;
+	bool fine;
+
+	if (write(fd, "?", 1) != 1 || !read_whole(fd, &length, sizeof(length)) || length > TEXT_MAX)
+		return false;
+	text = malloc(length + 1);
+	fine = text && read_whole(fd, text, length) && evbuffer_add(ret, text, length) == 0;
+	free(text);
+	return fine;
+}
+
+static void on_request(struct evhttp_request *request, void *context)
+{
+	struct evbuffer *body = evbuffer_new();
+	const int *source = context;
+
+	if (!body || !ask(*source, body)) {
+		evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
+	} else {
+		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
+				  "text/plain; version=0.0.4; charset=utf-8");
+		evhttp_send_reply(request, HTTP_OK, "OK", body);
+	}
+	if (body)
+		evbuffer_free(body);
+}
+
+static void on_other(struct evhttp_request *request, void *context)
+{
+	(void)context;
+	evhttp_send_error(request, HTTP_NOTFOUND, NULL);
+}
+
+/* Nothing of root's is left but the two descriptors; with the parent's end it ends. In this order: a
+ * change of ids forgets the signal of the parent's death, prctl(2). */
+static bool drop_rights(pid_t parent)
+{
+	const struct rlimit files = {OPEN_FILES, OPEN_FILES};
+
+	return setrlimit(RLIMIT_NOFILE, &files) == 0 && setgroups(0, NULL) == 0 &&
+	       setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0 &&
+	       prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+static NORETURN void speak(int listener, int source, pid_t parent)
+{
+	struct event_base *base;
+	struct evhttp *http;
+
+	if (!drop_rights(parent))
+		_exit(1);
+	base = event_base_new();
+	http = base ? evhttp_new(base) : NULL;
+	if (!http || evhttp_accept_socket(http, listener) < 0 ||
+	    evhttp_set_cb(http, "/metrics", on_request, &source) < 0)
+		_exit(1);
+	evhttp_set_gencb(http, on_other, NULL);
+	evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_max_headers_size(http, 8192);
+	evhttp_set_max_body_size(http, 0);
+	evhttp_set_timeout(http, TIMEOUT_S);
+	event_base_dispatch(base);
+	_exit(1);
+}
+
+/* ---- ours -------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop;
+
+static void on_stop(int number)
+{
+	(void)number;
+	stop = 1;
+}
+
+static bool write_whole(int fd, const void *from, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		ssize_t count = send(fd, (const char *)from + at, size - at, MSG_NOSIGNAL);
+
+		if (count <= 0)
+			return false;
+		at += (size_t)count;
+	}
+	return true;
+}
+
+static bool answer(int fd, const char *name)
+{
+	struct bytes text = {0};
+	uint64_t length = 0;
+	bool fine;
+
+	if (metrics_collect(name, &text))
+		length = text.length;
+	fine = write_whole(fd, &length, sizeof(length)) &&
+	       write_whole(fd, bytes_span(&text).data, (size_t)length);
+	bytes_free(&text);
+	return fine;
+}
+
+/* Until the other process ends, or a signal asks us to. */
+static void serve(int fd, const char *name)
+{
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+	struct timespec patience = {3600, 0};
+	sigset_t none;
+	char byte;
+
+	sigemptyset(&none);
+	while (!stop) {
+		if (ppoll(&wait, 1, &patience, &none) <= 0)
+			continue;
+		if (read(fd, &byte, 1) != 1 || !answer(fd, name))
+			return;
+	}
+}
+
+/* Blocked but while we wait: none comes between the look at `stop` and the wait. */
+static void catch_stop(void)
+{
+	const struct sigaction action = {.sa_handler = on_stop};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+}
+
+int metrics_serve(const char *address, const char *name, void (*ready)(const char *address),
+		  struct error *error)
+{
+	bool is_path = address[0] == '/';
+	int pair[2], listener = is_path ? listen_unix(address, error) : listen_tcp(address, error);
+	pid_t parent = getpid(), child;
+
+	if (listener < 0)
+		return -1;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		close(listener);
+		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
+	}
+	child = fork();
+	if (child == 0) {
+		close(pair[0]);
+		speak(listener, pair[1], parent);
+	}
+	close(listener);
+	close(pair[1]);
+	if (child > 0) {
+		catch_stop();
+		ready(address);
+		serve(pair[0], name);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	close(pair[0]);
+	if (is_path)
+		(void)unlink(address);
+	return stop ? 0 : error_set(error, "the process that serves has ended");
+}
