@@ -76,8 +76,10 @@ static bool show(void *context, const char *line)
 	const struct events *events = context;
 	json_t *event;
 
+	if (!line)
+		return fflush(stdout) == 0;
 	if (events->json && !events->host)
-		return puts(line) >= 0 && (!events->query.follow || fflush(stdout) == 0);
+		return puts(line) >= 0;
 	event = json_loads(line, 0, NULL);
 	if (event && (events_has_host(event, events->host) || !json_object_get(event, "reason"))) {
 		if (events->json)
@@ -86,7 +88,7 @@ static bool show(void *context, const char *line)
 			events_print(stdout, event, events->colour);
 	}
 	json_decref(event);
-	return !ferror(stdout) && (!events->query.follow || fflush(stdout) == 0);
+	return !ferror(stdout);
 }
 
 int cmd_events(int argc, char **argv)
@@ -104,6 +106,7 @@ int cmd_events(int argc, char **argv)
 	events.query.name = name;
 	events.colour = events_wants_colour(stdout);
 	signal(SIGPIPE, SIG_DFL);
+	setvbuf(stdout, NULL, _IOFBF, 65536);
 	/* Whoever looks must not take the processor from what is looked at. */
 	(void)setpriority(PRIO_PROCESS, 0, 10);
 	if (!events.json)

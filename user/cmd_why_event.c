@@ -19,7 +19,7 @@ struct search {
 static bool look(void *context, const char *line)
 {
 	struct search *search = context;
-	json_t *event = json_loads(line, 0, NULL);
+	json_t *event = line ? json_loads(line, 0, NULL) : NULL;
 	const char *id = json_string_value(json_object_get(event, "id"));
 
 	if (id && strcmp(id, search->id) == 0)

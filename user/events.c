@@ -8,7 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "control.h"
+
+#define READ_SIZE 65536
 
 /* ---- asking -------------------------------------------------------------------------------------- */
 
@@ -24,35 +27,52 @@ static bool is_welcome(const char *line, struct error *error)
 	return fine;
 }
 
+/* Every whole line of `in`. False: enough. */
+static bool hand_over(struct bytes *in, bool *welcomed,
+		      bool (*each)(void *context, const char *line), void *context,
+		      struct error *error)
+{
+	char *line, *end;
+
+	while ((end = memchr(in->data + in->start, '\n', in->length))) {
+		line = in->data + in->start;
+		*end = '\0';
+		if (!*welcomed && !is_welcome(line, error))
+			return false;
+		if (*welcomed && !each(context, line))
+			return false;
+		*welcomed = true;
+		bytes_consume(in, (size_t)(end - line) + 1);
+	}
+	return true;
+}
+
 int events_query(const struct events_query *query, bool (*each)(void *context, const char *line),
-		void *context, struct error *error)
+		 void *context, struct error *error)
 {
 	json_t *request = json_pack("{s:s, s:b, s:b, s:I}", "command", "events", "follow",
 				    query->follow, "denied", query->denied, "since",
 				    (json_int_t)query->since_ms);
-	int fd = control_ask(query->name, request, error), result = -1;
-	FILE *from = fd >= 0 ? fdopen(fd, "r") : NULL;
-	char *line = NULL;
-	size_t size = 0;
-	ssize_t length;
+	int fd = control_ask(query->name, request, error);
+	struct bytes in = {0};
+	bool welcomed = false;
 
-	if (!from) {
-		if (fd >= 0)
-			close(fd);
-		return error_set(error, "out of memory");
-	}
-	if (getline(&line, &size, from) < 0)
-		error_set(error, "%s: the sidecar does not let us ask", query->name);
-	else if (is_welcome(line, error))
-		result = 0;
-	while (result == 0 && (length = getline(&line, &size, from)) > 0) {
-		line[length - (line[length - 1] == '\n')] = '\0';
-		if (!each(context, line))
+	while (fd >= 0) {
+		char *to = bytes_reserve(&in, READ_SIZE);
+		ssize_t count = to ? read(fd, to, READ_SIZE) : -1;
+
+		if (count <= 0)
+			break;
+		bytes_added(&in, (size_t)count);
+		if (!hand_over(&in, &welcomed, each, context, error) || !each(context, NULL))
 			break;
 	}
-	free(line);
-	fclose(from);
-	return result;
+	if (fd >= 0)
+		close(fd);
+	bytes_free(&in);
+	if (welcomed)
+		return 0;
+	return error_set(error, "%s: the sidecar does not let us ask", query->name);
 }
 
 static uint64_t before_now(uint64_t seconds)

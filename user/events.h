@@ -17,8 +17,8 @@ struct events_query {
 	bool denied;	  /* only what was refused, or would be but for audit */
 	uint64_t since_ms; /* of CLOCK_REALTIME; 0: all, or with `follow` from now on */
 };
-/* Calls `each` with each line, its line break taken off, until it returns false or the events end.
- * -1 with `error` set. */
+/* Calls `each` with each line, its line break taken off, and with NULL when no other has come yet,
+ * until it returns false or the events end. -1 with `error` set. */
 int events_query(const struct events_query *query, bool (*each)(void *context, const char *line),
 		void *context, struct error *error) WARN_UNUSED;
 

@@ -82,7 +82,9 @@ enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigne
 			     const char *detail, const char *hint, bool close)
 {
 	struct http1_exchange *x = h->exchange;
-	bool hints = h->connection->proxy->config->hints;
+	const struct proxy *proxy = h->connection->proxy;
+	bool hints = proxy->config->hints;
+	char id[FEED_ID_SIZE];
 	struct http1_refusal refusal = {
 		.reason = reason,
 		/* Told so, a client that put two hosts on one connection opens another. */
@@ -92,11 +94,14 @@ enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigne
 		.path = http1_path(x->asked.target),
 		.detail = detail && detail[0] ? detail : NULL,
 		.hint = hints && hint && hint[0] ? hint : NULL,
+		.id = id,
 		.head = is_head_request(x),
 		/* A body that nobody will read makes the next request impossible to find. */
 		.close = close || !x->client_keeps || !x->up.complete,
 	};
 
+	x->id = access_log_take_id(proxy->log);
+	access_log_id_text(proxy->log, x->id, id);
 	x->reason = reason;
 	x->status = http1_refusal_status(&refusal);
 	if (detail && detail != x->detail)

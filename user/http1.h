@@ -52,6 +52,7 @@ struct http1_exchange {
 	enum egress_reason audited; /* of policy_verdict */
 	char detail[256];
 	unsigned status;
+	uint64_t id; /* of its record, where the client was told; 0: not yet taken */
 	uint64_t started_us;
 	uint64_t dialled_us; /* when the upstream's connection was asked for */
 	uint64_t waited_us;  /* for it */

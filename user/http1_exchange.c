@@ -16,6 +16,7 @@
 void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, const char *detail)
 {
 	struct access_record record = {
+		.id = x->id,
 		.host = x->asked.host[0] ? x->asked.host : NULL,
 		.port = x->asked.port,
 		.method = x->method,

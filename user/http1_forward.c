@@ -18,11 +18,12 @@ static bool append_field(struct bytes *to, struct span name, struct span value)
 
 static bool is_hop_field(struct span name)
 {
-	/* X-Egress-Reason is ours alone: an upstream must not be able to speak for the wall. */
+	/* X-Egress-* are ours alone: an upstream must not be able to speak for the wall. */
 	static const struct span names[] = {
 		{"connection", 10},	  {"keep-alive", 10}, {"te", 2},
 		{"transfer-encoding", 17}, {"upgrade", 7},    {"content-length", 14},
 		{"host", 4},		  {"http2-settings", 14}, {"x-egress-reason", 15},
+		{"x-egress-request-id", 19},
 	};
 
 	if (name.length > 6 && span_equal_field((struct span){name.data, 6}, SPAN("proxy-")))

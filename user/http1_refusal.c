@@ -51,6 +51,9 @@ bool http1_answer_compose(const struct http1_answer *answer, struct bytes *ret)
 		return false;
 	if (answer->reason && !bytes_printf(ret, "X-Egress-Reason: %s\r\n", answer->reason))
 		return false;
+	if (answer->id && answer->id[0] &&
+	    !bytes_printf(ret, "X-Egress-Request-Id: %s\r\n", answer->id))
+		return false;
 	if (!bytes_append_text(ret, "Cache-Control: no-store\r\n"))
 		return false;
 	if (answer->close && !bytes_append_text(ret, "Connection: close\r\n"))
@@ -88,6 +91,7 @@ static char *describe(const struct http1_refusal *refusal)
 	add(object, "path", refusal->path);
 	add_text(object, "detail", refusal->detail);
 	add_text(object, "hint", refusal->hint);
+	add_text(object, "id", refusal->id);
 	text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
 	return text;
@@ -104,6 +108,7 @@ bool http1_refusal_compose(const struct http1_refusal *refusal, struct bytes *re
 		.status = http1_refusal_status(refusal),
 		.type = "application/json",
 		.reason = reason_name(refusal->reason),
+		.id = refusal->id,
 		.head = refusal->head,
 		.close = refusal->close,
 	};

@@ -18,6 +18,7 @@ struct http1_refusal {
 	struct span method, path; /* empty when unknown; the path without its query */
 	const char *detail; /* the upstream's fault in words, or NULL */
 	const char *hint;   /* what would allow it, or NULL */
+	const char *id;	    /* of its record; NULL or "": none */
 	bool head;  /* the request was HEAD: no body */
 	bool close; /* the connection ends with this answer */
 };
@@ -30,6 +31,7 @@ struct http1_answer {
 	const char *type; /* of the body */
 	const char *etag; /* quoted, or NULL */
 	const char *reason; /* X-Egress-Reason, or NULL */
+	const char *id;	    /* X-Egress-Request-Id, or NULL */
 	struct span body;
 	bool head, close;
 };

@@ -87,6 +87,11 @@ class Events(BottleCase):
     def test_why_for_an_event(self):
         self.bottle.curl("https://api.example.test/not-there")
         event = [e for e in events(self.bottle, "--denied") if e.get("path") == "/not-there"][-1]
+        # The program that was refused was told the id.
+        refusal = self.bottle.curl("-i", "https://api.example.test/not-there-either").stdout
+        body = json.loads(refusal.splitlines()[-1])
+        self.assertIn(f"X-Egress-Request-Id: {body['id']}", refusal)
+        self.assertIn("/not-there-either", cli("why", "--name", self.bottle.name, body["id"]).stdout)
         result = cli("why", "--name", self.bottle.name, event["id"])
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("path_not_allowed", result.stdout)

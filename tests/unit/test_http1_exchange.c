@@ -504,6 +504,7 @@ static void refusal_with_body_lingers(void **state)
 	fake_connect(f);
 	fake_client_sends(f, "POST /no HTTP/1.1\r\nHost: api.test\r\nContent-Length: 9\r\n\r\nabc");
 	assert_non_null(strstr(fake_client_got(f), "Connection: close\r\n"));
+	assert_non_null(strstr(f->text, ",\"id\":\"7f3a-42\"}\n"));
 	assert_true(fake_client_closed(f));
 	assert_int_equal(send(f->client, "def", 3, MSG_NOSIGNAL), 3);
 	fake_turn(f);
@@ -518,6 +519,7 @@ static void head_refusal_has_no_body(void **state)
 	fake_client_sends(f, "HEAD /no HTTP/1.1\r\nHost: api.test\r\n\r\n");
 	fake_client_got(f);
 	assert_non_null(strstr(f->text, "X-Egress-Reason: path_not_allowed\r\n"));
+	assert_non_null(strstr(f->text, "X-Egress-Request-Id: 7f3a-42\r\n"));
 	assert_string_equal(strstr(f->text, "\r\n\r\n"), "\r\n\r\n");
 }
 
