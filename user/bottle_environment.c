@@ -190,7 +190,7 @@ void environment_free(char **environment)
 	free(environment);
 }
 
-/* The entries lie on the stack that execve(2) made; nothing else can reach them. */
+/* The octets alone: the entries keep their place, which is what /proc/PID/environ shows. */
 void environment_wipe(char **environment)
 {
 	for (; *environment; environment++)

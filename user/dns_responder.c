@@ -13,7 +13,7 @@
 /* Datagrams read by one system call. */
 #define BATCH 16
 #define MAX_UDP_SOCKETS 16
-/* Look-ups at once for one bottle; each holds a query and a socket of the resolver's. */
+/* Look-ups at once for one bottle: more would be a flood of the host's resolver. */
 #define MAX_PENDING 256
 /* DNS Flag Day 2020: never fragmented. */
 #define UDP_LIMIT 1232

@@ -57,7 +57,8 @@ int kernel_set_ports(struct kernel *kernel, uint16_t proxy_port, uint16_t dns_po
 void kernel_get_ports(const struct kernel *kernel, uint16_t *ret_proxy, uint16_t *ret_dns);
 /* For `status` alone: nothing is decided by it. */
 int kernel_set_policy_hash(struct kernel *kernel, const uint8_t hash[16], struct error *error);
-/* Marks a listening socket as ours, so that a shared namespace lets connections to it pass. */
+/* Marks a listening socket as ours: connections to our ports pass to no other, and in a shared
+ * namespace they pass to it at all. */
 int kernel_mark_listener(struct kernel *kernel, int socket_fd, struct error *error) WARN_UNUSED;
 
 /* ---- hosts and addresses ------------------------------------------------------------------ */

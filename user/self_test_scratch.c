@@ -144,7 +144,7 @@ static int make_cgroups(struct scratch *s)
 	return cgroup_create(s->control, s->error);
 }
 
-/* Marked as a proxy's would be: unmarked listeners are strangers in a shared namespace. */
+/* Marked as a proxy's would be, or nothing would reach the responder. */
 static int make_wall(struct scratch *s)
 {
 	const struct kernel_open_options options = {

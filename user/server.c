@@ -30,7 +30,6 @@
 #include "upstream.h"
 #include "verdicts.h"
 
-/* Each takes up to 64 KiB of buffers and two descriptors. */
 #define CONNECTION_LIMIT 16384
 #define LEAF_CACHE_CAPACITY 4096
 #define STOP_GRACE_S 4 /* within the supervisor's patience */

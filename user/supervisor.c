@@ -205,7 +205,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 	return kernel_open(&options, &s->kernel, error);
 }
 
-/* Unmarked, nobody in a shared namespace could reach us. */
+/* Unmarked, nobody could reach us: connections to our ports pass only to our sockets. */
 static int mark_listeners(struct supervisor *s, struct error *error)
 {
 	for (size_t i = 0; i < s->sockets.proxy_count; i++) {

@@ -13,7 +13,6 @@
 #include "bytes.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
-/* As many as a browser-like client opens to a host, times some. */
 #define KEY_LIMIT 32
 /* Descriptors that nobody uses at the moment. */
 #define TOTAL_LIMIT 512

@@ -30,8 +30,7 @@ struct tls_client {
 
 /* ---- roots ---------------------------------------------------------------------------------- */
 
-/* SSL_CERT_FILE as OpenSSL's own tools have it; it is the supervisor's environment that counts, for
- * the worker's is empty. */
+/* SSL_CERT_FILE is for programs that have an environment, tests for one: a worker's is empty. */
 static const char *system_bundle(void)
 {
 	static const char *const places[] = {

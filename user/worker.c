@@ -269,8 +269,7 @@ static void close_pair(int pair[2])
 	}
 }
 
-/* Between fork and exec only calls that are safe there: the supervisor may have a background
- * thread. */
+/* Nothing is allocated between fork and exec: a background thread may hold malloc's lock. */
 int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
 		 struct error *error)
 {
