@@ -166,6 +166,9 @@ bench: all $(BUILD)/tests/bench_wall ## what the wall costs; CPU per request as 
 	$(if $(filter 0,$(shell id -u)),,sudo )$(BUILD)/tests/bench_wall
 	tools/bench $(BUILD)/egress-bpf
 
+soak: all ## that nothing grows: memory, descriptors, map entries (root; not part of test)
+	tools/soak $(BUILD)/egress-bpf
+
 demo: ## install packages, build, and show the main job (calls sudo)
 	@tools/bootstrap
 	@$(MAKE) --no-print-directory -j2 all
@@ -205,6 +208,6 @@ help: ## this list
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 .PHONY: check-kernel-matrix ALWAYS deb
-.PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench demo test \
+.PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

@@ -175,6 +175,11 @@ static struct egress *load_once(const char *name, bool adopt, bool set_retval, s
 	return NULL;
 }
 
+const void *kernel_elf(size_t *ret_size)
+{
+	return egress__elf_bytes(ret_size);
+}
+
 /* What the kernel can do is found by loading, best first. */
 static struct egress *load_programs(const char *name, bool adopt, struct error *error)
 {

@@ -133,6 +133,9 @@ int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys
 struct bpf_object;
 int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;
 
+/* kernel.c: the programs' ELF object, which is in the binary once: static. */
+const void *kernel_elf(size_t *ret_size);
+
 /* ---- kernel_maps.c ------------------------------------------------------------------------- */
 
 /* -1 with errno: EPROTO when another version made the map, of another size. */

@@ -33,7 +33,7 @@ static void set_retval_known(const struct bpf_object *object, bool known)
 static int try_load(const char *name, bool set_retval)
 {
 	size_t size;
-	const void *elf = egress__elf_bytes(&size);
+	const void *elf = kernel_elf(&size);
 	struct bpf_object *object = bpf_object__open_mem(elf, size, NULL);
 	struct bpf_program *program;
 	int result;
