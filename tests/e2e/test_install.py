@@ -249,3 +249,9 @@ class Install(Case):
             self.assertIn("ExecStart=/opt/x/bin/egress-bpf run --name %i", file.read())
         self.assertEqual(subprocess.run([f"{root}/opt/x/bin/egress-bpf", "--version"],
                                         stdout=subprocess.DEVNULL, check=False).returncode, 0)
+
+    @harness.measures
+    def test_size(self):
+        stripped = harness.world.path("stripped")
+        subprocess.run(["strip", "-o", stripped, harness.world.program], check=True)
+        self.assertLessEqual(os.path.getsize(stripped), 1 << 20)
