@@ -99,6 +99,8 @@ def main():
         for kind, group in itertools.groupby(tests, type):
             with turns.turn(is_alone(kind)):
                 unittest.TestSuite(group).run(result)
+            # It is torn down; the next suite would do so again.
+            result._previousTestClass = None  # pylint: disable=protected-access
     finally:
         harness.world.destroy()
     sys.exit(1 if result.failures else 0)
