@@ -16,7 +16,10 @@
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 /* Filesystems through which the walls could be touched, wherever they are mounted. */
-static const char *const hidden_types[] = {"cgroup", "cgroup2", "bpf", "debugfs", "tracefs"};
+static const char *const hidden_types[] = {"cgroup",  "cgroup2",  "bpf",	     "debugfs",
+					   "tracefs", "configfs", "binfmt_misc"};
+/* These but for our own: others belong to the host's processes and network (chroots have them). */
+static const char *const replaced_types[] = {"proc", "sysfs"};
 
 /* Parts of /proc that act on the whole machine; root inside would own their files. */
 static const char *const proc_read_only[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq",
@@ -86,15 +89,30 @@ int bottle_cover(const struct launch *launch, const char *path, struct error *er
 	return rc;
 }
 
-/* cgroupfs could move a process out of the cgroup, bpffs opens the pins, tracefs and debugfs show
- * kernel memory. */
-static bool is_hidden_type(const char *type)
+static bool is_listed(const char *type, const char *const *types, size_t count)
 {
-	for (size_t i = 0; i < COUNT(hidden_types); i++) {
-		if (strcmp(type, hidden_types[i]) == 0)
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(type, types[i]) == 0)
 			return true;
 	}
 	return false;
+}
+
+static bool is_at(const char *path, const char *top)
+{
+	size_t length = strlen(top);
+
+	return strncmp(path, top, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* cgroupfs could move a process out of the cgroup, bpffs opens the pins, tracefs and debugfs show
+ * kernel memory. What lies below our own /proc and /sys is ours, or covered by them. */
+static bool is_hidden(const struct mntent *entry)
+{
+	if (is_listed(entry->mnt_type, hidden_types, COUNT(hidden_types)))
+		return true;
+	return is_listed(entry->mnt_type, replaced_types, COUNT(replaced_types)) &&
+	       !is_at(entry->mnt_dir, "/proc") && !is_at(entry->mnt_dir, "/sys");
 }
 
 static void free_list(char **list)
@@ -112,7 +130,7 @@ static char **find_mount_points(FILE *mounts)
 	const struct mntent *entry;
 
 	while (points && (entry = getmntent(mounts))) {
-		if (!is_hidden_type(entry->mnt_type))
+		if (!is_hidden(entry))
 			continue;
 		more = reallocarray(points, count + 2, sizeof(*points));
 		if (!more)
