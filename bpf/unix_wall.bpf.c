@@ -92,7 +92,8 @@ static __always_inline void read_path(const struct sock *sk, struct egress_unix_
 
 	__builtin_memset(event->path, 0, sizeof(event->path));
 	if (address)
-		bpf_probe_read_kernel(event->path, UNIX_PATH_MAX, &address->name[0].sun_path);
+		(void)bpf_probe_read_kernel_str(event->path, UNIX_PATH_MAX,
+						&address->name[0].sun_path);
 }
 
 /* Refuses even when the event is lost. -1 is the hook's result: EPERM to who connects or sends. */

@@ -58,7 +58,7 @@ static const struct condition conditions[] = {
 	{"mmap", 2, PROT_EXEC, 0},
 	{"mmap2", 2, PROT_EXEC, 0},
 	{"mprotect", 2, PROT_EXEC, 0},
-	/* a socket that is a TCP or UDP socket, or a local one of the resolver's */
+	/* sockets to dial with, and pairs; of raw ones it lacks the capability */
 	{"socket", 0, UINT32_MAX, AF_INET},
 	{"socket", 0, UINT32_MAX, AF_INET6},
 	{"socketpair", 0, UINT32_MAX, AF_UNIX},

@@ -81,6 +81,13 @@ static int serve_sign_leaf(void *context, const char *host, struct span public_k
 	return -1;
 }
 
+/* The end of control_fd tells the rest. With no worker, kill(2) would take -1 for everybody. */
+static void end_worker_now(const struct supervisor *s)
+{
+	if (s->worker.pid > 0)
+		(void)kill(s->worker.pid, SIGKILL);
+}
+
 static void answer_call(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -102,7 +109,7 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 	if (result < 0)
 		supervisor_kill_worker(s, "makes calls that are none");
 	else
-		kill(s->worker.pid, SIGKILL);
+		end_worker_now(s);
 }
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
@@ -235,7 +242,7 @@ void supervisor_kill_worker(struct supervisor *s, const char *why)
 	if (s->worker.pid <= 0)
 		return;
 	diag_warning("the worker %s: it is killed", why);
-	kill(s->worker.pid, SIGKILL); /* the end of control_fd tells the rest */
+	end_worker_now(s);
 }
 
 /* A count of our own turns, not the time: when the machine slept, or we were stopped, the worker was,
