@@ -42,6 +42,8 @@ static const char help_text[] =
 	"  --user NAME         run COMMAND as this user\n"
 	"  --bind-socket PATH  let this unix socket of the host in; all others with a path are\n"
 	"                      hidden. What is behind it is outside of every wall. May be repeated\n"
+	"  --require unix      no sandbox, rather than one on a kernel that cannot refuse unix sockets\n"
+	"                      which are bound outside after the start\n"
 	"  --host-port N[:M]   127.0.0.1:N inside leads to 127.0.0.1:M (or N) on the host, counted and\n"
 	"                      logged as host-loopback. May be repeated\n"
 	"  --audit             log what would be refused by name, path, method or header, and let it\n"
@@ -69,7 +71,7 @@ struct exec {
 	const char *policy_path, *log_path, *user_name;
 	struct record_options outputs;
 	char name[80];
-	bool quiet, audit;
+	bool quiet, audit, unix_required;
 	char **argv;
 	struct bottle_routes *routes;
 	const char **sockets; /* each from argv */
@@ -95,7 +97,7 @@ struct exec {
 /* ---- options -------------------------------------------------------------------------------- */
 
 enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
-       OPTION_BIND_SOCKET, OPTION_HOST_PORT,
+       OPTION_BIND_SOCKET, OPTION_REQUIRE, OPTION_HOST_PORT,
        OPTION_AUDIT, OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY };
 
 static const struct option options[] = {
@@ -106,6 +108,7 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPTION_NAME},
 	{"user", required_argument, NULL, OPTION_USER},
 	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
+	{"require", required_argument, NULL, OPTION_REQUIRE},
 	{"host-port", required_argument, NULL, OPTION_HOST_PORT},
 	{"audit", no_argument, NULL, OPTION_AUDIT},
 	{"learn", required_argument, NULL, OPTION_LEARN},
@@ -184,6 +187,12 @@ static int take_option(struct exec *exec, int option)
 		return EXIT_OK;
 	case OPTION_BIND_SOCKET:
 		return add_socket(exec, optarg);
+	case OPTION_REQUIRE:
+		if (strcmp(optarg, "unix") != 0)
+			return cmd_usage("exec", "--require: 'unix' is all there is to require, not "
+					 "'%s'", optarg);
+		exec->unix_required = true;
+		return EXIT_OK;
 	case OPTION_HOST_PORT:
 		return add_host_port(exec, optarg);
 	case OPTION_AUDIT:
@@ -292,6 +301,7 @@ static int start_supervisor(struct exec *exec)
 		.host_ports = exec->host_ports,
 		.host_port_count = exec->host_port_count,
 		.unix_wall = true,
+		.unix_wall_required = exec->unix_required,
 		.let_in = exec->let_in,
 		.let_in_count = exec->socket_count,
 	};

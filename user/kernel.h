@@ -30,8 +30,9 @@ struct kernel_open_options {
 	uint32_t supervisor_pid;
 	uint8_t policy_hash[16];
 	/* Unix sockets: none outside but `let_in` may be called from the bottle, and none inside from
-	 * elsewhere. Only for a new wall. */
-	bool unix_wall;
+	 * elsewhere. Only for a new wall. On a kernel that cannot there is none of that, and
+	 * kernel_unix_missing() says so, unless it is required. */
+	bool unix_wall, unix_wall_required;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
 };

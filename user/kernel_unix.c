@@ -119,6 +119,15 @@ static int let_in(int map, const struct egress_unix_file *files, size_t count, s
 	return 0;
 }
 
+static int go_without(const struct kernel *kernel, const struct kernel_open_options *options,
+		      struct egress_settings *settings, struct error *error)
+{
+	if (options->unix_wall_required)
+		return error_set(error, "no wall for unix sockets: %s", kernel->unix_missing.text);
+	settings->unix_wall = EGRESS_UNIX_UNABLE;
+	return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error);
+}
+
 int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options *options,
 			struct egress_settings *settings, struct error *error)
 {
@@ -128,8 +137,7 @@ int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options 
 	skeleton = load(kernel->maps, settings->bottle_cgroup, settings->bottle_level);
 	if (!skeleton) {
 		(void)why_not(errno, &kernel->unix_missing);
-		settings->unix_wall = EGRESS_UNIX_UNABLE;
-		return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error);
+		return go_without(kernel, options, settings, error);
 	}
 	result = let_in(kernel->maps[KERNEL_MAP_LET_IN], options->let_in, options->let_in_count,
 			error);

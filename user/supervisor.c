@@ -194,6 +194,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.published_count = s->options.published_count,
 		.supervisor_pid = (uint32_t)getpid(),
 		.unix_wall = s->options.unix_wall,
+		.unix_wall_required = s->options.unix_wall_required,
 		.let_in = s->options.let_in,
 		.let_in_count = s->options.let_in_count,
 	};
@@ -202,7 +203,12 @@ static int open_kernel(struct supervisor *s, struct error *error)
 	memcpy(options.policy_hash, s->config->hash, sizeof(options.policy_hash));
 	if (cgroup_identity(s->options.cgroup_path, &s->cgroup_id, &level, error) < 0)
 		return -1;
-	return kernel_open(&options, &s->kernel, error);
+	if (kernel_open(&options, &s->kernel, error) < 0)
+		return -1;
+	if (kernel_unix_missing(s->kernel))
+		diag_notice("unix sockets that are bound outside later are not refused ('--require unix' "
+			    "would insist): %s", kernel_unix_missing(s->kernel));
+	return 0;
 }
 
 /* Unmarked, nobody could reach us: connections to our ports pass only to our sockets. */

@@ -47,7 +47,7 @@ struct supervisor_options {
 	const struct host_port *host_ports;
 	size_t host_port_count;
 	/* As in kernel_open_options; borrowed until supervisor_start() returns. */
-	bool unix_wall;
+	bool unix_wall, unix_wall_required;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
 };

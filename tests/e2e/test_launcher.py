@@ -196,6 +196,59 @@ class HostSockets(Case):
             self.assertIn(f"--bind-socket {path}: {said}", result.stderr)
 
 
+class OtherKernels(Case):
+    """Exec in a mount namespace whose machine looks different."""
+
+    def run_in(self, setup, command, *options):
+        os.makedirs(harness.world.path("home"), exist_ok=True)
+        return subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", setup + "\nexec \"$@\"",
+             "sh", *harness.exec_command(command, *options)], text=True, capture_output=True,
+            check=False, stdin=subprocess.DEVNULL, timeout=60, env=harness.environment(), cwd="/")
+
+    NO_BTF = "! test -e /sys/kernel/btf/vmlinux || mount --bind /dev/null /sys/kernel/btf/vmlinux"
+
+    def test_no_wall_for_unix_sockets(self):
+        said = "unix sockets that are bound outside later are not refused"
+        loud = self.run_in(self.NO_BTF, ["true"])
+        self.assertEqual((loud.returncode, loud.stderr.count(said)), (0, 1), loud.stderr)
+        quiet = self.run_in(self.NO_BTF, ["true"], "-q")
+        self.assertEqual((quiet.returncode, quiet.stderr), (0, ""))
+
+    def test_no_wall_for_unix_sockets_but_required(self):
+        pins = harness.pins()
+        result = self.run_in(self.NO_BTF, ["echo", "ran"], "--require", "unix")
+        self.assertEqual((result.returncode, result.stdout), (125, ""), result.stderr)
+        self.assertIn("no wall for unix sockets: this kernel", result.stderr)
+        self.assertLessEqual(set(harness.pins()), set(pins))
+
+    def test_what_this_kernel_can(self):
+        """Both forms agree: it is required and there, or missing and told."""
+        required = run_exec(["true"], "--require", "unix")
+        plain = run_exec(["true"])
+        missing = "unix sockets that are bound outside later are not refused" in plain.stderr
+        self.assertEqual((plain.returncode, required.returncode), (0, 125 if missing else 0),
+                         required.stderr)
+
+    def test_usage(self):
+        result = run_exec(["true"], "--require", "everything")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--require: 'unix' is all there is to require, not 'everything'", result.stderr)
+
+    def test_proc_and_sys_of_a_chroot(self):
+        """They show the host's processes, whose memory and sockets are outside."""
+        top = harness.world.path("chroot")
+        os.makedirs(os.path.join(top, "proc"))
+        os.makedirs(os.path.join(top, "sys"))
+        result = self.run_in(f"mount -t proc proc {top}/proc; mount -t sysfs sys {top}/sys; "
+                             f"mount --bind /proc/sys {top}/sys",
+                             ["sh", "-c", f"ls {top}/proc {top}/sys; test -d /proc/self && "
+                                          "test -d /sys/class/net/lo && ls /proc/sys/kernel/ostype"],
+                             "-q")
+        self.assertEqual(result.stdout.split(), [f"{top}/proc:", f"{top}/sys:",
+                                                 "/proc/sys/kernel/ostype"], result.stderr)
+
+
 class Who(Case):
     SHOW = ["sh", "-c", "id -u; id -g; echo $HOME $USER $LOGNAME $SHELL; pwd; grep Groups: "
                         "/proc/self/status; echo ${SUDO_USER-none}"]
