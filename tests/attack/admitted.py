@@ -7,6 +7,8 @@ OLD = "made before it joined the cgroup: stopped by the missing wire alone"
 CGROUPFS = "who may write cgroupfs leaves the cgroup: stopped by the missing wire alone"
 TAKE_DOWN = "root of the host takes the wall down"
 NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
+FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the missing wire alone"
+CHECKSUM = "not mended yet: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
 NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, and makes links there"
 
@@ -14,6 +16,7 @@ NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, an
 ADMITTED = [
     ("*", "*", "dns_wildcard_connected", "a wildcard route allows its names, and asking for them"),
     ("shared", "root docker", "packet_* xdp_*", "packet sockets of root"),
+    ("shared", "*", "pppoe", FRAMES),
     ("shared", "*", "prejoin_*", OLD),
     ("shared", "*", "unix_relay_* scm_rights_*", UNIX),
     ("shared", "root", "pidfd_getfd", "root of the host takes sockets out of any process"),
@@ -23,7 +26,9 @@ ADMITTED = [
      TAKE_DOWN),
     ("shared", "root docker", "bpf_unpin", TAKE_DOWN),
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
-     "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside", NET_ADMIN),
+     "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside "
+     "bpf_redirect_peer net_neighbour_use", NET_ADMIN),
+    ("wire", "root docker", "packet_checksum_port", CHECKSUM),
     ("wire", "root", "packet_forged_peer", PEERS),
     ("wire", "root", "net_macvlan_outside", NETNSID),
 ]

@@ -262,6 +262,36 @@ def unix_relay_late_dgram_connected():
     try_late("dgram", lambda path: send_by(socket.SOCK_DGRAM, path))
 
 
+@attack("binds a path, and a process outside calls and fetches")
+def unix_relay_late_pulled():
+    path = f"{os.environ['OUTSIDE']}/pull/{MARK}"
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        with socket.socket(socket.AF_UNIX, kind) as s:
+            s.bind(path)
+            try:
+                os.chmod(path, 0o777)
+                s.listen()
+                s.settimeout(1.5)
+                peer, _ = s.accept()
+                peer.send(MARK.encode())
+                peer.close()
+            except OSError as error:
+                print(error)
+            finally:
+                os.unlink(path)
+
+
+@attack("PPP over Ethernet: a socket that sends frames, which takes no capability")
+def pppoe():
+    with socket.socket(24, socket.SOCK_STREAM, 0) as s:  # AF_PPPOX, PX_PROTO_OE
+        name = wire().encode()
+        address = struct.pack("=HIH6s16s", 24, 0, socket.htons(77), b"\2\xff\xff\xff\xff\xff", name)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.connect(s.fileno(), address, len(address)) < 0:
+            sys.exit(f"connect: {os.strerror(ctypes.get_errno())}")
+        s.send(b"\0\x21" + MARK.encode())
+
+
 # ---- squatting on our ports ---------------------------------------------------------------------
 
 def squat(address, port, kind=socket.SOCK_STREAM, option=None, say=True):
@@ -427,6 +457,32 @@ def net_vxlan_data():
         send4("198.51.100.130")
     finally:
         run("ip", "link", "del", "vxattack")
+
+
+@attack("a route that wraps what goes to loopback in IPv6 with segments", "serial")
+def net_seg6():
+    here = wire()
+    if here == "lo":
+        sys.exit("there is no wire; on loopback it would only break that")
+    if not run("ip", "route", "add", "127.8.8.0/24", "encap", "seg6", "mode", "encap", "segs", V6, "dev",
+               here, "table", "local"):
+        return
+    try:
+        send4("127.8.8.8")
+    finally:
+        run("ip", "route", "del", "127.8.8.0/24", "dev", here, "table", "local")
+
+
+@attack("has the kernel look for a neighbour whose address is the data, by netlink", "serial")
+def net_neighbour_use():
+    # ndmsg with NTF_USE and NUD_NONE, and NDA_DST: ip(8) cannot say it
+    attribute = struct.pack("=HH16s", 20, 1, socket.inet_pton(socket.AF_INET6, ONLINK6))
+    head = struct.pack("=BxxxiHBB", socket.AF_INET6, socket.if_nametoindex(wire()), 0, 1, 0)
+    body = head + attribute
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as s:
+        s.send(struct.pack("=IHHII", 16 + len(body), 28, 0x405, 1, 0) + body)
+        print(struct.unpack_from("=i", s.recv(4096), 16))
+    time.sleep(0.5)
 
 
 @attack("a macvlan beside the wire", "serial")

@@ -17,7 +17,8 @@
 #ifndef BPF_F_PREORDER
 #define BPF_F_PREORDER (1U << 6)
 #endif
-#define BPF_TCX_EGRESS_ 47 /* enum bpf_attach_type, Linux 6.6 */
+#define BPF_TCX_INGRESS_ 46 /* enum bpf_attach_type, Linux 6.6 */
+#define BPF_TCX_EGRESS_ 47
 #define INSN(c, d, s, o, i) ((struct bpf_insn){.code = c, .dst_reg = d, .src_reg = s, .off = o, .imm = i})
 #define CALL(function) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, function)
 #define MOVE(reg, value) INSN(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value)
@@ -450,6 +451,22 @@ ATTACK(bpf_tcx_redirect, "serial", "a tc program on loopback moves our packets t
 		(unsigned)load(BPF_PROG_TYPE_SCHED_CLS, BPF_TCX_EGRESS_, program, 4);
 	attr.link_create.target_fd = 1;
 	attr.link_create.attach_type = BPF_TCX_EGRESS_;
+	need(bpf(BPF_LINK_CREATE, &attr), "BPF_LINK_CREATE");
+	address.sin_port = target4.sin_port;
+	SEND_TO(open_socket(AF_INET, SOCK_DGRAM, 0), address);
+}
+ATTACK(bpf_redirect_peer, "serial", "a tc program makes what loopback receives come out of the wire's far end")
+{
+	char name[16];
+	const struct bpf_insn program[] = {MOVE(1, (int)wire_index(name)), MOVE(2, 0),
+					   CALL(BPF_FUNC_redirect_peer), RETURN};
+	struct sockaddr_in address = home4;
+	union bpf_attr attr = {0};
+
+	attr.link_create.prog_fd =
+		(unsigned)load(BPF_PROG_TYPE_SCHED_CLS, BPF_TCX_INGRESS_, program, 4);
+	attr.link_create.target_fd = 1;
+	attr.link_create.attach_type = BPF_TCX_INGRESS_;
 	need(bpf(BPF_LINK_CREATE, &attr), "BPF_LINK_CREATE");
 	address.sin_port = target4.sin_port;
 	SEND_TO(open_socket(AF_INET, SOCK_DGRAM, 0), address);

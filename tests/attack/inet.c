@@ -134,6 +134,27 @@ ATTACK(udp6_gso, "", "UDP over IPv6 with UDP_SEGMENT")
 	segments(udp6(), &target6, sizeof(target6));
 }
 
+ATTACK(udp_zerocopy, "", "UDP with MSG_ZEROCOPY: the pages are read when they are sent")
+{
+	int fd = udp4();
+
+	set_int(fd, SOL_SOCKET, SO_ZEROCOPY, 1);
+	if (sendto(fd, mark, strlen(mark), MSG_ZEROCOPY, (void *)&target4, sizeof(target4)) < 0)
+		perror("sendto");
+}
+/* No SYN is sent: the socket is told that it is connected. */
+ATTACK(tcp_repair, "", "TCP_REPAIR: a connection that never was, and data on it")
+{
+	int fd = open_socket(AF_INET, SOCK_STREAM, 0);
+
+	set_int(fd, IPPROTO_TCP, TCP_REPAIR, 1);
+	if (connect(fd, (void *)&target4, sizeof(target4)) < 0)
+		perror("connect");
+	setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &(int){0}, sizeof(int));
+	if (send(fd, mark, strlen(mark), MSG_DONTWAIT) < 0)
+		perror("send");
+}
+
 static void corked(int fd, const void *first, const void *second, socklen_t size)
 {
 	sendto(fd, "", 0, MSG_MORE, second, size);

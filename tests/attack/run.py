@@ -296,6 +296,26 @@ def mutate(world, tap, attacks, able, wanted):
         mutate_setting(world, tap, attacks, able, bottles.Wired(world, "wire"),
                        lambda place: [(f"tc {x}", lambda x=x: place.unfilter(x))
                                       for x in ("ingress", "egress")], (("docker", " (dead)"),))
+    if fnmatch.fnmatch("exec-nobody", wanted):
+        mutate_exec(world, tap, [x for x in attacks if x.name.startswith("unix_relay_late")], able)
+
+
+def mutate_exec(world, tap, attacks, able):
+    """Programs that one exec has, taken off in one bottle each: it ends with them."""
+    for program in ("unix_connect", "unix_send"):
+        place = bottles.Exec(world, "nobody")
+        try:
+            if place.lacks:
+                tap.line(True, f"without {program} # SKIP this kernel has none of that")
+                continue
+            os.unlink(place.pin(f"link-{program}"))
+            time.sleep(0.3)  # the kernel detaches in its own time
+            shots = [(x, "nobody") for x in attacks if "nobody" in able[x.name]]
+            red = [n for (n, _), o in volley(world, place, shots).items() if o.leaked]
+            tap.line(0 < len(red) < len(shots),
+                     f"without {program}: {len(red)} of {len(shots)} attacks turn red: {', '.join(red)}")
+        finally:
+            place.end()
 
 
 def mutate_setting(world, tap, attacks, able, place, mutations, stages):
