@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,6 +15,9 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 #define SUFFIX ".sock"
 
+/* A sidecar that was stopped or hangs must not keep `status` from telling of its wall. */
+static const struct timeval patience = {5, 0};
+
 static int connect_to(const char *name, struct error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -21,6 +25,7 @@ static int connect_to(const char *name, struct error *error)
 
 	if (fd < 0)
 		return error_set(error, "cannot make a socket: %s", strerror(errno));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), CONTROL_DIRECTORY "/%s" SUFFIX,
 			     name) >= sizeof(address.sun_path)) {
 		error_set(error, "'%s' is no bottle's name", name);
@@ -42,7 +47,7 @@ int control_ask(const char *name, json_t *request, struct error *error)
 	int fd = text ? connect_to(name, error) : error_set(error, "out of memory");
 	size_t length = text ? strlen(text) : 0;
 
-	if (fd >= 0) {
+	if (text && fd >= 0) {
 		text[length++] = '\n'; /* in the place of the NUL */
 		if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length) {
 			error_set(error, "%s: does not listen: %s", name, strerror(errno));
@@ -77,6 +82,7 @@ json_t *control_answer(int fd, struct error *error)
 	json_t *answer = NULL;
 	const char *refusal;
 
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (read_all(fd, &text, error) == 0) {
 		answer = json_loadb(bytes_span(&text).data, text.length, 0, NULL);
 		if (!answer)

@@ -228,6 +228,11 @@ class Following(Case):
             self.assertEqual(after[:len(before)], before)
             self.assertEqual(after[-1]["path"], "/after")
             self.assertEqual(len({e["id"] for e in after}), len(after))
+            # A sidecar that hangs keeps `status` from nothing but what it alone knows.
+            bottle.process.send_signal(signal.SIGSTOP)
+            result = cli("status", bottle.name, timeout=15)
+            bottle.process.send_signal(signal.SIGCONT)
+            self.assertRegex(self.ok(result), r"wall 1 +\d+ of \d+ kernel programs attached")
             bottle.process.kill()
             bottle.process.wait()
             self.assertTrue(os.path.exists(socket_path(bottle)))
