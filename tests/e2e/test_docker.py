@@ -80,28 +80,34 @@ def hook_options():
             "run-token-dir": harness.world.path("hook-tokens")}
 
 
-def setUpModule():
-    make_hook_files()
+def start_engine():
     arguments = [f"--egress-{k}={v}" for k, v in hook_options().items()]
     broken = write("hook-broken.yaml", "routes: [{hots: x}]\n")
-    EngineCase.engine = Engine({
+    engine = Engine({
         "egress": {"path": RUNC, "runtimeArgs": arguments},
         "egress-broken": {"path": RUNC, "runtimeArgs": [f"--egress-policy={broken}"] + [
             x for x in arguments if "policy" not in x]},
     })
     root = make_root(harness.world.path("box-root"))
-    EngineCase.engine.import_root(root, "box")
+    engine.import_root(root, "box")
     shutil.rmtree(root)
-
-
-def tearDownModule():
-    if EngineCase.engine:
-        EngineCase.engine.stop()
+    return engine
 
 
 class EngineCase(Case):
     """Tests that share an engine and an image with curl."""
     engine = None
+
+    @classmethod
+    def setUpClass(cls):
+        if not os.path.exists(harness.world.path("hook.yaml")):
+            make_hook_files()
+        cls.engine = start_engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.engine:
+            cls.engine.stop()
 
     def container(self, name, *options, command=("sleep", "1000")):
         self.addCleanup(self.engine.docker, "rm", "-f", name, check=False)

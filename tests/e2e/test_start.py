@@ -29,10 +29,8 @@ bottles:
 """
 
 
-def setUpModule():
-    # For the tokens; ours, so that the machine's is left alone.
-    w.mount("tmpfs", "/dev/shm", "tmpfs")
-    engine = Started.engine = Engine()
+def start_engine():
+    engine = Engine()
     root = harness.world.path("image-root")
     made = subprocess.run([os.path.join(TOP, "container", "make-root"), harness.world.program, root],
                           capture_output=True, text=True, check=False)
@@ -42,18 +40,25 @@ def setUpModule():
     root = make_root(harness.world.path("bottle-root"))
     engine.import_root(root, "box")
     shutil.rmtree(root)
-
-
-def tearDownModule():
-    if Started.engine:
-        Started.engine.stop()
-    w.sh("umount /dev/shm")
+    return engine
 
 
 class Started(Case):
     """A plan, and what it takes to start it."""
     engine = None
     count = 0
+
+    @classmethod
+    def setUpClass(cls):
+        # For the tokens; ours, so that the machine's is left alone.
+        w.mount("tmpfs", "/dev/shm", "tmpfs")
+        cls.engine = start_engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.engine:
+            cls.engine.stop()
+        w.sh("umount /dev/shm")
 
     def setUp(self):
         super().setUp()
