@@ -26,8 +26,11 @@ static bool refuses_tracing(void)
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_MODIFY_RETURN,
-		    .attach_btf_id = 1);
+	const struct bpf_prog_load_opts options = {
+		.sz = sizeof(options),
+		.expected_attach_type = BPF_MODIFY_RETURN,
+		.attach_btf_id = 1,
+	};
 	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "egress_probe", "GPL", nothing, 2, &options);
 
 	if (fd >= 0)

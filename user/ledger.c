@@ -219,7 +219,7 @@ static int set_shared_ports(void *context, const struct egress_address *address,
 	struct egress_target all = {0};
 
 	for (size_t i = 0; i < count; i++) {
-		uint16_t ports[EGRESS_MAX_PORTS], others[EGRESS_MAX_PORTS];
+		uint16_t ports[EGRESS_MAX_PORTS], others[EGRESS_MAX_PORTS] = {0};
 		size_t left = ports_of(s->config, names[i], ports);
 
 		if (s->also)

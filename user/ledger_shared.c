@@ -88,7 +88,8 @@ void ledger_shared_add(struct ledger_shared *shared, const char *name,
 	copy = strdup(name);
 	if (!copy)
 		return;
-	shared->pairs[shared->count] = (struct pair){copy, *address};
+	shared->pairs[shared->count].name = copy;
+	shared->pairs[shared->count].address = *address;
 	*slot = (uint32_t)++shared->count;
 }
 

@@ -92,7 +92,8 @@ static void say_kernel(struct scrape *s)
 
 static void say_walls(struct scrape *s)
 {
-	family(s, "egress_wall_programs", "gauge", "Kernel programs of the wall, by whether they are attached.");
+	family(s, "egress_wall_programs", "gauge",
+	       "Kernel programs of the wall, by whether they are attached.");
 	for (size_t b = 0; b < s->count; b++) {
 		const struct kernel_status *status = &s->bottles[b].status;
 		size_t attached = 0;

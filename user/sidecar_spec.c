@@ -13,8 +13,8 @@
 #define READY_INSIDE (STATE_INSIDE "/ready")
 #define BUNDLE_INSIDE "/etc/egress-bpf/ca-bundle.pem"
 
-/* What the sidecar may do; each was taken away to see that nothing works without it. BPF and
- * PERFMON are parts of SYS_ADMIN, which setns() needs, and older engines do not know them. */
+/* What the sidecar may do. BPF and PERFMON are parts of SYS_ADMIN, which setns() needs, and older
+ * engines do not know them. */
 static const char *const capabilities[] = {
 	"SYS_ADMIN", /* setns() into the bottle's network, load programs, objects by id */
 	"NET_ADMIN", /* programs for sockets and packets */
