@@ -360,6 +360,9 @@ static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 	bool say_length = head->framing == HTTP1_LENGTH && head->status != 204;
 	enum http1_connection_field say = HTTP1_SAY_NOTHING;
 
+	/* On a stream any 2xx would say that the WebSocket is open (RFC 8441, 5): here only 101 is. */
+	if (h->framed && x->upgrade && head->status / 100 == 2)
+		return upstream_failed(h, "answers a WebSocket's handshake without switching");
 	x->status = head->status;
 	x->upstream_keeps = head->keep_alive && framing != HTTP1_UNTIL_EOF &&
 			    !stream_is_framed(x->upstream);

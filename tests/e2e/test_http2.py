@@ -335,6 +335,10 @@ class Mirror(WithOrigins):
         answer = self.one([f if f[0] != ":path" else [":path", "/no"] for f in fields],
                           {"data": "abc", "end": False}, host="h2.example.test")
         self.assertEqual(answer["status"], "403", answer)
+        # 200 from an origin that did not switch must not look like an open WebSocket.
+        answer = self.one([f if f[0] != ":path" else [":path", "/unswitched"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2.example.test")
+        self.assertEqual(answer["status"], "502", answer)
         # Any other protocol is no tunnel of ours.
         answer = self.one([f if f[0] != ":protocol" else [":protocol", "connect-udp"] for f in fields],
                           {"data": "abc", "end": False}, host="h2.example.test")

@@ -96,6 +96,10 @@ server.on('upgrade', (request, socket) => {
   if (request.url === '/no') return socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
   const accept = crypto.createHash('sha1').update(request.headers['sec-websocket-key'] +
     '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+  if (request.url === '/unswitched') {
+    socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno');
+    return;
+  }
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
     `Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\nhello`);
   socket.pipe(socket);
