@@ -7,6 +7,7 @@
 
 #include <linux/pkt_cls.h>
 
+#include "checksum.bpf.h"
 #include "icmp.bpf.h"
 #include "neighbour.bpf.h"
 
@@ -74,7 +75,9 @@ static __always_inline bool ip_allowed(struct __sk_buff *skb, bool out)
 		return !out && error_in_allowed(skb, four);
 	if (out && addressed_to_many(eth, &p))
 		return false;
-	return out ? ip_out_allowed(&p) : ip_in_allowed(&p);
+	if (!out)
+		return ip_in_allowed(&p);
+	return ip_out_allowed(&p) && checksum_in_place(skb, p.protocol, four);
 }
 
 /* A VLAN tag would take the frame to another network than the one that the policy is about. */
@@ -88,12 +91,14 @@ static __always_inline bool frame_allowed(struct __sk_buff *skb, bool out)
 	if ((const void *)(eth + 1) > (const void *)(long)skb->data_end)
 		return false;
 	if (eth->h_proto == bpf_htons(ETH_P_ARP))
-		return arp_allowed(skb, out);
+		return arp_allowed(skb, out) && !(out && checksum_missing(skb));
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return ip_allowed(skb, out);
 	if (eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
-	return nd_allowed(skb, out) || ip_allowed(skb, out);
+	if (nd_allowed(skb, out))
+		return !(out && checksum_missing(skb));
+	return ip_allowed(skb, out);
 }
 
 /* Counted and not reported: a flood on the wire must not push the bottle's own denials out of the

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What gets out by the documentation's own word, and why. Everything else must hold."""
 import fnmatch
+import os
 
 UNIX = "unix sockets of processes outside: stopped by the launcher alone, of which there is none"
 OLD = "made before it joined the cgroup: stopped by the missing wire alone"
@@ -8,7 +9,7 @@ CGROUPFS = "who may write cgroupfs leaves the cgroup: stopped by the missing wir
 TAKE_DOWN = "root of the host takes the wall down"
 NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
 FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the missing wire alone"
-CHECKSUM = "not mended yet: the network card fills in a checksum after the tc wall, where the packet says"
+CHECKSUM = "before Linux 6.18: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
 NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, and makes links there"
 
@@ -28,10 +29,11 @@ ADMITTED = [
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
      "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside "
      "bpf_redirect_peer net_neighbour_use", NET_ADMIN),
-    ("wire", "root docker", "packet_checksum_port", CHECKSUM),
     ("wire", "root", "packet_forged_peer", PEERS),
     ("wire", "root", "net_macvlan_outside", NETNSID),
 ]
+if [int(x) for x in os.uname().release.split(".")[:2]] < [6, 18]:
+    ADMITTED.append(("wire", "root docker", "packet_checksum_port", CHECKSUM))
 
 
 # What a kernel has not got, and what that lets out.

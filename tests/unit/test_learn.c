@@ -122,13 +122,15 @@ static void siblings(void **state)
 
 static void root(void **state)
 {
-	char lines[8192] = "", path[8] = "/a";
+	char lines[8192] = "", path[8] = "/a", *text;
 
 	(void)state;
 	for (; path[1] < 'a' + 11; path[1]++)
 		add(lines, "a.test", "GET", path);
 	add(lines, "a.test", "GET", "/a"); /* no twelfth */
-	assert_non_null(strstr(learn(lines, false), "exact, value: \"/k\""));
+	text = learn(lines, false);
+	assert_non_null(strstr(text, "exact, value: \"/k\""));
+	free(text);
 	add(lines, "a.test", "GET", "/");
 	check(lines, false,
 	      "routes:\n  # 13 requests, 13 bytes up, 26 down\n  - host: \"a.test\"\n    ports: [443]\n"

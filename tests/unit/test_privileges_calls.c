@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -163,7 +164,9 @@ int main(void)
 	};
 
 #if defined(__SANITIZE_ADDRESS__)
-	return 0; /* the sanitizers need more calls than a worker; there is no filter then */
+	/* The sanitizers need more calls than a worker: there is no filter then. */
+	puts("1..1\nok 1 - calls # SKIP no filter under AddressSanitizer");
+	return 0;
 #endif
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
