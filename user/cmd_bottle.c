@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "cmd.h"
 #include "control.h"
 #include "diag.h"
@@ -11,19 +12,19 @@
 
 static int say_which(const char *command, char **names)
 {
-	char text[384] = "";
+	struct bytes text = {0};
+	int status = EXIT_FAILED;
 
-	for (size_t i = 0; names && names[i]; i++) {
-		if (strlen(text) + strlen(names[i]) + 3 > sizeof(text))
+	for (size_t i = 0; names && names[i]; i++)
+		if (!bytes_printf(&text, "%s%s", i > 0 ? ", " : "", names[i]))
 			break;
-		if (i > 0)
-			strcat(text, ", ");
-		strcat(text, names[i]);
-	}
-	if (text[0])
-		return cmd_usage(command, "there are several bottles, say which: %s", text);
-	diag_error("%s: no sidecar is running, or only root can see it", command);
-	return EXIT_FAILED;
+	if (text.length > 0)
+		status = cmd_usage(command, "there are several bottles, say which: %.*s",
+				   (int)text.length, bytes_span(&text).data);
+	else
+		diag_error("%s: no sidecar is running, or only root can see it", command);
+	bytes_free(&text);
+	return status;
 }
 
 int cmd_bottle(const char *command, const char *name, char **ret)
