@@ -24,6 +24,7 @@ struct stream {
 	const struct stream_ops *ops; /* framed: nothing above is used but through the carrier */
 	void *object;
 	SSL *outer; /* that `ssl` runs inside of, and owns; NULL: it runs on the socket */
+	int tls_write_error;   /* the same, for writing alone */
 	const char *tls_fault; /* in words; OpenSSL's memory */
 	unsigned mark;
 	bool has_peer;
@@ -250,14 +251,20 @@ static ssize_t tls_write(struct stream *stream, const void *data, size_t length)
 	size_t count;
 	int rc, error;
 
-	if (stream->tls_error)
-		return stream->tls_error;
+	if (stream->tls_error || stream->tls_write_error)
+		return stream->tls_error ? stream->tls_error : stream->tls_write_error;
 	clear_errors();
 	errno = 0;
 	rc = SSL_write_ex(stream->ssl, data, length, &count);
 	if (rc == 1)
 		return (ssize_t)count;
 	error = tls_result(stream, rc, &stream->write_blocked);
+	/* The socket takes no more, but why may still be there to read: with TLS 1.3 a server's alert
+	 * about our certificate comes when we are writing already. */
+	if (stream->tls_error == -EPIPE || stream->tls_error == -ECONNRESET) {
+		stream->tls_write_error = stream->tls_error;
+		stream->tls_error = 0;
+	}
 	return error ? error : -EPIPE;
 }
 
@@ -318,7 +325,7 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 {
 	int rc, error = 0;
 
-	if (stream->tls_error || !SSL_is_init_finished(ssl))
+	if (stream->tls_error || stream->tls_write_error || !SSL_is_init_finished(ssl))
 		return 0;
 	clear_errors();
 	rc = SSL_shutdown(ssl);
