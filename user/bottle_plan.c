@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bottle_launch.h"
+#include "bytes.h"
 
 /* A text that is not UTF-8 makes a list that json_pack() refuses to dump: the error is said, and
  * nothing runs. */
@@ -18,21 +19,6 @@ static json_t *list_json(const char *const *items, size_t count)
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_string(items[i]));
 	return list;
-}
-
-static int write_all(int fd, const char *text, size_t length)
-{
-	while (length > 0) {
-		ssize_t written = write(fd, text, length);
-
-		if (written < 0 && errno != EINTR)
-			return -1;
-		if (written > 0) {
-			text += written;
-			length -= (size_t)written;
-		}
-	}
-	return 0;
 }
 
 int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *error)
@@ -46,7 +32,7 @@ int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *erro
 
 	if (!text)
 		rc = error_set(error, "cannot describe the sandbox (a path is not UTF-8?)");
-	else if (write_all(fd, text, strlen(text)) < 0)
+	else if (span_write(span_from(text), fd) < 0)
 		rc = error_set(error, "cannot reach the sandbox: %s", strerror(errno));
 	free(text);
 	json_decref(json);

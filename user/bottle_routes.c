@@ -88,24 +88,6 @@ static void rules_drop_last(struct rules *rules)
 	rule_free(&rules->items[--rules->count]);
 }
 
-/* Digits alone: strtoul() would take signs and spaces. */
-static int parse_port(const char *text, size_t length, uint16_t *ret_port)
-{
-	unsigned port = 0;
-
-	if (length == 0 || length > 5)
-		return -1;
-	for (size_t i = 0; i < length; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return -1;
-		port = port * 10 + (unsigned)(text[i] - '0');
-	}
-	if (port == 0 || port > UINT16_MAX)
-		return -1;
-	*ret_port = (uint16_t)port;
-	return 0;
-}
-
 /* Blanks are a sign of a forgotten quote. */
 static bool plain_text(const char *text)
 {
@@ -141,7 +123,7 @@ static int parse_target(const char *text, struct rule *rule, struct error *error
 
 	if (host_end == host || !plain_text(text) || strchr(host, '@') || strstr(host, "://"))
 		return error_set(error, "'%s' is not HOST[:PORT][/PATH]", text);
-	if (colon && parse_port(colon + 1, (size_t)(path - colon - 1), &rule->port) < 0)
+	if (colon && !span_port((struct span){colon + 1, (size_t)(path - colon - 1)}, &rule->port))
 		return error_set(error, "'%s': the port must be a number from 1 to 65535", text);
 	rule->host = strndup(host, (size_t)(host_end - host));
 	/* "HOST/" is what people paste from a browser; it means the whole host. */

@@ -3,15 +3,18 @@
  * leaves a buffer half changed. */
 #include "bytes.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 /* Most heads and messages fit, so they cost one allocation. */
 #define BYTES_MIN_CAPACITY 256
+#define READ_SIZE 65536
 
 struct span span_from(const char *text)
 {
@@ -73,6 +76,36 @@ struct span span_trim(struct span s)
 	return s;
 }
 
+bool span_port(struct span text, uint16_t *ret)
+{
+	unsigned port = 0;
+
+	if (text.length == 0 || text.length > 5)
+		return false;
+	for (size_t i = 0; i < text.length; i++) {
+		if (text.data[i] < '0' || text.data[i] > '9')
+			return false;
+		port = port * 10 + (unsigned)(text.data[i] - '0');
+	}
+	if (port == 0 || port > UINT16_MAX)
+		return false;
+	*ret = (uint16_t)port;
+	return true;
+}
+
+int span_write(struct span text, int fd)
+{
+	while (text.length > 0) {
+		ssize_t count = write(fd, text.data, text.length);
+
+		if (count < 0 && errno != EINTR)
+			return -1;
+		if (count > 0)
+			text = (struct span){text.data + count, text.length - (size_t)count};
+	}
+	return 0;
+}
+
 char *span_copy(struct span s)
 {
 	char *copy = malloc(s.length + 1);
@@ -125,6 +158,30 @@ char *bytes_reserve(struct bytes *b, size_t more)
 void bytes_added(struct bytes *b, size_t count)
 {
 	b->length += count;
+}
+
+int bytes_read(struct bytes *b, int fd, size_t limit)
+{
+	for (;;) {
+		char *room = bytes_reserve(b, READ_SIZE);
+		ssize_t count;
+
+		if (!room) {
+			errno = ENOMEM;
+			return -1;
+		}
+		count = read(fd, room, READ_SIZE);
+		if (count == 0)
+			return 0;
+		if (count < 0 && errno != EINTR)
+			return -1;
+		if (count > 0)
+			bytes_added(b, (size_t)count);
+		if (b->length > limit) {
+			errno = EFBIG;
+			return -1;
+		}
+	}
 }
 
 bool bytes_append(struct bytes *b, const void *data, size_t length)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Growable byte buffers, spans of memory, and hashing of names. Calls nothing of ours. */
+/* Growable byte buffers, spans of memory, their way from and to files, and hashing of names. Calls
+ * nothing of ours. */
 #ifndef BYTES_H
 #define BYTES_H
 
@@ -23,6 +24,10 @@ bool span_equal_nocase(struct span a, struct span b);
 /* The same, and "_" is "-", as CGI (RFC 3875, 4.1.18) and its successors read field names. */
 bool span_equal_field(struct span a, struct span b);
 struct span span_trim(struct span s); /* without SP and HTAB at both ends */
+/* A TCP port: digits alone, 1 to 65535; signs and blanks, as strtoul(3) takes them, are none. */
+bool span_port(struct span text, uint16_t *ret) WARN_UNUSED;
+/* All of it, however often write(2) has to be called. -1 with errno set: some of it is written. */
+int span_write(struct span text, int fd) WARN_UNUSED;
 /* A NUL-terminated copy owned by the caller, NULL when out of memory. */
 char *span_copy(struct span s) WARN_UNUSED;
 
@@ -41,6 +46,9 @@ bool bytes_append(struct bytes *b, const void *data, size_t length) WARN_UNUSED;
 bool bytes_append_text(struct bytes *b, const char *text) WARN_UNUSED;
 bool bytes_append_number(struct bytes *b, uint64_t number) WARN_UNUSED; /* decimal */
 bool bytes_printf(struct bytes *b, const char *format, ...) PRINTF(2, 3) WARN_UNUSED;
+/* Appends what a blocking `fd` gives to its end. -1 with errno set; EFBIG when the content is more
+ * than `limit` by then: a file may grow after it was looked at. */
+int bytes_read(struct bytes *b, int fd, size_t limit) WARN_UNUSED;
 struct span bytes_span(const struct bytes *b);
 void bytes_consume(struct bytes *b, size_t count);
 void bytes_free(struct bytes *b); /* also after zero-initialising only; leaves it empty */

@@ -297,21 +297,6 @@ static BIO *encode(const struct cert_authority *ca, bool key)
 	return NULL;
 }
 
-static int write_all(int fd, const char *data, size_t length)
-{
-	while (length > 0) {
-		ssize_t count = write(fd, data, length);
-
-		if (count < 0 && errno != EINTR)
-			return -errno;
-		if (count > 0) {
-			data += count;
-			length -= (size_t)count;
-		}
-	}
-	return 0;
-}
-
 /* A complete, synced temporary file beside its destination; 0 or -errno. */
 static int write_temporary(int dir_fd, const char *name, mode_t mode, BIO *content)
 {
@@ -322,9 +307,9 @@ static int write_temporary(int dir_fd, const char *name, mode_t mode, BIO *conte
 	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return -errno;
-	result = write_all(fd, data, (size_t)length);
-	if (result == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
-		result = -errno;
+	result = span_write((struct span){data, (size_t)length}, fd) < 0 || fchmod(fd, mode) < 0 ||
+				 fsync(fd) < 0
+			 ? -errno : 0;
 	close(fd);
 	if (result < 0)
 		unlinkat(dir_fd, name, 0);

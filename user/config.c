@@ -292,24 +292,16 @@ int config_read_file(const char *path, struct bytes *ret_content, struct error *
 {
 	struct bytes content = {0};
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	ssize_t got = -1;
 	int result = -1;
 
 	if (fd < 0)
 		return error_set(error, "%s: %s", path, strerror(errno));
-	do {
-		char *room = bytes_reserve(&content, 65536);
-
-		got = room ? read(fd, room, 65536) : -1;
-		if (got > 0)
-			bytes_added(&content, (size_t)got);
-	} while (got > 0 && content.length <= MAX_FILE);
-	if (got < 0)
-		error_set(error, "%s: %s", path, strerror(errno));
-	else if (content.length > MAX_FILE)
+	if (bytes_read(&content, fd, MAX_FILE) == 0)
+		result = 0;
+	else if (errno == EFBIG)
 		error_set(error, "%s: larger than 16 MiB", path);
 	else
-		result = 0;
+		error_set(error, "%s: %s", path, strerror(errno));
 	close(fd);
 	if (result == 0)
 		*ret_content = content;

@@ -11,23 +11,6 @@ struct authority {
 	struct egress_address address;
 };
 
-static bool parse_port(struct span text, uint16_t *ret_port)
-{
-	unsigned port = 0;
-
-	if (text.length == 0 || text.length > 5)
-		return false;
-	for (size_t i = 0; i < text.length; i++) {
-		if (text.data[i] < '0' || text.data[i] > '9')
-			return false;
-		port = port * 10 + (unsigned)(text.data[i] - '0');
-	}
-	if (port == 0 || port > UINT16_MAX)
-		return false;
-	*ret_port = (uint16_t)port;
-	return true;
-}
-
 static bool parse_host(struct span text, struct authority *ret)
 {
 	char name[EGRESS_NAME_SIZE];
@@ -61,7 +44,7 @@ static bool parse_authority(struct span text, struct authority *ret)
 	}
 	if (port.length > 0) {
 		if (port.data[0] != ':' ||
-		    !parse_port((struct span){port.data + 1, port.length - 1}, &ret->port))
+		    !span_port((struct span){port.data + 1, port.length - 1}, &ret->port))
 			return false;
 		ret->has_port = true;
 	}

@@ -17,7 +17,6 @@
 #define VERSION 1
 #define FILE_LIMIT ((size_t)16 << 20)
 #define SLUG_LIMIT 48
-#define SLOT "EGRESS_TOKEN_"
 
 void plan_free(struct plan *plan)
 {
@@ -73,20 +72,6 @@ static int check_file(int fd, int dir_fd, const char *directory, const char *nam
 	return 0;
 }
 
-static int read_all(int fd, struct bytes *ret)
-{
-	ssize_t got;
-
-	do {
-		char *room = bytes_reserve(ret, 65536);
-
-		got = room ? read(fd, room, 65536) : -1;
-		if (got > 0)
-			bytes_added(ret, (size_t)got);
-	} while (got > 0 && ret->length <= FILE_LIMIT);
-	return got == 0 ? 0 : -1;
-}
-
 static int read_file(int dir_fd, const char *directory, const char *name, struct bytes *ret,
 		     struct error *error)
 {
@@ -96,7 +81,7 @@ static int read_file(int dir_fd, const char *directory, const char *name, struct
 		return error_set(error, "%s/%s: %s%s", directory, name, strerror(errno),
 				 errno == ENOENT ? " ('egress-bpf prepare' makes it)" : "");
 	result = check_file(fd, dir_fd, directory, name, error);
-	if (result == 0 && read_all(fd, ret) < 0)
+	if (result == 0 && bytes_read(ret, fd, FILE_LIMIT) < 0)
 		result = error_set(error, "%s/%s cannot be read", directory, name);
 	close(fd);
 	return result;
@@ -121,16 +106,15 @@ static bool is_slug(const char *text)
 	return length > 0 && length <= SLUG_LIMIT && text[length] == '\0' && text[0] != '-';
 }
 
-/* Only slots: else a plan could have the sidecar started with PATH or LD_PRELOAD set. */
-static bool is_slot(const char *text)
+bool plan_is_slot(const char *text)
 {
 	size_t digits;
 
-	if (strncmp(text, SLOT, sizeof(SLOT) - 1) != 0)
+	if (strncmp(text, PLAN_SLOT, sizeof(PLAN_SLOT) - 1) != 0)
 		return false;
-	text += sizeof(SLOT) - 1;
+	text += sizeof(PLAN_SLOT) - 1;
 	digits = strspn(text, "0123456789");
-	return digits > 0 && digits <= 6 && text[digits] == '\0';
+	return digits > 0 && digits <= 5 && text[digits] == '\0';
 }
 
 static bool is_variable(const char *text)
@@ -171,7 +155,7 @@ static bool take_tokens(const json_t *list, struct plan *plan)
 		plan->token_count++;
 		if (!take_text(entry, "token_env", &token->token_env) ||
 		    !take_text(entry, "token_ref", &token->token_ref) ||
-		    !is_slot(token->token_env) || !is_variable(token->token_ref))
+		    !plan_is_slot(token->token_env) || !is_variable(token->token_ref))
 			return false;
 	}
 	return true;

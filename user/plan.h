@@ -20,6 +20,7 @@
 #ifndef PLAN_H
 #define PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "attributes.h"
@@ -30,6 +31,11 @@
 #define PLAN_CA "ca.pem"
 #define PLAN_CA_CERT "ca-cert.pem"
 #define PLAN_FILE "plan.json"
+#define PLAN_SLOT "EGRESS_TOKEN_" /* and a number */
+
+/* The name becomes a variable of the sidecar's environment: any other one could be PATH, or
+ * LD_PRELOAD. */
+bool plan_is_slot(const char *text);
 
 /* The sidecar finds the value of the host's variable `token_ref` under the name `token_env`. */
 struct plan_token {

@@ -8,19 +8,9 @@
 #include "config_values.h"
 #include "plan_make.h"
 
-#define SLOT "EGRESS_TOKEN_"
 #define MAX_SLOTS 10000
 
 /* ---- slots ---------------------------------------------------------------------------------- */
-
-/* The name becomes a variable of the sidecar's environment, so it must not be any other. */
-static bool is_slot(const char *text)
-{
-	size_t length = strlen(text), prefix = sizeof(SLOT) - 1;
-
-	return strncmp(text, SLOT, prefix) == 0 && length > prefix && length <= prefix + 5 &&
-	       strspn(text + prefix, "0123456789") == length - prefix;
-}
 
 static struct plan_slot *slot_of_ref(struct plan_draft *draft, const char *token_ref)
 {
@@ -70,8 +60,8 @@ static const char *take_slot(struct config_context *context, struct plan_draft *
 	if (token_env->value) {
 		name = (char *)token_env->value;
 	} else {
-		name = config_alloc(context->arena, sizeof(SLOT) + 20);
-		snprintf(name, sizeof(SLOT) + 20, SLOT "%zu", draft->slot_count);
+		name = config_alloc(context->arena, sizeof(PLAN_SLOT) + 20);
+		snprintf(name, sizeof(PLAN_SLOT) + 20, PLAN_SLOT "%zu", draft->slot_count);
 	}
 	slot = slot_of_env(draft, name);
 	if (slot && strcmp(slot->token_ref, token_ref->value) == 0)
@@ -122,8 +112,9 @@ static bool check_auth(struct config_context *context, const struct config_node 
 			     "half an auth: has neither scheme nor header");
 	if (auth->token_ref.value && !config_variable(context, &auth->token_ref))
 		return false;
-	if (auth->token_env.value && !is_slot(auth->token_env.value))
-		config_fault(context, auth->token_env.line, SLOT "0 to " SLOT "99999, or no such key",
+	if (auth->token_env.value && !plan_is_slot(auth->token_env.value))
+		config_fault(context, auth->token_env.line,
+			     PLAN_SLOT "0 to " PLAN_SLOT "99999, or no such key",
 			     "token_env is not the name of a slot");
 	return context->errors->count == before && auth->token_ref.value;
 }

@@ -46,20 +46,6 @@ int plan_directory(const char *path, char **ret, struct error *error)
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* A short write is not an error of write(2), but would be one of ours. */
-static int write_all(int fd, struct span text)
-{
-	while (text.length > 0) {
-		ssize_t count = write(fd, text.data, text.length);
-
-		if (count < 0 && errno != EINTR)
-			return -1;
-		if (count > 0)
-			text = (struct span){text.data + count, text.length - (size_t)count};
-	}
-	return 0;
-}
-
 /* A complete, synced file under a name of its own; what a killed run left there is replaced. The
  * mode is right from the first byte: the file never is more open than `mode`. */
 static int write_new(int dir_fd, const char *name, mode_t mode, struct span text,
@@ -71,7 +57,7 @@ static int write_new(int dir_fd, const char *name, mode_t mode, struct span text
 	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return error_set(error, "cannot write %s: %s", name, strerror(errno));
-	if (write_all(fd, text) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0)
+	if (span_write(text, fd) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0)
 		result = error_set(error, "cannot write %s: %s", name, strerror(errno));
 	close(fd);
 	return result;

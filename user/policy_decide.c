@@ -164,20 +164,11 @@ static enum egress_reason check_route(const struct policy_route *route,
 	return EGRESS_ALLOWED;
 }
 
-static bool takes_encoded_slashes(const struct policy_host *host)
-{
-	for (size_t i = 0; i < host->route_count; i++) {
-		if (host->routes[i]->allow_encoded_slash)
-			return true;
-	}
-	return false;
-}
-
 /* How near the nearest rule came is what the bottle is told. */
 static enum egress_reason reason_of(const struct search *s, const struct policy_host *host)
 {
 	if (!s->rule)
-		return s->encoded_slash && !takes_encoded_slashes(host) ? EGRESS_AMBIGUOUS_PATH
+		return s->encoded_slash && !policy_host_takes_encoded_slash(host) ? EGRESS_AMBIGUOUS_PATH
 									: EGRESS_PATH_NOT_ALLOWED;
 	switch (s->nearest) {
 	case CHOSEN:

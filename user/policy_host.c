@@ -68,6 +68,15 @@ const struct policy_host *policy_find_host(const struct policy *policy, const ch
 	return host ? host : policy->others;
 }
 
+bool policy_host_takes_encoded_slash(const struct policy_host *host)
+{
+	for (size_t i = 0; i < host->route_count; i++) {
+		if (host->routes[i]->allow_encoded_slash)
+			return true;
+	}
+	return false;
+}
+
 size_t policy_host_count(const struct policy *policy)
 {
 	return policy->host_count;

@@ -145,6 +145,8 @@ void policy_audit(const struct policy *policy, const struct policy_host *host,
 
 /* NULL when no route of the host has the port. */
 const struct policy_host_port *policy_host_port(const struct policy_host *host, uint16_t port);
+/* Some route of the host lets %2F pass as a literal. */
+bool policy_host_takes_encoded_slash(const struct policy_host *host);
 
 /* ---- policy.c ------------------------------------------------------------------------------- */
 

@@ -72,16 +72,6 @@ static bool add_path(struct policy_axis *axis, struct policy_table *index,
 								   "%2F")});
 }
 
-/* Else there is nothing to tell apart, and twice as many questions. */
-static bool takes_encoded_slashes(const struct policy_host *host)
-{
-	for (size_t i = 0; host && i < host->route_count; i++) {
-		if (host->routes[i]->allow_encoded_slash)
-			return true;
-	}
-	return false;
-}
-
 /* The headers of a match, "name: value, ..."; NULL when out of memory. */
 static char *headers_text(const struct policy_match *match)
 {
@@ -165,7 +155,10 @@ bool policy_space_init(struct policy_space *space, const struct policy_host *a,
 		[POLICY_AXIS_HEADERS] = {"", "no header"},
 	};
 	struct policy_table index[POLICY_AXES] = {0};
-	bool encoded_slashes = takes_encoded_slashes(a) || takes_encoded_slashes(b), fine;
+	/* Else there is nothing to tell apart, and twice as many questions. */
+	bool encoded_slashes = (a && policy_host_takes_encoded_slash(a)) ||
+			       (b && policy_host_takes_encoded_slash(b));
+	bool fine;
 
 	*space = (struct policy_space){0};
 	fine = add_host(space, index, a, encoded_slashes) &&

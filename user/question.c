@@ -7,22 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* Digits alone, as URLs have them. */
-static bool parse_port(struct span text, uint16_t *ret_port)
-{
-	unsigned long port = 0;
-
-	if (text.length == 0 || text.length > 5)
-		return false;
-	for (size_t i = 0; i < text.length; i++) {
-		if (text.data[i] < '0' || text.data[i] > '9')
-			return false;
-		port = port * 10 + (unsigned long)(text.data[i] - '0');
-	}
-	*ret_port = (uint16_t)port;
-	return port > 0 && port <= UINT16_MAX;
-}
-
 /* The name, or the address without brackets. */
 static bool parse_host(struct question *q, struct span host)
 {
@@ -52,7 +36,7 @@ static bool parse_authority(struct question *q, struct span authority)
 	if (colon > 0 && authority.data[colon - 1] == ':') {
 		struct span port = {authority.data + colon, authority.length - colon};
 
-		if (!parse_port(port, &q->port))
+		if (!span_port(port, &q->port))
 			return false;
 		authority.length = colon - 1;
 	}

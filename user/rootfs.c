@@ -295,21 +295,6 @@ static bool is_of_host(const struct rootfs_file *file)
 	       here.st_ino == host.st_ino;
 }
 
-/* The limit holds while reading: the size could grow after fstat(). */
-static int read_content(int fd, struct bytes *ret)
-{
-	ssize_t got;
-
-	do {
-		char *room = bytes_reserve(ret, 65536);
-
-		got = room ? read(fd, room, 65536) : -1;
-		if (got > 0)
-			bytes_added(ret, (size_t)got);
-	} while (got > 0 && ret->length <= FILE_LIMIT);
-	return got == 0 ? 0 : -1;
-}
-
 /* O_NONBLOCK and no symbolic link: a FIFO would hold us, a link lead elsewhere in the bottle. */
 static int read_file(struct rootfs_file *file, struct error *error)
 {
@@ -328,7 +313,7 @@ static int read_file(struct rootfs_file *file, struct error *error)
 	file->exists = true;
 	if (fstat(fd, &file->status) < 0 || !S_ISREG(file->status.st_mode))
 		result = error_set(error, "%s in the bottle is not a regular file", file->path);
-	else if (read_content(fd, &file->before) < 0)
+	else if (bytes_read(&file->before, fd, FILE_LIMIT) < 0)
 		result = error_set(error, "%s in the bottle cannot be read, or is larger than 16 MiB",
 				   file->path);
 	close(fd);
@@ -415,15 +400,8 @@ static int fill(int fd, const struct rootfs_file *file, struct span content)
 {
 	mode_t mode = file->exists ? file->status.st_mode & 0777 : 0644;
 
-	while (content.length > 0) {
-		ssize_t count = write(fd, content.data, content.length);
-
-		if (count < 0 && errno != EINTR)
-			return -errno;
-		if (count > 0)
-			content = (struct span){content.data + count,
-						content.length - (size_t)count};
-	}
+	if (span_write(content, fd) < 0)
+		return -errno;
 	/* With another file-system uid than root's the file is the bottle's root's already. */
 	if (fchown(fd, file->status.st_uid, file->status.st_gid) < 0 && errno != EPERM)
 		return -errno;

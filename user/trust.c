@@ -180,24 +180,11 @@ int trust_find_java(const char *java_home, const char *search_path, struct trust
 
 static int append_file(int fd, const char *path, struct bytes *ret, struct error *error)
 {
-	size_t total = 0;
-
-	for (;;) {
-		char *room = bytes_reserve(ret, 65536);
-		ssize_t got = room ? read(fd, room, 65536) : -1;
-
-		if (!room)
-			return error_set(error, "out of memory");
-		if (got < 0)
-			return error_set(error, "cannot read %s: %s", path, strerror(errno));
-		if (got == 0)
-			return 0;
-		bytes_added(ret, (size_t)got);
-		total += (size_t)got;
-		if (total > BUNDLE_LIMIT)
-			return error_set(error, "%s is too large for a bundle of certificates",
-					 path);
-	}
+	if (bytes_read(ret, fd, BUNDLE_LIMIT) == 0)
+		return 0;
+	if (errno == EFBIG)
+		return error_set(error, "%s is too large for a bundle of certificates", path);
+	return error_set(error, "cannot read %s: %s", path, strerror(errno));
 }
 
 /* Into a buffer of its own first: `ret` stays as it was when a file cannot be read. */

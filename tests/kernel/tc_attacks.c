@@ -49,18 +49,6 @@ static void put_mark(struct frame *f)
 	put(f, MARK, sizeof(MARK));
 }
 
-static uint16_t checksum(const void *bytes, size_t length)
-{
-	const uint16_t *words = bytes;
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < length / 2; i++)
-		sum += words[i];
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 /* A datagram, or the head of a TCP segment, with the mark. */
 struct ip_parts {
 	const char *to;
@@ -86,7 +74,7 @@ static void put_ip(struct frame *f, const struct ip_parts *p)
 	inet_pton(AF_INET, BOTTLE_STRANGE, &ip.saddr);
 	inet_pton(AF_INET, p->to, &ip.daddr);
 	head.ip = ip;
-	head.ip.check = checksum(&head, size);
+	head.ip.check = wire_checksum(&head, size);
 	put(f, &head, size);
 	put16(f, p->source_port);
 	put16(f, p->port);

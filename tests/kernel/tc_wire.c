@@ -139,3 +139,15 @@ struct sniffed wire_sniffed(struct wire *wire)
 	}
 	return result;
 }
+
+uint16_t wire_checksum(const void *bytes, size_t length)
+{
+	const uint16_t *words = bytes;
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < length / 2; i++)
+		sum += words[i];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}

@@ -33,6 +33,7 @@ void wire_down(struct wire *wire);
 void wire_add(struct wire *wire, const char *name, int number);
 void wire_shell(const struct wall *at, const char *format, ...) PRINTF(2, 3);
 void wire_pause(int milliseconds);
+uint16_t wire_checksum(const void *bytes, size_t length); /* RFC 1071; an even length */
 
 /* What has reached the neighbour's side since the last call: what attacks make, or any frame. */
 struct sniffed {

@@ -112,18 +112,6 @@ static void put_ethernet(struct frame *f, uint16_t protocol)
 	put(f, head, sizeof(head));
 }
 
-static uint16_t checksum(const void *bytes, size_t length)
-{
-	const uint16_t *words = bytes;
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < length / 2; i++)
-		sum += words[i];
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 static void put_ip4(struct frame *f, const char *from, const char *to, uint8_t protocol,
 		    uint16_t fragment, size_t payload)
 {
@@ -132,7 +120,7 @@ static void put_ip4(struct frame *f, const char *from, const char *to, uint8_t p
 			   .tot_len = htons((uint16_t)(sizeof(ip) + payload)),
 			   .saddr = inet_addr(from), .daddr = inet_addr(to)};
 
-	ip.check = checksum(&ip, sizeof(ip)); /* else a bridge's filter may drop it */
+	ip.check = wire_checksum(&ip, sizeof(ip)); /* else a bridge's filter may drop it */
 	put(f, &ip, sizeof(ip));
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -74,6 +77,44 @@ static void hash(void **state)
 			    length + 1 == sizeof(data));
 }
 
+static void ports(void **state)
+{
+	static const char *const bad[] = {"", "0", "65536", "+1", " 1", "1 ", "000080", "0x50"};
+	uint16_t port = 7;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(span_port(span_from(bad[i]), &port));
+	assert_int_equal(port, 7);
+	assert_true(span_port(SPAN("65535"), &port));
+	assert_int_equal(port, 65535);
+}
+
+static void files(void **state)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+	struct bytes content = {0};
+	char block[100000];
+
+	(void)state;
+	memset(block, 'x', sizeof(block));
+	assert_int_equal(span_write((struct span){block, sizeof(block)}, fd), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(bytes_read(&content, fd, sizeof(block)), 0);
+	assert_int_equal(content.length, sizeof(block));
+	assert_memory_equal(bytes_span(&content).data, block, sizeof(block));
+	bytes_free(&content);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(bytes_read(&content, fd, sizeof(block) - 1), -1);
+	assert_int_equal(errno, EFBIG);
+	bytes_free(&content);
+	close(fd);
+	assert_int_equal(bytes_read(&content, -1, 1), -1);
+	assert_int_equal(errno, EBADF);
+	assert_int_equal(span_write(SPAN("x"), -1), -1);
+	bytes_free(&content);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -81,6 +122,8 @@ int main(void)
 		cmocka_unit_test(reserve_of_nothing),
 		cmocka_unit_test(spans),
 		cmocka_unit_test(hash),
+		cmocka_unit_test(ports),
+		cmocka_unit_test(files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
