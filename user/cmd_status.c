@@ -18,6 +18,7 @@
 #include "diag.h"
 #include "kernel.h"
 #include "reason.h"
+#include "status.h"
 
 static const char help_text[] =
 	"usage: egress-bpf status [NAME] [--json] [--watch]\n"
@@ -35,136 +36,6 @@ static const char help_text[] =
 	"\n"
 	"Exit status: 0 every wall is whole, 1 one is not, or there is no such bottle, 2 usage error.\n";
 
-/* Counters that are no reasons; `enum egress_counter` from EGRESS_REASON_COUNT on. */
-static const char *const counter_names[] = {"steered", "dns",	      "loopback", "direct",
-					    "probe",   "lost_events", "wire_dropped"};
-
-_Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) ==
-		       EGRESS_COUNTER_COUNT - EGRESS_REASON_COUNT,
-	       "a name for each counter");
-
-static size_t attached_links(const struct kernel_status *status)
-{
-	size_t attached = 0;
-
-	for (size_t i = 0; i < status->link_count; i++)
-		attached += status->links[i].attached;
-	return attached;
-}
-
-/* No links at all is not whole. */
-static bool is_whole(const struct kernel_status *status)
-{
-	return status->link_count > 0 && attached_links(status) == status->link_count;
-}
-
-/* Wires that are not walled from outside. */
-static size_t open_wires(const struct kernel_status *status)
-{
-	size_t open = 0;
-
-	for (size_t i = 0; i < status->wire_count; i++)
-		open += !status->wires[i].walled;
-	return open;
-}
-
-static const char *wall0_name(const struct kernel_status *status)
-{
-	if (status->settings.shared_netns)
-		return "shared";
-	if (open_wires(status) > 0)
-		return "open";
-	return status->walled_ends > 0 ? "walled" : "no_wire";
-}
-
-/* By settings.unix_wall. */
-static const char *const unix_names[] = {
-	[0] = "not_walled",
-	[EGRESS_UNIX_WALLED] = "walled",
-	[EGRESS_UNIX_UNABLE] = "kernel_cannot",
-};
-
-/* ---- JSON ------------------------------------------------------------------------------------ */
-
-/* JSON's integers are signed; a counter takes centuries to get there. */
-static json_t *json_counter(uint64_t value)
-{
-	return json_integer((json_int_t)value);
-}
-
-/* Reasons that never occurred are left out. */
-static json_t *json_reasons(const uint64_t *counters)
-{
-	json_t *object = json_object();
-
-	for (int i = 0; i < EGRESS_REASON_COUNT; i++) {
-		if (counters[i])
-			json_object_set_new(object, reason_name(i), json_counter(counters[i]));
-	}
-	return object;
-}
-
-static json_t *json_wires(const struct kernel_status *status)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < status->wire_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:b}", "name",
-						      status->wires[i].wire.name, "kind",
-						      status->wires[i].wire.kind, "outside",
-						      (int)status->wires[i].wire.outside, "walled",
-						      status->wires[i].walled));
-	return list;
-}
-
-static json_t *json_walls(const struct kernel_status *status)
-{
-	json_t *missing = json_array(), *attached = json_array();
-
-	for (size_t i = 0; i < status->link_count; i++)
-		json_array_append_new(status->links[i].attached ? attached : missing,
-				      json_string(status->links[i].name));
-	return json_pack("{s:b, s:s, s:o, s:b, s:o, s:o, s:s}", "own_network_namespace",
-			 !status->settings.shared_netns, "wall0", wall0_name(status), "wires",
-			 json_wires(status), "whole", is_whole(status), "attached", attached,
-			 "missing", missing, "unix_sockets", unix_names[status->settings.unix_wall]);
-}
-
-static json_t *json_host(const struct kernel_host_status *host)
-{
-	char address[ADDRESS_TEXT_SIZE];
-
-	return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "host", host->host.name,
-			 "address", address_format(&host->host.address, address), "removed",
-			 host->removed, "steered", (json_int_t)host->counters.steered,
-			 "kernel_refused", (json_int_t)host->counters.refused, "allowed",
-			 (json_int_t)host->verdicts.allowed, "refused",
-			 (json_int_t)host->verdicts.refused, "bytes_up",
-			 (json_int_t)host->verdicts.bytes_up, "bytes_down",
-			 (json_int_t)host->verdicts.bytes_down);
-}
-
-static json_t *json_status(const struct kernel_status *status, json_t *sidecar)
-{
-	json_t *hosts = json_array(), *counters = json_object();
-	char hash[33];
-
-	for (size_t i = 0; i < status->host_count; i++)
-		json_array_append_new(hosts, json_host(&status->hosts[i]));
-	for (int i = EGRESS_REASON_COUNT; i < EGRESS_COUNTER_COUNT; i++)
-		json_object_set_new(counters, counter_names[i - EGRESS_REASON_COUNT],
-				    json_counter(status->counters[i]));
-	for (size_t i = 0; i < sizeof(status->settings.policy_hash); i++)
-		snprintf(hash + 2 * i, 3, "%02x", status->settings.policy_hash[i]);
-	return json_pack("{s:s, s:b, s:i, s:b, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:O?}", "name",
-			 status->name, "alive", status->supervisor_pid != 0, "pid",
-			 (int)status->supervisor_pid, "cgroup_alive", status->cgroup_alive,
-			 "policy_hash", hash, "proxy_port", (int)status->settings.proxy_port,
-			 "walls", json_walls(status), "kernel", json_reasons(status->counters),
-			 "proxy", json_reasons(status->verdicts), "counters", counters, "hosts",
-			 hosts, "sidecar", sidecar);
-}
-
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 static void print_open_wire(const struct egress_wire *wire)
@@ -180,7 +51,7 @@ static void print_open_wire(const struct egress_wire *wire)
 
 static void print_wall0(const struct kernel_status *status)
 {
-	size_t open = open_wires(status);
+	size_t open = status_open_wires(status);
 
 	if (status->settings.shared_netns) {
 		printf("  wall 0  ABSENT: shares the host's network namespace; sockets made before it"
@@ -207,8 +78,8 @@ static void print_walls(const struct kernel_status *status)
 	       status->supervisor_pid ? "sidecar alive"
 				      : "SIDECAR DEAD: the wall stands, everything is refused");
 	print_wall0(status);
-	printf("  wall 1  %zu of %zu kernel programs attached%s\n", attached_links(status),
-	       status->link_count, is_whole(status) ? "" : "; MISSING:");
+	printf("  wall 1  %zu of %zu kernel programs attached%s\n", status_attached_links(status),
+	       status->link_count, status_is_whole(status) ? "" : "; MISSING:");
 	for (size_t i = 0; i < status->link_count; i++) {
 		if (!status->links[i].attached)
 			printf("          %s\n", status->links[i].name);
@@ -231,7 +102,7 @@ static void print_counters(const struct kernel_status *status)
 	}
 	for (int i = EGRESS_REASON_COUNT; i < EGRESS_COUNTER_COUNT; i++) {
 		if (status->counters[i])
-			printf("  %-24s %12" PRIu64 "\n", counter_names[i - EGRESS_REASON_COUNT],
+			printf("  %-24s %12" PRIu64 "\n", status_counter_names[i - EGRESS_REASON_COUNT],
 			       (uint64_t)status->counters[i]);
 	}
 }
@@ -321,14 +192,6 @@ static void print_sidecar(const json_t *sidecar)
 
 /* ---- the command ------------------------------------------------------------------------------ */
 
-/* What only a living sidecar knows; NULL when it does not say. */
-static json_t *ask_sidecar(const char *name)
-{
-	int fd = control_ask(name, json_pack("{s:s}", "command", "status"), NULL);
-
-	return fd < 0 ? NULL : control_answer(fd, NULL);
-}
-
 /* Prints, or adds to `list`. EXIT_OK when the wall is whole. */
 static int show(const char *name, json_t *list)
 {
@@ -341,10 +204,10 @@ static int show(const char *name, json_t *list)
 		diag_error("status: %s", error.text);
 		return EXIT_FAILED;
 	}
-	result = is_whole(&status) ? EXIT_OK : EXIT_FAILED;
-	sidecar = status.supervisor_pid ? ask_sidecar(name) : NULL;
+	result = status_is_whole(&status) ? EXIT_OK : EXIT_FAILED;
+	sidecar = status.supervisor_pid ? status_ask_sidecar(name) : NULL;
 	if (list) {
-		json_array_append_new(list, json_status(&status, sidecar));
+		json_array_append_new(list, status_json(&status, sidecar));
 	} else {
 		print_walls(&status);
 		print_sidecar(sidecar);
