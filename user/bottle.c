@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bottle_launch.h"
+#include "bytes.h"
 
 struct bottle {
 	pid_t pid; /* 0 when it was waited for */
@@ -143,12 +144,9 @@ int bottle_pidfd(const struct bottle *bottle)
 	return bottle->pidfd;
 }
 
-int bottle_release(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
+int bottle_prepare(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
 {
-	int rc = bottle_plan_write(bottle->plan, plan, error);
-
-	close_fd(&bottle->plan);
-	return rc;
+	return bottle_plan_write(bottle->plan, plan, error);
 }
 
 int bottle_report_fd(const struct bottle *bottle)
@@ -177,6 +175,19 @@ int bottle_read_report(struct bottle *bottle, struct error *error)
 	text[length] = '\0';
 	error_set(error, "%s", text + 1);
 	return (unsigned char)text[0];
+}
+
+/* One that has ended may have left a report, which says more than a broken pipe. */
+int bottle_release(struct bottle *bottle, struct error *error)
+{
+	int rc = span_write(SPAN("!"), bottle->plan);
+
+	close_fd(&bottle->plan);
+	if (rc == 0)
+		return 0;
+	return bottle_read_report(bottle, error)
+		       ? -1
+		       : error_set(error, "the sandbox's first process has ended");
 }
 
 void bottle_signal(const struct bottle *bottle, int signal)

@@ -25,7 +25,7 @@ struct bottle_options {
 	size_t socket_count;
 };
 
-/* What is known only after the walls are up and the policy was read. Borrowed. */
+/* What is known only after the policy was read. Borrowed. */
 struct bottle_plan {
 	const char *ca_pem;
 	const char *proxy_name;
@@ -43,10 +43,13 @@ int bottle_start(const struct bottle_options *options, struct bottle **ret, stru
 /* Of the init, in our pid namespace; 0 when it was waited for. */
 pid_t bottle_pid(const struct bottle *bottle);
 int bottle_pidfd(const struct bottle *bottle); /* borrowed; readable when the init has ended */
-/* Lets it prepare and run the command. Until then nothing of the command runs. The plan holds no
- * secret; -1 when the init is gone. */
-int bottle_release(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
+/* Lets it prepare the inside, beside us: the walls may come up meanwhile. Nothing of the command
+ * runs. Once, before bottle_release(). The plan holds no secret; -1 when the init is gone. */
+int bottle_prepare(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
 	WARN_UNUSED;
+/* The walls are up: the command runs as soon as the inside is prepared. -1 when the init is gone,
+ * with its report as the error. */
+int bottle_release(struct bottle *bottle, struct error *error) WARN_UNUSED;
 int bottle_report_fd(const struct bottle *bottle); /* borrowed; readable when there is a report */
 /* Reads the report to its end. 0: the command runs. Else the exit status to end with: 125 (the
  * sandbox could not be prepared), 126, 127, and `error` says why. */

@@ -99,7 +99,8 @@ static int own_cgroup_namespace(struct error *error)
 }
 
 /* The working directory is asked for before anything is mounted over it. A supervisor that gave up
- * needs no report. */
+ * needs no report. The steps run while the walls come up outside, which is safe as they are ours
+ * and only the command is not: see await_walls(). */
 static void prepare(const struct bottle_options *options, const struct launch_pipes *pipes)
 {
 	struct launch launch = {.options = options};
@@ -115,6 +116,19 @@ static void prepare(const struct bottle_options *options, const struct launch_pi
 		if (steps[i](&launch, &error) < 0)
 			give_up(pipes->report, BOTTLE_NO_SANDBOX, error.text);
 	}
+}
+
+/* Ends the process when the supervisor did, or gave up. */
+static void await_walls(int plan)
+{
+	char go;
+	ssize_t got;
+
+	do {
+		got = read(plan, &go, 1);
+	} while (got < 0 && errno == EINTR);
+	if (got != 1)
+		_exit(BOTTLE_NO_SANDBOX);
 }
 
 /* The signal mask is the caller's again: a blocked SIGTERM would be inherited. */
@@ -200,6 +214,7 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	sigprocmask(SIG_BLOCK, &mask, &before);
 	close_others(pipes);
 	prepare(options, pipes);
+	await_walls(pipes->plan);
 	signals = signalfd(-1, &mask, SFD_CLOEXEC);
 	command = signals < 0 ? -1 : fork();
 	if (command == 0)

@@ -8,7 +8,7 @@
 
 /* Ends of pipes that the init was born with. */
 struct launch_pipes {
-	int plan;   /* read: bottle_plan_write()'s text; end of file without it: give up */
+	int plan;   /* read: bottle_plan_write()'s text, then one octet: go; end of file: give up */
 	int report; /* write: one octet 0 when loopback is up; then nothing, or status and text */
 	int life;   /* read: end of file when the supervisor is gone */
 };
@@ -29,7 +29,8 @@ struct launch {
 /* Process 1 of the bottle; never returns. */
 NORETURN void bottle_init(const struct bottle_options *options, const struct launch_pipes *pipes);
 
-/* The plan on its way through the pipe, as JSON. The reader's strings live until it exits. */
+/* The plan on its way through the pipe, as JSON; what follows it stays in the pipe. The reader's
+ * strings live until it exits. */
 int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *error) WARN_UNUSED;
 int bottle_plan_read(int fd, struct bottle_plan *ret_plan, struct error *error) WARN_UNUSED;
 

@@ -59,7 +59,7 @@ int bottle_plan_read(int fd, struct bottle_plan *ret_plan, struct error *error)
 {
 	struct bottle_plan plan = {0};
 	json_t *secrets, *hidden;
-	json_t *json = json_loadfd(fd, 0, NULL);
+	json_t *json = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
 
 	/* `json` is kept: the plan's strings are its own, and the process ends with them. */
 	if (!json || json_unpack(json, "{s:s, s:s, s:o, s:o}", "ca_pem", &plan.ca_pem,

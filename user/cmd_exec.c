@@ -284,7 +284,7 @@ static int make_bottle(struct exec *exec, struct error *error)
 
 /* EXIT_OK, or what to exit with; errors are printed. Static, for supervisor_options borrows its
  * sources for life. */
-static int start_supervisor(struct exec *exec)
+static int open_supervisor(struct exec *exec)
 {
 	static struct config_source sources[3];
 	const struct supervisor_options supervisor = {
@@ -311,8 +311,14 @@ static int start_supervisor(struct exec *exec)
 	sources[0] = (struct config_source){"--secret", span_from(exec->secret_text)};
 	sources[1] = (struct config_source){"--allow", span_from(exec->allow_text)};
 	sources[2] = (struct config_source){"--audit", SPAN(RECORD_LEARN_SOURCE)};
-	status = supervisor_start(&supervisor, &exec->supervisor);
-	return status == EXIT_FAILED ? EXIT_SANDBOX : status;
+	status = supervisor_open(&supervisor, &exec->supervisor);
+	if (status != EXIT_OK)
+		return status == EXIT_FAILED ? EXIT_SANDBOX : status;
+	if (!exec->outputs.learn_path ||
+	    policy_secret_count(supervisor_config(exec->supervisor)->policy) == 0)
+		return EXIT_OK;
+	return cmd_usage("exec", "--learn injects no credential: leave --secret, and routes with one, "
+			 "out while learning");
 }
 
 /* The sources of the policy's secrets, of one kind. */
@@ -333,7 +339,7 @@ static const char **secret_sources(const struct config *config, enum policy_secr
 }
 
 /* Names of variables and paths of files; the values stay here. */
-static int release_bottle(struct exec *exec, struct error *error)
+static int prepare_bottle(struct exec *exec, struct error *error)
 {
 	const struct config *config = supervisor_config(exec->supervisor);
 	struct bytes pem = {0};
@@ -349,7 +355,7 @@ static int release_bottle(struct exec *exec, struct error *error)
 		error_set(error, "out of memory");
 	} else {
 		plan.ca_pem = bytes_span(&pem).data;
-		rc = bottle_release(exec->bottle, &plan, error);
+		rc = bottle_prepare(exec->bottle, &plan, error);
 	}
 	bytes_free(&pem);
 	free(names);
@@ -494,14 +500,17 @@ static int run(struct exec *exec)
 		diag_error("exec: %s", error.text);
 		return EXIT_SANDBOX;
 	}
-	status = start_supervisor(exec);
+	status = open_supervisor(exec);
 	if (status != EXIT_OK)
 		return status;
-	if (exec->outputs.learn_path &&
-	    policy_secret_count(supervisor_config(exec->supervisor)->policy) > 0)
-		return cmd_usage("exec", "--learn injects no credential: leave --secret, and routes "
-				 "with one, out while learning");
-	if (watch_bottle(exec, &error) < 0 || release_bottle(exec, &error) < 0) {
+	/* The bottle's inside and the walls outside are prepared side by side. */
+	if (prepare_bottle(exec, &error) < 0) {
+		diag_error("exec: %s", error.text);
+		return EXIT_SANDBOX;
+	}
+	if (supervisor_start(&exec->supervisor) != EXIT_OK)
+		return EXIT_SANDBOX;
+	if (watch_bottle(exec, &error) < 0 || bottle_release(exec->bottle, &error) < 0) {
 		diag_error("exec: %s", error.text);
 		return EXIT_SANDBOX;
 	}

@@ -555,11 +555,13 @@ static int start(struct run *run, struct supervisor **ret)
 	run->supervisor.record_fd = record_fd(run->record);
 	run->supervisor.extra = &learn;
 	run->supervisor.extra_count = run->outputs.learn_path ? 1 : 0;
-	status = supervisor_start(&run->supervisor, ret);
-	if (status != EXIT_OK || !run->outputs.learn_path ||
-	    policy_secret_count(supervisor_config(*ret)->policy) == 0)
+	status = supervisor_open(&run->supervisor, ret);
+	if (status != EXIT_OK)
 		return status;
-	supervisor_stop(*ret, true);
+	if (!run->outputs.learn_path || policy_secret_count(supervisor_config(*ret)->policy) == 0)
+		return supervisor_start(ret);
+	supervisor_stop(*ret, false);
+	*ret = NULL;
 	return cmd_usage("run", "--learn injects no credential: leave routes with one out while "
 			 "learning");
 }

@@ -348,9 +348,8 @@ static void guard_memory(void)
 	(void)setrlimit(RLIMIT_CORE, &none);
 }
 
-/* Secrets are read only after guard_memory(). A new wall is taken down again when the start fails,
- * an adopted one stays: it protected before us. */
-int supervisor_start(const struct supervisor_options *options, struct supervisor **ret)
+/* Secrets are read only after guard_memory(). */
+int supervisor_open(const struct supervisor_options *options, struct supervisor **ret)
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
 	struct error error = {0};
@@ -373,19 +372,32 @@ int supervisor_start(const struct supervisor_options *options, struct supervisor
 		supervisor_stop(s, false);
 		return EXIT_USAGE;
 	}
-	if (open_log(s, &error) < 0 || open_authority(s, &error) < 0 ||
-	    open_walls(s, &error) < 0 || open_events(s, &error) < 0)
-		goto fail;
-	if (supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
-	    test_wall(s, &error) < 0)
-		goto fail;
-	supervisor_open_control(s);
+	if (open_log(s, &error) < 0 || open_authority(s, &error) < 0) {
+		diag_error("%s", error.text);
+		supervisor_stop(s, false);
+		return EXIT_FAILED;
+	}
 	*ret = s;
 	return EXIT_OK;
-fail:
-	diag_error("%s", error.text);
-	supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);
-	return EXIT_FAILED;
+}
+
+/* A new wall is taken down again when the start fails, an adopted one stays: it protected before
+ * us. */
+int supervisor_start(struct supervisor **supervisor)
+{
+	struct supervisor *s = *supervisor;
+	struct error error = {0};
+
+	if (open_walls(s, &error) < 0 || open_events(s, &error) < 0 ||
+	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
+	    test_wall(s, &error) < 0) {
+		diag_error("%s", error.text);
+		supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);
+		*supervisor = NULL;
+		return EXIT_FAILED;
+	}
+	supervisor_open_control(s);
+	return EXIT_OK;
 }
 
 int supervisor_loop(struct supervisor *s)

@@ -52,11 +52,14 @@ struct supervisor_options {
 	size_t let_in_count;
 };
 
-/* Loads the policy and its secrets, the CA, the kernel wall, the sockets, and starts the worker.
- * Returns when the worker is ready to serve. On failure what was begun is undone, errors are
- * printed, and the exit status (1 or 2) is returned; 0 is success. A wall that failed its
- * self-test stays. */
-int supervisor_start(const struct supervisor_options *options, struct supervisor **ret);
+/* Loads the policy and its secrets and the CA: what supervisor_config() and supervisor_ca() tell.
+ * Errors are printed, and the exit status (1 or 2) is returned; 0 is success. The texts and arrays
+ * in `options` are borrowed for life. */
+int supervisor_open(const struct supervisor_options *options, struct supervisor **ret);
+/* Puts up the kernel wall and the sockets and starts the worker. Returns when that is ready to
+ * serve. On failure what was begun is undone, errors are printed, *supervisor is freed and NULL,
+ * and the exit status is returned. A wall that failed its self-test stays. */
+int supervisor_start(struct supervisor **supervisor);
 /* Runs until SIGTERM or SIGINT, until supervisor_quit(), or, with end_with_cgroup, until the bottle
  * is gone: supervisor_bottle_gone() tells. SIGHUP reloads. A dead worker is
  * started again (with a growing delay, at most 5 s). Returns the exit status. */

@@ -74,7 +74,7 @@ static struct bottle *start(const struct bottle_user *user, char *const *argv)
 	struct error error = {0};
 
 	if (bottle_start(&options, &bottle, &error) < 0 ||
-	    bottle_release(bottle, &plan, &error) < 0)
+	    bottle_prepare(bottle, &plan, &error) < 0 || bottle_release(bottle, &error) < 0)
 		fail_msg("%s", error.text);
 	return bottle;
 }
@@ -512,7 +512,7 @@ static void test_setup_error_is_one_line(void **state)
 
 	(void)state;
 	assert_int_equal(bottle_start(&options, &bottle, &error), 0);
-	assert_int_equal(bottle_release(bottle, &plan, &error), 0);
+	assert_int_equal(bottle_prepare(bottle, &plan, &error), 0);
 	assert_int_equal(bottle_read_report(bottle, &error), 125);
 	assert_string_equal(error.text,
 			    "cannot make /run/egress-bpf/a/b/c: No such file or directory");
