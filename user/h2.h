@@ -48,7 +48,7 @@ bool h2_has_room(const struct h2 *h2);
 /* Client: a stream for one request. NULL when out of memory. */
 struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
 
-/* For streams of ours: `ready` is called in the next h2_run(). */
+/* For streams of ours: `ready` is called in the next h2_run(), for which the owner is kicked. */
 void h2_mark(struct stream *stream);
 /* The error code of a stream that the peer reset (RFC 9113, 7). */
 uint32_t h2_reset_code(const struct stream *stream);

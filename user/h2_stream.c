@@ -306,8 +306,11 @@ void h2_mark(struct stream *stream)
 {
 	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
 
-	if (s)
-		h2_wake(s);
+	if (!s)
+		return;
+	h2_wake(s);
+	if (s->h2)
+		h2_touch(s->h2);
 }
 
 uint32_t h2_reset_code(const struct stream *stream)

@@ -51,13 +51,11 @@ static void on_kick(void *context)
 	connection_wake(((struct http2 *)context)->connection);
 }
 
-/* The upstream has: runs with the session, whose output is then written at once. */
+/* The upstream has. The session runs at the end of this turn of the loop, when the other upstreams
+ * have had their say: what all of them answered is one record and one send(2). */
 static void on_wake(void *context)
 {
-	struct request *r = context;
-
-	h2_mark(r->stream);
-	connection_wake(r->http2->connection);
+	h2_mark(((struct request *)context)->stream);
 }
 
 static void on_opened(void *context, struct stream *stream)

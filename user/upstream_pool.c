@@ -13,8 +13,9 @@
 #include "bytes.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
-#define KEY_LIMIT 32
-/* Descriptors that nobody uses at the moment. */
+/* Descriptors that nobody uses at the moment. There is no limit to each key: connections that were
+ * in use at the same time are needed again at the same time, and each that was dropped would cost a
+ * handshake for the next stream of an HTTP/2 client. Who is not used for longest goes. */
 #define TOTAL_LIMIT 512
 
 /* In two lists: its bucket, newest first, and all by age, for the timer. */
@@ -164,16 +165,6 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
-static bool has_room(const struct pool *pool, const struct pool_key *key, uint64_t hash)
-{
-	size_t same = 0;
-
-	for (const struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)]; idle;
-	     idle = idle->next)
-		same += matches(idle, key, hash);
-	return same < KEY_LIMIT;
-}
-
 void pool_put(struct pool *pool, const struct pool_key *key, const struct egress_address *address,
 	      struct stream *stream)
 {
@@ -181,7 +172,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 	size_t size = strlen(key->host) + 1;
 	struct idle *idle = NULL;
 
-	if (is_quiet(stream) && has_room(pool, key, hash))
+	if (is_quiet(stream))
 		idle = malloc(sizeof(*idle) + size);
 	if (!idle) {
 		stream_free(stream);

@@ -26,7 +26,7 @@ struct pool;
 struct pool *pool_new(struct event_base *base, unsigned idle_ms) WARN_UNUSED;
 void pool_free(struct pool *pool); /* closes all */
 
-/* Takes over the stream; closes it at once when it has something to say or there are too many. */
+/* Takes over the stream; closes it at once when it has something to say. Too many: the oldest goes. */
 void pool_put(struct pool *pool, const struct pool_key *key, const struct egress_address *address,
 	      struct stream *stream);
 /* The one used last, the caller's from now on; NULL when there is none. */

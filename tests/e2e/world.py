@@ -33,6 +33,7 @@ HOSTS = {
     # By test_http2.py: HTTP/2 and HTTP/1.1; HTTP/2 only; gRPC.
     "h2.example.test": "203.0.113.22", "h2only.example.test": "203.0.113.23",
     "grpc.example.test": "203.0.113.24",
+    "bulk2.example.test": "203.0.113.25",  # as bulk, with HTTP/2
     "dead.example.test": "203.0.113.99",
 }
 
@@ -240,6 +241,8 @@ class World:
             file.truncate(1 << 30)
         with open(os.path.join(root, "small"), "wb") as file:
             file.write(b"small\n")
+        with open(os.path.join(root, "kib"), "wb") as file:
+            file.write(b"k" * 1024)
         sh(f"chmod -R a+rX {root}")
         with open(self.path("nginx.conf"), "w", encoding="utf-8") as file:
             file.write(f"""
@@ -257,6 +260,8 @@ class World:
                     ssl_protocols TLSv1.2 TLSv1.3;
                     server {{ listen 203.0.113.20:443 ssl; listen 203.0.113.20:80;
                               server_name bulk.example.test; }}
+                    server {{ listen 203.0.113.25:443 ssl http2; server_name bulk2.example.test;
+                              keepalive_requests 100000000; }}
                     server {{ listen 203.0.113.21:443 ssl; server_name badcert.example.test; }}
                 }}""")
         self.spawn([shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"), "-c",
