@@ -185,6 +185,7 @@ placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod 644 $(2)
 install: all ## DESTDIR= PREFIX=/usr/local: program, man pages, completions, schema, systemd unit
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
+	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
 	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md
 	install -D -m 644 LICENSE $(SHARE)/doc/egress-bpf/LICENSE
 	install -D -m 644 docs/routes.schema.json $(SHARE)/egress-bpf/routes.schema.json

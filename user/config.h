@@ -87,5 +87,9 @@ const struct policy_secret *config_secret_at(const struct config *config, size_t
 bool config_pack(const struct config_source *sources, size_t count, const struct config *config,
 		 struct bytes *ret_blob) WARN_UNUSED;
 struct config *config_unpack(struct span blob, struct error *error) WARN_UNUSED;
+/* The sources of a blob, without its secrets; their texts are the blob's. NULL: it is damaged, or
+ * memory is out. Caller frees: config_free_sources(). */
+struct config_source *config_packed_sources(struct span blob, size_t *ret_count) WARN_UNUSED;
+void config_free_sources(struct config_source *sources, size_t count);
 
 #endif

@@ -328,7 +328,7 @@ static bool unpack_text(struct span *rest, struct span *ret_text)
 	return true;
 }
 
-static void free_sources(struct config_source *sources, size_t count)
+void config_free_sources(struct config_source *sources, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		free((char *)sources[i].name);
@@ -357,7 +357,7 @@ static struct config_source *unpack_sources(struct span *rest, size_t *ret_count
 		}
 	}
 	if (sources && done < count) {
-		free_sources(sources, done);
+		config_free_sources(sources, done);
 		return NULL;
 	}
 	*ret_count = count;
@@ -402,6 +402,11 @@ static int unpack_secrets(struct span *rest, struct config *config, struct error
 	return rest->length == 0 ? 0 : error_set(error, "the configuration is too long");
 }
 
+struct config_source *config_packed_sources(struct span blob, size_t *ret_count)
+{
+	return unpack_sources(&blob, ret_count);
+}
+
 struct config *config_unpack(struct span blob, struct error *error)
 {
 	struct diag_list errors = {0};
@@ -423,6 +428,6 @@ struct config *config_unpack(struct span blob, struct error *error)
 		config = NULL;
 	}
 	diag_list_free(&errors);
-	free_sources(sources, count);
+	config_free_sources(sources, count);
 	return config;
 }

@@ -18,6 +18,7 @@ static const struct command {
 	{"run", cmd_run, "put the wall round a cgroup and serve it"},
 	{"status", cmd_status, "show walls and counters, also of a dead sidecar"},
 	{"events", cmd_events, "show what is decided, as it happens"},
+	{"ui", cmd_ui, "serve a page: verdicts, policy, approving"},
 	{"metrics", cmd_metrics, "print or serve what is counted, for Prometheus"},
 	{"check", cmd_check, "validate policy files"},
 	{"why", cmd_why, "say what a policy answers to one request"},

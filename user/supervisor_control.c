@@ -100,6 +100,39 @@ static json_t *answer_status(const struct supervisor *s)
 			 s->feed ? (json_int_t)feed_latency_sum(s->feed) : (json_int_t)0);
 }
 
+/* So much of all sources together is shown: an answer has an end. */
+#define POLICY_TEXT_MAX ((size_t)1 << 20)
+
+static json_t *json_source(const struct config_source *source, size_t *left)
+{
+	size_t length = source->text.length;
+	json_t *text;
+
+	if (length > *left)
+		for (length = *left; length > 0 && source->text.data[length - 1] != '\n'; length--)
+			;
+	*left -= length;
+	text = json_stringn(source->text.data, length);
+	/* YAML may be UTF-16, which the parser reads and a page cannot. */
+	return json_pack("{s:s, s:o, s:b}", "name", source->name, "text",
+			 text ? text : json_string("# not UTF-8"), "cut",
+			 length < source->text.length);
+}
+
+/* The policy in force as it was read, to the line: what the numbers in verdicts' routes mean. The files
+ * may have changed since. Secrets' values are not in the sources. */
+static json_t *answer_policy(const struct supervisor *s)
+{
+	size_t count = 0, left = POLICY_TEXT_MAX;
+	struct config_source *sources = config_packed_sources(bytes_span(&s->blob), &count);
+	json_t *list = json_array();
+
+	for (size_t i = 0; sources && i < count; i++)
+		(void)json_array_append_new(list, json_source(&sources[i], &left));
+	config_free_sources(sources, sources ? count : 0);
+	return json_pack("{s:o, s:I}", "sources", list, "since", (json_int_t)s->policy_since);
+}
+
 static json_t *answer(void *context, const char *command, const json_t *request)
 {
 	struct supervisor *s = context;
@@ -108,6 +141,8 @@ static json_t *answer(void *context, const char *command, const json_t *request)
 		return answer_why(s, request);
 	if (strcmp(command, "status") == 0)
 		return answer_status(s);
+	if (strcmp(command, "policy") == 0)
+		return answer_policy(s);
 	return refusal("no such command: another version?");
 }
 

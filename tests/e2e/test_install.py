@@ -233,6 +233,7 @@ class Install(Case):
              "share/zsh/vendor-completions/_egress-bpf",
              "share/fish/vendor_completions.d/egress-bpf.fish",
              "share/egress-bpf/routes.schema.json", "share/egress-bpf/providers/codex.yaml", "share/doc/egress-bpf/README.md",
+             *(f"share/egress-bpf/ui/{name}" for name in ("icon.svg", "page.css", "page.html", "page.js")),
              "share/doc/egress-bpf/LICENSE", "lib/systemd/system/egress-bpf@.service"]
 
     def test_make_install(self):

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The process with rights: opens the port, starts the other one, and asks the sidecar for it. */
+#include "ui.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ui_ask.h"
+#include "ui_files.h"
+#include "ui_private.h"
+
+/* ---- where ----------------------------------------------------------------------------------------- */
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+	return address->ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static int listen_at(struct sockaddr *address, socklen_t size)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, address, size) == 0 && listen(fd, 16) == 0 &&
+	    getsockname(fd, address, &size) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* libevent takes no port 0, and an address without any port: the other way round here. */
+static bool parse_listen(const char *text, struct sockaddr_storage *ret)
+{
+	size_t length = strlen(text);
+	bool any = length > 2 && strcmp(text + length - 2, ":0") == 0;
+	char address[64];
+	int size = sizeof(*ret);
+
+	if (length >= sizeof(address))
+		return false;
+	memcpy(address, text, length + 1);
+	if (any)
+		address[length - 2] = '\0';
+	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)ret, &size) < 0)
+		return false;
+	/* sin_port and sin6_port are in the same place. */
+	return (((struct sockaddr_in *)ret)->sin_port == 0) == any;
+}
+
+/* The descriptor; `ret` is where it is, port included. */
+static int open_listener(const char *text, struct sockaddr_storage *ret, struct error *error)
+{
+	int fd;
+
+	if (!parse_listen(text, ret))
+		return error_set(error, "'%s' is not ADDR:PORT", text);
+	if (!is_loopback(ret))
+		return error_set(error, "'%s' is no loopback address, and the page is for this machine "
+				 "alone; from elsewhere: ssh -L", text);
+	fd = listen_at((struct sockaddr *)ret,
+		       ret->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+						 : sizeof(struct sockaddr_in6));
+	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
+}
+
+/* ---- serving --------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop;
+
+static void on_stop(int number)
+{
+	(void)number;
+	stop = 1;
+}
+
+/* Blocked but while we wait: none comes between the look at `stop` and the wait. */
+static void catch_stop(void)
+{
+	const struct sigaction action = {.sa_handler = on_stop};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGHUP, &action, NULL); /* the terminal is gone, and with it who was told the link */
+}
+
+/* Until the other process ends, or a signal asks us to. */
+static void serve(int pair, const char *name)
+{
+	struct pollfd wait = {.fd = pair, .events = POLLIN};
+	sigset_t none;
+
+	sigemptyset(&none);
+	while (!stop) {
+		if (ppoll(&wait, 1, NULL, &none) > 0 && !ui_answer(pair, name))
+			return;
+	}
+}
+
+static int end_child(pid_t child, struct error *error)
+{
+	int status = 0;
+
+	if (stop)
+		kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	if (stop)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == UI_EXIT_IDLE) {
+		diag_notice("ui: nobody has had the page open for a while; ended");
+		return 0;
+	}
+	return error_set(error, "the process that serves has ended");
+}
+
+static void say_ready(const struct ui_session *session, void (*ready)(const char *url))
+{
+	char url[128];
+
+	/* Behind '#' no browser sends it, so that no log and no look ahead at links has it. */
+	snprintf(url, sizeof(url), "%s/#%s", session->origin, session->token);
+	ready(url);
+	OPENSSL_cleanse(url, sizeof(url));
+}
+
+static int serve_with(const struct ui_options *options, struct ui_http *http, int listener,
+		      void (*ready)(const char *url), struct error *error)
+{
+	int pair[2];
+	pid_t parent = getpid(), child;
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
+	catch_stop();
+	child = fork();
+	if (child == 0) {
+		close(pair[0]);
+		http->pair = pair[1];
+		ui_http_run(http, listener, parent);
+	}
+	close(pair[1]);
+	if (child < 0) {
+		close(pair[0]);
+		return error_set(error, "cannot start a process: %s", strerror(errno));
+	}
+	/* A link is given out when the other has no rights any more. */
+	if (recv(pair[0], &byte, 1, 0) == 1) {
+		say_ready(&http->session, ready);
+		OPENSSL_cleanse(&http->session, sizeof(http->session));
+		serve(pair[0], options->name);
+	}
+	close(pair[0]);
+	return end_child(child, error);
+}
+
+int ui_serve(const struct ui_options *options, void (*ready)(const char *url), struct error *error)
+{
+	struct ui_http http = {.idle_s = options->idle_s};
+	struct sockaddr_storage address = {0};
+	int listener, result;
+
+	if (ui_files_load(error) < 0)
+		return -1;
+	listener = open_listener(options->listen, &address, error);
+	if (listener < 0)
+		return -1;
+	if (ui_session_new((struct sockaddr *)&address, &http.session))
+		result = serve_with(options, &http, listener, ready, error);
+	else
+		result = error_set(error, "the kernel gives no random bytes");
+	close(listener);
+	return result;
+}
