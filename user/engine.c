@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "engine.h"
 
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,57 +8,17 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "libcurl.h"
 
-#define LIBRARY "libcurl.so.4"
 #define REPLY_MAX (16u << 20)
 #define CONNECT_MS 3000L
 
-/* What is used of libcurl, by the names of its own header. */
-#define SYMBOLS(X)                                                                                 \
-	X(global_init) X(easy_init) X(easy_setopt) X(easy_perform) X(easy_getinfo) X(easy_cleanup)  \
-	X(easy_reset) X(easy_strerror) X(slist_append) X(slist_free_all) X(multi_init)              \
-	X(multi_add_handle) X(multi_remove_handle) X(multi_perform) X(multi_poll) X(multi_cleanup)
-
-static struct {
-	void *library;
-#define X(name) __typeof__(curl_##name) *name;
-	SYMBOLS(X)
-#undef X
-} api;
+static const struct libcurl *api;
 
 struct engine {
 	CURL *handle;
 	char *socket;
 };
-
-/* ---- the library ------------------------------------------------------------------------------ */
-
-static int load_library(struct error *error)
-{
-	void *library;
-
-	if (api.library)
-		return 0;
-	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!library)
-		return error_set(error, "%s, which speaks to container engines, is not on this machine: "
-				 "install Debian's libcurl4", LIBRARY);
-#define X(symbol)                                                                                  \
-	*(void **)&api.symbol = dlsym(library, "curl_" #symbol);                                   \
-	if (!api.symbol) {                                                                         \
-		dlclose(library);                                                                  \
-		return error_set(error, LIBRARY " lacks curl_" #symbol);                           \
-	}
-	SYMBOLS(X)
-#undef X
-	/* No TLS: all we speak to is a unix socket. */
-	if (api.global_init(CURL_GLOBAL_NOTHING) != CURLE_OK) {
-		dlclose(library);
-		return error_set(error, LIBRARY " does not start");
-	}
-	api.library = library;
-	return 0;
-}
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
@@ -102,13 +60,14 @@ int engine_open(const char *socket, struct engine **ret, struct error *error)
 	if (socket[0] != '/')
 		return error_set(error, "'%s' is not an engine's unix socket; would be right: "
 				 "/run/docker.sock", socket);
-	if (load_library(error) < 0)
+	/* No TLS: all we speak to is a unix socket. */
+	if (libcurl_load("container engines", false, &api, error) < 0)
 		return -1;
 	engine = calloc(1, sizeof(*engine));
 	if (engine)
 		engine->socket = strdup(socket);
 	if (engine && engine->socket)
-		engine->handle = api.easy_init();
+		engine->handle = api->easy_init();
 	if (!engine || !engine->handle) {
 		engine_free(engine);
 		return error_set(error, "out of memory");
@@ -122,7 +81,7 @@ void engine_free(struct engine *engine)
 	if (!engine)
 		return;
 	if (engine->handle)
-		api.easy_cleanup(engine->handle);
+		api->easy_cleanup(engine->handle);
 	free(engine->socket);
 	free(engine);
 }
@@ -150,39 +109,39 @@ static bool prepare(struct engine *engine, const char *path, unsigned seconds)
 
 	if (snprintf(url, sizeof(url), "http://engine%s", path) >= (int)sizeof(url))
 		return false;
-	api.easy_reset(engine->handle);
-	return api.easy_setopt(engine->handle, CURLOPT_URL, url) == CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_UNIX_SOCKET_PATH, engine->socket) ==
+	api->easy_reset(engine->handle);
+	return api->easy_setopt(engine->handle, CURLOPT_URL, url) == CURLE_OK &&
+	       api->easy_setopt(engine->handle, CURLOPT_UNIX_SOCKET_PATH, engine->socket) ==
 		       CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_NOPROXY, "*") == CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS) == CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_TIMEOUT, (long)seconds) == CURLE_OK;
+	       api->easy_setopt(engine->handle, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+	       api->easy_setopt(engine->handle, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+	       api->easy_setopt(engine->handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS) == CURLE_OK &&
+	       api->easy_setopt(engine->handle, CURLOPT_TIMEOUT, (long)seconds) == CURLE_OK;
 }
 
 static bool set_body(struct engine *engine, const char *text, struct curl_slist **headers)
 {
-	*headers = api.slist_append(NULL, "Content-Type: application/json");
+	*headers = api->slist_append(NULL, "Content-Type: application/json");
 	return *headers &&
-	       api.easy_setopt(engine->handle, CURLOPT_HTTPHEADER, *headers) == CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_POSTFIELDSIZE, (long)strlen(text)) ==
+	       api->easy_setopt(engine->handle, CURLOPT_HTTPHEADER, *headers) == CURLE_OK &&
+	       api->easy_setopt(engine->handle, CURLOPT_POSTFIELDSIZE, (long)strlen(text)) ==
 		       CURLE_OK &&
-	       api.easy_setopt(engine->handle, CURLOPT_POSTFIELDS, text) == CURLE_OK;
+	       api->easy_setopt(engine->handle, CURLOPT_POSTFIELDS, text) == CURLE_OK;
 }
 
 static int perform(struct engine *engine, long *ret_status, struct bytes *ret, struct error *error)
 {
 	CURLcode code;
 
-	api.easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, keep_reply);
-	api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, ret);
-	code = api.easy_perform(engine->handle);
+	api->easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, keep_reply);
+	api->easy_setopt(engine->handle, CURLOPT_WRITEDATA, ret);
+	code = api->easy_perform(engine->handle);
 	if (code == CURLE_OK)
-		code = api.easy_getinfo(engine->handle, CURLINFO_RESPONSE_CODE, ret_status);
+		code = api->easy_getinfo(engine->handle, CURLINFO_RESPONSE_CODE, ret_status);
 	if (code == CURLE_OK)
 		return 0;
 	return error_set(error, "no answer from the engine at %s: %s", engine->socket,
-			 api.easy_strerror(code));
+			 api->easy_strerror(code));
 }
 
 static int perform_json(struct engine *engine, struct engine_reply *ret, struct error *error)
@@ -208,12 +167,12 @@ int engine_call(struct engine *engine, const char *method, const char *path, con
 	/* A POST without a body still has a length: of nothing. */
 	if (!prepare(engine, path, seconds) || (body && !text) ||
 	    (strcmp(method, "POST") == 0 && !set_body(engine, text ? text : "", &headers)) ||
-	    api.easy_setopt(engine->handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
+	    api->easy_setopt(engine->handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK)
 		error_set(error, "%s %s: cannot make the request", method, path);
 	else
 		result = perform_json(engine, &reply, error);
 	if (headers)
-		api.slist_free_all(headers);
+		api->slist_free_all(headers);
 	free(text);
 	if (result == 0)
 		*ret = reply;
@@ -292,24 +251,24 @@ static void follow(CURLM *multi, int stop_fd, unsigned seconds, const bool *seen
 	const time_t end = time(NULL) + (time_t)seconds;
 	int running = 1;
 
-	while (api.multi_perform(multi, &running) == CURLM_OK && running > 0 && !*seen &&
+	while (api->multi_perform(multi, &running) == CURLM_OK && running > 0 && !*seen &&
 	       time(NULL) < end && !(stop.revents & CURL_WAIT_POLLIN))
-		if (api.multi_poll(multi, &stop, stop_fd >= 0, 1000, NULL) != CURLM_OK)
+		if (api->multi_poll(multi, &stop, stop_fd >= 0, 1000, NULL) != CURLM_OK)
 			break;
 }
 
 void engine_follow(struct engine *engine, const char *path, int stop_fd, unsigned seconds)
 {
-	CURLM *multi = api.multi_init();
+	CURLM *multi = api->multi_init();
 	bool seen = false;
 
 	if (multi && prepare(engine, path, seconds + 1) &&
-	    api.easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, note_octets) == CURLE_OK &&
-	    api.easy_setopt(engine->handle, CURLOPT_WRITEDATA, &seen) == CURLE_OK &&
-	    api.multi_add_handle(multi, engine->handle) == CURLM_OK) {
+	    api->easy_setopt(engine->handle, CURLOPT_WRITEFUNCTION, note_octets) == CURLE_OK &&
+	    api->easy_setopt(engine->handle, CURLOPT_WRITEDATA, &seen) == CURLE_OK &&
+	    api->multi_add_handle(multi, engine->handle) == CURLM_OK) {
 		follow(multi, stop_fd, seconds, &seen);
-		api.multi_remove_handle(multi, engine->handle);
+		api->multi_remove_handle(multi, engine->handle);
 	}
 	if (multi)
-		api.multi_cleanup(multi);
+		api->multi_cleanup(multi);
 }

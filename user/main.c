@@ -33,6 +33,7 @@ static const struct command {
 	{"stop", cmd_stop, "end it, and remove all that is left of it"},
 	{"pause", cmd_pause, "hold a bottle's network namespace (in a container)"},
 	{"hook", cmd_hook, "put the wall up before a container's program starts (OCI hook)"},
+	{"node", cmd_node, "wall the labelled pods of a Kubernetes node"},
 	{"worker", cmd_worker, NULL},
 };
 

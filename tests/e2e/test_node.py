@@ -1,0 +1,559 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The node agent: a kubepods tree of real cgroups with real processes in real network namespaces,
+each with a wire, and a kubelet that is ours, over real TLS. Only the API server is missing."""
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import uuid
+
+import harness
+import world as w
+from harness import Case, alive, children, cli, environment, pins, policy, wait_for, write
+
+TOKEN = "kubelet-token-" + harness.MARK
+NODE = "node-1.example.test"
+# What container/kubernetes/daemonset.yaml grants, and nothing else.
+CAPABILITIES = ("sys_admin", "net_admin", "net_raw", "setuid", "setgid", "setpcap", "sys_ptrace")
+ROUTE = """
+  - host: api.example.test
+    path_allowlist: [/echo]
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+"""
+OTHER_ROUTE = """
+  - host: second.example.test
+"""
+# Any connection past the proxy: to the host's end of the pod's own wire.
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 7777), 3).close()
+    print("out")
+except OSError as error:
+    print("refused", error.errno)
+"""
+SERVE = """
+import socket, time
+sockets = [socket.create_server(("0.0.0.0", port)) for port in (8080, 8081)]
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+class Kubelet(http.server.ThreadingHTTPServer):
+    """GET /pods for whoever has the token. `away` closes connections without an answer."""
+    daemon_threads = True
+
+    def __init__(self, certificate, key):
+        super().__init__(("127.0.0.1", 0), KubeletHandler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.context = context
+        self.pods, self.token, self.away, self.asked, self.raw = {}, TOKEN, False, 0, None
+
+    def finish_request(self, request, client_address):
+        if self.away:
+            return
+        request.settimeout(10)
+        try:
+            with self.context.wrap_socket(request, server_side=True) as secure:
+                self.RequestHandlerClass(secure, client_address, self)
+        except OSError:
+            pass
+
+    def body(self):
+        return self.raw or json.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {},
+                                       "items": list(self.pods.values())}).encode()
+
+
+class KubeletHandler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked += 1
+        right = self.headers["Authorization"] == "Bearer " + self.server.token
+        body = self.server.body() if right and self.path == "/pods" else b"Unauthorized"
+        self.send_response(200 if right else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Pod:
+    """What a kubelet and a container runtime make: a cgroup, then a sandbox with a network namespace
+    and a wire in it, then containers."""
+    count = 0
+
+    def __init__(self, case, label=None, name=None, driver="systemd", labels=None, uid=None,
+                 tell=True):
+        Pod.count += 1
+        self.number, self.case = Pod.count, case
+        self.uid = uid or str(uuid.uuid4())
+        self.wall = "pod-" + self.uid
+        self.name = name or f"app-{self.number}"
+        self.sandbox, self.netns = None, -1
+        labels = dict(labels or {})
+        if label is not None:
+            labels["egress-bpf/policy"] = label
+        self.object = {
+            "metadata": {"uid": self.uid, "name": self.name, "namespace": "default",
+                         "labels": labels,
+                         "annotations": {"egress-bpf/policy": "open", "uid": "x"}},
+            "spec": {"containers": [{"name": "app", "ports": [
+                {"containerPort": 8080, "protocol": "TCP"}, {"containerPort": 53,
+                                                             "protocol": "UDP"}]}]},
+        }
+        if tell:
+            self.tell()
+        self.path = case.place(self.uid, driver)
+        os.mkdir(self.path)
+        case.addCleanup(self.remove)
+
+    def tell(self):
+        """The kubelet knows of a pod before it makes its cgroup."""
+        self.case.kubelet.pods[self.uid] = self.object
+
+    def enter(self, container):
+        def preexec():
+            w.die_with_parent()
+            with open(os.path.join(container, "cgroup.procs"), "w", encoding="utf-8") as file:
+                file.write("0")
+            if self.netns >= 0:
+                w.setns(self.netns)
+            else:
+                w.unshare(w.CLONE_NEWNET)
+            w.unshare(w.CLONE_NEWNS)
+            w.mount("none", "/", None, w.MS_REC | w.MS_PRIVATE)
+            w.mount(harness.world.path("node-hosts"), "/etc/hosts", None, w.MS_BIND)
+        return preexec
+
+    def container(self, name):
+        path = os.path.join(self.path, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def start(self):
+        """The sandbox: the pause process, with the wire."""
+        self.sandbox = subprocess.Popen(["sleep", "infinity"],
+                                        preexec_fn=self.enter(self.container("sandbox")))
+        self.netns = os.open(f"/proc/{self.sandbox.pid}/ns/net", os.O_RDONLY)
+        base = 4 * self.number
+        self.outside, self.inside = f"198.51.100.{base + 1}", f"198.51.100.{base + 2}"
+        w.sh(f"""set -e
+        ip link add nodepod{self.number} type veth peer name eth0 netns {self.sandbox.pid}
+        ip addr add {self.outside}/30 dev nodepod{self.number}
+        ip link set nodepod{self.number} up""")
+        with w.InNamespace(self.netns, harness.world.home):
+            w.sh(f"""set -e
+            ip link set lo up; ip addr add {self.inside}/30 dev eth0; ip link set eth0 up
+            ip route add default via {self.outside}""")
+        return self
+
+    def run(self, command):
+        return subprocess.run(command, preexec_fn=self.enter(self.container("app")), text=True,
+                              capture_output=True, check=False, timeout=60,
+                              stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
+
+    def connect(self):
+        return self.run([harness.PYTHON, "-c", CONNECT, self.outside]).stdout.split()[:1]
+
+    def curl(self, url, *options):
+        return self.run(["curl", "-sS", "--max-time", "20", "--cacert",
+                         self.case.certificate, *options, url])
+
+    def walled(self):
+        return self.wall in pins()
+
+    def listed(self):
+        out = cli("node", "--list", "--json", "--state-dir", self.case.state).stdout
+        return next((x for x in map(json.loads, out.splitlines()) if x["uid"] == self.uid), None)
+
+    def served(self):
+        wait_for(lambda: (self.listed() or {}).get("wall") == "served" and self.answers(), 30,
+                 f"{self.name} to be served; {self.case.errors()[-3000:]}")
+        return self
+
+    def answers(self):
+        """`run` is ready: its last words of this wall."""
+        return f"{self.wall}: ready;" in self.case.errors()
+
+    def end(self):
+        """As a runtime does it: processes, wire and namespace, then the cgroup."""
+        if self.sandbox:
+            self.sandbox.kill()
+            self.sandbox.wait()
+            self.sandbox = None
+            os.close(self.netns)
+            self.netns = -1
+            subprocess.run(["ip", "link", "del", f"nodepod{self.number}"], check=False,
+                           capture_output=True)
+        w.remove_cgroup(self.path)
+        self.case.kubelet.pods.pop(self.uid, None)
+
+    def remove(self):
+        self.end()
+        if self.wall in pins():
+            wait_for(lambda: not self.walled(), 20, f"the wall of {self.name} to go; "
+                     + self.case.errors()[-2000:])
+
+
+class NodeCase(Case):
+    """An agent, its kubelet and its directories for each test."""
+    more = ()
+
+    def setUp(self):
+        super().setUp()
+        self.root = os.path.join(harness.world.cgroup, f"node-{self._testMethodName}")
+        os.makedirs(os.path.join(self.root, "kubepods.slice/kubepods-burstable.slice"))
+        os.makedirs(os.path.join(self.root, "kubelet/kubepods/besteffort"))
+        self.addCleanup(w.remove_cgroup, self.root)
+        self.directory = harness.world.path(self._testMethodName)
+        os.mkdir(self.directory)
+        self.state = os.path.join(self.directory, "state")
+        self.err_path = os.path.join(self.directory, "err")
+        self.process, self.versions = None, 0
+        write("node-hosts", "127.0.0.1 localhost\n")
+        self.make_authority()
+        self.make_tokens()
+        self.policies = {"web": policy(ROUTE)}
+        self.swap()
+        self.start_kubelet()
+        self.listener = socket.create_server(("0.0.0.0", 7777))
+        self.addCleanup(self.listener.close)
+        self.addCleanup(self.stop_agent)
+
+    def make_authority(self):
+        self.ca = os.path.join(self.directory, "ca")
+        self.ok(cli("ca", "init", self.ca))
+        self.certificate = os.path.join(self.directory, "ca-cert.pem")
+        shutil.copy(os.path.join(self.ca, "ca-cert.pem"), self.certificate)
+
+    def make_tokens(self):
+        """A projected volume of a Secret, mode 0400: NAME/VARIABLE, by way of links."""
+        self.tokens = os.path.join(self.directory, "tokens")
+        data = os.path.join(self.tokens, "..2026_11_22", "web")
+        os.makedirs(data)
+        for variable, value in harness.SECRETS.items():
+            with open(os.path.join(data, variable), "w", encoding="utf-8") as file:
+                file.write(value)
+            os.chmod(os.path.join(data, variable), 0o400)
+        os.symlink("..2026_11_22", os.path.join(self.tokens, "..data"))
+        os.symlink("..data/web", os.path.join(self.tokens, "web"))
+        self.token_path = write(self._testMethodName + "-token", TOKEN + "\n", 0o600)
+
+    def swap(self, **changes):
+        """A ConfigMap volume's update: a new directory, then one rename of the link `..data`."""
+        self.policies.update(changes)
+        mounted = os.path.join(self.directory, "policies")
+        self.versions += 1
+        version = f"..2026_11_22_{self.versions}"
+        os.makedirs(os.path.join(mounted, version))
+        for name, text in self.policies.items():
+            link = os.path.join(mounted, name + ".yaml")
+            if text is None:
+                if os.path.islink(link):
+                    os.unlink(link)
+                continue
+            with open(os.path.join(mounted, version, name + ".yaml"), "w",
+                      encoding="utf-8") as file:
+                file.write(text)
+            if not os.path.islink(link):
+                os.symlink(f"..data/{name}.yaml", link)
+        os.symlink(version, os.path.join(mounted, "..data_tmp"))
+        os.rename(os.path.join(mounted, "..data_tmp"), os.path.join(mounted, "..data"))
+
+    def start_kubelet(self):
+        d = self.directory
+        w.sh(f"""set -e; cd {d}
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=kubelet' \
+            -keyout kubelet.key -out kubelet.csr
+        printf 'subjectAltName=DNS:{NODE}\\nextendedKeyUsage=serverAuth\\n' >ext
+        openssl x509 -req -in kubelet.csr -CA {harness.world.path('test-ca.pem')} \
+            -CAkey {harness.world.path('test-ca.key')} -days 3 -set_serial {os.getpid()} \
+            -extfile ext -out kubelet.pem""")
+        self.kubelet = Kubelet(os.path.join(d, "kubelet.pem"), os.path.join(d, "kubelet.key"))
+        threading.Thread(target=self.kubelet.serve_forever, daemon=True).start()
+        self.addCleanup(self.kubelet.server_close)
+        self.addCleanup(self.kubelet.shutdown)
+
+    def place(self, uid, driver):
+        if driver == "systemd":
+            return os.path.join(self.root, "kubepods.slice/kubepods-burstable.slice",
+                                f"kubepods-burstable-pod{uid.replace('-', '_')}.slice")
+        return os.path.join(self.root, "kubelet/kubepods/besteffort", "pod" + uid)
+
+    def options(self):
+        return ["--policies", os.path.join(self.directory, "policies"), "--tokens", self.tokens,
+                "--ca-dir", self.ca, "--kubelet",
+                f"https://{NODE}:{self.kubelet.server_address[1]}",
+                "--kubelet-address", "127.0.0.1",
+                "--kubelet-ca", harness.world.path("test-ca.pem"),
+                "--kubelet-token", self.token_path, "--state-dir", self.state,
+                "--kubepods", os.path.join(self.root, "kubepods.slice"),
+                "--kubepods", os.path.join(self.root, "kubelet/kubepods"),
+                "--ready-file", os.path.join(self.directory, "ready"), *self.more]
+
+    def start_agent(self, *options, ready=True):
+        names = ",".join("+" + c for c in CAPABILITIES)
+        with open(self.err_path, "a", encoding="utf-8") as err:
+            self.process = subprocess.Popen(
+                ["setpriv", "--bounding-set", "-all," + names, "--inh-caps", "-all",
+                 harness.world.program, "node", *self.options(), *options],
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=environment(),
+                preexec_fn=w.die_with_parent)
+        if ready:
+            wait_for(lambda: os.path.exists(os.path.join(self.directory, "ready")) or
+                     self.process.poll() is not None, 20, "the agent to be ready")
+            self.assertIsNone(self.process.poll(), self.errors())
+        return self
+
+    def stop_agent(self):
+        if not self.process or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        self.assertEqual(self.process.wait(30), 0, self.errors())
+        self.assertNotRegex(self.errors(), harness.SANITIZER)
+
+    def kill_agent(self):
+        """By force, and then its children, as when a container ends: only pins are left."""
+        orphans = children(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        wait_for(lambda: not any(alive(p) for p in orphans), 20, "the children to end")
+
+    def errors(self):
+        with open(self.err_path, encoding="utf-8") as file:
+            return file.read()
+
+    def says(self, pattern, seconds=20):
+        wait_for(lambda: re.search(pattern, self.errors()), seconds,
+                 f"{pattern}; {self.errors()[-3000:]}")
+
+
+class Node(NodeCase):
+    def test_pods_come_and_go(self):
+        self.start_agent()
+        for driver in "systemd", "cgroupfs":
+            with self.subTest(driver):
+                pod = Pod(self, "web", driver=driver)
+                wait_for(pod.walled, 20, "the wall before any process")
+                plain = Pod(self, driver=driver).start()
+                self.assertEqual(plain.connect(), ["out"])  # the wire is one
+                self.assertFalse(plain.walled())
+                pod.start()
+                # Served or not yet: never out.
+                self.assertEqual(pod.connect(), ["refused"])
+                pod.served()
+                mark = len(harness.origin_requests())
+                self.assertIn("/echo", self.ok(pod.curl("https://api.example.test/echo")))
+                request = harness.origin_requests(mark)[0]
+                self.assertEqual(self.header(request, "Authorization"),
+                                 ["Bearer " + harness.SECRETS["E2E_TOKEN_0"]])
+                self.assertIn("egress_denied",
+                              pod.curl("https://api.example.test/other").stdout)
+                self.assertNotEqual(pod.curl("https://second.example.test/").returncode, 0)
+                self.assertEqual(pod.connect(), ["refused"])
+                pod.end()
+                wait_for(lambda: not pod.walled(), 20, "the wall to go with the pod")
+                wait_for(lambda: not pod.listed(), 20, "its state to go as well")
+        self.assertNotIn(harness.MARK, self.errors())
+
+    def test_policies_change(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        missing = Pod(self, "later").start().served()
+        self.assertIn("later.yaml", missing.listed()["denied"])
+        self.assertEqual(missing.connect(), ["refused"])
+        self.assertNotEqual(missing.curl("https://second.example.test/echo").returncode, 0)
+        # Another policy by one rename: the missing one is there, the other is another.
+        self.swap(later=policy(OTHER_ROUTE), web=policy(ROUTE.replace("/echo", "/headers")))
+        wait_for(lambda: missing.curl("https://second.example.test/echo").returncode == 0, 20,
+                 "the new policy")
+        self.assertEqual(missing.listed()["denied"], "")
+        wait_for(lambda: "egress_denied" in pod.curl("https://api.example.test/echo").stdout, 20,
+                 "the changed policy")
+        # Broken by an edit: the old one stays, and is said to.
+        self.swap(web="routes: [{hots: x}]\n")
+        wait_for(lambda: "old policy stays" in pod.listed()["note"], 20, "the note")
+        self.assertIn("web.yaml:1", pod.listed()["note"])
+        self.ok(pod.curl("https://api.example.test/headers"))
+        # A pod that comes now has no old one.
+        late = Pod(self, "web").start().served()
+        self.assertIn("web.yaml:1", late.listed()["denied"])
+        self.assertNotEqual(late.curl("https://api.example.test/headers").returncode, 0)
+        # Neither does an agent that comes now forget the old one.
+        self.kill_agent()
+        self.start_agent()
+        wait_for(lambda: pod.listed()["wall"] == "served", 20)
+        wait_for(lambda: pod.curl("https://api.example.test/headers").returncode == 0, 20,
+                 "the old policy after a restart")
+
+    def test_agent_killed(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        plain = Pod(self).start()
+        self.assertEqual(plain.connect(), ["out"])
+        self.kill_agent()
+        self.assertEqual(pod.connect(), ["refused"])
+        self.assertNotEqual(pod.curl("https://api.example.test/echo").returncode, 0)
+        gone = Pod(self, "web").start()
+        gone.end()
+        # Without a kubelet the next agent knows its pods by what the last one noted.
+        self.kubelet.away = True
+        self.start_agent(ready=False)
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 30,
+                 "the next agent to serve; " + self.errors()[-2000:])
+        self.assertEqual(pod.connect(), ["refused"])
+        # What was there before it is left alone.
+        self.assertEqual(plain.connect(), ["out"])
+
+    def test_child_killed(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        for child in children(self.process.pid):
+            os.kill(child, signal.SIGKILL)
+        self.assertEqual(pod.connect(), ["refused"])
+        self.says(r"its 'run' ended \(signal 9\)")
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 30,
+                 "another child")
+
+    def test_kubelet_away(self):
+        self.start_agent()
+        self.kubelet.away = True
+        labelled, plain = Pod(self, "web"), Pod(self)
+        for pod in labelled, plain:
+            wait_for(pod.walled, 20, "a wall round what nobody told of")
+            pod.start()
+            self.assertEqual(pod.connect(), ["refused"])
+        self.says("new pods are refused everything")
+        self.kubelet.away = False
+        labelled.served()
+        wait_for(lambda: not plain.walled(), 20, "the wall round the plain pod to go")
+        self.assertEqual(plain.connect(), ["out"])
+
+    def test_unknown_ignored(self):
+        self.start_agent("--unknown", "ignore")
+        asked = self.kubelet.asked
+        pod = Pod(self, "web", tell=False).start()
+        wait_for(lambda: self.kubelet.asked > asked + 1, 20, "the kubelet to be asked")
+        self.assertFalse(pod.walled())
+        self.assertEqual(pod.connect(), ["out"])
+        pod.tell()
+        pod.served()
+        self.assertEqual(pod.connect(), ["refused"])
+
+    def test_pods_that_lie(self):
+        self.start_agent()
+        victim = Pod(self, "web").start().served()
+        # A label that is a path; an annotation that is a policy (each pod has one); no label.
+        for label in "../policies/web", "", ".web", "web\n", "a b":
+            with self.subTest(label=label):
+                pod = Pod(self, label).start().served()
+                self.assertIn("names no policy", pod.listed()["denied"])
+                self.assertEqual(pod.connect(), ["refused"])
+                pod.end()
+        # Who may change its own labels may not change its policy so, nor shed it.
+        for labels in {"egress-bpf/policy": "open"}, {}:
+            victim.object["metadata"]["labels"] = labels
+            self.swap(open=policy(OTHER_ROUTE))
+            asked = self.kubelet.asked
+            other = Pod(self)  # makes the agent ask
+            wait_for(lambda: self.kubelet.asked > asked, 20)
+            self.says("it stays with policy 'web'")
+            self.assertNotEqual(victim.curl("https://second.example.test/").returncode, 0)
+            self.assertEqual(victim.connect(), ["refused"])
+            other.end()
+        # A directory in a pod's own cgroup is no pod, whatever its name.
+        stranger = str(uuid.uuid4())
+        for name in f"pod{stranger}", f"kubepods-burstable-pod{stranger.replace('-', '_')}.slice":
+            os.mkdir(os.path.join(victim.path, name))
+        # Nor does a process whose namespace is its own move the sockets of the pod.
+        hostile = subprocess.Popen(["unshare", "-n", "sleep", "infinity"],
+                                   preexec_fn=victim.enter(victim.container("a")))
+        self.addCleanup(hostile.wait)
+        self.addCleanup(hostile.kill)
+        self.kill_agent()
+        self.start_agent()
+        wait_for(lambda: victim.curl("https://api.example.test/echo").returncode == 0, 20,
+                 "the agent to find the sandbox's namespace")
+        self.assertNotIn("pod-" + stranger, pins())
+
+    def test_wrong_answers(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        for raw, said in ((b"{", "no PodList"), (b'{"kind":"PodList","items":{}}', "no PodList"),
+                          (b'{"kind":"Status"}', "no PodList")):
+            with self.subTest(raw):
+                self.kubelet.raw = raw
+                new = Pod(self)
+                wait_for(new.walled, 20, "unknown is refused")
+                self.says(said)
+                self.ok(pod.curl("https://api.example.test/echo"))
+                self.kubelet.raw = None
+                wait_for(lambda: not new.walled(), 20, "a right answer")
+                new.end()
+        self.kubelet.token = "another"
+        wait_for(Pod(self).walled, 20, "unknown is refused")
+        self.says(r"does not know our token \(status 401\)")
+        self.assertNotIn(TOKEN, self.errors())
+
+    def test_wrong_certificate(self):
+        self.start_agent("--kubelet", f"https://node-2.example.test:{self.kubelet.server_address[1]}",
+                         ready=False)
+        self.says("SSL peer certificate")
+        self.assertEqual(self.kubelet.asked, 0)
+
+
+class Published(NodeCase):
+    more = ("--publish-declared",)
+
+    def test_declared_ports(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        server = subprocess.Popen([harness.PYTHON, "-c", SERVE], stdout=subprocess.PIPE, text=True,
+                                  preexec_fn=pod.enter(pod.container("app")))
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.assertEqual(server.stdout.readline(), "up\n")
+        socket.create_connection((pod.inside, 8080), 5).close()
+        with self.assertRaises(OSError):
+            socket.create_connection((pod.inside, 8081), 1)
+
+
+class Usage(Case):
+    def test_options(self):
+        ca = harness.world.path("node-usage-ca")
+        self.ok(cli("ca", "init", ca))
+        right = ["--policies", "/tmp", "--ca-dir", ca, "--kubelet", "https://x:10250"]
+        for arguments, said in (
+                ([], "are needed"), (right[:4], "are needed"),
+                ([*right, "--unknown", "allow"], "deny, ignore"),
+                ([*right, "--interval", "0"], "1 to 3600"),
+                ([*right, "--interval", "1x"], "1 to 3600"),
+                (["--json"], "--list"), ([*right[:2], "--ca-dir", "/none", *right[4:]], "ca.pem"),
+                ([*right, "--nonsense"], "unknown option")):
+            with self.subTest(arguments):
+                result = cli("node", *arguments)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertIn(said, result.stderr)
+        for arguments, said in (
+                ([*right[:4], "--kubelet", "http://x:10250"], "https://NODE:10250"),
+                ([*right[:4], "--kubelet", "https://x:10250/pods"], "without a path"),
+                ([*right, "--kubepods", "/none"], "no such directory"),
+                ([*right, "--kubepods", harness.world.cgroup, "--state-dir", "/none/x"],
+                 "--state-dir")):
+            with self.subTest(arguments):
+                state = [] if "--state-dir" in arguments else ["--state-dir",
+                                                               harness.world.path("node-usage")]
+                result = cli("node", *arguments, *state)
+                self.assertEqual(result.returncode, 1, result.stderr)
+                self.assertIn(said, result.stderr)

@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The agent's loop. Every piece of news (a cgroup, a file, the kubelet's answer, a child's end, a
+ * signal) ends in the same look at every pod: nothing depends on the order in which news come, nor
+ * on none of them being lost. */
+#include "node.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "exit_status.h"
+#include "kernel.h"
+#include "node_pod.h"
+#include "ready.h"
+
+#define WALL_PREFIX "pod-"
+#define TICK_MS 200    /* while something is awaited that gives no notice */
+#define SETTLE_MS 100  /* files change in several steps */
+#define ASK_SOON_MS 500 /* after an answer that failed or lacked a new pod */
+#define LINES_MAX ((size_t)1 << 20)
+#define FILE_NEWS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)
+
+enum { WATCH_TREE, WATCH_FILES, WATCH_TICK, WATCH_SETTLE, WATCH_ASK, WATCH_ANSWER, WATCH_SIGNALS };
+static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
+struct node {
+	const struct node_options *options;
+	struct event_base *base;
+	struct event *watches[WATCH_SIGNALS + SIGNALS];
+	struct node_tree *tree;
+	struct node_pod *pods;
+	int files_fd, answer_fd;
+	pid_t asking;	 /* the process that asks the kubelet; 0: none */
+	bool ask_again;	 /* a pod came while it was asked */
+	bool answered;	 /* once, at least */
+	bool ending, first_scan_done;
+	struct bytes answer;
+	char said[256];
+};
+
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static void after(struct node *node, int watch, unsigned ms)
+{
+	const struct timeval time = {ms / 1000, ms % 1000 * 1000};
+
+	(void)event_add(node->watches[watch], &time);
+}
+
+/* ---- pods ------------------------------------------------------------------------------------- */
+
+static struct node_pod *find_pod(const struct node *node, const char *uid)
+{
+	struct node_pod *pod = node->pods;
+
+	while (pod && strcmp(pod->state.record.uid, uid) != 0)
+		pod = pod->next;
+	return pod;
+}
+
+static void ask(struct node *node);
+
+/* A cgroup that was made anew under the same name is another pod; the old one's end comes first. */
+static void on_place(void *context, const struct node_place *place)
+{
+	struct node *node = context;
+	struct node_pod *pod = find_pod(node, place->uid);
+
+	if (pod) {
+		pod->seen = pod->state.cgroup_id == place->id;
+		return;
+	}
+	pod = node_pod_new(node->options, place);
+	if (!pod) {
+		diag_error("node: out of memory");
+		return;
+	}
+	pod->seen = true;
+	pod->early = !node->first_scan_done;
+	pod->next = node->pods;
+	node->pods = pod;
+	if (pod->kind == NODE_UNKNOWN && node->first_scan_done)
+		ask(node);
+}
+
+static void remove_pod(struct node *node, struct node_pod *pod)
+{
+	struct node_pod **at = &node->pods;
+
+	while (*at != pod)
+		at = &(*at)->next;
+	*at = pod->next;
+	node_pod_free(pod);
+}
+
+static void look_at_pods(struct node *node)
+{
+	bool waiting = false;
+	time_t now = now_s();
+
+	for (struct node_pod *pod = node->pods, *next; pod; pod = next) {
+		next = pod->next;
+		pod->gone = pod->gone || !pod->seen;
+		if (node->ending)
+			continue;
+		if (node_pod_step(pod, now))
+			remove_pod(node, pod);
+		else
+			waiting = waiting || node_pod_waits(pod);
+	}
+	if (waiting)
+		after(node, WATCH_TICK, TICK_MS);
+}
+
+static void look(struct node *node)
+{
+	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
+		pod->seen = false;
+	node_tree_scan(node->tree, on_place, node);
+	node->first_scan_done = true;
+	look_at_pods(node);
+}
+
+static void on_tree(evutil_socket_t fd, short what, void *context)
+{
+	struct node *node = context;
+
+	(void)fd;
+	(void)what;
+	node_tree_drain(node->tree);
+	look(node);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	look(context);
+}
+
+/* ---- what earlier agents left ----------------------------------------------------------------- */
+
+static void forget_if_gone(void *context, const char *uid)
+{
+	struct node *node = context;
+
+	if (!find_pod(node, uid))
+		node_state_forget(node->options->state_directory, uid);
+}
+
+/* Walls of pods that ended while nobody looked. A cgroup that lives is not touched: it may be one of
+ * another tree than ours. */
+static void remove_leftovers(struct node *node)
+{
+	char **names = kernel_list();
+
+	for (size_t i = 0; names && names[i]; i++) {
+		const char *uid = names[i] + strlen(WALL_PREFIX);
+		struct kernel_status status;
+		struct error error = {0};
+
+		if (strncmp(names[i], WALL_PREFIX, strlen(WALL_PREFIX)) == 0 &&
+		    node_uid_valid(uid) && !find_pod(node, uid) &&
+		    kernel_read_status(names[i], &status, NULL) == 0) {
+			if (!status.cgroup_alive && status.supervisor_pid == 0 &&
+			    kernel_detach_ended(names[i], &error) < 0)
+				diag_error("node: %s", error.text);
+			kernel_status_free(&status);
+		}
+		free(names[i]);
+	}
+	free(names);
+	(void)!node_state_each(node->options->state_directory, forget_if_gone, node, NULL);
+}
+
+/* ---- the kubelet ------------------------------------------------------------------------------ */
+
+static void complain(struct node *node, const char *text)
+{
+	if (strcmp(node->said, text) != 0)
+		diag_error("node: the kubelet at %s: %s; walls stay as they are, and new pods are %s",
+			   node->options->kubelet.url, text,
+			   node->options->ignore_unknown ? "left alone" : "refused everything");
+	snprintf(node->said, sizeof(node->said), "%s", text);
+}
+
+static void forget_answer_watch(struct node *node)
+{
+	if (node->watches[WATCH_ANSWER])
+		event_free(node->watches[WATCH_ANSWER]);
+	node->watches[WATCH_ANSWER] = NULL;
+	if (node->answer_fd >= 0)
+		close(node->answer_fd);
+	node->answer_fd = -1;
+	bytes_free(&node->answer);
+}
+
+static void take_records(struct node *node, const struct node_records *records)
+{
+	struct error error = {0};
+
+	for (size_t i = 0; i < records->count; i++) {
+		struct node_pod *pod = find_pod(node, records->items[i].uid);
+
+		if (pod && !pod->gone)
+			node_pod_classify(pod, &records->items[i]);
+	}
+	if (!node->answered && ready_say(node->options->ready, "watching", &error) < 0)
+		diag_error("node: %s", error.text);
+	if (!node->answered || node->said[0])
+		diag_notice("node: the kubelet tells of %zu pods", records->count);
+	node->answered = true;
+	node->said[0] = '\0';
+}
+
+/* Its first words say whether it is an error; that text is libcurl's or ours, never the kubelet's. */
+static void take_answer(struct node *node)
+{
+	struct span text = bytes_span(&node->answer);
+	struct node_records records = {0};
+	struct error error = {0};
+	bool good = false;
+
+	if (text.length > 6 && memcmp(text.data, "error ", 6) == 0)
+		error_set(&error, "%.*s", (int)(text.length - 7), text.data + 6);
+	else
+		good = node_pods_read(text, &records, &error) == 0;
+	if (good)
+		take_records(node, &records);
+	else
+		complain(node, error.text);
+	node_records_free(&records);
+}
+
+/* Pods that were there when it was asked, and that it does not tell of. One that came after is asked
+ * for again. */
+static void after_answer(struct node *node)
+{
+	bool unknown = false;
+
+	for (struct node_pod *pod = node->pods; pod; pod = pod->next) {
+		pod->asked = pod->asked || !node->ask_again;
+		unknown = unknown || pod->kind == NODE_UNKNOWN;
+	}
+	if (node->ask_again)
+		ask(node);
+	else
+		after(node, WATCH_ASK, unknown && !node->answered ? ASK_SOON_MS
+				       : unknown		    ? 2 * ASK_SOON_MS
+							    : node->options->interval_s * 1000);
+	look(node);
+}
+
+static void on_answer(evutil_socket_t fd, short what, void *context)
+{
+	struct node *node = context;
+	char *room = bytes_reserve(&node->answer, 4096);
+	ssize_t got = room ? read(fd, room, 4096) : -1;
+
+	(void)what;
+	if (got > 0 && node->answer.length < LINES_MAX) {
+		bytes_added(&node->answer, (size_t)got);
+		return;
+	}
+	take_answer(node);
+	forget_answer_watch(node);
+	node->asking = 0; /* reaped with the others */
+	after_answer(node);
+}
+
+static void ask(struct node *node)
+{
+	struct error error = {0};
+	pid_t pid;
+
+	node->ask_again = node->asking > 0;
+	if (node->ask_again || node->ending)
+		return;
+	pid = node_kubelet_ask(&node->options->kubelet, &node->answer_fd, &error);
+	if (pid > 0)
+		node->watches[WATCH_ANSWER] = event_new(node->base, node->answer_fd,
+							EV_READ | EV_PERSIST, on_answer, node);
+	if (pid > 0 && node->watches[WATCH_ANSWER] &&
+	    event_add(node->watches[WATCH_ANSWER], NULL) == 0) {
+		node->asking = pid;
+		return;
+	}
+	complain(node, pid > 0 ? "out of memory" : error.text);
+	forget_answer_watch(node);
+	after(node, WATCH_ASK, 1000);
+}
+
+static void on_ask(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	ask(context);
+}
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+static void on_files(evutil_socket_t fd, short what, void *context)
+{
+	char events[4096];
+
+	(void)what;
+	while (read(fd, events, sizeof(events)) > 0)
+		;
+	after(context, WATCH_SETTLE, SETTLE_MS);
+}
+
+/* The tokens of a policy may be in a directory of their own below: nothing tells of a change there,
+ * so all is read again. A policy that is as it was costs `run` nothing. */
+static void on_settled(evutil_socket_t fd, short what, void *context)
+{
+	struct node *node = context;
+
+	(void)fd;
+	(void)what;
+	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
+		node_pod_reload(pod, node->options->tokens != NULL);
+	look(node);
+}
+
+/* A mounted ConfigMap or Secret changes by one rename of "..data" in its directory. */
+static int watch_files(struct node *node, struct error *error)
+{
+	const char *const directories[] = {node->options->policies, node->options->tokens};
+
+	node->files_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	for (size_t i = 0; i < 2; i++)
+		if (directories[i] &&
+		    inotify_add_watch(node->files_fd, directories[i], FILE_NEWS) < 0)
+			return error_set(error, "%s: %s", directories[i], strerror(errno));
+	return 0;
+}
+
+/* ---- signals ---------------------------------------------------------------------------------- */
+
+static bool has_children(const struct node *node)
+{
+	for (const struct node_pod *pod = node->pods; pod; pod = pod->next)
+		if (pod->child > 0)
+			return true;
+	return false;
+}
+
+static void reap(struct node *node)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (struct node_pod *pod = node->pods; pod; pod = pod->next)
+			if (pod->child == pid)
+				node_pod_child_ended(pod, status, now_s());
+	if (node->ending && !has_children(node))
+		event_base_loopbreak(node->base);
+	else
+		look(node);
+}
+
+static void end(struct node *node)
+{
+	node->ending = true;
+	ready_stopping(node->options->ready);
+	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
+		node_pod_stop(pod);
+	if (!has_children(node))
+		event_base_loopbreak(node->base);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *context)
+{
+	struct node *node = context;
+
+	(void)what;
+	if (number == SIGCHLD)
+		reap(node);
+	else if (number == SIGHUP)
+		after(node, WATCH_SETTLE, SETTLE_MS);
+	else
+		end(node);
+}
+
+/* ---- start and end ---------------------------------------------------------------------------- */
+
+static int open_watches(struct node *node, struct error *error)
+{
+	struct event **w = node->watches;
+	bool complete = true;
+
+	node->base = event_base_new();
+	if (!node->base)
+		return error_set(error, "cannot make an event loop");
+	w[WATCH_TREE] = event_new(node->base, node_tree_fd(node->tree), EV_READ | EV_PERSIST, on_tree,
+				  node);
+	w[WATCH_FILES] = event_new(node->base, node->files_fd, EV_READ | EV_PERSIST, on_files, node);
+	w[WATCH_TICK] = evtimer_new(node->base, on_tick, node);
+	w[WATCH_SETTLE] = evtimer_new(node->base, on_settled, node);
+	w[WATCH_ASK] = evtimer_new(node->base, on_ask, node);
+	for (size_t i = 0; i < SIGNALS; i++) {
+		w[WATCH_SIGNALS + i] = evsignal_new(node->base, signals[i], on_signal, node);
+		complete = complete && w[WATCH_SIGNALS + i] &&
+			   event_add(w[WATCH_SIGNALS + i], NULL) == 0;
+	}
+	if (!complete || !w[WATCH_TICK] || !w[WATCH_SETTLE] || !w[WATCH_ASK] || !w[WATCH_TREE] ||
+	    !w[WATCH_FILES] || event_add(w[WATCH_TREE], NULL) < 0 ||
+	    event_add(w[WATCH_FILES], NULL) < 0)
+		return error_set(error, "cannot make an event loop");
+	return 0;
+}
+
+static int open_node(struct node *node, struct error *error)
+{
+	const char *state = node->options->state_directory;
+
+	if (mkdir(state, 0700) < 0 && errno != EEXIST)
+		return error_set(error, "--state-dir %s: %s", state, strerror(errno));
+	if (node_kubelet_check(&node->options->kubelet, error) < 0 ||
+	    node_tree_open(node->options->roots, &node->tree, error) < 0 ||
+	    watch_files(node, error) < 0)
+		return -1;
+	return open_watches(node, error);
+}
+
+static void close_node(struct node *node)
+{
+	forget_answer_watch(node);
+	for (size_t i = 0; i < sizeof(node->watches) / sizeof(node->watches[0]); i++)
+		if (node->watches[i])
+			event_free(node->watches[i]);
+	if (node->base)
+		event_base_free(node->base);
+	if (node->files_fd >= 0)
+		close(node->files_fd);
+	node_tree_free(node->tree);
+	while (node->pods)
+		remove_pod(node, node->pods);
+}
+
+/* The first look comes before the first question: what is there then is there before us. */
+int node_run(const struct node_options *options)
+{
+	struct node node = {.options = options, .files_fd = -1, .answer_fd = -1};
+	const struct rlimit none = {0, 0};
+	struct error error = {0};
+	int status = EXIT_FAILED;
+
+	(void)setrlimit(RLIMIT_CORE, &none); /* tokens pass through our memory */
+	if (open_node(&node, &error) < 0) {
+		diag_error("node: %s", error.text);
+	} else {
+		look(&node);
+		remove_leftovers(&node);
+		ask(&node);
+		status = event_base_dispatch(node.base) == 0 ? EXIT_OK : EXIT_FAILED;
+	}
+	close_node(&node);
+	return status;
+}

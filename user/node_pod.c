@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The order is the point: the wall first, which refuses everything, then the policy, then `run`,
+ * which adopts it. Whatever fails leaves the pod behind the wall. */
+#include "node_pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "exit_status.h"
+#include "kernel.h"
+
+#define DELAY_MAX_S 30u
+#define DELAY_FORGIVEN_S 60
+#define RETRY_S 2
+#define STOP_GRACE_S 15 /* longer than the supervisor's own */
+
+/* ---- making ----------------------------------------------------------------------------------- */
+
+/* A static pod keeps its uid when it is made anew: the note is of the cgroup, not of the name. */
+static void remember(struct node_pod *pod, const struct node_place *place)
+{
+	struct node_state state;
+	struct error error = {0};
+	int found = node_state_read(pod->options->state_directory, place->uid, &state, &error);
+
+	if (found < 0)
+		diag_error("%s", error.text);
+	if (found == 1 && state.cgroup_id == place->id) {
+		pod->state = state;
+		pod->kind = NODE_LABELLED;
+	} else {
+		node_state_forget(pod->options->state_directory, place->uid);
+	}
+}
+
+struct node_pod *node_pod_new(const struct node_options *options, const struct node_place *place)
+{
+	struct node_pod *pod = calloc(1, sizeof(*pod));
+
+	if (pod)
+		pod->path = strdup(place->path);
+	if (!pod || !pod->path) {
+		free(pod);
+		return NULL;
+	}
+	pod->options = options;
+	pod->netns_fd = -1;
+	snprintf(pod->wall, sizeof(pod->wall), "pod-%s", place->uid);
+	remember(pod, place);
+	snprintf(pod->state.record.uid, sizeof(pod->state.record.uid), "%s", place->uid);
+	pod->state.cgroup_id = place->id;
+	return pod;
+}
+
+static void close_netns(struct node_pod *pod)
+{
+	if (pod->netns_fd >= 0)
+		close(pod->netns_fd);
+	pod->netns_fd = -1;
+}
+
+void node_pod_free(struct node_pod *pod)
+{
+	if (!pod)
+		return;
+	close_netns(pod);
+	free(pod->path);
+	free(pod);
+}
+
+static const char *name_of(const struct node_pod *pod)
+{
+	const struct node_record *record = &pod->state.record;
+
+	return record->name[0] ? record->name : record->uid;
+}
+
+/* Each complaint once, until there is another. */
+static void complain(struct node_pod *pod, const char *text)
+{
+	if (strncmp(pod->said, text, sizeof(pod->said) - 1) == 0)
+		return;
+	snprintf(pod->said, sizeof(pod->said), "%s", text);
+	diag_error("pod %s: %s", name_of(pod), text);
+}
+
+static void note_state(struct node_pod *pod)
+{
+	struct error error = {0};
+
+	if (node_state_write(pod->options->state_directory, &pod->state, &error) < 0)
+		diag_error("pod %s: %s", name_of(pod), error.text);
+}
+
+void node_pod_classify(struct node_pod *pod, const struct node_record *record)
+{
+	struct node_record *known = &pod->state.record;
+
+	if (pod->kind == NODE_LABELLED) {
+		if (strcmp(known->policy, record->policy) != 0 && !pod->moved)
+			diag_warning("pod %s: its label '" NODE_LABEL "' is '%s' now; it stays with "
+				     "policy '%s' until it ends", name_of(pod), record->policy,
+				     known->policy);
+		pod->moved = strcmp(known->policy, record->policy) != 0;
+		return;
+	}
+	*known = *record;
+	pod->kind = record->policy[0] ? NODE_LABELLED : NODE_PLAIN;
+	if (pod->kind == NODE_LABELLED)
+		note_state(pod); /* before anything else: a next agent has to know of it */
+}
+
+/* ---- the wall --------------------------------------------------------------------------------- */
+
+/* Of this name, and round another cgroup: a static pod's, before it was made anew. */
+static int remove_stale(const struct node_pod *pod, bool *ret_stands, struct error *error)
+{
+	struct kernel_status status;
+	bool same, alive;
+
+	*ret_stands = false;
+	if (!kernel_pinned(pod->wall) || kernel_read_status(pod->wall, &status, NULL) < 0)
+		return 0; /* what is damaged is for kernel_open() to judge */
+	same = status.settings.bottle_cgroup == pod->state.cgroup_id;
+	alive = status.cgroup_alive;
+	kernel_status_free(&status);
+	*ret_stands = same;
+	if (same || alive)
+		return 0;
+	return kernel_detach(pod->wall, false, error) < 0 ? -1 : 0;
+}
+
+/* No ports are told to it, so it refuses everything until `run` adopts it. Nothing is known of the
+ * network namespace yet: the stricter case is taken. */
+static int raise_wall(struct node_pod *pod, struct error *error)
+{
+	const struct kernel_open_options options = {
+		.name = pod->wall,
+		.cgroup_path = pod->path,
+		.shared_netns = true,
+		.supervisor_pid = (uint32_t)getpid(),
+	};
+	struct kernel *kernel = NULL;
+
+	if (remove_stale(pod, &pod->walled, error) < 0)
+		return -1;
+	if (pod->walled)
+		return 0;
+	if (kernel_open(&options, &kernel, error) < 0)
+		return -1;
+	kernel_close(kernel);
+	pod->walled = true;
+	return 0;
+}
+
+/* 1: nothing is left. With a child the wall is its; it ends first. */
+static bool take_wall_away(struct node_pod *pod)
+{
+	struct error error = {0};
+	int result;
+
+	close_netns(pod);
+	if (pod->child > 0) {
+		node_pod_stop(pod);
+		return false;
+	}
+	result = !kernel_pinned(pod->wall) ? 0
+		 : pod->gone		   ? kernel_detach_ended(pod->wall, &error)
+					   : kernel_detach(pod->wall, false, &error);
+	if (result < 0)
+		complain(pod, error.text);
+	else if (result == 2)
+		diag_warning("pod %s: its wires still stand: the wall on them stays until "
+			     "'egress-bpf detach %s'", name_of(pod), pod->wall);
+	pod->walled = false;
+	node_state_forget(pod->options->state_directory, pod->state.record.uid);
+	return true;
+}
+
+/* ---- the network namespace -------------------------------------------------------------------- */
+
+static int own_netns(void)
+{
+	return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+}
+
+/* Of the process that is there longest: no later one can come before it. A runtime's own first steps
+ * are in the cgroup, too, and still in the host's namespace; only a pod that asked for that has it. */
+static int find_netns(const struct node_pod *pod)
+{
+	int ours = own_netns(), pid, fd = -1;
+
+	if (pod->state.record.host_network)
+		return ours;
+	pid = node_tree_first_process(pod->path);
+	if (pid > 0)
+		fd = netns_of_pid(pid, NULL);
+	if (fd >= 0 && (ours < 0 || netns_same(fd, ours) || node_tree_first_process(pod->path) != pid)) {
+		close(fd);
+		fd = -1;
+	}
+	if (ours >= 0)
+		close(ours);
+	return fd;
+}
+
+/* The sandbox was made anew, with another namespace: the child's sockets are in the old one. */
+static bool netns_changed(struct node_pod *pod)
+{
+	int now = pod->netns_fd >= 0 ? find_netns(pod) : -1;
+	bool changed = now >= 0 && !netns_same(now, pod->netns_fd);
+
+	if (now >= 0)
+		close(now);
+	return changed;
+}
+
+/* ---- the child -------------------------------------------------------------------------------- */
+
+static int install_policy(struct node_pod *pod, struct error *error)
+{
+	struct node_state before = pod->state;
+	int result = node_policy_install(pod->options, &pod->state, error);
+
+	if (strcmp(before.denied, pod->state.denied) != 0 ||
+	    strcmp(before.note, pod->state.note) != 0) {
+		if (pod->state.denied[0])
+			diag_error("pod %s: everything is refused: %s", name_of(pod),
+				   pod->state.denied);
+		else if (pod->state.note[0])
+			diag_error("pod %s: %s", name_of(pod), pod->state.note);
+		else
+			diag_notice("pod %s: policy '%s' is in force", name_of(pod),
+				    pod->state.record.policy);
+	}
+	note_state(pod);
+	return result;
+}
+
+static void delay(struct node_pod *pod, time_t now)
+{
+	pod->delay_s = pod->delay_s ? 2 * pod->delay_s : 1;
+	if (pod->delay_s > DELAY_MAX_S)
+		pod->delay_s = DELAY_MAX_S;
+	pod->not_before = now + pod->delay_s;
+}
+
+static void start(struct node_pod *pod, time_t now)
+{
+	struct error error = {0};
+
+	if (pod->netns_fd < 0)
+		pod->netns_fd = find_netns(pod);
+	if (pod->netns_fd < 0)
+		return; /* no sandbox yet; the wall stands */
+	if (install_policy(pod, &error) < 0) {
+		complain(pod, error.text);
+		delay(pod, now);
+		return;
+	}
+	pod->child = node_child_start(pod, &error);
+	pod->child_since = now;
+	pod->stopping = false;
+	if (pod->child < 0) {
+		pod->child = 0;
+		complain(pod, error.text);
+		delay(pod, now);
+	} else {
+		diag_notice("pod %s: %s with policy '%s'%s", name_of(pod), pod->wall,
+			    pod->state.record.policy,
+			    pod->state.denied[0] ? ", everything refused" : "");
+	}
+}
+
+void node_pod_stop(struct node_pod *pod)
+{
+	if (pod->child <= 0 || pod->stopping)
+		return;
+	kill(pod->child, SIGTERM);
+	pod->stopping = true;
+	pod->stop_since = 0;
+}
+
+/* `run` has its own limit; this is for one that was stopped by a signal, say. */
+static void insist(struct node_pod *pod, time_t now)
+{
+	if (!pod->stopping || pod->child <= 0)
+		return;
+	if (pod->stop_since == 0)
+		pod->stop_since = now;
+	else if (now - pod->stop_since > STOP_GRACE_S)
+		kill(pod->child, SIGKILL);
+}
+
+void node_pod_child_ended(struct node_pod *pod, int status, time_t now)
+{
+	char text[128];
+
+	if (WIFEXITED(status))
+		snprintf(text, sizeof(text), "exit status %d", WEXITSTATUS(status));
+	else
+		snprintf(text, sizeof(text), "signal %d", WTERMSIG(status));
+	if (!pod->stopping && !pod->gone)
+		diag_error("pod %s: its 'run' ended (%s); starting it again, the wall stands meanwhile",
+			   name_of(pod), text);
+	if (now - pod->child_since >= DELAY_FORGIVEN_S)
+		pod->delay_s = 0;
+	if (!pod->stopping)
+		delay(pod, now);
+	pod->child = 0;
+	pod->stopping = false;
+	/* A bottle that ends takes its wall with it, by `run`. */
+	pod->walled = kernel_pinned(pod->wall);
+}
+
+void node_pod_reload(struct node_pod *pod, bool tokens)
+{
+	struct error error = {0};
+	int result;
+
+	if (pod->kind != NODE_LABELLED || pod->gone || pod->child <= 0)
+		return; /* it is read when the child starts */
+	result = install_policy(pod, &error);
+	if (result < 0)
+		complain(pod, error.text);
+	else if (result == 1 || tokens)
+		kill(pod->child, SIGHUP);
+}
+
+/* ---- what is next ----------------------------------------------------------------------------- */
+
+/* True when a wall is meant to stand. */
+static bool wants_wall(const struct node_pod *pod)
+{
+	if (pod->kind != NODE_UNKNOWN)
+		return pod->kind == NODE_LABELLED;
+	return pod->asked && !pod->early && !pod->options->ignore_unknown;
+}
+
+static void step_walled(struct node_pod *pod, time_t now)
+{
+	struct error error = {0};
+
+	if (!pod->walled) {
+		if (node_tree_holds(pod->path, getpid())) {
+			complain(pod, "the agent itself is in it: no wall round it");
+			return;
+		}
+		if (raise_wall(pod, &error) < 0) {
+			complain(pod, error.text);
+			pod->not_before = now + RETRY_S;
+			return;
+		}
+		if (pod->kind == NODE_UNKNOWN)
+			diag_warning("pod %s: the kubelet does not tell of it: everything is refused",
+				     name_of(pod));
+	}
+	if (pod->kind != NODE_LABELLED)
+		return;
+	if (pod->child > 0 && !pod->stopping && netns_changed(pod)) {
+		diag_notice("pod %s: it has another sandbox", name_of(pod));
+		close_netns(pod);
+		node_pod_stop(pod);
+	} else if (pod->child <= 0) {
+		start(pod, now);
+	}
+}
+
+bool node_pod_step(struct node_pod *pod, time_t now)
+{
+	insist(pod, now);
+	if (pod->gone)
+		return take_wall_away(pod);
+	if (now < pod->not_before)
+		return false;
+	if (wants_wall(pod))
+		step_walled(pod, now);
+	else if (pod->kind == NODE_PLAIN && (pod->walled || kernel_pinned(pod->wall)))
+		(void)take_wall_away(pod);
+	return false;
+}
+
+bool node_pod_waits(const struct node_pod *pod)
+{
+	if (pod->gone || pod->stopping)
+		return true;
+	return wants_wall(pod) && (!pod->walled || (pod->kind == NODE_LABELLED && pod->child <= 0));
+}
