@@ -37,6 +37,10 @@ void plan_free(struct plan *plan)
 	free(plan->networks.bottle);
 	free(plan->networks.sidecar);
 	free(plan->upstream_proxy);
+	for (size_t i = 0; i < plan->file_count; i++)
+		free(plan->files[i]);
+	free(plan->files);
+	bytes_free(&plan->text);
 	free(plan);
 }
 
@@ -169,6 +173,33 @@ static bool take_proxy(const json_t *value, struct plan *plan)
 	return plan->upstream_proxy != NULL;
 }
 
+static bool is_path(const char *text)
+{
+	return text && text[0] == '/' && strlen(text) < PATH_MAX;
+}
+
+/* Plans of before have none. */
+static bool take_files(const json_t *list, struct plan *plan)
+{
+	const json_t *entry;
+	size_t index;
+
+	if (!list)
+		return true;
+	plan->files = json_is_array(list) ? calloc(json_array_size(list) + 1, sizeof(char *)) : NULL;
+	if (!plan->files)
+		return false;
+	json_array_foreach(list, index, entry) {
+		const char *path = json_string_value(entry);
+
+		plan->files[index] = is_path(path) ? strdup(path) : NULL;
+		if (!plan->files[index])
+			return false;
+		plan->file_count++;
+	}
+	return true;
+}
+
 /* NULL, or the key that is missing or wrong. What it cannot be used without; the rest of the file
  * is for scripts. */
 static const char *take_values(const json_t *root, struct plan *plan)
@@ -186,6 +217,8 @@ static const char *take_values(const json_t *root, struct plan *plan)
 		return "networks";
 	if (!take_proxy(json_object_get(root, "upstream_proxy"), plan))
 		return "upstream_proxy";
+	if (!take_files(json_object_get(root, "files"), plan))
+		return "files";
 	return NULL;
 }
 
@@ -229,24 +262,18 @@ static bool name_paths(const char *directory, struct plan *plan)
 /* The routes are kept as they were checked: `start` uses these bytes, not the file again. */
 static int read_plan(struct plan *plan, int dir_fd, struct error *error)
 {
-	struct bytes text = {0};
 	char want[65], got[65];
-	int result = -1;
 
-	if (read_file(dir_fd, plan->directory, PLAN_FILE, &text, error) < 0 ||
-	    take_plan(bytes_span(&text), plan, want, error) < 0 ||
+	if (read_file(dir_fd, plan->directory, PLAN_FILE, &plan->text, error) < 0 ||
+	    take_plan(bytes_span(&plan->text), plan, want, error) < 0 ||
 	    read_file(dir_fd, plan->directory, PLAN_ROUTES, &plan->routes, error) < 0)
-		goto out;
+		return -1;
 	plan_digest(bytes_span(&plan->routes), got);
 	if (strcmp(want, got) != 0)
-		error_set(error, "%s is not what " PLAN_FILE " was made with, so its tokens may be "
+		return error_set(error, "%s is not what " PLAN_FILE " was made with, so its tokens may be "
 				 "others; change the manifest and run 'egress-bpf prepare' again",
 			  plan->routes_file);
-	else
-		result = 0;
-out:
-	bytes_free(&text);
-	return result;
+	return 0;
 }
 
 int plan_read(const char *directory, struct plan **ret, struct error *error)
@@ -266,5 +293,19 @@ int plan_read(const char *directory, struct plan **ret, struct error *error)
 		*ret = plan;
 	else
 		plan_free(plan);
+	return result;
+}
+
+int plan_read_ca(const struct plan *plan, struct bytes *ret_ca, struct bytes *ret_cert,
+		 struct error *error)
+{
+	int dir_fd = open(plan->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+
+	if (dir_fd < 0)
+		return error_set(error, "%s: %s", plan->directory, strerror(errno));
+	result = read_file(dir_fd, plan->directory, PLAN_CA, ret_ca, error);
+	if (result == 0)
+		result = read_file(dir_fd, plan->directory, PLAN_CA_CERT, ret_cert, error);
+	close(dir_fd);
 	return result;
 }

@@ -12,6 +12,7 @@
  *                       "tokens": [{"token_env": "EGRESS_TOKEN_0", "token_ref": "GITHUB_TOKEN"}],
  *                       "networks": {"bottle": "none", "sidecar": "bridge"},
  *                       "upstream_proxy": "http://pipelock:8888" or null,
+ *                       "files": ["/etc/egress/pipelock.pem"],
  *                       "routes_sha256": hexadecimal}
  *
  * "paths" is for scripts; we take the files of the directory that we read. The digest ties the token
@@ -55,12 +56,19 @@ struct plan {
 		char *sidecar; /* the network that leads out, to origins or to the upstream proxy */
 	} networks;
 	char *upstream_proxy; /* "http://HOST:PORT" or NULL */
+	char **files;	      /* absolute; of the host, which the routes name: CAs, client certificates */
+	size_t file_count;
+	struct bytes text; /* the content of plan.json */
 };
 
 /* Reads DIR/plan.json and routes.yaml. -1 with `error` set: not a plan, of another version, a file
  * that others may write, or routes that are not those the plan was made with. */
 int plan_read(const char *directory, struct plan **ret, struct error *error) WARN_UNUSED;
 void plan_free(struct plan *plan);
+/* The CA's two files, checked as those are; append to `ret_ca`, which is to be wiped for its key, and
+ * `ret_cert`. */
+int plan_read_ca(const struct plan *plan, struct bytes *ret_ca, struct bytes *ret_cert,
+		 struct error *error) WARN_UNUSED;
 
 /* The digest for "routes_sha256". */
 void plan_digest(struct span routes, char ret[65]);

@@ -13,7 +13,7 @@ void plan_draft_free(struct plan_draft *draft)
 	config_free(draft->config);
 	config_arena_free(&draft->arena);
 	free(draft->routes);
-	free(draft->slots);
+	plan_slots_free(draft);
 	bytes_free(&draft->routes_text);
 	bytes_free(&draft->plan_text);
 	diag_list_free(&draft->notices);
@@ -72,7 +72,8 @@ static void add_manifest(struct plan_draft *draft, const struct config_source *m
 	root = add_document(draft, manifest->name, path,
 			    plan_add_routes(draft, manifest->name, path, bottle->routes,
 					    PLAN_FROM_MANIFEST, errors));
-	add_child(&draft->arena, root, "upstream", bottle->upstream);
+	add_child(&draft->arena, root, "upstream",
+		  plan_lift_upstream(draft, manifest->name, path, bottle->upstream, errors));
 	add_child(&draft->arena, root, "dns", bottle->dns);
 	add_child(&draft->arena, root, "hints", bottle->hints);
 	draft->network_bottle = bottle->network_bottle ? bottle->network_bottle : "none";

@@ -37,6 +37,7 @@ struct plan_draft {
 	size_t route_count;
 	struct plan_slot *slots;
 	size_t slot_count;
+	void *slots_by_ref, *slots_by_env; /* tsearch(3) */
 	struct config *config;
 	struct bytes routes_text, plan_text;
 	struct diag_list notices; /* no errors: routes left out because a provider owns the host */
@@ -68,6 +69,12 @@ const struct config_node *plan_add_routes(struct plan_draft *draft, const char *
 					  enum plan_origin origin, struct diag_list *errors)
 	WARN_UNUSED;
 
+/* `upstream` of the manifest, its proxy_auth lifted; called when all routes have their slots. NULL
+ * stays NULL. */
+const struct config_node *plan_lift_upstream(struct plan_draft *draft, const char *source,
+					     const char *path, const struct config_node *node,
+					     struct diag_list *errors) WARN_UNUSED;
+
 /* The whole way, but for writing: `providers` come first. Every error is added to `errors`; false
  * when there was one. `directory` is where the plan will lie, or NULL. */
 bool plan_make(struct plan_draft *draft, const struct config_source *manifest, const char *name,
@@ -78,6 +85,34 @@ bool plan_make(struct plan_draft *draft, const struct config_source *manifest, c
 bool plan_render_routes(const struct plan_draft *draft, struct bytes *ret) WARN_UNUSED;
 bool plan_render_json(const struct plan_draft *draft, const char *directory, struct bytes *ret)
 	WARN_UNUSED;
+
+/* ---- between plan_routes.c, plan_auth.c and plan_owners.c -------------------------------------- */
+
+struct config_context;
+
+/* {scheme or header, username, token_env} of a route, with its slot. NULL when there were errors. */
+const struct config_node *plan_lift_auth(struct config_context *context, struct plan_draft *draft,
+					 const struct config_node *node, const char **ret_token_env)
+	WARN_UNUSED;
+/* A copy, since a node is linked into one list only; `end` is where the list goes on. */
+struct config_node *plan_append_copy(struct config_context *context, struct config_node *parent,
+				     struct config_node ***end, const struct config_node *child);
+void plan_slots_free(struct plan_draft *draft);
+
+struct plan_target {
+	const char *host; /* A-labels, lower case; NULL when it is none or wrong */
+	bool has_cidr;
+	struct cidr cidr;
+};
+/* The targets of the providers' routes, each read once; the arena's. */
+struct plan_owners {
+	struct plan_target *list; /* sorted */
+	size_t count;
+	bool has_prefix[129];
+};
+struct plan_owners plan_list_owners(struct plan_draft *draft);
+bool plan_is_owned(const struct plan_owners *owners, struct config_arena *arena,
+		   const struct plan_route *route) WARN_UNUSED;
 
 /* The absolute path that a plan's directory will have: what is above it must be there. */
 int plan_directory(const char *path, char **ret, struct error *error) WARN_UNUSED;

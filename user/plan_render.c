@@ -199,6 +199,29 @@ static json_t *describe_paths(const char *directory)
 			 json_sprintf("%s/" PLAN_CA_CERT, directory));
 }
 
+/* What the sidecar has to see of the host's files, each once: an object's keys are a set, in the order
+ * of insertion. */
+static json_t *describe_files(const struct config *config)
+{
+	json_t *set = json_object(), *list = json_array(), *ignored;
+	const char *path;
+
+	if (config->upstream.ca_file)
+		json_object_set_new(set, config->upstream.ca_file, json_null());
+	if (config->upstream.proxy_ca_file)
+		json_object_set_new(set, config->upstream.proxy_ca_file, json_null());
+	for (size_t i = 0; i < policy_client_count(config->policy); i++) {
+		const struct policy_client *client = policy_client_at(config->policy, i);
+
+		json_object_set_new(set, client->certificate, json_null());
+		json_object_set_new(set, client->key.source, json_null());
+	}
+	json_object_foreach(set, path, ignored)
+		json_array_append_new(list, json_string(path));
+	json_decref(set);
+	return list;
+}
+
 /* jansson's "o" takes the references over, also when json_pack() fails. */
 bool plan_render_json(const struct plan_draft *draft, const char *directory, struct bytes *ret)
 {
@@ -213,11 +236,12 @@ bool plan_render_json(const struct plan_draft *draft, const char *directory, str
 		json_array_append_new(tokens, json_pack("{s:s, s:s}", "token_env",
 							draft->slots[i].token_env, "token_ref",
 							draft->slots[i].token_ref));
-	root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:s}, s:s?, s:s}", "version", 1,
+	root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:s}, s:s?, s:o, s:s}", "version", 1,
 			 "bottle", draft->bottle, "slug", draft->slug, "paths",
 			 describe_paths(directory), "routes", routes, "tokens", tokens, "networks",
 			 "bottle", draft->network_bottle, "sidecar", draft->network_sidecar,
-			 "upstream_proxy", draft->config->upstream.proxy, "routes_sha256", digest);
+			 "upstream_proxy", draft->config->upstream.proxy, "files",
+			 describe_files(draft->config), "routes_sha256", digest);
 	text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	done = text && bytes_append_text(ret, text) && bytes_append_text(ret, "\n");
 	free(text);

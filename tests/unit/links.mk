@@ -66,7 +66,7 @@ links_fuzz_hello := client_hello $(policy_modules)
 fuzz_needs_fuzz_http1 := llhttp
 fuzz_needs_fuzz_http1_body := llhttp
 links_test_ready := ready diag
-plan_modules := plan plan_make plan_manifest plan_routes plan_render plan_write cert_authority \
+plan_modules := plan plan_make plan_manifest plan_routes plan_auth plan_owners plan_render plan_write cert_authority \
 	$(config_modules)
 links_test_plan_make := $(plan_modules)
 links_test_engine := engine libcurl bytes diag

@@ -79,6 +79,38 @@ static void slots_are_shared_and_in_order(void **state)
 		"    token_env: EGRESS_TOKEN_2\n");
 }
 
+/* It is asked for last, after the routes, and shares a slot with a route that has its reference. */
+static void the_upstream_proxy_has_a_slot(void **state)
+{
+	static const char *const given[] = {"token_ref: PASSWORD", "token_env: PASSWORD",
+					    "token_ref: PASSWORD, token_env: EGRESS_TOKEN_1"};
+	struct plan_draft draft;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		char manifest[512];
+
+		snprintf(manifest, sizeof(manifest),
+			 BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, %s}}\n"
+				"    routes: [{host: a.example, auth: {scheme: token, token_ref: A}}]\n"),
+			 given[i]);
+		renders(manifest, NULL,
+			"routes:\n- host: a.example\n  auth_scheme: token\n  token_env: EGRESS_TOKEN_0\n"
+			"upstream:\n  proxy: \"http://p:1\"\n  proxy_auth:\n    username: me\n"
+			"    token_env: EGRESS_TOKEN_1\n");
+		make_good(&draft, manifest, NULL);
+		assert_int_equal(draft.slot_count, 2);
+		assert_string_equal(draft.slots[1].token_ref, "PASSWORD");
+		plan_draft_free(&draft);
+	}
+	make_good(&draft,
+		  BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, token_ref: A}}\n"
+			 "    routes: [{host: a.example, auth: {scheme: token, token_ref: A}}]\n"),
+		  NULL);
+	assert_int_equal(draft.slot_count, 1);
+	plan_draft_free(&draft);
+}
+
 static void provider_owns_its_hosts(void **state)
 {
 	struct plan_draft draft;
@@ -151,9 +183,10 @@ static void plan_text(void **state)
 	(void)state;
 	make_good(&draft,
 		  "bottles:\n  agent:\n    image: x\n    egress:\n"
-		  "      routes: [{host: a.example, role: git, auth: {scheme: Bearer, token_ref: GH}}]\n"
+		  "      routes: [{host: a.example, role: git, auth: {scheme: Bearer, token_ref: GH},\n"
+		  "                client_cert: /etc/c.pem, client_key: /etc/c.key}]\n"
 		  "      networks: {bottle: net-1}\n"
-		  "      upstream: {proxy: 'http://pipelock:8888'}\n",
+		  "      upstream: {proxy: 'http://pipelock:8888', ca_file: /etc/ca.pem}\n",
 		  NULL);
 	text = span_copy(bytes_span(&draft.plan_text));
 	for (char *at = text, *to = text;; at++) {
@@ -170,7 +203,8 @@ static void plan_text(void **state)
 		       "\"a.example\",\"from\":\"manifest\",\"role\":[\"git\"],\"token_env\":"
 		       "\"EGRESS_TOKEN_0\"}],\"tokens\":[{\"token_env\":\"EGRESS_TOKEN_0\",\"token_ref\":"
 		       "\"GH\"}],\"networks\":{\"bottle\":\"net-1\",\"sidecar\":\"bridge\"},"
-		       "\"upstream_proxy\":\"http://pipelock:8888\",\"routes_sha256\":\""),
+		       "\"upstream_proxy\":\"http://pipelock:8888\",\"files\":[\"/etc/ca.pem\",\"/etc/"
+		       "c.pem\",\"/etc/c.key\"],\"routes_sha256\":\""),
 		text);
 	assert_null(memmem(bytes_span(&draft.routes_text).data, draft.routes_text.length, "GH", 2));
 	free(text);
@@ -251,6 +285,22 @@ static const struct {
 	{BOTTLE("    networks: {bottle: --privileged}\n"), NULL, 3,
 	 "networks: \"--privileged\" is not the name of a network"},
 	{BOTTLE("    upstream: {proxy: 'ftp://x'}\n"), NULL, 3, "bottle.egress.upstream.proxy: "},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me}}\n"), NULL, 3,
+	 "upstream.proxy_auth: names no variable of the host for the password"},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {token_ref: A}}\n"), NULL, 3,
+	 "upstream.proxy_auth: has no username"},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, token_env: EGRESS_TOKEN_0}}\n"),
+	 NULL, 3, "names no variable of the host"},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, token_file: /x}}\n"),
+	 NULL, 3, "token_file is not for manifests"},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, token_ref: A, token_env: "
+		"PATH}}\n"),
+	 NULL, 3, "token_env is not the name of a slot"},
+	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me, password: x}}\n"), NULL, 3,
+	 "upstream.proxy_auth: unknown key \"password\""},
+	{BOTTLE("    upstream: {proxy_auth: {username: me, token_ref: A}}\n"), NULL, 3,
+	 "proxy_auth: there is no upstream.proxy"},
+	{BOTTLE("    upstream: []\n"), NULL, 3, "upstream: is a list, not a mapping"},
 	{BOTTLE("    routes: []\n"), "routes:\n- host: a.example\n  pots: [1]\n", 3,
 	 "routes[0]: unknown key \"pots\""},
 	{BOTTLE("    routes: []\n"), "description: x\n", 1, "routes is missing"},
@@ -467,6 +517,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(empty_routes),
 		cmocka_unit_test(slots_are_shared_and_in_order),
+		cmocka_unit_test(the_upstream_proxy_has_a_slot),
 		cmocka_unit_test(provider_owns_its_hosts),
 		cmocka_unit_test(awkward_texts),
 		cmocka_unit_test(plan_text),
