@@ -101,7 +101,8 @@ static void print_text(const struct plan *plan, const struct sidecar_names *name
 {
 	printf("%s: ready. A container is in the bottle with:\n"
 	       "  docker run --network %s --cgroup-parent %s \\\n"
-	       "    -v %s:/usr/local/share/ca-certificates/egress-bpf.crt:ro IMAGE\n"
+	       "    --mount type=bind,readonly,src=%s,dst=/usr/local/share/ca-certificates/egress-bpf.crt "
+	       "\\\n    IMAGE\n"
 	       "Explicit proxy inside: http://egress:9099. End it with: egress-bpf stop %s\n",
 	       plan->slug, names->network, names->parent, plan->ca_cert_file, plan->slug);
 }
@@ -133,6 +134,11 @@ static int start_plan(const struct start *start, const struct plan *plan)
 	else if (engine_open(socket, &engine, &error) == 0)
 		result = sidecar_start(engine, &sidecar, &names, &error);
 	engine_free(engine);
+	if (result == 0 && plan_wire_open(plan->networks.bottle, plan->networks.sidecar))
+		diag_warning("%s: the bottle is on the network %s, and the tc wall does not reach its wire "
+			     "from %s: the kernel programs alone hold it (networks: {bottle: none}, or "
+			     "sidecar: host)",
+			     plan->slug, plan->networks.bottle, plan->networks.sidecar);
 	if (result < 0)
 		diag_error("start: %s", error.text);
 	else if (start->json)

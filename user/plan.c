@@ -54,6 +54,24 @@ void plan_digest(struct span routes, char ret[65])
 		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
+/* On a network of its own the sidecar would take the host's interfaces for the bottle's wires, and
+ * cut off the host, its own veth first. */
+const char *plan_networks_problem(const char *bottle, const char *sidecar)
+{
+	if (strcmp(sidecar, "none") == 0)
+		return "a sidecar without a network has no way out; would be right: sidecar: bridge";
+	if (strcmp(bottle, "host") == 0 && strcmp(sidecar, "host") != 0)
+		return "a bottle on the host's network needs its sidecar there; would be right: {bottle: "
+		       "host, sidecar: host}, or bottle: none";
+	return NULL;
+}
+
+bool plan_wire_open(const char *bottle, const char *sidecar)
+{
+	return strcmp(bottle, "none") != 0 && strcmp(bottle, "host") != 0 &&
+	       strcmp(sidecar, "host") != 0;
+}
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 /* Whoever owns the directory can put any plan there, and so may own the files. */
@@ -228,7 +246,7 @@ static int take_plan(struct span text, struct plan *plan, char ret_digest[65], s
 	json_error_t problem;
 	json_t *root = json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, &problem);
 	const char *digest = json_string_value(json_object_get(root, "routes_sha256"));
-	const char *key;
+	const char *key = NULL, *problem_text;
 	int result = -1;
 
 	if (!root) {
@@ -238,7 +256,11 @@ static int take_plan(struct span text, struct plan *plan, char ret_digest[65], s
 		error_set(error, "%s/" PLAN_FILE ": \"version\" is not %d; run 'egress-bpf prepare' "
 				 "again",
 			  plan->directory, VERSION);
-	} else if ((key = take_values(root, plan)) || !digest || strlen(digest) != 64) {
+	} else if ((key = take_values(root, plan)) == NULL &&
+		   (problem_text = plan_networks_problem(plan->networks.bottle,
+							 plan->networks.sidecar))) {
+		error_set(error, "%s/" PLAN_FILE ": \"networks\": %s", plan->directory, problem_text);
+	} else if (key || !digest || strlen(digest) != 64) {
 		error_set(error, "%s/" PLAN_FILE ": \"%s\" is missing or wrong; run 'egress-bpf "
 				 "prepare' again",
 			  plan->directory, key ? key : "routes_sha256");

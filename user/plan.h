@@ -70,6 +70,12 @@ void plan_free(struct plan *plan);
 int plan_read_ca(const struct plan *plan, struct bytes *ret_ca, struct bytes *ret_cert,
 		 struct error *error) WARN_UNUSED;
 
+/* NULL, or why these two of the engine's networks do not go together, with the cure. */
+const char *plan_networks_problem(const char *bottle, const char *sidecar);
+/* Whether the wire of a bottle on that network is out of such a sidecar's reach: then only the kernel
+ * programs hold it. */
+bool plan_wire_open(const char *bottle, const char *sidecar);
+
 /* The digest for "routes_sha256". */
 void plan_digest(struct span routes, char ret[65]);
 

@@ -62,6 +62,21 @@ static void add_provider(struct plan_draft *draft, const struct config_source *f
 					     errors));
 }
 
+static void check_networks(struct plan_draft *draft, const char *source,
+			   const struct plan_bottle *bottle, struct diag_list *errors)
+{
+	const char *problem = plan_networks_problem(draft->network_bottle, draft->network_sidecar);
+
+	if (problem)
+		diag_list_add(errors, source, bottle->networks_line, "%s.networks: %s", bottle->path,
+			      problem);
+	else if (plan_wire_open(draft->network_bottle, draft->network_sidecar))
+		diag_list_add(&draft->notices, source, bottle->networks_line,
+			      "%s.networks: the tc wall does not reach the bottle's wire from %s, so the "
+			      "kernel programs alone hold it; with sidecar: host it does",
+			      bottle->path, draft->network_sidecar);
+}
+
 /* "none" is wall 0; a network for the bottle has to be asked for. */
 static void add_manifest(struct plan_draft *draft, const struct config_source *manifest,
 			 const struct plan_bottle *bottle, struct diag_list *errors)
@@ -78,6 +93,7 @@ static void add_manifest(struct plan_draft *draft, const struct config_source *m
 	add_child(&draft->arena, root, "hints", bottle->hints);
 	draft->network_bottle = bottle->network_bottle ? bottle->network_bottle : "none";
 	draft->network_sidecar = bottle->network_sidecar ? bottle->network_sidecar : "bridge";
+	check_networks(draft, manifest->name, bottle, errors);
 }
 
 /* Whether two policies allow the same with the same credentials. */

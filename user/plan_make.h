@@ -50,6 +50,7 @@ struct plan_bottle {
 	int line;
 	const struct config_node *routes, *upstream, *dns, *hints; /* NULL: absent */
 	const char *network_bottle, *network_sidecar;		   /* NULL: absent */
+	int networks_line;
 };
 /* Finds `name` among the manifest's bottles and checks all keys down to `routes`. False when there
  * were errors. */

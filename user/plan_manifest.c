@@ -259,6 +259,8 @@ static void read_egress(struct config_context *context, const struct config_node
 	bottle->dns = egress.dns;
 	bottle->hints = egress.hints;
 	config_enter(context, "networks");
+	bottle->networks_line = egress.networks.bottle.line ? egress.networks.bottle.line
+							    : egress.networks.sidecar.line;
 	bottle->network_bottle = check_network(context, &egress.networks.bottle);
 	bottle->network_sidecar = check_network(context, &egress.networks.sidecar);
 }

@@ -11,7 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sys/stat.h>
+
 #include "cgroup.h"
+#include "config.h"
 #include "kernel.h"
 
 #define STEP_MS 20
@@ -149,7 +152,6 @@ struct start {
 static int check_machine(struct start *s, struct error *error)
 {
 	struct statfs fs;
-	int running;
 
 	if (statfs("/sys/fs/bpf", &fs) < 0 || fs.f_type != BPF_FS_MAGIC)
 		return error_set(error, "/sys/fs/bpf is not a bpffs, where the wall is pinned: "
@@ -159,12 +161,7 @@ static int check_machine(struct start *s, struct error *error)
 	s->cgroup = cgroup_of(s->root, &s->names);
 	if (!s->cgroup)
 		return error_set(error, "out of memory");
-	running = is_running(s->engine, s->names.sidecar, NULL, error);
-	if (running == 1)
-		return error_set(error, "%s is running already; for a new policy send it SIGHUP "
-				 "('docker kill -s HUP %s'), for new tokens 'egress-bpf stop %s' first",
-				 s->names.sidecar, s->names.sidecar, s->options->plan->slug);
-	return running;
+	return 0;
 }
 
 /* The wall is to be round the parent that we asked for, and nothing else. */
@@ -255,15 +252,187 @@ static int start_sidecar(struct start *s, struct error *error)
 	return await_ready(s, error);
 }
 
+/* One that runs is somebody's work: it is not ended for a new sidecar or a new policy. */
 static int start_bottle(struct start *s, struct error *error)
 {
+	int running;
+
 	if (!s->options->bottle_image)
 		return 0;
+	running = is_running(s->engine, s->names.bottle, NULL, error);
+	if (running != 0)
+		return running < 0 ? -1 : 0;
 	if (remove_container(s->engine, s->names.bottle, error) < 0)
 		return -1;
 	s->bottle = true;
 	return run_container(s->engine, s->names.bottle,
 			     sidecar_spec_bottle(s->options, &s->names, &s->files), error);
+}
+
+static int finish(struct start *s, struct error *error)
+{
+	if (start_bottle(s, error) < 0 || keep_running(s->engine, s->names.holder, error) < 0 ||
+	    keep_running(s->engine, s->names.sidecar, error) < 0)
+		return -1;
+	sidecar_files_finish(&s->files);
+	return 0;
+}
+
+/* ---- a new plan for a sidecar that runs ------------------------------------------------------- */
+
+static bool has_file(const struct plan *plan, const char *path)
+{
+	for (size_t i = 0; i < plan->file_count; i++) {
+		if (strcmp(plan->files[i], path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* NULL, or what of the new plan only a new sidecar can have: what it was started with is mounted, and
+ * the CA is what the bottle trusts. */
+static const char *find_obstacle(const struct plan *old, const struct plan *new)
+{
+	struct bytes before = {0}, after = {0}, ignored = {0};
+	const char *what = NULL;
+
+	if (plan_read_ca(old, &before, &ignored, NULL) < 0 ||
+	    plan_read_ca(new, &after, &ignored, NULL) < 0 ||
+	    !span_equal(bytes_span(&before), bytes_span(&after)))
+		what = "its CA";
+	bytes_wipe(&before);
+	bytes_wipe(&after);
+	bytes_free(&ignored);
+	if (strcmp(old->networks.bottle, new->networks.bottle) != 0 ||
+	    strcmp(old->networks.sidecar, new->networks.sidecar) != 0)
+		what = "its networks";
+	for (size_t i = 0; i < new->file_count && !what; i++) {
+		if (!has_file(old, new->files[i]))
+			what = "a file of the host that its routes name";
+	}
+	return what;
+}
+
+/* What the sidecar would find out, with an error that somebody sees: the policy, and its tokens. */
+static int check_generation(const struct plan *plan, const char *directory, uint8_t ret_hash[16],
+			    struct error *error)
+{
+	const struct config_source source = {plan->routes_file, bytes_span(&plan->routes)};
+	struct diag_list errors = {0};
+	struct config *config = config_parse(&source, 1, &errors);
+	char tokens[4096 + sizeof(SIDECAR_TOKENS)];
+	int result = -1;
+
+	snprintf(tokens, sizeof(tokens), "%s/" SIDECAR_TOKENS, directory);
+	if (config && config_load_secrets_from(config, tokens, &errors)) {
+		memcpy(ret_hash, config->hash, sizeof(config->hash));
+		result = 0;
+	} else {
+		error_set(error, "%s", errors.count ? errors.items[0].text : "out of memory");
+	}
+	config_free(config);
+	diag_list_free(&errors);
+	return result;
+}
+
+static struct stat ready_file(const struct start *s)
+{
+	struct stat status = {0};
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/ready", s->files.state);
+	if (stat(path, &status) < 0)
+		status.st_ino = 0;
+	return status;
+}
+
+static bool has_policy(const char *slug, const uint8_t hash[16])
+{
+	struct kernel_status status;
+	bool same;
+
+	if (kernel_read_status(slug, &status, NULL) < 0)
+		return false;
+	same = memcmp(status.settings.policy_hash, hash, sizeof(status.settings.policy_hash)) == 0;
+	kernel_status_free(&status);
+	return same;
+}
+
+/* A reload ends with a new file in the old one's place; whether it was taken the wall knows. */
+static int reload(struct start *s, const uint8_t hash[16], struct error *error)
+{
+	const struct stat before = ready_file(s);
+	const unsigned steps = s->options->seconds * 1000 / STEP_MS;
+	char path[256];
+
+	snprintf(path, sizeof(path), "/containers/%s/kill?signal=HUP", s->names.sidecar);
+	if (engine_do(s->engine, "POST", path, NULL, 0, NULL, error) < 0)
+		return -1;
+	for (unsigned i = 0; i < steps; i++) {
+		const struct stat now = ready_file(s);
+
+		if (now.st_ino != 0 && (now.st_ino != before.st_ino ||
+					now.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+					now.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
+			return has_policy(s->options->plan->slug, hash)
+				       ? 0
+				       : error_set(error, "%s did not take the new policy, and goes on with the "
+							  "old one: 'docker logs %s' says why",
+						   s->names.sidecar, s->names.sidecar);
+		pause_briefly();
+	}
+	return error_set(error, "%s did not answer within %u s", s->names.sidecar,
+			 s->options->seconds);
+}
+
+static int put_generation(struct start *s, unsigned old, struct error *error)
+{
+	unsigned generation = 0;
+	char directory[4096];
+	uint8_t hash[16];
+	int result = sidecar_files_put(&s->files, s->options->plan, &generation, error);
+
+	snprintf(directory, sizeof(directory), "%s/%u", s->files.plan, generation);
+	if (result == 0)
+		result = check_generation(s->options->plan, directory, hash, error);
+	if (result == 0)
+		result = sidecar_files_switch(&s->files, generation, error);
+	if (result == 0 && reload(s, hash, error) < 0) {
+		(void)!sidecar_files_switch(&s->files, old, NULL);
+		result = -1;
+	}
+	sidecar_files_sweep(&s->files);
+	return result;
+}
+
+/* The sidecar alone would read new routes with the tokens of the old ones: with another order of
+ * slots, one host's credential would go to another. So both change at once, here. */
+static int update(struct start *s, struct error *error)
+{
+	const char *slug = s->options->plan->slug, *obstacle = NULL;
+	struct plan *old = NULL;
+	char *directory = NULL;
+	unsigned generation;
+	int result = -1;
+
+	if (sidecar_files_find(slug, &s->files, error) < 0)
+		return -1;
+	generation = sidecar_files_current(&s->files, &directory);
+	if (generation == 0)
+		error_set(error, "%s runs, but what it was started with is gone; 'egress-bpf stop %s' "
+				 "first", s->names.sidecar, slug);
+	else if (plan_read(directory, &old, error) == 0)
+		obstacle = find_obstacle(old, s->options->plan);
+	if (obstacle)
+		error_set(error, "%s runs, and cannot change %s: 'egress-bpf stop %s' first",
+			  s->names.sidecar, obstacle, slug);
+	else if (old)
+		result = put_generation(s, generation, error);
+	if (result == 0)
+		result = finish(s, error); /* its start may have been killed after it was ready */
+	plan_free(old);
+	free(directory);
+	return result;
 }
 
 /* ---- undoing, and stop ------------------------------------------------------------------------ */
@@ -338,27 +507,29 @@ static void undo(struct start *s)
 		(void)!sidecar_files_remove(s->options->plan->slug, NULL);
 }
 
+static int start_all(struct start *s, struct error *error)
+{
+	s->made = sidecar_files_make(s->options->plan, &s->files, error) == 0;
+	if (!s->made || start_holder(s, error) < 0 || start_sidecar(s, error) < 0)
+		return -1;
+	return finish(s, error);
+}
+
 int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 		  struct sidecar_names *ret_names, struct error *error)
 {
 	struct start s = {.engine = engine, .options = options};
-	int result = -1;
+	int result = -1, running = -1;
 
-	if (sidecar_names(engine, options->plan->slug, &s.names, error) < 0 ||
-	    check_machine(&s, error) < 0)
-		goto out;
-	s.made = sidecar_files_make(options->plan, &s.files, error) == 0;
-	if (s.made && start_holder(&s, error) == 0 && start_sidecar(&s, error) == 0 &&
-	    start_bottle(&s, error) == 0 && keep_running(engine, s.names.holder, error) == 0 &&
-	    keep_running(engine, s.names.sidecar, error) == 0)
-		result = 0;
-	if (result < 0) {
+	if (sidecar_names(engine, options->plan->slug, &s.names, error) == 0 &&
+	    check_machine(&s, error) == 0)
+		running = is_running(engine, s.names.sidecar, NULL, error);
+	if (running >= 0)
+		result = running ? update(&s, error) : start_all(&s, error);
+	if (result < 0)
 		undo(&s);
-	} else {
-		sidecar_files_finish(&s.files);
+	else
 		*ret_names = s.names;
-	}
-out:
 	sidecar_files_free(&s.files);
 	free(s.root);
 	free(s.cgroup);

@@ -39,7 +39,8 @@ struct sidecar_names {
 
 /* Starts it all and waits until the sidecar serves. Every unset or empty token is told, and then
  * nothing was begun; else what was begun is undone. A holder that still runs, with its bottle, is
- * taken over. */
+ * taken over; a sidecar that still runs is given the plan's routes and tokens, together, and goes on
+ * with its old ones when it refuses them. A bottle that runs is left alone. */
 int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 		  struct sidecar_names *ret_names, struct error *error) WARN_UNUSED;
 /* Ends and removes all of it, the wall last. 0 also when nothing was there. The wall stays, and -1
@@ -52,14 +53,30 @@ int sidecar_names(struct engine *engine, const char *slug, struct sidecar_names 
 /* ---- sidecar_files.c: what it is given without a trace on disk --------------------------------- */
 
 struct sidecar_files {
-	char *directory;      /* on a tmpfs, root's alone */
-	char *tokens, *state; /* below it */
-	char *bundle;	      /* the host's roots and the bottle's CA, for the bottle */
+	char *directory; /* on a tmpfs, root's alone */
+	char *plan;	 /* below it: the plan's files and its tokens, one directory for each generation,
+			  * and a link `current`: a slot's name must never meet another plan's token */
+	char *state;
+	char *bundle; /* the host's roots and the bottle's CA, for the bottle */
 };
+#define SIDECAR_TOKENS "tokens" /* in a generation */
+
 /* Makes the directory anew, with every token of the plan from our environment. */
 int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
 	WARN_UNUSED;
+/* Those of a sidecar that was started. */
+int sidecar_files_find(const char *slug, struct sidecar_files *ret, struct error *error)
+	WARN_UNUSED;
 void sidecar_files_free(struct sidecar_files *files); /* the files stay */
+/* The next generation, which is not the current one yet; sidecar_files_switch() makes it that. */
+int sidecar_files_put(const struct sidecar_files *files, const struct plan *plan,
+		      unsigned *ret_generation, struct error *error) WARN_UNUSED;
+int sidecar_files_switch(const struct sidecar_files *files, unsigned generation,
+			 struct error *error) WARN_UNUSED;
+/* Its number and its directory, which the caller frees; 0 when there is none. */
+unsigned sidecar_files_current(const struct sidecar_files *files, char **ret_path) WARN_UNUSED;
+/* Removes the generations beside the current one, with their tokens. */
+void sidecar_files_sweep(const struct sidecar_files *files);
 /* The start has come to its end: until then sidecar_files_unfinished() is true, also when it was
  * killed, and then the engine may still be at what it was asked for last. */
 void sidecar_files_finish(const struct sidecar_files *files);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #define DIRECTORY "egress-bpf-sidecars"
 #define MARK "starting"
+#define CURRENT "current"
 
 /* ---- where ------------------------------------------------------------------------------------ */
 
@@ -93,6 +95,16 @@ static int write_file(const char *path, struct span text, mode_t mode, struct er
 	return 0;
 }
 
+static int write_inside(const char *directory, const char *name, struct span text, mode_t mode,
+			struct error *error)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+		return error_set(error, "%s: too long a path", directory);
+	return write_file(path, text, mode, error);
+}
+
 bool sidecar_tokens_check(const struct plan *plan, struct diag_list *errors)
 {
 	bool all = true;
@@ -120,13 +132,11 @@ static int write_tokens(const struct plan *plan, const char *directory, struct e
 {
 	for (size_t i = 0; i < plan->token_count; i++) {
 		const char *value = getenv(plan->tokens[i].token_ref);
-		char path[4096];
 
 		if (!value || !*value)
 			return error_set(error, "the variable %s has no value",
 					 plan->tokens[i].token_ref);
-		snprintf(path, sizeof(path), "%s/%s", directory, plan->tokens[i].token_env);
-		if (write_file(path, span_from(value), 0600, error) < 0)
+		if (write_inside(directory, plan->tokens[i].token_env, span_from(value), 0600, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -151,7 +161,7 @@ static int write_bundle(const struct plan *plan, const char *path, struct error 
 
 static bool name_files(struct sidecar_files *files)
 {
-	return asprintf(&files->tokens, "%s/tokens", files->directory) >= 0 &&
+	return asprintf(&files->plan, "%s/plan", files->directory) >= 0 &&
 	       asprintf(&files->state, "%s/state", files->directory) >= 0 &&
 	       asprintf(&files->bundle, "%s/ca-bundle.pem", files->directory) >= 0;
 }
@@ -159,6 +169,145 @@ static bool name_files(struct sidecar_files *files)
 static bool mark_path(char path[4096], const char *directory)
 {
 	return snprintf(path, 4096, "%s/" MARK, directory) < 4096;
+}
+
+static int remove_tree(char *path, struct error *error)
+{
+	char *const roots[] = {path, NULL};
+	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	FTSENT *entry;
+	int result = 0;
+
+	if (!tree)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	while ((entry = fts_read(tree)))
+		if (entry->fts_info != FTS_D && remove(entry->fts_accpath) < 0 && errno != ENOENT)
+			result = error_set(error, "%s: %s", entry->fts_path, strerror(errno));
+	fts_close(tree);
+	return result;
+}
+
+/* ---- generations ------------------------------------------------------------------------------ */
+
+static bool name_generation(char path[PATH_MAX], const struct sidecar_files *files,
+			    unsigned generation)
+{
+	return snprintf(path, PATH_MAX, "%s/%u", files->plan, generation) < PATH_MAX;
+}
+
+/* 0: there is none yet. */
+static unsigned current_generation(const struct sidecar_files *files)
+{
+	char path[PATH_MAX], target[32];
+	ssize_t length = -1;
+
+	if (snprintf(path, sizeof(path), "%s/" CURRENT, files->plan) < (int)sizeof(path))
+		length = readlink(path, target, sizeof(target) - 1);
+	if (length <= 0)
+		return 0;
+	target[length] = '\0';
+	return (unsigned)strtoul(target, NULL, 10);
+}
+
+static int write_plan(const struct plan *plan, const char *directory, struct error *error)
+{
+	struct bytes ca = {0}, certificate = {0};
+	int result = plan_read_ca(plan, &ca, &certificate, error);
+
+	if (result == 0 &&
+	    (write_inside(directory, PLAN_ROUTES, bytes_span(&plan->routes), 0600, error) < 0 ||
+	     write_inside(directory, PLAN_FILE, bytes_span(&plan->text), 0600, error) < 0 ||
+	     write_inside(directory, PLAN_CA, bytes_span(&ca), 0600, error) < 0 ||
+	     write_inside(directory, PLAN_CA_CERT, bytes_span(&certificate), 0644, error) < 0))
+		result = -1;
+	bytes_wipe(&ca);
+	bytes_free(&certificate);
+	return result;
+}
+
+int sidecar_files_put(const struct sidecar_files *files, const struct plan *plan,
+		      unsigned *ret_generation, struct error *error)
+{
+	unsigned generation = current_generation(files) + 1;
+	char path[PATH_MAX], tokens[PATH_MAX + sizeof(SIDECAR_TOKENS)];
+
+	if (!name_generation(path, files, generation))
+		return error_set(error, "%s: too long a path", files->plan);
+	snprintf(tokens, sizeof(tokens), "%s/" SIDECAR_TOKENS, path);
+	if ((access(path, F_OK) == 0 && remove_tree(path, error) < 0) ||
+	    make_directory(path, error) < 0 || make_directory(tokens, error) < 0 ||
+	    write_plan(plan, path, error) < 0 || write_tokens(plan, tokens, error) < 0)
+		return -1;
+	*ret_generation = generation;
+	return 0;
+}
+
+/* By rename: a sidecar that restarts meanwhile has the one or the other. */
+int sidecar_files_switch(const struct sidecar_files *files, unsigned generation,
+			 struct error *error)
+{
+	char link[PATH_MAX], beside[PATH_MAX], target[32];
+
+	if (snprintf(link, sizeof(link), "%s/" CURRENT, files->plan) >= (int)sizeof(link) ||
+	    snprintf(beside, sizeof(beside), "%s/" CURRENT ".new", files->plan) >=
+		    (int)sizeof(beside))
+		return error_set(error, "%s: too long a path", files->plan);
+	snprintf(target, sizeof(target), "%u", generation);
+	unlink(beside);
+	if (symlink(target, beside) < 0 || rename(beside, link) < 0)
+		return error_set(error, "%s: %s", link, strerror(errno));
+	return 0;
+}
+
+void sidecar_files_sweep(const struct sidecar_files *files)
+{
+	const unsigned current = current_generation(files);
+	char path[PATH_MAX];
+
+	for (unsigned i = current > 1 ? current - 1 : 1; i <= current + 1; i++) {
+		if (i != current && name_generation(path, files, i) && access(path, F_OK) == 0)
+			(void)!remove_tree(path, NULL);
+	}
+}
+
+unsigned sidecar_files_current(const struct sidecar_files *files, char **ret_path)
+{
+	const unsigned generation = current_generation(files);
+
+	if (generation == 0 || asprintf(ret_path, "%s/%u", files->plan, generation) < 0)
+		return 0;
+	return generation;
+}
+
+/* ---- all of it -------------------------------------------------------------------------------- */
+
+int sidecar_files_find(const char *slug, struct sidecar_files *ret, struct error *error)
+{
+	struct sidecar_files files = {0};
+	char *base = NULL;
+	int result = name_directory(slug, &base, &files.directory, error);
+
+	if (result == 0 && !name_files(&files))
+		result = error_set(error, "out of memory");
+	if (result == 0)
+		result = check_ours(base, error) < 0 ? -1 : check_ours(files.directory, error);
+	free(base);
+	if (result == 0)
+		*ret = files;
+	else
+		sidecar_files_free(&files);
+	return result;
+}
+
+static int fill(const struct plan *plan, const struct sidecar_files *files, struct error *error)
+{
+	unsigned generation;
+
+	if (make_directory(files->plan, error) < 0 || make_directory(files->state, error) < 0 ||
+	    sidecar_files_put(files, plan, &generation, error) < 0 ||
+	    sidecar_files_switch(files, generation, error) < 0)
+		return -1;
+	return write_bundle(plan, files->bundle, error);
 }
 
 int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
@@ -173,12 +322,8 @@ int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struc
 	if (!name_files(&files) || !mark_path(mark, files.directory))
 		error_set(error, "out of memory");
 	else if (make_directory(base, error) == 0 && make_directory(files.directory, error) == 0 &&
-		 write_file(mark, SPAN(""), 0600, error) == 0 &&
-		 make_directory(files.tokens, error) == 0 &&
-		 make_directory(files.state, error) == 0 &&
-		 write_tokens(plan, files.tokens, error) == 0 &&
-		 write_bundle(plan, files.bundle, error) == 0)
-		result = 0;
+		 write_file(mark, SPAN(""), 0600, error) == 0)
+		result = fill(plan, &files, error);
 	free(base);
 	if (result == 0) {
 		*ret = files;
@@ -213,26 +358,10 @@ bool sidecar_files_unfinished(const char *slug)
 void sidecar_files_free(struct sidecar_files *files)
 {
 	free(files->directory);
-	free(files->tokens);
+	free(files->plan);
 	free(files->state);
 	free(files->bundle);
 	*files = (struct sidecar_files){0};
-}
-
-static int remove_tree(char *path, struct error *error)
-{
-	char *const roots[] = {path, NULL};
-	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
-	FTSENT *entry;
-	int result = 0;
-
-	if (!tree)
-		return error_set(error, "%s: %s", path, strerror(errno));
-	while ((entry = fts_read(tree)))
-		if (entry->fts_info != FTS_D && remove(entry->fts_accpath) < 0 && errno != ENOENT)
-			result = error_set(error, "%s: %s", entry->fts_path, strerror(errno));
-	fts_close(tree);
-	return result;
 }
 
 int sidecar_files_remove(const char *slug, struct error *error)

@@ -7,8 +7,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PLAN_INSIDE "/etc/egress-bpf/plan"
-#define ROUTES_INSIDE (PLAN_INSIDE "/" PLAN_ROUTES)
-#define TOKENS_INSIDE "/run/egress-bpf/tokens"
+#define CURRENT_INSIDE PLAN_INSIDE "/current"
+#define ROUTES_INSIDE CURRENT_INSIDE "/" PLAN_ROUTES
+#define TOKENS_INSIDE CURRENT_INSIDE "/" SIDECAR_TOKENS
 #define STATE_INSIDE "/run/egress-bpf/state"
 #define READY_INSIDE (STATE_INSIDE "/ready")
 #define BUNDLE_INSIDE "/etc/egress-bpf/ca-bundle.pem"
@@ -30,10 +31,12 @@ static const char *const read_only_paths[] = {
 	"/proc/sys/kernel", "/proc/sys/user",  "/proc/sys/vm",
 };
 
-/* "HOST:INSIDE:MODE" */
-static json_t *mount(const char *host, const char *inside, const char *mode)
+/* Not "Binds": there a colon in a path would be the separator, and a path that is not there would be
+ * made, as a directory. */
+static json_t *mount(const char *host, const char *inside, bool read_only)
 {
-	return json_sprintf("%s:%s:%s", host, inside, mode);
+	return json_pack("{s:s, s:s, s:s, s:b}", "Type", "bind", "Source", host, "Target", inside,
+			 "ReadOnly", read_only);
 }
 
 static json_t *strings(const char *const *items, size_t count)
@@ -64,6 +67,19 @@ json_t *sidecar_spec_holder(const struct sidecar_options *options,
 	return describe(options, options->image, json_pack("[s]", "pause"), host);
 }
 
+static json_t *sidecar_mounts(const struct plan *plan, const struct sidecar_files *files,
+			      const char *cgroup_root)
+{
+	json_t *list = json_pack("[o,o,o,o]", mount(files->plan, PLAN_INSIDE, true),
+				 mount(files->state, STATE_INSIDE, false),
+				 mount("/sys/fs/bpf", "/sys/fs/bpf", false),
+				 mount(cgroup_root, cgroup_root, true));
+
+	for (size_t i = 0; i < plan->file_count; i++)
+		json_array_append_new(list, mount(plan->files[i], plan->files[i], true));
+	return list;
+}
+
 /* AppArmor's docker-default forbids writing below /sys/fs/bpf. The cgroups are the host's, all of
  * them, for a program's depth is counted from their root; read-only is enough to attach. */
 json_t *sidecar_spec_sidecar(const struct sidecar_options *options,
@@ -73,20 +89,18 @@ json_t *sidecar_spec_sidecar(const struct sidecar_options *options,
 	const char *const command[] = {
 		"run",		"--name",	  options->plan->slug,
 		"--policy",	ROUTES_INSIDE,	  "--ca-dir",
-		PLAN_INSIDE,	"--token-dir",	  TOKENS_INSIDE,
+		CURRENT_INSIDE, "--token-dir",	  TOKENS_INSIDE,
 		"--cgroup",	cgroup,		  "--netns",
 		"/proc/1/ns/net", "--ready-file", READY_INSIDE,
 	};
 	json_t *host = json_pack(
-		"{s:s, s:s, s:s, s:b, s:[s,s], s:{s:s,s:s}, s:[s], s:o, s:o, s:[o,o,o,o,o]}", "NetworkMode",
+		"{s:s, s:s, s:s, s:b, s:[s,s], s:{s:s,s:s}, s:[s], s:o, s:o, s:o}", "NetworkMode",
 		options->plan->networks.sidecar, "PidMode", names->network, "CgroupnsMode", "host",
 		"ReadonlyRootfs", 1, "SecurityOpt", "no-new-privileges", "apparmor=unconfined",
 		"Tmpfs", "/tmp", "mode=0700", "/run/egress-bpf", "mode=0700", "CapDrop", "ALL",
 		"CapAdd", strings(capabilities, COUNT(capabilities)), "ReadonlyPaths",
-		strings(read_only_paths, COUNT(read_only_paths)), "Binds",
-		mount(options->plan->directory, PLAN_INSIDE, "ro"),
-		mount(files->tokens, TOKENS_INSIDE, "ro"), mount(files->state, STATE_INSIDE, "rw"),
-		mount("/sys/fs/bpf", "/sys/fs/bpf", "rw"), mount(cgroup_root, cgroup_root, "ro"));
+		strings(read_only_paths, COUNT(read_only_paths)), "Mounts",
+		sidecar_mounts(options->plan, files, cgroup_root));
 
 	return describe(options, options->image,
 			strings(command, COUNT(command)), host);
@@ -112,8 +126,8 @@ json_t *sidecar_spec_bottle(const struct sidecar_options *options,
 	json_t *host = json_pack("{s:s, s:s, s:b, s:[s], s:[s,s], s:[o]}", "NetworkMode",
 				 names->network, "CgroupParent", names->parent, "Init", 1,
 				 "SecurityOpt",
-				 "no-new-privileges", "CapDrop", "NET_RAW", "NET_ADMIN", "Binds",
-				 mount(files->bundle, BUNDLE_INSIDE, "ro"));
+				 "no-new-privileges", "CapDrop", "NET_RAW", "NET_ADMIN", "Mounts",
+				 mount(files->bundle, BUNDLE_INSIDE, true));
 	json_t *command = NULL, *spec;
 
 	if (options->command && options->command[0]) {

@@ -60,6 +60,7 @@ class Engine:
 
     def __init__(self, runtimes=None):
         self.runtimes = runtimes or {}
+        self.live_restore = True  # heeded by the next start()
         Engine.count += 1
         self.directory = harness.world.path(f"engine-{Engine.count}")
         os.mkdir(self.directory)
@@ -85,7 +86,7 @@ class Engine:
     def config(self):
         path = self.path("daemon.json")
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({"live-restore": True, "runtimes": self.runtimes}, file)
+            json.dump({"live-restore": self.live_restore, "runtimes": self.runtimes}, file)
         return path
 
     def path(self, name):

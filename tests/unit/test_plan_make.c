@@ -188,6 +188,8 @@ static void plan_text(void **state)
 		  "      networks: {bottle: net-1}\n"
 		  "      upstream: {proxy: 'http://pipelock:8888', ca_file: /etc/ca.pem}\n",
 		  NULL);
+	assert_int_equal(draft.notices.count, 1); /* a wire that is not walled from outside */
+	assert_non_null(strstr(draft.notices.items[0].text, "with sidecar: host it does"));
 	text = span_copy(bytes_span(&draft.plan_text));
 	for (char *at = text, *to = text;; at++) {
 		if (*at != ' ' && *at != '\n')
@@ -284,6 +286,10 @@ static const struct {
 	 NULL, 5, "token_env is not the name of a slot"},
 	{BOTTLE("    networks: {bottle: --privileged}\n"), NULL, 3,
 	 "networks: \"--privileged\" is not the name of a network"},
+	{BOTTLE("    routes: []\n    networks: {bottle: host}\n"), NULL, 4,
+	 "networks: a bottle on the host's network needs its sidecar there"},
+	{BOTTLE("    networks: {bottle: none, sidecar: none}\n"), NULL, 3, "has no way out"},
+	{BOTTLE("    networks: {bottle: 'container:x'}\n"), NULL, 3, "is not the name of a network"},
 	{BOTTLE("    upstream: {proxy: 'ftp://x'}\n"), NULL, 3, "bottle.egress.upstream.proxy: "},
 	{BOTTLE("    upstream: {proxy: 'http://p:1', proxy_auth: {username: me}}\n"), NULL, 3,
 	 "upstream.proxy_auth: names no variable of the host for the password"},
