@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)4 << 20)
-#define ANSWER_TIMEOUT_S 6
+#define ANSWER_TIMEOUT_S 30 /* a permission is answered when it is in force: after a reload */
 #define READ_SIZE 65536
 #define LINE_MAX_SIZE ((size_t)16384)
 #define BACKLOG ((size_t)256 * 1024)

@@ -147,19 +147,19 @@ static void open_session(struct ui_http *http, struct evhttp_request *request, c
 
 static const struct resource {
 	const char *path;
-	enum evhttp_cmd_type method;
 	handler_fn handle;
 	const char *command;
+	enum evhttp_cmd_type method;
 	bool open; /* without a session */
 } resources[] = {
-	{"/api/session", EVHTTP_REQ_POST, open_session, NULL, true},
-	{"/api/events", EVHTTP_REQ_GET, stream, "events", false},
-	{"/api/status", EVHTTP_REQ_GET, get, "status", false},
-	{"/api/policy", EVHTTP_REQ_GET, get, "policy", false},
-	{"/api/pending", EVHTTP_REQ_GET, get, "pending", false},
-	{"/api/why", EVHTTP_REQ_POST, post, "why", false},
-	{"/api/allow", EVHTTP_REQ_POST, post, "allow", false},
-	{"/api/deny", EVHTTP_REQ_POST, post, "deny", false},
+	{"/api/session", open_session, NULL, EVHTTP_REQ_POST, true},
+	{"/api/events", stream, "events", EVHTTP_REQ_GET, false},
+	{"/api/status", get, "status", EVHTTP_REQ_GET, false},
+	{"/api/policy", get, "policy", EVHTTP_REQ_GET, false},
+	{"/api/pending", get, "pending", EVHTTP_REQ_GET, false},
+	{"/api/why", post, "why", EVHTTP_REQ_POST, false},
+	{"/api/allow", post, "allow", EVHTTP_REQ_POST, false},
+	{"/api/deny", post, "deny", EVHTTP_REQ_POST, false},
 };
 
 static void serve_file(struct evhttp_request *request, const struct ui_file *file)

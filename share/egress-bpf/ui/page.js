@@ -20,7 +20,7 @@ function el(tag, attributes, ...children) {
 	for (const [name, value] of Object.entries(attributes || {}))
 		if (value !== null && value !== undefined && value !== false)
 			node.setAttribute(name, value === true ? "" : value);
-	node.append(...children.filter(c => c !== null && c !== undefined));
+	node.append(...children.flat().filter(c => c !== null && c !== undefined));
 	return node;
 }
 
@@ -37,6 +37,9 @@ function safe(value, limit = 2048) {
 	out.append(text.slice(at));
 	return out;
 }
+
+// For attributes, which have no elements in them.
+const shown = value => safe(value, 200).textContent;
 
 // Leaves what is the same alone, so that nothing flickers and no selection is lost.
 function put(node, ...children) {
@@ -147,7 +150,7 @@ function row(e) {
 		safe(reasonOf(e), 40));
 	const node = el("tr", {role: "row", class: (isRefused(e) ? "refused" : e.audit ? "audit" : "") + (chosen ? " chosen" : "")},
 		cell(button), verdict, cell(safe(e.method || e.protocol, 12)),
-		el("td", {role: "cell", class: "to"}, el("b", null, safe(target(e), 120)), safe(e.path, 240)),
+		el("td", {role: "cell", class: "to", "data-method": shown(e.method || e.protocol)}, el("b", null, safe(target(e), 120)), safe(e.path, 240)),
 		el("td", {role: "cell", class: "by"}, ...by),
 		el("td", {role: "cell", class: "n by"}, e.ms > 0 ? Number(e.ms).toFixed(1) : ""));
 	node.event = e;
@@ -346,17 +349,17 @@ async function explain(e) {
 	const asked = question(e), now = asked ? await ask("why", asked) : {};
 	if (state.chosen !== e)
 		return;
-	const decided = e.route || now.route, lines = [head];
+	const decided = e.route || now.route, lines = [head], policys = /_not_allowed$/.test(reasonOf(e));
 	if (reasonOf(e) !== "allowed")
 		lines.push(el("p", null, "Reason: ", safe(reasonOf(e)), e.detail ? ", " : "", safe(e.detail)));
 	if (highlight(decided))
-		lines.push(el("p", null, "Decided by line " + place(decided)[2] + " below, ", safe(decided.replace(/ \(.*/, ""))));
+		lines.push(el("p", null, (policys ? "Decided by line " : "Route: line ") + place(decided)[2] + " below, ", safe(decided.replace(/ \(.*/, ""))));
 	else
 		lines.push(el("p", null, decided ? safe(decided) : "No line of the policy speaks of it."));
 	if (now.hint && !now.allowed)
 		lines.push(el("p", null, "Would allow it: ", safe(now.hint)));
 	else if (now.allowed && isRefused(e))
-		lines.push(el("p", null, "The policy allows it by now."));
+		lines.push(el("p", null, policys ? "The policy allows it by now." : "The policy allows it: what went wrong is outside of it."));
 	lines.push(el("p", {class: "soft"}, safe([e.id, e.source, e.status && "status " + e.status, e.command && `${e.command} [${e.pid}]`]
 		.filter(Boolean).join(" · "))));
 	$("why").replaceChildren(...lines);
@@ -413,7 +416,7 @@ function drawFacts(s) {
 		? el("span", {class: "bad-text"}, "failed " + span(now - side.reload.at) + " ago: ", safe(side.reload.error))
 		: span(now - side.reload.at) + " ago, went well");
 	put($("f-latency"), latency ? `${(latency.p50_us / 1000).toFixed(2)} ms, p99 ${(latency.p99_us / 1000).toFixed(1)} ms` : "no request yet");
-	put($("policy-name"), safe(side?.policy_file || ""));
+	$("policy-name").textContent = side ? "as it was loaded " + span(now - side.policy_since) + " ago" : "";
 	document.title = (s.name || "") + " · egress-bpf";
 }
 
@@ -465,8 +468,141 @@ function announce() {
 
 // ---- what waits for a decision ------------------------------------------------------------------------
 
+const TERMS = [["3600", "for 1 hour"], ["run", "until the sidecar ends"], ["file", "in the policy's file"]];
+
+// A group keeps its row while it stays: `first` does not change, the id is its newest refusal's.
+const rowKey = g => JSON.stringify([g.first, g.host, g.address, g.port, g.method, g.reason]);
+
+function choices(select, options) {
+	const mark = JSON.stringify(options), value = select.value;
+	if (select.mark === mark)
+		return;
+	select.mark = mark;
+	select.replaceChildren(...options.map(([name, text]) => el("option", {value: name}, safe(text, 120))));
+	if (options.some(([name]) => name === value))
+		select.value = value;
+}
+
+// What may be allowed: each path that was seen, and all below what they share. Never wider by itself.
+function scopes(g) {
+	const found = (g.samples || []).filter(s => !s.allowed)
+		.map(s => [JSON.stringify({id: s.id}), s.path ? "only " + s.path : "this host and port"]);
+	const below = g.path && g.path.slice(0, g.path.lastIndexOf("/") + 1);
+	if (below)
+		found.push([JSON.stringify({id: g.id, path: below}), (below === "/" ? "every path" : "all below " + below)]);
+	return found;
+}
+
+function newRow(key) {
+	const what = el("div", {class: "what"}), scope = el("select", {"aria-label": "What to allow"});
+	const term = el("select", {"aria-label": "For how long"});
+	const allow = el("button", {class: "go"}, "Allow"), deny = el("button", {type: "button"}, "Set aside");
+	const form = el("form", null, scope, term, allow, deny);
+	const error = el("p", {class: "error bad-text", role: "alert"});
+	const li = el("li", null, what, form, error);
+	choices(term, TERMS);
+	Object.assign(li, {key, parts: {what, scope, term, allow, deny, error}});
+	form.addEventListener("submit", event => {
+		event.preventDefault();
+		const body = JSON.parse(scope.value || "{}");
+		decide(li, "allow", term.value === "file" ? {...body, persist: true}
+			: term.value === "run" ? body : {...body, for: Number(term.value)});
+	});
+	deny.addEventListener("click", () => decide(li, "deny", {id: li.group.id}));
+	return li;
+}
+
+function drawRow(li, g) {
+	const {what, scope, term, allow, deny} = li.parts;
+	const name = [g.method || (g.protocol === "dns" ? "look-up of" : g.protocol || ""), target(g) + (g.path || "") + (g.one_path || !g.path ? "" : "…")]
+		.filter(Boolean).join(" ");
+	li.group = g;
+	put(what, el("span", {class: "to"}, safe(name, 240)),
+		g.note ? el("blockquote", null, "It says: ", safe(g.note, 500)) : null,
+		el("span", {class: "more"}, safe(g.reason), ", ", plural(g.count, "time"), ", last " + span(Date.now() / 1000 - g.last / 1000) + " ago",
+			g.allowable === false ? [": ", safe(g.cure)] : null));
+	for (const node of [scope, term, allow])
+		node.hidden = g.allowable === false;
+	choices(scope, scopes(g));
+	allow.setAttribute("aria-label", "Allow " + shown(name));
+	deny.setAttribute("aria-label", "Set aside " + shown(name));
+}
+
+// The focus goes on to what is next, not to the beginning of the page.
+function leave(li) {
+	if (li.contains(document.activeElement)) {
+		const next = li.nextElementSibling || li.previousElementSibling;
+		(next?.querySelector("button.go:not([hidden]), button:not([hidden])") || $("h-pending")).focus();
+	}
+	li.remove();
+}
+
+async function decide(li, verb, body) {
+	const {allow, deny, error} = li.parts, name = allow.getAttribute("aria-label")?.slice(6) || "it";
+	if (li.busy)
+		return;
+	li.busy = true;
+	li.setAttribute("aria-busy", "true");
+	error.replaceChildren();
+	const answer = await ask(verb, body);
+	li.busy = false;
+	li.removeAttribute("aria-busy");
+	if (answer.error !== undefined) {
+		error.replaceChildren(safe(answer.error, 600));
+		return;
+	}
+	say((verb === "allow" ? "Allowed: " : "Set aside: ") + name);
+	// With a path of its own left it comes back with the next look.
+	leave(li);
+	await refreshPending();
+}
+
+function drawGrants(grants) {
+	const seen = new Map([...$("granted-list").children].map(li => [li.key, li]));
+	for (const g of grants) {
+		const li = seen.get(g.id) || el("li", null, el("div", {class: "what"}), el("form", null, el("button", null, "End")),
+			el("p", {class: "error bad-text", role: "alert"}));
+		const path = !g.path ? "" : g.path_type === "prefix" ? g.path + "…" : g.path;
+		const name = `${g.method || "any method"} ${target(g)}${path}`;
+		put(li.firstChild, el("span", {class: "to"}, safe(name, 240)), el("span", {class: "more"},
+			g.persist ? "in the policy's file" : g.until ? span((g.until - Date.now()) / 1000) + " left" : "until the sidecar ends",
+			g.in_force ? "" : ", not in force yet", g.credential ? ", with the credential of " : "", safe(g.credential)));
+		const end = li.querySelector("button");
+		end.setAttribute("aria-label", "End " + shown(name));
+		if (!seen.delete(g.id)) {
+			Object.assign(li, {key: g.id, parts: {allow: end, deny: end, error: li.lastChild}});
+			li.querySelector("form").addEventListener("submit", event => {
+				event.preventDefault();
+				decide(li, "deny", {id: g.id});
+			});
+			$("granted-list").append(li);
+		}
+	}
+	for (const li of seen.values())
+		leave(li);
+	$("granted").hidden = grants.length === 0;
+}
+
 async function refreshPending() {
-	$("pending").hidden = true;
+	const answer = await ask("pending");
+	if (answer.error !== undefined)
+		return;
+	const groups = (answer.groups || []).filter(g => g.state === "pending").slice(0, 50);
+	const seen = new Map([...$("pending-list").children].map(li => [li.key, li]));
+	for (const g of groups) {
+		const key = rowKey(g), li = seen.get(key) || newRow(key);
+		if (!li.busy)
+			drawRow(li, g);
+		if (!seen.delete(key))
+			$("pending-list").append(li); // at the end: what is under a hand does not move
+	}
+	for (const li of seen.values())
+		if (!li.busy)
+			leave(li);
+	$("pending-none").hidden = groups.length > 0;
+	const more = (answer.groups || []).length - groups.length;
+	$("pending-count").textContent = groups.length ? groups.length + (more > 0 ? ` of ${groups.length + more}` : "") : "";
+	drawGrants(answer.grants || []);
 }
 
 // ---- keys and clicks ----------------------------------------------------------------------------------
