@@ -4,11 +4,12 @@
 #ifndef WIRE_POLICY_BPF_H
 #define WIRE_POLICY_BPF_H
 
+#include "egress_skb.h"
 #include "shared_maps.bpf.h"
 
 const volatile __u32 published_count;
-/* See checksum.bpf.h; of a kernel where its helpers answer as it expects. */
-const volatile bool judges_checksums;
+/* See checksum.bpf.h; not known of a kernel without BTF. */
+const volatile struct egress_skb_offsets skb_at;
 const volatile __u16 published[EGRESS_MAX_PUBLISHED];
 
 struct {

@@ -3,6 +3,7 @@
 #ifndef KERNEL_PRIVATE_H
 #define KERNEL_PRIVATE_H
 
+#include "../bpf/egress_skb.h"
 #include "kernel.h"
 
 /* The maps of bpf/egress_abi.h that are pinned; the names are the ELF's and the pins'. */
@@ -132,6 +133,9 @@ int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys
 /* kernel.c: loads; the verifier's words are in the error. */
 struct bpf_object;
 int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;
+
+/* kernel_btf.c: found once; `known` is 0 where the kernel does not describe its structures. */
+struct egress_skb_offsets kernel_skb_offsets(void);
 
 /* kernel.c: the programs' ELF object, which is in the binary once: static. */
 const void *kernel_elf(size_t *ret_size);

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "wire.skel.h"
@@ -27,21 +26,10 @@ static int tampered(const char *what, struct error *error)
 
 /* ---- before they are loaded ---------------------------------------------------------------------- */
 
-/* On Debian's 6.1 the check for missing checksums took true packets for forged ones, and why is not
- * known: it is in force only from the kernel on that it was seen to be right on. */
-static bool judges_checksums(void)
-{
-	unsigned major = 0, minor = 0;
-	struct utsname host;
-
-	return uname(&host) == 0 && sscanf(host.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 18));
-}
-
 /* All of the array, for check_published() compares all of it. */
 static void fill_rodata(const struct kernel *kernel, struct wire *skeleton)
 {
-	skeleton->rodata->judges_checksums = judges_checksums();
+	skeleton->rodata->skb_at = kernel_skb_offsets();
 	skeleton->rodata->published_count = kernel->published_count;
 	for (size_t i = 0; i < EGRESS_MAX_PUBLISHED; i++)
 		skeleton->rodata->published[i] = kernel->published[i];
@@ -108,12 +96,13 @@ static int check_cidrs(int fd, const struct egress_cidr_key *keys,
 static int check_published(const struct kernel *kernel, const struct wire *skeleton,
 			   struct error *error)
 {
+	const struct egress_skb_offsets skb_at = kernel_skb_offsets();
 	struct wire__rodata rodata;
 	const uint32_t key = 0;
 
 	if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.rodata), &key, &rodata) < 0)
 		return failed("map 'rodata'", error);
-	if (rodata.judges_checksums != judges_checksums() ||
+	if (memcmp(&rodata.skb_at, &skb_at, sizeof(skb_at)) != 0 ||
 	    rodata.published_count != kernel->published_count ||
 	    memcmp(rodata.published, kernel->published, sizeof(rodata.published)) != 0)
 		return tampered("published ports", error);

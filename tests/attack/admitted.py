@@ -9,7 +9,7 @@ CGROUPFS = "who may write cgroupfs leaves the cgroup: stopped by the missing wir
 TAKE_DOWN = "root of the host takes the wall down"
 NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
 FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the missing wire alone"
-CHECKSUM = "before Linux 6.18: the network card fills in a checksum after the tc wall, where the packet says"
+CHECKSUM = "no BTF: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
 NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, and makes links there"
 
@@ -32,7 +32,7 @@ ADMITTED = [
     ("wire", "root", "packet_forged_peer", PEERS),
     ("wire", "root", "net_macvlan_outside", NETNSID),
 ]
-if [int(x) for x in os.uname().release.split(".")[:2]] < [6, 18]:
+if not os.path.exists("/sys/kernel/btf/vmlinux"):
     ADMITTED.append(("wire", "root docker", "packet_checksum_port", CHECKSUM))
 
 

@@ -139,7 +139,8 @@ class Arena(w.World):
 
     def build(self):
         super().build()
-        for name in ("attack", "agent.py", "attacks.py", "games.py", "outsider.py"):
+        for name in ("attack", "agent.py", "attacks.py", "games.py", "games_h2.py", "h2_frames.py",
+                     "outsider.py"):
             source = self.attack_source if name == "attack" else os.path.join(HERE, name)
             w.sh(["install", "-m", "755", source, self.path(name)])
         self.outside = self.path("outside")  # what a container's own root would not show

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """attacks.py --list | attacks.py NAME: attacks that need no C. As those, they are judged outside.
 
-Flags as in attack.h; and "http": judged by what the origins were asked for (oracle.py)."""
+Flags as in attack.h; and "http": judged by what the origins were asked for (oracle.py); "once": as one
+user in each setting, for rights have no part in it."""
 import ctypes
 import fcntl
 import os
@@ -728,6 +729,7 @@ def mask_records():
 def main():
     if sys.argv[1] == "--list" or sys.argv[1].startswith("game_"):
         import games  # noqa: F401  (registers its own)
+        import games_h2  # noqa: F401
     if sys.argv[1] == "--list":
         for name, (flags, purpose, _) in ATTACKS.items():
             print(f"{name}\t{flags}\t{purpose}")

@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 
+import h2_frames as h2
+
 ORIGIN = ("203.0.113.10", 9)
 HOST = "203.0.113.1"
 TCP_PORT, UDP_PORT = 7777, 7778
@@ -164,6 +166,17 @@ def splice(source, target):
         pass
 
 
+def with_secrets(head, named, secrets):
+    return head + "".join(f"\r\n{header}: {value}" for host, header, value in secrets if host in named)
+
+
+def call(name, port):
+    out = socket.create_connection((name, int(port)), 5)
+    if port == "443":
+        out = ssl._create_unverified_context().wrap_socket(out, server_hostname=name)
+    return out
+
+
 def believe(connection, directory, secrets):
     """What a careless proxy does: any of the names that it is told releases that name's credential,
     and what follows the first request is passed on unread."""
@@ -175,19 +188,60 @@ def believe(connection, directory, secrets):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{directory}/origin.pem", f"{directory}/origin.key")
         context.sni_callback = lambda _s, told, _c: sni.append(told)
+        context.set_alpn_protocols(["h2", "http/1.1"])
         connection = context.wrap_socket(connection, server_side=True)
-    first, _, rest = connection.recv(65536).partition(b"\r\n\r\n")
-    named = {name, *sni, *(line[6:].strip() for line in first.decode("latin-1").split("\r\n")
+    data = connection.recv(65536)
+    if data.startswith(b"PRI * HTTP/2"):
+        h2.exactly(connection, len(h2.PREFACE) - len(data))
+        believe2(connection, name, port, sni, secrets)
+        return
+    first, _, rest = data.partition(b"\r\n\r\n")
+    text = first.decode("latin-1")
+    named = {name, *sni, *(line[6:].strip() for line in text.split("\r\n")
                            if line.lower().startswith("host: "))}
-    for host, header, value in secrets:
-        if host in named:
-            first += f"\r\n{header}: {value}".encode()
-    out = socket.create_connection((name, int(port)), 5)
-    if port == "443":
-        out = ssl._create_unverified_context().wrap_socket(out, server_hostname=name)
-    out.sendall(first + b"\r\n\r\n" + rest)
+    out = call(name, port)
+    out.sendall(with_secrets(text, named, secrets).encode("latin-1") + b"\r\n\r\n" + rest)
     threading.Thread(target=splice, args=(connection, out), daemon=True).start()
     splice(out, connection)
+
+
+def translate(fields):
+    """Into HTTP/1.1, as somebody would who checks nothing; the last of each pseudo field counts."""
+    pseudo = {k: v for k, v in fields if k.startswith(":")}
+    head = f"{pseudo.get(':method')} {pseudo.get(':path', pseudo.get(':authority'))} HTTP/1.1"
+    lines = [("host", v) for k, v in fields if k == ":authority"]
+    lines += [(k, v) for k, v in fields if not k.startswith(":")]
+    hosts = {v for k, v in lines if k == "host"}
+    return "\r\n".join([head, *(f"{k}: {v}" for k, v in lines)]), hosts
+
+
+def believe2(connection, name, port, sni, secrets):
+    """The same in HTTP/2: each stream as one request to the host that was dialled."""
+    connection.sendall(h2.frame(h2.SETTINGS, 0, 0))
+    blocks, bodies = {}, {}
+    while True:
+        kind, flags, stream, payload = h2.read_frame(connection)
+        if kind in (h2.HEADERS, h2.CONTINUATION):
+            blocks[stream] = blocks.get(stream, b"") + payload
+            ended = flags & h2.END_STREAM if kind == h2.HEADERS else flags & h2.END_HEADERS
+        elif kind == h2.DATA:
+            bodies[stream] = bodies.get(stream, b"") + payload
+            ended = flags & h2.END_STREAM
+        else:
+            continue
+        if not ended or (kind == h2.HEADERS and not flags & h2.END_HEADERS):
+            continue
+        head, hosts = translate(h2.fields_of(blocks[stream]))
+        with call(name, port) as out:
+            out.settimeout(0.3)
+            head = with_secrets(head, {name, *sni, *hosts}, secrets)
+            out.sendall(head.encode("latin-1") + b"\r\n\r\n" + bodies.get(stream, b""))
+            try:
+                out.recv(65536)
+            except OSError:
+                pass
+        connection.sendall(h2.frame(h2.HEADERS, h2.END_STREAM | h2.END_HEADERS, stream,
+                                    h2.block([(":status", "200")])))
 
 
 def naive(directory, port):

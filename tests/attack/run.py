@@ -169,17 +169,23 @@ def volley(world, place, shots):
             for (x, user), (t, s, o) in done}
 
 
+def runs_as(attack, user, users):
+    return "once" not in attack.flags or user == users[-1]
+
+
 def baseline(world, attacks, tap):
     """{name: users for whom it gets out without a wall}."""
     place = bottles.Open(world)
     able = {x.name: set() for x in attacks}
     why = {}
     try:
-        shots = [(x, user) for user in place.users for x in attacks]
+        shots = [(x, user) for user in place.users for x in attacks
+                 if runs_as(x, user, place.users)]
+        once = {x.name for x in attacks if "once" in x.flags}
         for (name, user), outcome in volley(world, place, shots).items():
             if outcome.leaked:
-                able[name].add(user)
-            elif user == "root":
+                able[name].update(place.users if name in once else [user])
+            elif user == "root" or name in once:
                 why[name] = outcome.why()
     finally:
         place.end()
@@ -211,8 +217,9 @@ def judge(tap, place, phase, user, attack, outcome):
 
 
 def trial(world, tap, place, attacks, able, phase="", users=None):
-    shots = [(x, user) for user in users or place.users for x in attacks
-             if user in able[x.name] and x.fits(place, phase)]
+    users = users or place.users
+    shots = [(x, user) for user in users for x in attacks if user in able[x.name]
+             and x.fits(place, phase) and runs_as(x, user, users)]
     results = volley(world, place, shots)
     for attack, user in shots:
         judge(tap, place, phase, user, attack, results[attack.name, user])
