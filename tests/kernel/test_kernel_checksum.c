@@ -37,7 +37,6 @@ static int setup(void **state)
 	assert_true(address_parse("2001:db8:5::", &keys[1].address));
 	assert_int_equal(kernel_set_cidrs(wall->kernel, keys, targets, 2, NULL), 0);
 	wire_up(wall, &wire);
-	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &tc, NULL), 0);
 	return 0;
 }
 
@@ -139,6 +138,7 @@ static void test_unfinished(void **state)
 		printf("this kernel does not describe its structures (CONFIG_DEBUG_INFO_BTF)\n");
 		skip();
 	}
+	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &tc, NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		*(int *)wall->memory = (int)i;
 		(void)wire_sniffed(&wire);
@@ -156,9 +156,6 @@ static void test_without(void **state)
 {
 	struct wall *wall = *state;
 
-	tc_wall_free(tc);
-	tc = NULL;
-	wire_shell(NULL, "tc qdisc del dev tcb0 clsact");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		*(int *)wall->memory = (int)i;
 		(void)wire_sniffed(&wire);
