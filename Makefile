@@ -19,7 +19,8 @@ accepted = $(shell $(CC) $(1) -Werror -c -x c -o /dev/null /dev/null 2>/dev/null
 HARDENING := -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
 	$(call accepted,-fstack-clash-protection) $(call accepted,-fcf-protection)
 # Nothing unwinds a stack but debuggers, which have .debug_frame: a twelfth of the binary less.
-OPTIMISE ?= -O2 -g -fno-asynchronous-unwind-tables
+# Functions of libraries' sources that nobody calls are left out.
+OPTIMISE ?= -O2 -g -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections
 SANITIZE ?=
 ifneq ($(SANITIZE),)
 HARDENING := -fPIE
@@ -38,7 +39,7 @@ endif
 CPPFLAGS_ALL := -D_GNU_SOURCE -DEGRESS_VERSION='"$(VERSION)"' -I$(BUILD) -Iuser -Ibpf \
 	$(LLHTTP_CFLAGS) $(shell pkg-config --cflags $(PACKAGES) libcurl 2>/dev/null) $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE) $(CFLAGS)
-LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+LDFLAGS_ALL := -pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
 # V=1 shows the commands.
@@ -73,6 +74,11 @@ $(BUILD)/version.o: CPPFLAGS_ALL += -DEGRESS_COMMIT='"$(COMMIT)"'
 $(BUILD)/version.o: $(BUILD)/commit
 $(BUILD)/commit: ALWAYS | $(BUILD)
 	$(Q)echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+
+# What runs once, at a command's start, is made small rather than fast.
+COLD := cmd_% config% plan% provision% report% learn% container engine sidecar% self_test% bottle% \
+	policy_diff% policy_effective policy_describe policy_space question trust% record journal rootfs
+$(patsubst %,$(BUILD)/%.o,$(filter $(COLD),$(SOURCES:user/%.c=%))): CFLAGS_ALL += -Os
 
 # Not our code: its warnings are not ours to fix.
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp
