@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "refusal.h"
 #include "verdicts.h"
 
 #define LINE_SIZE 32768
@@ -455,6 +456,29 @@ static void gather(struct access_log *log)
 		log->notify(log->context);
 }
 
+/* As fields, for who answers `pending`: no line of the bottle's is parsed there. */
+static void write_pending(struct access_log *log, const struct access_record *record, uint64_t id,
+			  uint64_t ms)
+{
+	char text[ADDRESS_TEXT_SIZE] = "", packed[REFUSAL_PACKED_MAX];
+	struct refusal refusal = {
+		.id = id,
+		.reason = record->reason,
+		.port = record->port,
+		.protocol = span_from(record->protocol ? record->protocol : ""),
+		.host = span_from(record->host ? record->host : ""),
+		.method = record->method,
+		.path = record->target,
+	};
+
+	if (!refusal_is_pending(record->reason) || (!record->host && !record->address))
+		return;
+	if (record->address)
+		refusal.address = span_from(address_format(record->address, text));
+	feed_write(log->feed, FEED_PENDING, ms,
+		   (struct span){packed, refusal_pack(&refusal, packed)});
+}
+
 /* Last of all: a line that is too long for the feed is made anew. */
 static void write_feed(struct access_log *log, const struct access_record *record, uint64_t id,
 		       const struct timespec *now)
@@ -472,6 +496,7 @@ static void write_feed(struct access_log *log, const struct access_record *recor
 	feed_write(log->feed, FEED_ALL, ms, line);
 	if (record->reason != EGRESS_ALLOWED || record->audited != EGRESS_ALLOWED)
 		feed_write(log->feed, FEED_REFUSED, ms, line);
+	write_pending(log, record, id, ms);
 }
 
 void access_log_write(struct access_log *log, const struct access_record *record)

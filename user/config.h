@@ -77,6 +77,10 @@ bool config_load_secrets(struct config *config, struct diag_list *errors) WARN_U
 bool config_load_secrets_from(struct config *config, const char *directory,
 			      struct diag_list *errors) WARN_UNUSED;
 
+/* The same, from a configuration that has them all: nothing is read. False when one is missing or
+ * memory is out. */
+bool config_copy_secrets(struct config *config, const struct config *from) WARN_UNUSED;
+
 /* Whatever the configuration takes a secret from, the policy's secrets first: what must not be
  * found in the bottle. */
 size_t config_secret_count(const struct config *config);

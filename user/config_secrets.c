@@ -199,6 +199,56 @@ bool config_load_secrets(struct config *config, struct diag_list *errors)
 	return config_load_secrets_from(config, NULL, errors);
 }
 
+static bool same_source(const struct policy_secret *a, const struct policy_secret *b)
+{
+	return a->kind == b->kind && strcmp(a->source, b->source) == 0;
+}
+
+static bool copy_secret(struct config *config, size_t index, const struct config *from)
+{
+	const struct policy_secret *secret = policy_secret_at(config->policy, index);
+
+	for (size_t i = 0; i < policy_secret_count(from->policy); i++) {
+		const struct policy_secret *known = policy_secret_at(from->policy, i);
+
+		if (known->value && same_source(known, secret))
+			return policy_set_secret(config->policy, index, span_from(known->value), NULL) == 0;
+	}
+	return false;
+}
+
+static bool copy_client(struct config *config, size_t index, const struct config *from)
+{
+	const struct policy_client *client = policy_client_at(config->policy, index);
+
+	for (size_t i = 0; i < policy_client_count(from->policy); i++) {
+		const struct policy_client *known = policy_client_at(from->policy, i);
+
+		if (!known->loaded || strcmp(known->certificate, client->certificate) != 0 ||
+		    !same_source(&known->key, &client->key))
+			continue;
+		policy_set_client(config->policy, index, client_cert_ref(known->loaded));
+		return true;
+	}
+	return false;
+}
+
+bool config_copy_secrets(struct config *config, const struct config *from)
+{
+	const struct policy_secret *password = &config->upstream.proxy_password;
+	const struct policy_secret *known = &from->upstream.proxy_password;
+	bool copied = true;
+
+	for (size_t i = 0; i < policy_secret_count(config->policy); i++)
+		copied &= copy_secret(config, i, from);
+	for (size_t i = 0; i < policy_client_count(config->policy); i++)
+		copied &= copy_client(config, i, from);
+	if (!password->source)
+		return copied;
+	return copied && known->source && known->value && same_source(known, password) &&
+	       set_proxy_password(config, 0, span_from(known->value), NULL) == 0;
+}
+
 size_t config_secret_count(const struct config *config)
 {
 	return policy_secret_count(config->policy) + policy_client_count(config->policy) +

@@ -40,6 +40,7 @@ struct client {
 	enum feed_ring ring;
 	uint64_t since_ms;
 	bool follow, ending; /* ends when `out` is empty */
+	uint64_t ticket;     /* his answer comes by control_finish(); 0: it does not */
 	int fd;
 };
 
@@ -50,6 +51,8 @@ struct control {
 	struct event *accepting, *tick;
 	LIST_HEAD(client_list, client) clients;
 	unsigned client_count;
+	struct client *asking; /* while options->answer() runs */
+	uint64_t tickets;
 	int fd;
 };
 
@@ -247,8 +250,12 @@ static void begin_answer(struct client *c, struct span line)
 	} else if (strcmp(command, "events") == 0) {
 		begin_events(c, request);
 	} else {
+		c->control->asking = c;
 		answer = options->answer(options->context, command, request);
-		if (!answer || !append_json(c, answer))
+		c->control->asking = NULL;
+		if (answer)
+			c->ticket = 0;
+		if (!c->ticket && (!answer || !append_json(c, answer)))
 			c->ending = true;
 		json_decref(answer);
 	}
@@ -268,7 +275,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 		close_client(c);
 		return;
 	}
-	if (c->out.length > 0 || c->sources) /* the request was read: what else is said is nothing */
+	/* The request was read: what else is said is nothing. */
+	if (c->out.length > 0 || c->sources || c->ticket)
 		return;
 	bytes_added(&c->in, (size_t)count);
 	end = memchr(bytes_span(&c->in).data, '\n', c->in.length);
@@ -279,8 +287,31 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 				      (size_t)(end - bytes_span(&c->in).data)});
 	if (event_add(c->reading, NULL) < 0)
 		close_client(c);
-	else
+	else if (!c->ticket)
 		(void)serve(c);
+}
+
+uint64_t control_later(struct control *control)
+{
+	return control->asking->ticket = ++control->tickets;
+}
+
+void control_finish(struct control *control, uint64_t ticket, json_t *answer)
+{
+	struct client *c = NULL;
+
+	if (control && ticket) {
+		LIST_FOREACH(c, &control->clients, entry)
+			if (c->ticket == ticket)
+				break;
+	}
+	if (c) {
+		c->ticket = 0;
+		c->ending = !append_json(c, answer);
+		if (c != control->asking) /* who still asks is served by his own request */
+			(void)serve(c);
+	}
+	json_decref(answer);
 }
 
 /* ---- who may ask ---------------------------------------------------------------------------------- */

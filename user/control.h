@@ -2,6 +2,28 @@
 /* The supervisor's control socket, /run/egress-bpf/NAME.sock: for root outside of the bottle alone.
  * One request per connection, a line of JSON with "command"; the answer is one line of JSON, and for
  * "events" as many lines after it as there are. */
+/*
+ * What is asked for approvals (supervisor_pending.c, supervisor_approve.c); times are milliseconds of
+ * CLOCK_REALTIME, what is unknown is left out, texts of the bottle's hold no control characters:
+ *
+ * {"command":"pending","all":BOOL}   `all`: also what is denied or allowed by now
+ *   {"groups":[{"id","state","reason","host","address","port","protocol","method","path",
+ *               "one_path","count","first","last","allowable","cure","samples":[S...]}],
+ *    "asks":[{"id","state","host","port","tls","method","path","reason","time"}],
+ *    "grants":[G...], "evicted":N, "lost":N}
+ *   state is pending, denied or allowed; `path` of a group is the one path (`one_path`) or how its
+ *   paths begin; `cure` says why no grant can allow it, and what would (`allowable` false). `id` is
+ *   the newest sample's. An ask is what the bottle asks for; its `reason` is its own words. S is
+ *   {"id","time","allowed","path"}. Newest first. `evicted` counts groups that had to make room,
+ *   `lost` refusals that were never read.
+ *   G is {"id","host","port","tls","since","until","persist","in_force","credential","method",
+ *   "path","path_type"}: no method or path is every one; `path_type` exact or prefix; `until` null is
+ *   the end of the run; `credential` names the route whose credential it has, "" is none.
+ * {"command":"allow","id":ID,"for":SECONDS,"persist":BOOL,"path":PREFIX,"method":M,"credential":BOOL}
+ *   all but id may be left out; "*" is every method. Answered when it is in force, which may take
+ *   seconds: G with "ok":true; with `persist` also "file" and "line"; "note" when there is one.
+ * {"command":"deny","id":ID}         {"ok":true}, when a grant of the id has ended
+ */
 #ifndef CONTROL_H
 #define CONTROL_H
 
@@ -14,6 +36,7 @@
 #include "feed.h"
 
 #define CONTROL_DIRECTORY "/run/egress-bpf"
+#define CONTROL_SECONDS 5 /* for an answer that needs nothing but to be written */
 
 /* ---- the supervisor's side ------------------------------------------------------------------- */
 
@@ -24,7 +47,8 @@ struct control_options {
 	const char *cgroup_path; /* whose processes are turned away; NULL: there is none */
 	struct event_base *base;
 	const struct feed *feeds[CONTROL_FEEDS]; /* NULL: none */
-	/* The answer to any command but "events", an object; {"error": TEXT} is a refusal. */
+	/* The answer to any command but "events", an object; {"error": TEXT} is a refusal. NULL: it
+	 * comes later, if control_later() was called, or not at all. */
 	json_t *(*answer)(void *context, const char *command, const json_t *request);
 	void *context;
 };
@@ -36,13 +60,19 @@ void control_free(struct control *control); /* accepts NULL; removes the socket 
 /* Events of before now go to those who follow; call it before the loop ends. */
 void control_flush(struct control *control);
 
+/* From `answer`: a number for who is asking now, never 0. control_finish() gives him his answer (taken
+ * over), if he is still there. */
+uint64_t control_later(struct control *control);
+void control_finish(struct control *control, uint64_t ticket, json_t *answer);
+
 /* ---- the other side --------------------------------------------------------------------------- */
 
 /* Connects and sends `request` (taken over). The descriptor is the caller's; -1 with `error` set. */
 int control_ask(const char *name, json_t *request, struct error *error) WARN_UNUSED;
-/* Reads one answer of at most 4 MiB and closes `fd`. NULL with `error` set, also when the answer is
- * an error. Caller frees. */
-json_t *control_answer(int fd, struct error *error) WARN_UNUSED;
+/* Reads one answer of at most 4 MiB, for which it waits so long, and closes `fd`. NULL with `error`
+ * set, also when the answer is an error. Caller frees. */
+json_t *control_answer_within(int fd, unsigned seconds, struct error *error) WARN_UNUSED;
+json_t *control_answer(int fd, struct error *error) WARN_UNUSED; /* within CONTROL_SECONDS */
 /* Names that have a socket, NULL-terminated and sorted; free each and the array. NULL: out of
  * memory. */
 char **control_list(void) WARN_UNUSED;

@@ -16,7 +16,7 @@
 #define SUFFIX ".sock"
 
 /* A sidecar that was stopped or hangs must not keep `status` from telling of its wall. */
-static const struct timeval patience = {5, 0};
+static const struct timeval patience = {CONTROL_SECONDS, 0};
 
 static int connect_to(const char *name, struct error *error)
 {
@@ -78,12 +78,22 @@ static int read_all(int fd, struct bytes *ret, struct error *error)
 
 json_t *control_answer(int fd, struct error *error)
 {
+	return control_answer_within(fd, CONTROL_SECONDS, error);
+}
+
+json_t *control_answer_within(int fd, unsigned seconds, struct error *error)
+{
+	const struct timeval limit = {(time_t)seconds, 0};
 	struct bytes text = {0};
 	json_t *answer = NULL;
 	const char *refusal;
+	int result;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (read_all(fd, &text, error) == 0) {
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	result = read_all(fd, &text, error);
+	if (result == 0 && text.length == 0) {
+		error_set(error, "the sidecar ended before it answered");
+	} else if (result == 0) {
 		answer = json_loadb(bytes_span(&text).data, text.length, 0, NULL);
 		if (!answer)
 			error_set(error, "the sidecar's answer is no JSON: another version?");

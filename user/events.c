@@ -133,17 +133,34 @@ bool events_has_host(const json_t *event, const char *pattern)
 #define FAINT "\033[2m"
 #define PLAIN "\033[0m"
 
-/* jansson has seen to UTF-8; controls, C1 ones too, would speak to the terminal. */
-static void print_safe(FILE *to, const char *text)
+/* How many bytes of the UTF-8 text at `at` are one character that must not reach a terminal; 0: it
+ * may. C1 controls; zero-width and bidirectional ones (U+200B-200F, U+2028-202E, U+2060-206F, U+061C,
+ * U+FEFF), which show a line that is not the one there is. */
+static size_t unsafe_length(const unsigned char *at)
 {
-	for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
-		bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+	if (*at < 0x20 || *at == 0x7f)
+		return 1;
+	if ((at[0] == 0xc2 && at[1] < 0xa0) || (at[0] == 0xd8 && at[1] == 0x9c))
+		return 2;
+	if (at[0] == 0xef && at[1] == 0xbb && at[2] == 0xbf)
+		return 3;
+	if (at[0] != 0xe2)
+		return 0;
+	if (at[1] == 0x80 && ((at[2] >= 0x8b && at[2] <= 0x8f) || (at[2] >= 0xa8 && at[2] <= 0xae)))
+		return 3;
+	return at[1] == 0x81 && at[2] >= 0xa0 && at[2] <= 0xaf ? 3 : 0;
+}
 
-		if (*at < 0x20 || *at == 0x7f || c1)
-			fputc('?', to);
-		else
-			fputc(*at, to);
-		at += c1;
+/* jansson has seen to UTF-8. */
+void events_print_safe(FILE *to, const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+
+	while (*at) {
+		size_t unsafe = unsafe_length(at);
+
+		fputc(unsafe ? '?' : *at, to);
+		at += unsafe ? unsafe : 1;
 	}
 }
 
@@ -160,10 +177,10 @@ static void print_target(FILE *to, const json_t *event)
 	const char *name = text_of(event, "host"), *address = text_of(event, "address");
 	json_int_t port = json_integer_value(json_object_get(event, "port"));
 
-	print_safe(to, *name ? name : address);
+	events_print_safe(to, *name ? name : address);
 	if (port > 0)
 		fprintf(to, ":%d", (int)port);
-	print_safe(to, text_of(event, "path"));
+	events_print_safe(to, text_of(event, "path"));
 }
 
 static void print_tail(FILE *to, const json_t *event, bool colour)
@@ -175,7 +192,7 @@ static void print_tail(FILE *to, const json_t *event, bool colour)
 		fprintf(to, " %d", (int)status);
 	if (*text_of(event, "detail")) {
 		fputs("  ", to);
-		print_safe(to, text_of(event, "detail"));
+		events_print_safe(to, text_of(event, "detail"));
 	}
 	if (colour)
 		fputs(FAINT, to);
@@ -183,7 +200,7 @@ static void print_tail(FILE *to, const json_t *event, bool colour)
 		fprintf(to, "  %.1f ms", ms);
 	if (*text_of(event, "command")) {
 		fputs("  ", to);
-		print_safe(to, text_of(event, "command"));
+		events_print_safe(to, text_of(event, "command"));
 		fprintf(to, "[%d]", (int)json_integer_value(json_object_get(event, "pid")));
 	}
 	fputs(colour ? PLAIN "\n" : "\n", to);

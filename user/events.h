@@ -32,6 +32,9 @@ bool events_has_host(const json_t *event, const char *pattern);
  * control characters. */
 void events_print_heading(FILE *to, bool colour);
 void events_print(FILE *to, const json_t *event, bool colour);
+/* Text of the bottle's, made harmless to a terminal: no controls, and nothing that turns the line
+ * round or hides a part of it (UTR 36, 2.10.3). */
+void events_print_safe(FILE *to, const char *text);
 /* Whether `to` is a terminal that wants colour: isatty(3), and no NO_COLOR (no-color.org). */
 bool events_wants_colour(FILE *to);
 

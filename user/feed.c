@@ -14,6 +14,7 @@
 
 #define ALL_SIZE ((uint64_t)4 << 20)
 #define REFUSED_SIZE ((uint64_t)1 << 20)
+#define PENDING_SIZE ((uint64_t)1 << 19)
 #define MARK_SIZE 8
 #define LOST_MAX UINT32_MAX /* a number that nobody needs to add up with care */
 
@@ -38,7 +39,7 @@ struct shared {
 	uint64_t padding[5];
 	struct ring rings[FEED_RINGS];
 	uint64_t latencies[EGRESS_MAX_COUNTED_HOSTS][FEED_BUCKETS];
-	char bytes[ALL_SIZE + REFUSED_SIZE];
+	char bytes[ALL_SIZE + REFUSED_SIZE + PENDING_SIZE];
 };
 
 struct feed {
@@ -51,6 +52,7 @@ static const struct {
 } places[FEED_RINGS] = {
 	[FEED_ALL] = {0, ALL_SIZE},
 	[FEED_REFUSED] = {ALL_SIZE, REFUSED_SIZE},
+	[FEED_PENDING] = {ALL_SIZE + REFUSED_SIZE, PENDING_SIZE},
 };
 
 static uint64_t load(const uint64_t *from)

@@ -14,7 +14,8 @@
 #include "bytes.h"
 
 /* A flood of what is allowed does not push out what was refused: that is kept a second time. */
-enum feed_ring { FEED_ALL, FEED_REFUSED, FEED_RINGS };
+/* Pending are the refusals once more, as refusal_pack() writes them: for the supervisor. */
+enum feed_ring { FEED_ALL, FEED_REFUSED, FEED_PENDING, FEED_RINGS };
 
 #define FEED_LINE_MAX 4096
 #define FEED_ID_SIZE 32 /* of an id as text */

@@ -89,7 +89,7 @@ static void print_matches(FILE *to, const struct policy_route *route)
 }
 
 /* The names of sources only: this text may be pasted into a ticket. */
-static void print_auth(FILE *to, const struct policy_auth *auth)
+void policy_print_auth(FILE *to, const struct policy_auth *auth)
 {
 	static const char *const schemes[] = {
 		[POLICY_AUTH_BEARER] = "Bearer",
@@ -114,6 +114,15 @@ static void print_auth(FILE *to, const struct policy_auth *auth)
 	fputs("}\n", to);
 }
 
+void policy_print_client(FILE *to, const struct policy_client *client)
+{
+	fputs("    client_cert: ", to);
+	print_quoted(to, client->certificate);
+	fputs("\n    client_key: ", to);
+	print_quoted(to, client->key.source);
+	fputs("\n", to);
+}
+
 /* False is the default of every flag, and is left out. */
 static void print_flag(FILE *to, const char *name, bool value)
 {
@@ -130,10 +139,10 @@ static void print_place(FILE *to, const char *file, int line)
 	fprintf(to, ":%d\n", line);
 }
 
-static void print_route(FILE *to, const struct policy_route *route)
+void policy_print_route(FILE *to, const struct policy_route *route, const char *host)
 {
 	fputs("  - host: ", to);
-	print_quoted(to, route->host->name);
+	print_quoted(to, host);
 	print_place(to, route->file, route->line);
 	print_ports(to, route->ports, route->port_count);
 	if (route->mode == POLICY_PASSTHROUGH)
@@ -142,14 +151,9 @@ static void print_route(FILE *to, const struct policy_route *route)
 		fputs("    protocol: tcp\n", to);
 	print_matches(to, route);
 	if (route->has_auth)
-		print_auth(to, &route->auth);
-	if (route->client) {
-		fputs("    client_cert: ", to);
-		print_quoted(to, route->client->certificate);
-		fputs("\n    client_key: ", to);
-		print_quoted(to, route->client->key.source);
-		fputs("\n", to);
-	}
+		policy_print_auth(to, &route->auth);
+	if (route->client)
+		policy_print_client(to, route->client);
 	if (route->audit)
 		fputs("    enforcement: audit\n", to);
 	print_flag(to, "allow_private", route->allow_private);
@@ -187,7 +191,7 @@ char *policy_effective(const struct policy *policy)
 		const struct policy_host *host = policy->hosts[i];
 
 		for (size_t j = 0; j < host->route_count; j++)
-			print_route(to, host->routes[j]);
+			policy_print_route(to, host->routes[j], host->name);
 	}
 	for (size_t i = 0; i < policy->cidr_count; i++)
 		print_cidr(to, &policy->cidrs[i]);

@@ -5,6 +5,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 
 #include "policy.h"
 
@@ -168,6 +169,13 @@ void policy_secret_free(struct policy_secret_entry *entry); /* wipes */
 int policy_client_init(struct policy *policy, struct policy_route *route,
 		       const struct policy_route_spec *spec, struct error *error) WARN_UNUSED;
 void policy_client_free(struct policy_client *client); /* accepts NULL */
+
+/* ---- policy_effective.c --------------------------------------------------------------------- */
+
+/* An entry of `routes`, indented by two, as a route of `host`; and two of its parts. */
+void policy_print_route(FILE *to, const struct policy_route *route, const char *host);
+void policy_print_auth(FILE *to, const struct policy_auth *auth);
+void policy_print_client(FILE *to, const struct policy_client *client);
 
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 

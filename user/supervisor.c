@@ -352,6 +352,7 @@ static void guard_memory(void)
 int supervisor_open(const struct supervisor_options *options, struct supervisor **ret)
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
+	struct supervisor_load load = {.reread = true};
 	struct error error = {0};
 
 	if (!s) {
@@ -366,7 +367,10 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
-	s->config = supervisor_load_config(options, &s->blob, NULL);
+	load.options = &s->options;
+	s->config = supervisor_load_config(&load);
+	s->blob = load.blob;
+	s->text = load.text;
 	s->policy_since = time(NULL);
 	if (!s->config) {
 		supervisor_stop(s, false);
@@ -396,6 +400,7 @@ int supervisor_start(struct supervisor **supervisor)
 		*supervisor = NULL;
 		return EXIT_FAILED;
 	}
+	supervisor_open_approvals(s);
 	supervisor_open_control(s);
 	return EXIT_OK;
 }
@@ -462,6 +467,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	if (s->kernel && s->log)
 		log_last_denials(s);
 	supervisor_close_control(s);
+	supervisor_close_approvals(s);
 	supervisor_event_free(s->denials);
 	tc_wall_free(s->tc_wall);
 	for (size_t i = 0; i < 3; i++)
@@ -494,5 +500,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	config_free(s->next);
 	bytes_wipe(&s->blob);
 	bytes_wipe(&s->next_blob);
+	bytes_free(&s->text);
+	bytes_free(&s->next_text);
+	grants_free(&s->next_grants);
 	free(s);
 }

@@ -143,6 +143,12 @@ static json_t *answer(void *context, const char *command, const json_t *request)
 		return answer_status(s);
 	if (strcmp(command, "policy") == 0)
 		return answer_policy(s);
+	if (strcmp(command, "pending") == 0)
+		return supervisor_answer_pending(s, request);
+	if (strcmp(command, "allow") == 0)
+		return supervisor_answer_allow(s, request);
+	if (strcmp(command, "deny") == 0)
+		return supervisor_answer_deny(s, request);
 	return refusal("no such command: another version?");
 }
 
@@ -157,6 +163,7 @@ void supervisor_open_feeds(struct supervisor *s)
 
 	(void)!getrandom(&number, sizeof(number), 0);
 	snprintf(mark, sizeof(mark), "%04x-", number);
+	memcpy(s->mark, mark, sizeof(s->mark));
 	snprintf(kernel_mark, sizeof(kernel_mark), "%04x-k", number);
 	s->feed_fd = feed_memory();
 	if (s->feed_fd >= 0)

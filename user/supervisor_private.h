@@ -8,8 +8,10 @@
 #include "access_log.h"
 #include "control.h"
 #include "feed.h"
+#include "grant.h"
 #include "kernel.h"
 #include "ledger.h"
+#include "pending.h"
 #include "ready.h"
 #include "self_test.h"
 #include "sockets.h"
@@ -28,6 +30,10 @@ struct supervisor {
 	struct config *config; /* in force */
 	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
 	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
+	struct bytes text, next_text; /* of the policy's file, as they were read; empty: no file */
+	struct grants next_grants;    /* of s->next; those in force are of s->approvals */
+	bool next_reread;	      /* s->next comes from the file, and not from a grant alone */
+	struct approvals *approvals;  /* NULL: without memory there are none */
 	bool next_sent;		      /* the worker that runs now was given next_blob */
 	unsigned next_starts;	      /* workers that ended before they were ready with it */
 	struct cert_authority *ca;
@@ -36,6 +42,7 @@ struct supervisor {
 	struct ledger *ledger;
 	struct sockets sockets;
 	struct access_log *log;
+	char mark[8];				/* begins each id of this life of ours */
 	int feed_fd;				/* of `feed`, for the worker; -1: none */
 	struct feed *feed, *kernel_feed;	/* what the worker decides; what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
@@ -68,10 +75,23 @@ void supervisor_look_after_bottle(struct supervisor *s);
 
 /* ---- supervisor_reload.c: the policy, and putting another in force --------------------------- */
 
-/* Reads, validates and packs. Prints every error, and sets `first` to the first. NULL when there
- * was one. */
-struct config *supervisor_load_config(const struct supervisor_options *options,
-				      struct bytes *ret_blob, struct error *first) WARN_UNUSED;
+/* A policy on its way to be one. Nothing of the supervisor but its options, and the policy in force,
+ * which nobody changes meanwhile, is touched: it is made beside the loop. */
+struct supervisor_load {
+	const struct supervisor_options *options;
+	bool reread;	    /* file and secrets; else `text`, and the secrets of `old` */
+	struct bytes text;  /* of the file; read when `reread` */
+	struct grants grants;
+	const struct config *old; /* in force; NULL: at the start */
+	struct bytes blob;	  /* for the worker; holds secrets */
+	struct error error;	  /* the first */
+};
+/* Reads, validates and packs; prints every error. NULL when there was one. */
+struct config *supervisor_load_config(struct supervisor_load *load) WARN_UNUSED;
+void supervisor_load_release(struct supervisor_load *load); /* wipes */
+/* Puts in force what became of the grants, without another look at the file. Only when nothing is
+ * under way. */
+void supervisor_regrant(struct supervisor *s);
 /* Reads the policy again and hands it to the worker; a bad one changes nothing. One at a time: when
  * one is under way another follows it. */
 void supervisor_reload(struct supervisor *s);
@@ -104,5 +124,55 @@ void supervisor_open_feeds(struct supervisor *s);
 /* The control socket. Without it there is a warning. */
 void supervisor_open_control(struct supervisor *s);
 void supervisor_close_control(struct supervisor *s);
+
+/* ---- supervisor_pending.c: what was refused --------------------------------------------------- */
+
+/* One refusal as a request that could be allowed. */
+struct asked {
+	bool raw;     /* an address, and no name */
+	bool request; /* method and path are those of a request; else only host and port were named */
+	bool tls, path_cut;
+	enum egress_reason reason;
+	uint16_t port;
+	char protocol[12], host[EGRESS_NAME_SIZE], address[ADDRESS_TEXT_SIZE];
+	char method[REFUSAL_METHOD_MAX + 1], path[REFUSAL_PATH_MAX + 1];
+};
+/* Whether the policy lets it pass, as far as that can be told without its headers. */
+bool asked_is_allowed(const struct asked *asked, const struct policy *policy);
+/* NULL: a grant can allow it; else why not, and what would. */
+const char *asked_never(const struct asked *asked);
+
+/* Reads what came since, into s->approvals. */
+void supervisor_drain_refusals(struct supervisor *s);
+/* What the id names; `ret_group` may be NULL, when it was evicted. -1 with `error` set. */
+int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *ret,
+			    struct pending_group **ret_group, struct error *error) WARN_UNUSED;
+json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request);
+
+/* ---- supervisor_approve.c: what an operator allows beside the file ----------------------------- */
+
+struct approvals {
+	struct pending *pending;
+	struct feed_cursor cursors[CONTROL_FEEDS];
+	struct grants grants;
+	struct event *timer; /* the next end of a grant */
+	bool failed;	     /* an end could not be had: once more with the next pulse */
+};
+
+/* Without memory there is a warning, and no such thing. */
+void supervisor_open_approvals(struct supervisor *s);
+void supervisor_close_approvals(struct supervisor *s);
+/* Reads what was refused since, and ends the grants whose time is over. */
+void supervisor_approvals_pulse(struct supervisor *s);
+/* Both answer later, or with a refusal. */
+json_t *supervisor_answer_allow(struct supervisor *s, const json_t *request);
+json_t *supervisor_answer_deny(struct supervisor *s, const json_t *request);
+json_t *supervisor_describe_grant(const struct grant *grant);
+/* The grants that a policy has that is made now. */
+bool supervisor_approvals_select(struct supervisor *s, bool reread, struct grants *ret) WARN_UNUSED;
+/* A policy with s->next_grants is in force; or (`why`) cannot be had. */
+void supervisor_approvals_ended(struct supervisor *s, const char *why);
+/* Begins what waits for its turn, if anything does. */
+void supervisor_approvals_next(struct supervisor *s);
 
 #endif

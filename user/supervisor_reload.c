@@ -33,48 +33,88 @@ static void set_first(const struct diag_list *errors, struct error *first)
 		error_set(first, "%s:%d: %s", item->source, item->line, item->text);
 }
 
-/* From the background thread, too, so it touches nothing of the supervisor but its options. */
-struct config *supervisor_load_config(const struct supervisor_options *options,
-				      struct bytes *ret_blob, struct error *first)
+/* The secrets of a grant are those in force: an expiry must not fail for a file that is gone. */
+static bool load_secrets(struct supervisor_load *load, struct config *config,
+			 struct diag_list *errors)
 {
+	if (load->reread)
+		return check_files(config, &load->error) &&
+		       config_load_secrets_from(config, load->options->token_directory, errors);
+	if (config_copy_secrets(config, load->old))
+		return true;
+	error_set(&load->error, "the secrets in force are not those of the routes");
+	return false;
+}
+
+/* A grant that is new is to change what it says, and nothing else. */
+static bool check_grants(struct supervisor_load *load, const struct config *config)
+{
+	for (size_t i = 0; i < load->grants.count; i++) {
+		const struct grant *grant = &load->grants.list[i];
+
+		if (grant->state == GRANT_NEW && load->old &&
+		    policy_permit_check(load->old->policy, config->policy, &grant->permit,
+					&load->error) < 0)
+			return false;
+	}
+	return true;
+}
+
+static struct config *make_config(struct supervisor_load *load, const struct config_source *sources,
+				  size_t count, struct diag_list *errors)
+{
+	const size_t wanted = load->grants.count;
+	struct grant_sources all = {0};
+	struct error dropped = {0};
+	struct config *config = grants_parse(&load->grants, sources, count, &all, errors, &dropped);
+	bool fine = config != NULL;
+
+	if (fine && !load->reread && load->grants.count < wanted) {
+		error_set(&load->error, "%s", dropped.text);
+		fine = false;
+	}
+	fine = fine && load_secrets(load, config, errors) && check_grants(load, config) &&
+	       config_pack(all.list, all.count, config, &load->blob);
+	grant_sources_free(&all);
+	if (fine)
+		return config;
+	config_free(config);
+	return NULL;
+}
+
+/* From the background thread, too. */
+struct config *supervisor_load_config(struct supervisor_load *load)
+{
+	const struct supervisor_options *options = load->options;
 	struct config_source sources[8];
 	struct diag_list errors = {0};
-	struct bytes text = {0}, blob = {0};
-	struct error error = {0};
-	struct config *config = NULL;
+	struct config *config;
 	size_t count = 0;
 
-	if (options->policy_path) {
-		if (config_read_file(options->policy_path, &text, &error) < 0) {
-			diag_error("%s", error.text);
-			error_set(first, "%s", error.text);
-			return NULL;
-		}
-		sources[count++] = (struct config_source){options->policy_path, bytes_span(&text)};
-	}
-	for (size_t i = 0; i < options->extra_count && count < 8; i++)
-		sources[count++] = options->extra[i];
-	config = config_parse(sources, count, &errors);
-	if (config && (!check_files(config, first) ||
-		       !config_load_secrets_from(config, options->token_directory, &errors) ||
-		       !config_pack(sources, count, config, &blob))) {
-		config_free(config);
-		config = NULL;
-	}
-	if (config && policy_is_audit(config->policy))
-		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
-			     "only logged; addresses and protocols are");
-	set_first(&errors, first);
-	diag_list_print(&errors);
-	diag_list_free(&errors);
-	bytes_free(&text);
-	if (!config) {
-		bytes_wipe(&blob);
+	if (options->policy_path && load->reread &&
+	    config_read_file(options->policy_path, &load->text, &load->error) < 0) {
+		diag_error("%s", load->error.text);
 		return NULL;
 	}
-	bytes_wipe(ret_blob);
-	*ret_blob = blob;
+	if (options->policy_path)
+		sources[count++] = (struct config_source){options->policy_path, bytes_span(&load->text)};
+	for (size_t i = 0; i < options->extra_count && count < 8; i++)
+		sources[count++] = options->extra[i];
+	config = make_config(load, sources, count, &errors);
+	if (config && load->reread && policy_is_audit(config->policy))
+		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
+			     "only logged; addresses and protocols are");
+	set_first(&errors, &load->error);
+	diag_list_print(&errors);
+	diag_list_free(&errors);
 	return config;
+}
+
+void supervisor_load_release(struct supervisor_load *load)
+{
+	bytes_free(&load->text);
+	bytes_wipe(&load->blob);
+	grants_free(&load->grants);
 }
 
 /* `why` NULL: the new policy is in force. */
@@ -82,6 +122,10 @@ static void reload_ended(struct supervisor *s, const char *status, const char *w
 {
 	struct error error = {0};
 
+	supervisor_approvals_ended(s, why);
+	grants_free(&s->next_grants);
+	if (!s->next_reread)
+		return;
 	s->reload_at = time(NULL);
 	snprintf(s->reload_error, sizeof(s->reload_error), "%s", why ? why : "");
 	if (!why)
@@ -118,7 +162,11 @@ static void commit_reload(struct supervisor *s)
 	bytes_wipe(&s->blob);
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
-	diag_notice("policy reloaded");
+	bytes_free(&s->text);
+	s->text = s->next_text;
+	s->next_text = (struct bytes){0};
+	if (s->next_reread)
+		diag_notice("policy reloaded");
 	reload_ended(s, "serving; policy reloaded", NULL);
 }
 
@@ -127,12 +175,13 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why)
 {
 	struct error error = {0};
 
-	diag_error("reload: %s; the old policy stays in force", why);
+	diag_error("%s: %s; the old policy stays in force", s->next_reread ? "reload" : "grant", why);
 	if (s->ledger && ledger_open(s->ledger, s->config, &error) < 0)
 		diag_error("reload: %s; what could not be opened stays closed", error.text);
 	config_free(s->next);
 	s->next = NULL;
 	bytes_wipe(&s->next_blob);
+	bytes_free(&s->next_text);
 	reload_ended(s, "serving; reload failed, the old policy is in force", why);
 }
 
@@ -172,18 +221,17 @@ void supervisor_reload_taken(struct supervisor *s)
 
 /* ---- reading it, beside the loop: names and certificates are asked for meanwhile -------------- */
 
-struct load {
+struct job {
 	struct supervisor *s;
+	struct supervisor_load load;
 	struct config *config;
-	struct bytes blob;
-	struct error error;
 };
 
 static void load(void *context)
 {
-	struct load *load = context;
+	struct job *job = context;
 
-	load->config = supervisor_load_config(&load->s->options, &load->blob, &load->error);
+	job->config = supervisor_load_config(&job->load);
 }
 
 /* Closing comes first: from here on nothing passes that the new policy forbids, whatever the worker
@@ -193,7 +241,7 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 	struct error error = {0};
 
 	if (!s->next) {
-		diag_error("reload: the old policy stays in force");
+		diag_error("%s: the old policy stays in force", s->next_reread ? "reload" : "grant");
 		reload_ended(s, "serving; reload failed, the old policy is in force", why_not);
 		return;
 	}
@@ -210,30 +258,50 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 /* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
 static void loaded(void *context)
 {
-	struct load *load = context;
-	struct supervisor *s = load->s;
-	struct error error = load->error;
+	struct job *job = context;
+	struct supervisor *s = job->s;
+	struct error error = job->load.error;
 
 	s->loading = false;
 	if (s->stopping) {
-		config_free(load->config);
-		bytes_wipe(&load->blob);
-		free(load);
+		config_free(job->config);
+		supervisor_load_release(&job->load);
+		free(job);
 		return;
 	}
-	s->next = load->config;
-	s->next_blob = load->blob;
-	free(load);
+	s->next = job->config;
+	s->next_grants = job->load.grants;
+	if (s->next) {
+		s->next_blob = job->load.blob;
+		s->next_text = job->load.text;
+	} else {
+		bytes_wipe(&job->load.blob);
+		bytes_free(&job->load.text);
+	}
+	free(job);
 	s->next_sent = false;
 	s->next_starts = 0;
-	put_next_in_force(s, error.text);
+	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
 	supervisor_reload_pending(s);
 }
 
-/* The thread is made at the first reload: most supervisors never see one. */
-static int begin_load(struct supervisor *s)
+/* What is in force is what a grant changes: what is in the file meanwhile nobody has asked for. */
+static int fill_load(struct supervisor *s, struct supervisor_load *load)
 {
-	struct load *job;
+	struct span text = bytes_span(&s->text);
+
+	load->options = &s->options;
+	load->reread = s->next_reread;
+	load->old = s->config;
+	if (!load->reread && !bytes_append(&load->text, text.data, text.length))
+		return -1;
+	return supervisor_approvals_select(s, load->reread, &load->grants) ? 0 : -1;
+}
+
+/* The thread is made at the first reload: most supervisors never see one. */
+static int begin_load(struct supervisor *s, bool reread)
+{
+	struct job *job;
 
 	if (!s->background)
 		s->background = background_new(s->base);
@@ -241,10 +309,23 @@ static int begin_load(struct supervisor *s)
 	if (!job)
 		return -1;
 	job->s = s;
-	if (background_run(s->background, load, loaded, job) == 0)
+	s->next_reread = reread;
+	if (fill_load(s, &job->load) == 0 &&
+	    background_run(s->background, load, loaded, job) == 0) {
+		s->loading = true;
 		return 0;
+	}
+	supervisor_load_release(&job->load);
 	free(job);
 	return -1;
+}
+
+void supervisor_regrant(struct supervisor *s)
+{
+	if (s->next || s->loading || begin_load(s, false) == 0)
+		return;
+	diag_error("grant: out of memory; the old policy stays in force");
+	supervisor_approvals_ended(s, "out of memory");
 }
 
 void supervisor_reload(struct supervisor *s)
@@ -254,18 +335,20 @@ void supervisor_reload(struct supervisor *s)
 		return;
 	}
 	ready_reloading(s->options.ready);
-	s->loading = true;
-	if (begin_load(s) == 0)
+	if (begin_load(s, true) == 0)
 		return;
-	s->loading = false;
 	diag_error("reload: out of memory; the old policy stays in force");
 	reload_ended(s, "serving; reload failed, the old policy is in force", "out of memory");
 }
 
 void supervisor_reload_pending(struct supervisor *s)
 {
-	if (!s->reload_again || s->next || s->loading)
+	if (s->next || s->loading || s->stopping)
 		return;
+	if (!s->reload_again) {
+		supervisor_approvals_next(s);
+		return;
+	}
 	s->reload_again = false;
 	supervisor_reload(s);
 }

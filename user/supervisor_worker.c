@@ -255,6 +255,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	supervisor_look_after_bottle(s);
+	supervisor_approvals_pulse(s);
 	if (s->worker.pid <= 0)
 		return;
 	if (++s->pulses_missed > limit)

@@ -41,7 +41,7 @@ _egress_bpf_operand()
 {
 	case $command in
 	exec) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;
-	status | detach | events)
+	status | detach | events | pending | allow | deny)
 		mapfile -t COMPREPLY < <(compgen -W "$(_egress_bpf_bottles)" -- "$current")
 		;;
 	ca)

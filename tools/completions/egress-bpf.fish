@@ -21,7 +21,7 @@ complete -c egress-bpf -n __fish_use_subcommand -l help -d 'what there is'
 complete -c egress-bpf -n __fish_use_subcommand -l version -d 'version and what it is built with'
 complete -c egress-bpf -n 'not __fish_use_subcommand; and string match -q -- "-*" (commandline -ct)' \
     -a '(__egress_bpf_options)'
-complete -c egress-bpf -n '__fish_seen_subcommand_from status detach events' -f -a '(__egress_bpf_bottles)'
+complete -c egress-bpf -n '__fish_seen_subcommand_from status detach events pending allow deny' -f -a '(__egress_bpf_bottles)'
 complete -c egress-bpf -n '__fish_seen_subcommand_from ca' -f -a init
 complete -c egress-bpf -n '__fish_seen_subcommand_from exec; and contains -- -- (commandline -opc)' \
     -a '(__fish_complete_subcommand --fcs-skip=2)'

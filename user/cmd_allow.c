@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* allow and deny: an operator's word about one refusal. What it means is the sidecar's business; here
+ * are options and words. */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cmd.h"
+#include "cmd_bottle.h"
+#include "control.h"
+#include "diag.h"
+#include "events.h"
+
+/* A worker that has to be replaced first takes a while. */
+#define PATIENCE_S 45
+
+static const char allow_help[] =
+	"usage: egress-bpf allow [NAME] ID [--for TIME | --persist] [OPTIONS]\n"
+	"\n"
+	"Lets pass what was refused under ID: that host, port, method and exact path, or the whole host\n"
+	"on that port where only its name was refused. At once, without a restart; other connections\n"
+	"go on. The ID is in the refusal, in 'events' and in 'pending'. Without NAME: the only bottle.\n"
+	"\n"
+	"  --for TIME       until then: 90s, 15m, 1h, 7d. Without --for and --persist: until the\n"
+	"                   sidecar ends. A reload of the policy keeps it; a restart does not\n"
+	"  --persist        for good: a route is added to the policy's file as well, and nothing else\n"
+	"                   in the file changes\n"
+	"  --path PREFIX    this path and what is below, instead of the exact path\n"
+	"  --method METHOD  this method instead; '*' is every one\n"
+	"  --no-credential  do not add what the host's other routes add\n"
+	"  --json           one JSON object\n"
+	"  --help           this text\n"
+	"\n"
+	"Never opened: raw addresses and UDP, and what no route may have (ambiguous paths, ...).\n"
+	"\n"
+	"Exit status: 0 it is in force, 1 it is not (and nothing changed), 2 usage error.\n";
+
+static const char deny_help[] =
+	"usage: egress-bpf deny [NAME] ID [OPTIONS]\n"
+	"\n"
+	"Silences what was refused under ID: it stays refused, and 'pending' lists its line no longer,\n"
+	"until the sidecar ends. A grant of this ID ends at once (but a route that --persist wrote\n"
+	"stays in the file). Without NAME: the only bottle there is.\n"
+	"\n"
+	"  --json  one JSON object\n"
+	"  --help  this text\n"
+	"\n"
+	"Exit status: 0 ok, 1 there is no such refusal or sidecar, 2 usage error.\n";
+
+struct order {
+	const char *command; /* "allow" or "deny" */
+	const char *name, *id;
+	json_t *request;
+	bool json;
+};
+
+/* "90s", "15m", "1h", "7d"; 0: none of these. */
+static json_int_t parse_time(const char *text)
+{
+	static const char units[] = "smhd";
+	static const json_int_t lengths[] = {1, 60, 3600, 86400};
+	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
+
+	if (digits == 0 || digits > 8 || !unit || text[digits + 1])
+		return 0;
+	return (json_int_t)strtol(text, NULL, 10) * lengths[unit - units];
+}
+
+static int set_time(struct order *order, const char *text)
+{
+	json_int_t seconds = parse_time(text);
+
+	if (seconds == 0)
+		return cmd_usage(order->command, "--for %s: say 90s, 15m, 1h or 7d", text);
+	(void)json_object_set_new(order->request, "for", json_integer(seconds));
+	return -1;
+}
+
+/* -1 to go on, else the exit status. */
+static int set_option(struct order *order, int option)
+{
+	switch (option) {
+	case 'f':
+		return set_time(order, optarg);
+	case 'p':
+		(void)json_object_set_new(order->request, "persist", json_true());
+		return -1;
+	case 'P':
+		(void)json_object_set_new(order->request, "path", json_string(optarg));
+		return -1;
+	case 'm':
+		(void)json_object_set_new(order->request, "method", json_string(optarg));
+		return -1;
+	case 'c':
+		(void)json_object_set_new(order->request, "credential", json_false());
+		return -1;
+	case 'j':
+		order->json = true;
+		return -1;
+	case 'h':
+		fputs(strcmp(order->command, "allow") == 0 ? allow_help : deny_help, stdout);
+		return EXIT_OK;
+	case ':':
+		return cmd_usage(order->command, "an option lacks its value");
+	default:
+		return cmd_usage(order->command, "unknown option");
+	}
+}
+
+static int parse_options(struct order *order, const struct option *options, int argc, char **argv)
+{
+	int option, status = -1;
+
+	while (status < 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1)
+		status = set_option(order, option);
+	if (status >= 0)
+		return status;
+	if (argc - optind != 1 && argc - optind != 2)
+		return cmd_usage(order->command, "say NAME and ID, or ID alone");
+	if (json_object_get(order->request, "for") && json_object_get(order->request, "persist"))
+		return cmd_usage(order->command, "--for or --persist, not both");
+	order->id = argv[argc - 1];
+	order->name = argc - optind == 2 ? argv[optind] : NULL;
+	(void)json_object_set_new(order->request, "id", json_string(order->id));
+	return -1;
+}
+
+/* ---- words --------------------------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+static void print_until(const json_t *answer)
+{
+	const json_t *until = json_object_get(answer, "until");
+	time_t seconds = (time_t)(json_integer_value(until) / 1000);
+	char text[32];
+	struct tm tm;
+
+	if (json_is_integer(until)) {
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
+		printf("until: %s\n", text);
+	} else if (text_of(answer, "file")) {
+		printf("written: %s, from line %d\n", text_of(answer, "file"),
+		       (int)json_integer_value(json_object_get(answer, "line")));
+	} else {
+		puts("until: the sidecar ends");
+	}
+}
+
+static void print_allowed(const json_t *answer)
+{
+	const char *path = text_of(answer, "path"), *credential = text_of(answer, "credential");
+	const char *method = text_of(answer, "method"), *type = text_of(answer, "path_type");
+
+	printf("allowed: %s ", method ? method : "any method,");
+	events_print_safe(stdout, text_of(answer, "host"));
+	printf(":%d", (int)json_integer_value(json_object_get(answer, "port")));
+	events_print_safe(stdout, path ? path : "");
+	puts(!path ? ", any path" : type && strcmp(type, "prefix") == 0 ? " and below" : "");
+	fputs("credential: ", stdout);
+	events_print_safe(stdout, credential && *credential ? credential : "none");
+	putchar('\n');
+	print_until(answer);
+	if (text_of(answer, "note"))
+		printf("note: %s\n", text_of(answer, "note"));
+}
+
+static int run(struct order *order)
+{
+	struct error error = {0};
+	json_t *answer = NULL;
+	char *name = NULL;
+	int status = cmd_bottle(order->command, order->name, &name), fd;
+
+	if (status != EXIT_OK)
+		return status;
+	fd = control_ask(name, json_incref(order->request), &error);
+	if (fd >= 0)
+		answer = control_answer_within(fd, PATIENCE_S, &error);
+	if (!answer) {
+		diag_error("%s: %s", order->command, error.text);
+		status = EXIT_FAILED;
+	} else if (order->json) {
+		json_dumpf(answer, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else if (strcmp(order->command, "allow") == 0) {
+		print_allowed(answer);
+	}
+	json_decref(answer);
+	free(name);
+	return status;
+}
+
+static int order(const char *command, const struct option *options, int argc, char **argv)
+{
+	struct order order = {.command = command, .request = json_pack("{s:s}", "command", command)};
+	int status = parse_options(&order, options, argc, argv);
+
+	if (status < 0)
+		status = run(&order);
+	json_decref(order.request);
+	return status;
+}
+
+int cmd_allow(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"for", required_argument, NULL, 'f'},
+		{"persist", no_argument, NULL, 'p'},
+		{"path", required_argument, NULL, 'P'},
+		{"method", required_argument, NULL, 'm'},
+		{"no-credential", no_argument, NULL, 'c'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+
+	return order("allow", options, argc, argv);
+}
+
+int cmd_deny(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+
+	return order("deny", options, argc, argv);
+}

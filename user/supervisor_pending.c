@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What was refused, for an operator to look at. The worker hands it over as fields in shared memory
+ * (refusal.h); it may have been taken over, so what is listed is judged here once more, and nothing
+ * is allowed by it but what an operator names. */
+#include "supervisor_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reason.h"
+
+/* A worker that writes faster than we read must not keep us here. */
+#define AT_ONCE 20000
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void drain(struct supervisor *s, size_t which)
+{
+	const struct feed *feed = which ? s->kernel_feed : s->feed;
+	struct feed_cursor *cursor = &s->approvals->cursors[which];
+	struct feed_event event;
+	struct refusal refusal;
+
+	for (int i = 0; feed && i < AT_ONCE; i++) {
+		const bool first = cursor->sequence == 0;
+
+		if (!feed_next(feed, FEED_PENDING, cursor, &event))
+			return;
+		pending_lost(s->approvals->pending, first ? cursor->sequence - 1 : event.lost);
+		if (refusal_unpack((struct span){event.line, event.length}, &refusal))
+			(void)pending_add(s->approvals->pending, &refusal, event.time_ms, which == 1);
+		else
+			pending_lost(s->approvals->pending, 1);
+	}
+}
+
+void supervisor_drain_refusals(struct supervisor *s)
+{
+	for (size_t i = 0; i < CONTROL_FEEDS && s->approvals; i++)
+		drain(s, i);
+}
+
+/* ---- one refusal ----------------------------------------------------------------------------- */
+
+static void put(char *to, size_t size, struct span text)
+{
+	snprintf(to, size, "%.*s", (int)text.length, text.length ? text.data : "");
+}
+
+/* A name that no policy could hold is none. */
+static bool from_refusal(const struct refusal *r, struct asked *ret)
+{
+	struct asked asked = {.reason = r->reason, .port = r->port, .path_cut = r->path_cut};
+	struct egress_address address;
+	char host[EGRESS_NAME_SIZE];
+
+	put(asked.protocol, sizeof(asked.protocol), r->protocol);
+	put(asked.address, sizeof(asked.address), r->address);
+	put(asked.method, sizeof(asked.method), r->method);
+	put(asked.path, sizeof(asked.path), r->path);
+	put(host, sizeof(host), r->host);
+	if (address_parse(host, &address))
+		(void)address_format(&address, asked.address);
+	else if (host[0] && !policy_normalise_host(r->host, asked.host))
+		return false;
+	asked.raw = !asked.host[0];
+	asked.request = asked.method[0] && asked.path[0] == '/' && strcmp(asked.method, "CONNECT") != 0;
+	asked.tls = asked.request ? strcmp(asked.protocol, "http") != 0 : asked.port != 80;
+	if (asked.port == 0)
+		asked.port = 443; /* a name alone was asked for */
+	*ret = asked;
+	return asked.host[0] || asked.address[0];
+}
+
+static void from_group(const struct pending_group *group, const struct pending_sample *sample,
+		       struct refusal *ret)
+{
+	*ret = (struct refusal){
+		.id = sample->id,
+		.reason = group->reason,
+		.port = group->port,
+		.protocol = span_from(group->protocol),
+		.host = span_from(group->host ? group->host : ""),
+		.address = span_from(group->address ? group->address : ""),
+		.method = span_from(group->method ? group->method : ""),
+		.path = span_from(sample->path ? sample->path : ""),
+		.path_cut = sample->path_cut,
+	};
+}
+
+bool asked_is_allowed(const struct asked *asked, const struct policy *policy)
+{
+	const struct policy_request request = {
+		.host = asked->host,
+		.port = asked->port,
+		.tls = asked->tls,
+		.method = span_from(asked->method),
+		.target = span_from(asked->path),
+	};
+	const struct policy_host *host = policy_find_host(policy, asked->host);
+	struct policy_verdict verdict;
+	struct egress_address address;
+
+	if (asked->raw)
+		return address_parse(asked->address, &address) &&
+		       strcmp(asked->protocol, "udp") != 0 &&
+		       policy_find_cidr(policy, &address, asked->port);
+	if (!asked->request)
+		return host && policy_host_allows_port(host, asked->port);
+	policy_decide(policy, &request, &verdict);
+	return verdict.reason == EGRESS_ALLOWED;
+}
+
+const char *asked_never(const struct asked *asked)
+{
+	if (strcmp(asked->protocol, "udp") == 0)
+		return "a grant never opens UDP: have the program use TCP (QUIC falls back to it by itself)";
+	if (asked->raw)
+		return "a grant never opens a raw address: have the program use the host's name, or write a "
+		       "route with 'cidr:' into the policy";
+	switch (asked->reason) {
+	case EGRESS_HOST_NOT_ALLOWED:
+	case EGRESS_PORT_NOT_ALLOWED:
+	case EGRESS_PATH_NOT_ALLOWED:
+	case EGRESS_METHOD_NOT_ALLOWED:
+	case EGRESS_HEADER_NOT_ALLOWED:
+		return NULL;
+	default:
+		return reason_cure(asked->reason);
+	}
+}
+
+/* ---- by its id --------------------------------------------------------------------------------- */
+
+/* "3f2a-17", or "3f2a-k17" for one of the kernel's. */
+static int parse_id(const struct supervisor *s, const char *text, uint64_t *ret_id, bool *ret_kernel,
+		    struct error *error)
+{
+	const size_t mark = strlen(s->mark), digits = strspn(text, "0123456789abcdef");
+	const char *number = text + mark;
+	bool kernel;
+	char *end;
+
+	if (digits != mark - 1 || text[digits] != '-')
+		return error_set(error, "'%.40s' is not the id of a refusal: 'egress-bpf pending' has them, "
+				 "and the refusal itself", text);
+	if (strncmp(text, s->mark, mark) != 0)
+		return error_set(error, "%.40s is of another sidecar, or of one before this", text);
+	kernel = *number == 'k';
+	number += kernel;
+	if (*number < '1' || *number > '9' || strlen(number) > 18)
+		return error_set(error, "'%.40s' is not the id of a refusal", text);
+	*ret_id = strtoull(number, &end, 10);
+	*ret_kernel = kernel;
+	return *end ? error_set(error, "'%.40s' is not the id of a refusal", text) : 0;
+}
+
+/* What is no sample any more may still be in the feed. */
+static bool find_in_feed(const struct feed *feed, uint64_t id, struct feed_event *event,
+			 struct refusal *ret)
+{
+	struct feed_cursor cursor = {0};
+
+	for (int i = 0; feed && i < AT_ONCE && feed_next(feed, FEED_PENDING, &cursor, event); i++)
+		if (refusal_unpack((struct span){event->line, event->length}, ret) && ret->id == id)
+			return true;
+	return false;
+}
+
+int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *ret,
+			    struct pending_group **ret_group, struct error *error)
+{
+	const struct pending_sample *sample;
+	struct pending_group *group;
+	struct refusal refusal;
+	struct feed_event event;
+	uint64_t number = 0;
+	bool kernel = false;
+
+	if (parse_id(s, id, &number, &kernel, error) < 0)
+		return -1;
+	supervisor_drain_refusals(s);
+	group = pending_find(s->approvals->pending, number, kernel, &sample);
+	if (group)
+		from_group(group, sample, &refusal);
+	else if (find_in_feed(kernel ? s->kernel_feed : s->feed, number, &event, &refusal))
+		group = pending_group_of(s->approvals->pending, &refusal);
+	else
+		return error_set(error, "%s is no refusal that is still known: it is too old, or was no "
+				 "refusal; 'egress-bpf pending %s' lists what is", id, s->options.name);
+	if (!from_refusal(&refusal, ret))
+		return error_set(error, "%s names no host", id);
+	*ret_group = group;
+	return 0;
+}
+
+/* ---- the list ---------------------------------------------------------------------------------- */
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+	if (text && *text)
+		(void)json_object_set_new(object, key, json_string(text));
+}
+
+static json_t *describe_sample(const struct supervisor *s, const struct pending_sample *sample,
+			       bool allowed)
+{
+	const struct feed *feed = sample->kernel ? s->kernel_feed : s->feed;
+	char id[FEED_ID_SIZE];
+	json_t *object;
+
+	feed_id_text(feed, sample->id, id);
+	object = json_pack("{s:s, s:I, s:b}", "id", id, "time", (json_int_t)sample->time_ms, "allowed",
+			   allowed);
+	set_text(object, "path", sample->path);
+	return object;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	const struct pending_sample *x = a, *y = b;
+
+	if (x->time_ms != y->time_ms)
+		return x->time_ms < y->time_ms ? 1 : -1;
+	return (x->id < y->id) - (x->id > y->id);
+}
+
+/* "allowed" when every sample is by now; that needs no table of its own, and is so after a reload,
+ * too. */
+static json_t *describe_samples(const struct supervisor *s, const struct pending_group *group,
+				const char **ret_state, const char **ret_cure)
+{
+	struct pending_sample samples[PENDING_SAMPLES];
+	json_t *list = json_array();
+	bool all = true, allowed;
+	struct refusal refusal;
+	struct asked asked;
+
+	memcpy(samples, group->samples, sizeof(samples));
+	qsort(samples, group->sample_count, sizeof(samples[0]), newest_first);
+	for (size_t i = 0; i < group->sample_count; i++) {
+		from_group(group, &samples[i], &refusal);
+		if (!from_refusal(&refusal, &asked))
+			continue;
+		allowed = asked_is_allowed(&asked, s->config->policy);
+		all = all && allowed;
+		*ret_cure = asked_never(&asked);
+		(void)json_array_append_new(list, describe_sample(s, &samples[i], allowed));
+	}
+	*ret_state = group->denied ? "denied" : all ? "allowed" : "pending";
+	return list;
+}
+
+static json_t *describe_group(const struct supervisor *s, const struct pending_group *group, bool all)
+{
+	const char *state = "pending", *cure = NULL;
+	json_t *samples = describe_samples(s, group, &state, &cure), *object;
+
+	if (json_array_size(samples) == 0 || (!all && strcmp(state, "pending") != 0)) {
+		json_decref(samples);
+		return NULL;
+	}
+	object = json_pack("{s:O, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:b, s:o}", "id",
+			   json_object_get(json_array_get(samples, 0), "id"), "state", state, "reason",
+			   reason_name(group->reason), "port", (int)group->port, "one_path", group->one_path,
+			   "count", (json_int_t)group->count, "first", (json_int_t)group->first_ms, "last",
+			   (json_int_t)group->last_ms, "allowable", cure == NULL, "samples", samples);
+	set_text(object, "host", group->host);
+	set_text(object, "address", group->address);
+	set_text(object, "protocol", group->protocol);
+	set_text(object, "method", group->method);
+	set_text(object, "path", group->prefix);
+	set_text(object, "cure", cure);
+	return object;
+}
+
+static json_t *describe_grants(const struct grants *grants)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < grants->count; i++)
+		(void)json_array_append_new(list, supervisor_describe_grant(&grants->list[i]));
+	return list;
+}
+
+json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
+{
+	const bool all = json_is_true(json_object_get(request, "all"));
+	struct pending_group *groups[PENDING_GROUPS];
+	json_t *list = json_array(), *one;
+	size_t count;
+
+	if (!s->approvals) {
+		json_decref(list);
+		return json_pack("{s:s}", "error", "the sidecar has no memory for what is refused");
+	}
+	supervisor_drain_refusals(s);
+	count = pending_list(s->approvals->pending, groups);
+	for (size_t i = 0; i < count; i++) {
+		one = describe_group(s, groups[i], all);
+		if (one)
+			(void)json_array_append_new(list, one);
+	}
+	return json_pack("{s:o, s:o, s:I, s:I}", "groups", list, "grants",
+			 describe_grants(&s->approvals->grants), "evicted",
+			 (json_int_t)pending_evicted(s->approvals->pending), "lost",
+			 (json_int_t)pending_lost_count(s->approvals->pending));
+}
