@@ -18,6 +18,7 @@
 
 /* Of a cgroup; several share a root, so few are opened. */
 #define MAX_PROCESSES 4096
+#define MAX_ROOTS 256 /* each is held open, so that its inode is nobody else's */
 #define MAX_DEPTH 8
 #define TIME_LIMIT 60 /* a file system in the bottle's hands (FUSE) may never answer */
 
@@ -27,7 +28,9 @@ static const char help_text[] =
 	"Puts a bottle's CA into the trust of its file system, from outside: nothing of the bottle is\n"
 	"run, and no link in it leads out. Bundles of Debian, Alpine, RHEL, SUSE and Arch, the\n"
 	"directories of local CAs that their own tools read, OpenSSL's directory, and Java's key stores\n"
-	"(made anew from the bundle; the old one is kept beside). NSS databases are named, not changed.\n"
+	"(made anew from the bundle; the old one is kept beside). NSS databases (/etc/pki/nssdb, those of\n"
+	"Chromium and Firefox in /root and /home) are changed by this machine's certutil, on a copy and\n"
+	"without rights; where there is none, or a password, they are named.\n"
 	"\n"
 	"  --pid PID      the file system that a process sees\n"
 	"  --cgroup PATH  those of all processes in a cgroup\n"
@@ -86,16 +89,21 @@ static int read_processes(const char *path, struct processes *processes, struct 
 {
 	char file_path[PATH_MAX];
 	FILE *file;
-	int pid;
+	int pid, result = 0;
 
 	snprintf(file_path, sizeof(file_path), "%s/cgroup.procs", path);
 	file = fopen(file_path, "re");
 	if (!file)
 		return error_set(error, "%s: %s", file_path, strerror(errno));
-	while (processes->count < MAX_PROCESSES && fscanf(file, "%d", &pid) == 1)
-		processes->list[processes->count++] = pid;
+	while (result == 0 && fscanf(file, "%d", &pid) == 1) {
+		if (processes->count == MAX_PROCESSES)
+			result = error_set(error, "%s: more than %d processes; name some by --pid",
+					   path, MAX_PROCESSES);
+		else
+			processes->list[processes->count++] = pid;
+	}
 	fclose(file);
-	return 0;
+	return result;
 }
 
 /* Containers may have cgroups below their own; d_type, for a link is none of them. */
@@ -123,11 +131,11 @@ static int read_tree(const char *path, int depth, struct processes *processes, s
 static int provision_processes(const struct processes *processes, struct span ca_pem, bool remove,
 			       struct error *error)
 {
-	struct rootfs *done[16] = {NULL}, *root;
+	struct rootfs *done[MAX_ROOTS], *root;
 	size_t count = 0;
 	int result = 0;
 
-	for (size_t i = 0; result == 0 && i < processes->count && count < 16; i++) {
+	for (size_t i = 0; result == 0 && i < processes->count; i++) {
 		struct error problem = {0};
 		char what[32];
 		bool known = false;
@@ -143,6 +151,13 @@ static int provision_processes(const struct processes *processes, struct span ca
 		if (known) {
 			rootfs_close(root);
 			continue;
+		}
+		if (count == MAX_ROOTS) {
+			rootfs_close(root);
+			result = error_set(error, "more than %d file systems in the cgroup; those before "
+						  "process %d are done, name the others by --pid",
+					   MAX_ROOTS, processes->list[i]);
+			break;
 		}
 		done[count++] = root;
 		result = provision_root(root, what, ca_pem, remove, error);

@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "provision_nss.h"
 #include "trust.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 /* Far more stores than an image has; the names in its directories are the bottle's choice. */
 #define MAX_FILES 256
 #define MAX_NAMES 4096
+#define MAX_HOMES 32 /* each database takes certutil a second */
 #define BACKUP ".before-egress-bpf"
 #define HASH_DIRECTORY "/etc/ssl/certs"
 #define DEFAULT_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
@@ -43,11 +45,6 @@ static const char *const java_stores[] = {
 	"/etc/pki/java/cacerts",
 	"/etc/pki/ca-trust/extracted/java/cacerts",
 	"/opt/java/openjdk/lib/security/cacerts", /* Eclipse Temurin's images */
-};
-
-static const char *const nss_databases[] = {
-	"/etc/pki/nssdb/cert9.db",
-	"/root/.pki/nssdb/cert9.db",
 };
 
 struct work {
@@ -367,29 +364,97 @@ static int do_java(struct work *w)
 
 /* ---- NSS ------------------------------------------------------------------------------------ */
 
-static int note_database(struct work *w, const char *path)
+/* What stays as it is for want of a tool or a password does not keep the rest from being done. */
+static int note_missed(struct work *w, const char *path, const char *why)
 {
-	if (w->remove || !rootfs_has(w->root, path))
-		return 0;
+	char text[sizeof(struct error) + 128];
+
 	w->report->missed++;
-	return note(w, path, "an NSS database, not changed: inside, run certutil -A -t C,, -n "
-			     "egress-bpf -d sql:DIRECTORY -i CERTIFICATE");
+	snprintf(text, sizeof(text), "an NSS database, not changed (%s): inside, run certutil -A -t C,, "
+				     "-n egress-bpf -d sql:DIRECTORY -i CERTIFICATE", why);
+	return note(w, path, text);
 }
 
-/* SQLite in the hands of the bottle is nothing to open as root. */
+/* SQLite in the hands of the bottle is nothing to open as root: see provision_nss.c. */
+static int change_database(struct work *w, struct rootfs_file *database, struct rootfs_file *keys)
+{
+	struct provision_nss job = {.certificates = bytes_span(&database->before),
+				    .ca_pem = w->ca_pem,
+				    .ca_der = bytes_span(&w->ca_der),
+				    .remove = w->remove};
+	struct bytes certificates = {0}, key_content = {0};
+	struct error problem = {0};
+	int result;
+
+	if (keys)
+		job.keys = bytes_span(&keys->before);
+	result = provision_nss_change(&job, &certificates, &key_content, &problem);
+	if (result < 0)
+		result = note_missed(w, database->path, problem.text);
+	else if (result == 0)
+		result = w->remove ? 0 : note(w, database->path, "as it should be");
+	else if (keys && key_content.length > 0 &&
+		 !span_equal(bytes_span(&key_content), job.keys) && settle(w, keys, &key_content) < 0)
+		result = -1;
+	else
+		result = settle(w, database, &certificates);
+	bytes_free(&certificates);
+	bytes_wipe(&key_content);
+	return result;
+}
+
+static int do_database(struct work *w, const char *directory)
+{
+	struct rootfs_file *database, *keys = NULL;
+	char path[PATH_MAX];
+	int result;
+
+	if (snprintf(path, sizeof(path), "%s/cert9.db", directory) >= (int)sizeof(path))
+		return 0;
+	result = take(w, path, false, &database);
+	if (result != 0)
+		return result < 0 ? -1 : 0;
+	if (!provision_nss_usable())
+		return w->remove ? 0 : note_missed(w, path, "needs root, and certutil on this machine: "
+							     "libnss3-tools or nss-tools");
+	snprintf(path, sizeof(path), "%.4000s/key4.db", directory);
+	result = take(w, path, false, &keys);
+	return result < 0 ? -1 : change_database(w, database, result == 0 ? keys : NULL);
+}
+
+/* What a browser keeps below a home; Firefox has a directory for each profile. */
+static int do_home(struct work *w, const char *home)
+{
+	char **names, path[PATH_MAX];
+	size_t count;
+	int result;
+
+	snprintf(path, sizeof(path), "%.4000s/.pki/nssdb", home);
+	result = do_database(w, path);
+	snprintf(path, sizeof(path), "%.4000s/.mozilla/firefox", home);
+	if (result < 0 || rootfs_list(w->root, path, 16, &names, &count, w->error) < 0)
+		return -1;
+	for (size_t i = 0; result == 0 && i < count; i++) {
+		snprintf(path, sizeof(path), "%.3000s/.mozilla/firefox/%s", home, names[i]);
+		result = do_database(w, path);
+	}
+	rootfs_names_free(names, count);
+	return result;
+}
+
 static int do_nss(struct work *w)
 {
 	char **names, path[PATH_MAX];
 	size_t count;
-	int result = 0;
+	int result = do_database(w, "/etc/pki/nssdb");
 
-	for (size_t i = 0; result == 0 && i < COUNT(nss_databases); i++)
-		result = note_database(w, nss_databases[i]);
-	if (result < 0 || rootfs_list(w->root, "/home", 64, &names, &count, w->error) < 0)
+	if (result == 0)
+		result = do_home(w, "/root");
+	if (result < 0 || rootfs_list(w->root, "/home", MAX_HOMES, &names, &count, w->error) < 0)
 		return -1;
 	for (size_t i = 0; result == 0 && i < count; i++) {
-		snprintf(path, sizeof(path), "/home/%s/.pki/nssdb/cert9.db", names[i]);
-		result = note_database(w, path);
+		snprintf(path, sizeof(path), "/home/%s", names[i]);
+		result = do_home(w, path);
 	}
 	rootfs_names_free(names, count);
 	return result;

@@ -376,8 +376,9 @@ static int reload(struct start *s, const uint8_t hash[16], struct error *error)
 					now.st_mtim.tv_nsec != before.st_mtim.tv_nsec))
 			return has_policy(s->options->plan->slug, hash)
 				       ? 0
-				       : error_set(error, "%s did not take the new policy, and goes on with the "
-							  "old one: 'docker logs %s' says why",
+				       : error_set(error,
+						   "%s did not take the new policy, and goes on with "
+						   "the old one: 'docker logs %s' says why",
 						   s->names.sidecar, s->names.sidecar);
 		pause_briefly();
 	}

@@ -3,6 +3,7 @@
 and a bottle with a user namespace of its own gets no more than its own root may."""
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 
@@ -153,6 +154,136 @@ class Provision(Case):
         self.assertIn("Permission denied", result.stderr)
         self.assertEqual(os.listdir(volume), ["ca-certificates.crt"])
         self.assertEqual(self.read(os.path.join(volume, "ca-certificates.crt")), "the host's\n")
+
+    def database(self, path, password=""):
+        """A database as a browser makes it, with a certificate of its own; owned by a user."""
+        directory = os.path.join(self.root, path)
+        os.makedirs(directory)
+        secret = os.path.join(self.top, "password")
+        with open(secret, "w", encoding="ascii") as file:
+            file.write(password)
+        for more in (["-N", "-f", secret],
+                     ["-A", "-n", "other", "-t", "C,,", "-f", secret, "-i", self.other]):
+            subprocess.run(["certutil", "-d", "sql:" + directory, *more], check=True,
+                           capture_output=True)
+        for name in os.listdir(directory):
+            os.chown(os.path.join(directory, name), 1000, 1000)
+        return directory
+
+    def trusted(self, directory):
+        """Name and trust of each certificate, by a copy."""
+        copy = os.path.join(self.top, "copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("pkcs11.txt"))
+        said = subprocess.run(["certutil", "-L", "-d", "sql:" + copy], capture_output=True, text=True,
+                              check=True).stdout
+        return dict(line.split() for line in said.splitlines() if line.rstrip().endswith(",,"))
+
+    def test_nss_databases(self):
+        # Not by `ca init`: NSS has one name for all certificates of one subject.
+        self.other = os.path.join(self.top, "other.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=other",
+                        "-keyout", "/dev/null", "-out", self.other], check=True, capture_output=True)
+        paths = ("etc/pki/nssdb", "home/ann/.pki/nssdb", "home/ann/.mozilla/firefox/x.default")
+        directories = [self.database(path) for path in paths]
+        locked = self.database("root/.pki/nssdb", "a password")
+        broken = os.path.join(self.root, "home/bob/.pki/nssdb")
+        os.makedirs(broken)
+        with open(os.path.join(broken, "cert9.db"), "wb") as file:
+            file.write(b"SQLite format 3\0" + os.urandom(5000))
+        # What it would load: certutil ends when it is not there, and must not look.
+        evil = os.path.join(self.top, "evil")
+        with open(os.path.join(directories[0], "pkcs11.txt"), "a", encoding="ascii") as file:
+            file.write(f"library={evil}\nname=evil\n\n")
+        before = os.stat(os.path.join(directories[1], "cert9.db"))
+        trace = os.path.join(self.top, "trace")
+        result = subprocess.run(
+            ["strace", "-f", "-o", trace, "-e", "trace=execve,openat,setresuid", harness.world.program,
+             "provision-ca", "--root", self.root, "--ca", os.path.join(self.ca, "ca.pem")],
+            capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for path, directory in zip(paths, directories):
+            self.assertIn(f"/{path}/cert9.db: put in", result.stdout)
+            self.assertEqual(self.trusted(directory), {"other": "C,,", "egress-bpf": "C,,"})
+        self.assertRegex(result.stdout, "/root/.pki/nssdb/cert9.db: .*not changed.*password")
+        self.assertRegex(result.stdout, "/home/bob/.pki/nssdb/cert9.db: .*not changed.*cannot read")
+        self.assertEqual(self.trusted(locked), {"other": "C,,"})
+        after = os.stat(os.path.join(directories[1], "cert9.db"))
+        self.assertEqual((after.st_uid, after.st_mode), (before.st_uid, before.st_mode))
+        calls = self.read(trace)
+        self.assertNotIn(evil, calls)
+        for pid in set(re.findall(r"^(\d+) +execve\(\"/usr/bin/certutil", calls, re.M)):
+            self.assertNotRegex(calls, f"(?m)^{pid} .*{self.root}/")
+        self.assertRegex(calls, r"setresuid\(94208, 94208, 94208\) += 0")
+        again = self.provision("--root", self.root)
+        self.assertIn("/etc/pki/nssdb/cert9.db: as it should be", again.stdout)
+        # A new CA takes the place of the old one.
+        shutil.rmtree(self.ca)
+        self.assertEqual(cli("ca", "init", self.ca).returncode, 0)
+        self.assertIn("/etc/pki/nssdb/cert9.db: put in", self.provision("--root", self.root).stdout)
+        self.assertEqual(len(self.trusted(directories[0])), 2)
+        self.assertEqual(self.provision("--root", self.root, "--remove").returncode, 0)
+        for directory in directories:
+            self.assertEqual(self.trusted(directory), {"other": "C,,"})
+
+    def link(self, path, target):
+        path = os.path.join(self.root, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(target, path)
+
+    def test_java_as_distributions_lay_it_out(self):
+        """The store where the package has it, and the links by which each JVM comes to it."""
+        stores = {"debian": "etc/ssl/certs/java/cacerts", "rhel": "etc/pki/ca-trust/extracted/java/cacerts",
+                  "temurin": "opt/java/openjdk/lib/security/cacerts"}
+        ours = subprocess.run(["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in",
+                               os.path.join(self.ca, "ca-cert.pem")], capture_output=True, text=True,
+                              check=True).stdout.strip().rpartition("=")[2]
+        self.link("usr/lib/jvm/java-17-openjdk-amd64/lib/security/cacerts", "/" + stores["debian"])
+        # Alpine's is relative, and by way of a second name of the JVM.
+        self.link("usr/lib/jvm/java-21-openjdk/lib/security/cacerts", "../../../../../../" + stores["debian"])
+        self.link("usr/lib/jvm/default-jvm", "java-21-openjdk")
+        self.link("etc/pki/java/cacerts", "/" + stores["rhel"])
+        self.link("usr/lib/jvm/jre-11/lib/security/cacerts", "../../../../../../etc/pki/java/cacerts")
+        for path in stores.values():
+            os.makedirs(os.path.dirname(os.path.join(self.root, path)), exist_ok=True)
+            shutil.copy("/etc/ssl/certs/java/cacerts", os.path.join(self.root, path))
+        result = self.provision("--root", self.root)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for path in stores.values():
+            said = subprocess.run(["keytool", "-list", "-storepass", "changeit", "-keystore",
+                                   os.path.join(self.root, path)], capture_output=True, text=True,
+                                  check=False)
+            self.assertIn(ours, said.stdout)
+        for path in ("usr/lib/jvm/default-jvm/lib/security/cacerts", "etc/pki/java/cacerts"):
+            self.assertTrue(os.path.islink(os.path.join(self.root, path)))
+        self.assertEqual(self.provision("--root", self.root, "--remove").returncode, 0)
+        for path in stores.values():
+            with open(os.path.join(self.root, path), "rb") as file, \
+                 open("/etc/ssl/certs/java/cacerts", "rb") as original:
+                self.assertEqual(file.read(), original.read(), path)
+
+    def test_more_roots_than_twenty(self):
+        """Each root of a cgroup is done; none is dropped in silence."""
+        cgroup = os.path.join(harness.world.cgroup, "provision-many")
+        os.mkdir(cgroup)
+        self.addCleanup(os.rmdir, cgroup)
+        first, roots, pids = self.root, [], []
+        for number in range(20):
+            self.root = os.path.join(self.top, f"root{number}")
+            shutil.copytree(first, self.root, symlinks=True)
+            roots.append(self.root)
+            pids.append(self.start("true"))
+            with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as file:
+                file.write(str(pids[-1]))
+        result = self.provision("--cgroup", cgroup)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for root in roots:
+            self.assertIn(self.pem, self.read(os.path.join(root, BUNDLE)))
+        for pid in pids:
+            self.end(pid)
+        harness.wait_for(lambda: not self.read(os.path.join(cgroup, "cgroup.procs")), 10,
+                         "an empty cgroup")
 
     def test_the_hosts_files_stay(self):
         before = os.stat("/etc/ssl/certs/ca-certificates.crt")
