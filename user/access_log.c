@@ -138,16 +138,17 @@ static size_t escape(const unsigned char *text, size_t left, char ret[8])
 	return length;
 }
 
+/* ASCII but for controls, '"' and '\'. A table, since each byte of each line is looked up here. */
+static const bool is_plain[256] = {
+	[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... '~'] = true,
+};
+
 static size_t plain_run(struct span text, size_t from)
 {
 	size_t at = from;
 
-	for (; at < text.length; at++) {
-		unsigned char c = (unsigned char)text.data[at];
-
-		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-			break;
-	}
+	while (at < text.length && is_plain[(unsigned char)text.data[at]])
+		at++;
 	return at - from;
 }
 
@@ -179,28 +180,28 @@ static void put_escaped(struct line *line, struct span text, size_t limit)
 }
 
 /* `key` with its punctuation: ,"key": */
-#define KEY(name) ",\"" name "\":"
+#define KEY(name) SPAN(",\"" name "\":")
 #define PUT(line, literal) put(line, literal, sizeof(literal) - 1)
 
-static void put_span(struct line *line, const char *key, struct span text, size_t limit)
+static void put_span(struct line *line, struct span key, struct span text, size_t limit)
 {
 	if (text.length == 0)
 		return;
-	put(line, key, strlen(key));
+	put(line, key.data, key.length);
 	PUT(line, "\"");
 	put_escaped(line, text, limit);
 	PUT(line, "\"");
 }
 
-static void put_string(struct line *line, const char *key, const char *text, size_t limit)
+static void put_string(struct line *line, struct span key, const char *text, size_t limit)
 {
 	if (text)
 		put_span(line, key, span_from(text), limit);
 }
 
-static void put_integer(struct line *line, const char *key, uint64_t number)
+static void put_integer(struct line *line, struct span key, uint64_t number)
 {
-	put(line, key, strlen(key));
+	put(line, key.data, key.length);
 	put_number(line, number);
 }
 
@@ -262,6 +263,26 @@ static void put_path(struct access_log *log, struct span target, size_t limit)
 	put_span(&log->line, KEY("path"), path, limit);
 }
 
+/* HOST (FILE:LINE) */
+static void put_route(struct line *line, const struct access_record *record)
+{
+	struct span key = KEY("route");
+
+	if (!record->route)
+		return;
+	put(line, key.data, key.length);
+	PUT(line, "\"");
+	put_escaped(line, span_from(record->route), FIELD_LIMIT / 2);
+	if (record->route_file) {
+		PUT(line, " (");
+		put_escaped(line, span_from(record->route_file), FIELD_LIMIT / 2);
+		PUT(line, ":");
+		put_number(line, record->route_line);
+		PUT(line, ")");
+	}
+	PUT(line, "\"");
+}
+
 static void put_milliseconds(struct line *line, uint64_t microseconds)
 {
 	put_integer(line, KEY("ms"), microseconds / 1000);
@@ -317,7 +338,7 @@ static void format(struct access_log *log, const struct access_record *record, u
 	put_string(line, KEY("protocol"), record->protocol, FIELD_LIMIT);
 	put_span(line, KEY("method"), record->method, FIELD_LIMIT / 4);
 	put_path(log, record->target, path_limit);
-	put_string(line, KEY("route"), record->route, FIELD_LIMIT);
+	put_route(line, record);
 	put_outcome(line, record);
 	/* Once, with the first of those that are written together. */
 	if (log->lost && (log->kind != REGULAR || log->gathered.length == 0)) {

@@ -45,7 +45,8 @@ struct access_record {
 	uint16_t port;
 	const char *protocol;		       /* "https", "http", "tls", "tcp", "udp", "dns", ... */
 	struct span method, target;	       /* empty when there is none; target may hold a query */
-	const char *route;		       /* "HOST (FILE:LINE)" or NULL */
+	const char *route, *route_file;	       /* its host, and where it stands; NULL when none */
+	unsigned route_line;
 	enum egress_reason reason;
 	enum egress_reason audited; /* allowed by audit alone: what it would be; else _ALLOWED */
 	const char *detail;		       /* e.g. the upstream's certificate error, or NULL */

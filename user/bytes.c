@@ -16,11 +16,6 @@
 #define BYTES_MIN_CAPACITY 256
 #define READ_SIZE 65536
 
-struct span span_from(const char *text)
-{
-	return (struct span){text, strlen(text)};
-}
-
 bool span_equal(struct span a, struct span b)
 {
 	return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
@@ -41,6 +36,14 @@ bool span_equal_nocase(struct span a, struct span b)
 			return false;
 	}
 	return true;
+}
+
+int span_find_nocase(struct span a, const struct span *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (a.length == list[i].length && span_equal_nocase(a, list[i]))
+			return (int)i;
+	return -1;
 }
 
 /* CGI's spelling, by which many applications look fields up. */
@@ -119,7 +122,7 @@ char *span_copy(struct span s)
 }
 
 /* Moves the content to the front when that makes enough room, else to a larger block. */
-static bool bytes_grow(struct bytes *b, size_t needed)
+static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 {
 	size_t capacity = b->capacity ? b->capacity : BYTES_MIN_CAPACITY;
 	char *data;
@@ -144,7 +147,7 @@ static bool bytes_grow(struct bytes *b, size_t needed)
 	return true;
 }
 
-char *bytes_reserve(struct bytes *b, size_t more)
+static inline char *reserve(struct bytes *b, size_t more)
 {
 	if (more > SIZE_MAX / 2 - b->length)
 		return NULL;
@@ -153,6 +156,11 @@ char *bytes_reserve(struct bytes *b, size_t more)
 			return NULL;
 	}
 	return b->data + b->start + b->length;
+}
+
+char *bytes_reserve(struct bytes *b, size_t more)
+{
+	return reserve(b, more);
 }
 
 void bytes_added(struct bytes *b, size_t count)
@@ -186,7 +194,7 @@ int bytes_read(struct bytes *b, int fd, size_t limit)
 
 bool bytes_append(struct bytes *b, const void *data, size_t length)
 {
-	char *room = bytes_reserve(b, length);
+	char *room = reserve(b, length);
 
 	if (!room)
 		return false;
@@ -230,11 +238,6 @@ bool bytes_printf(struct bytes *b, const char *format, ...)
 	}
 	va_end(again);
 	return room != NULL;
-}
-
-struct span bytes_span(const struct bytes *b)
-{
-	return (struct span){b->data ? b->data + b->start : "", b->length};
 }
 
 void bytes_consume(struct bytes *b, size_t count)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "attributes.h"
 
@@ -17,12 +18,19 @@ struct span {
 };
 
 #define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
-struct span span_from(const char *text) NONNULL;
+/* Inline, so that a literal's length is known when it is compiled. */
+static inline struct span span_from(const char *text)
+{
+	return (struct span){text, strlen(text)};
+}
 bool span_equal(struct span a, struct span b);
 /* ASCII case-insensitive, as HTTP field names and host names compare. */
 bool span_equal_nocase(struct span a, struct span b);
 /* The same, and "_" is "-", as CGI (RFC 3875, 4.1.18) and its successors read field names. */
 bool span_equal_field(struct span a, struct span b);
+/* The place in `list` of a span that is equal but for ASCII case; -1: none. For lists of known names,
+ * most of which differ in their length already. */
+int span_find_nocase(struct span a, const struct span *list, size_t count);
 struct span span_trim(struct span s); /* without SP and HTAB at both ends */
 /* A TCP port: digits alone, 1 to 65535; signs and blanks, as strtoul(3) takes them, are none. */
 bool span_port(struct span text, uint16_t *ret) WARN_UNUSED;
@@ -49,7 +57,10 @@ bool bytes_printf(struct bytes *b, const char *format, ...) PRINTF(2, 3) WARN_UN
 /* Appends what a blocking `fd` gives to its end. -1 with errno set; EFBIG when the content is more
  * than `limit` by then: a file may grow after it was looked at. */
 int bytes_read(struct bytes *b, int fd, size_t limit) WARN_UNUSED;
-struct span bytes_span(const struct bytes *b);
+static inline struct span bytes_span(const struct bytes *b)
+{
+	return (struct span){b->data ? b->data + b->start : "", b->length};
+}
 void bytes_consume(struct bytes *b, size_t count);
 void bytes_free(struct bytes *b); /* also after zero-initialising only; leaves it empty */
 void bytes_wipe(struct bytes *b); /* overwrites, then frees: for secrets */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,7 +140,15 @@ uint64_t feed_take_id(struct feed *feed)
 
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 {
-	snprintf(ret, FEED_ID_SIZE, "%s%" PRIu64, feed->mark, id);
+	char digits[20];
+	size_t at = sizeof(digits), mark = strnlen(feed->mark, MARK_SIZE);
+
+	do
+		digits[--at] = (char)('0' + id % 10);
+	while (id /= 10);
+	memcpy(ret, feed->mark, mark);
+	memcpy(ret + mark, digits + at, sizeof(digits) - at);
+	ret[mark + sizeof(digits) - at] = '\0';
 }
 
 /* ---- latencies ---------------------------------------------------------------------------------- */

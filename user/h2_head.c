@@ -57,22 +57,15 @@ static bool keep_pseudo(struct h2_block *block, struct span name, nghttp2_rcbuf 
 	return false;
 }
 
-static bool append_line(struct bytes *to, struct span name, struct span value)
-{
-	return bytes_append(to, name.data, name.length) && bytes_append(to, ": ", 2) &&
-	       bytes_append(to, value.data, value.length) && bytes_append(to, "\r\n", 2);
-}
-
 /* What would frame the message in HTTP/1 is no field of HTTP/2 (RFC 9113, 8.2.2). */
 static bool is_connection_field(struct span name)
 {
-	static const char *const names[] = {"connection", "transfer-encoding", "upgrade",
-					    "keep-alive", "proxy-connection", "http2-settings"};
+	static const struct span names[] = {
+		SPAN("connection"), SPAN("transfer-encoding"), SPAN("upgrade"), SPAN("keep-alive"),
+		SPAN("proxy-connection"), SPAN("http2-settings"),
+	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (span_equal_nocase(name, span_from(names[i])))
-			return true;
-	return false;
+	return span_find_nocase(name, names, sizeof(names) / sizeof(names[0])) >= 0;
 }
 
 bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
@@ -98,7 +91,7 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
 		       bytes_append(&block->cookie, v.data, v.length);
 	if (span_equal(n, SPAN("content-length")))
 		block->has_length = true;
-	return append_line(&block->fields, n, v);
+	return http1_append_field(&block->fields, n, v);
 }
 
 static bool append_span(struct bytes *to, struct span text)
@@ -112,7 +105,7 @@ static bool append_rest(const struct h2_block *block, bool unknown_length, struc
 	struct span cookie = bytes_span(&block->cookie);
 
 	return append_span(to, bytes_span(&block->fields)) &&
-	       (cookie.length == 0 || append_line(to, SPAN("cookie"), cookie)) &&
+	       (cookie.length == 0 || http1_append_field(to, SPAN("cookie"), cookie)) &&
 	       (!unknown_length || append_span(to, SPAN("transfer-encoding: chunked\r\n"))) &&
 	       append_span(to, SPAN("\r\n"));
 }
@@ -126,8 +119,8 @@ static bool append_upgrade(struct span protocol, struct bytes *to)
 		return false;
 	EVP_EncodeBlock((unsigned char *)text, key, sizeof(key));
 	return append_span(to, SPAN("connection: upgrade\r\n")) &&
-	       append_line(to, SPAN("upgrade"), protocol) &&
-	       append_line(to, SPAN("sec-websocket-key"), span_from(text));
+	       http1_append_field(to, SPAN("upgrade"), protocol) &&
+	       http1_append_field(to, SPAN("sec-websocket-key"), span_from(text));
 }
 
 static bool append_target(const struct h2_block *block, bool tls, struct bytes *to)
@@ -161,7 +154,7 @@ bool h2_block_request(const struct h2_block *block, bool tls, bool end, bool *re
 	    !(has_path ? append_target(block, tls, ret)
 		       : append_span(ret, span_of(block->pseudo[H2_AUTHORITY]))) ||
 	    !append_span(ret, SPAN(" HTTP/1.1\r\n")) ||
-	    (host.data && !append_line(ret, SPAN("host"), host)) ||
+	    (host.data && !http1_append_field(ret, SPAN("host"), host)) ||
 	    (switching && !append_upgrade(protocol, ret)))
 		return false;
 	*ret_switching = switching;
@@ -201,17 +194,15 @@ void h2_block_clear(struct h2_block *block)
 /* Only these enter a peer's table of fields: of any other the value may be a secret. */
 static bool may_index(struct span name)
 {
-	static const char *const names[] = {
-		":method", ":scheme", ":authority", ":status", "accept", "accept-encoding",
-		"accept-language", "cache-control", "content-encoding", "content-type",
-		"grpc-accept-encoding", "grpc-encoding", "grpc-status", "server", "te",
-		"user-agent", "vary",
+	static const struct span names[] = {
+		SPAN(":method"), SPAN(":scheme"), SPAN(":authority"), SPAN(":status"),
+		SPAN("accept"), SPAN("accept-encoding"), SPAN("accept-language"),
+		SPAN("cache-control"), SPAN("content-encoding"), SPAN("content-type"),
+		SPAN("grpc-accept-encoding"), SPAN("grpc-encoding"), SPAN("grpc-status"),
+		SPAN("server"), SPAN("te"), SPAN("user-agent"), SPAN("vary"),
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (span_equal_nocase(name, span_from(names[i])))
-			return true;
-	return false;
+	return span_find_nocase(name, names, sizeof(names) / sizeof(names[0])) >= 0;
 }
 
 /* nghttp2 copies both, and turns the name into lower case. */
@@ -241,9 +232,8 @@ bool h2_fields_request(struct span text, struct h2_fields *ret)
 {
 	struct policy_header lines[HTTP1_FIELDS_MAX];
 	struct http1_head head = {.fields = lines};
-	llhttp_t parser;
 
-	if (http1_request_parse(text, &parser, &head) != 0 || !head.host.data)
+	if (http1_request_parse(text, NULL, &head) != 0 || !head.host.data)
 		return false;
 	ret->count = 0;
 	put(ret, SPAN(":method"), head.method);
@@ -259,9 +249,8 @@ bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 {
 	struct policy_header lines[HTTP1_FIELDS_MAX];
 	struct http1_head head = {.fields = lines};
-	llhttp_t parser;
 
-	if (http1_response_parse(text, &parser, &head) != 0)
+	if (http1_response_parse(text, NULL, &head) != 0)
 		return false;
 	if (head.status == 101 && switching)
 		head.status = 200;

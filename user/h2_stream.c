@@ -155,14 +155,17 @@ void h2_stream_submit(struct h2_stream *s)
 	h2_wake(s);
 }
 
-/* An interim response goes out at once and is followed by another head. */
+/* An interim response goes out at once and is followed by another head. Others are not looked into
+ * here: they are when they are submitted. */
 static bool submit_interim(struct h2_stream *s, struct span text, bool *ret_interim)
 {
+	static const char interim[] = "HTTP/1.1 1";
 	struct h2_fields fields;
 	unsigned status;
 
 	*ret_interim = false;
-	if (!s->h2->server)
+	if (!s->h2->server || text.length < sizeof(interim) ||
+	    memcmp(text.data, interim, sizeof(interim) - 1) != 0)
 		return true;
 	if (!h2_fields_response(text, s->switching, &status, &fields))
 		return false;

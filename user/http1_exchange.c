@@ -32,12 +32,11 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 		.reused = x->reused,
 		.protocol = x->http1->framed ? "h2" : NULL,
 	};
-	char route[EGRESS_NAME_SIZE + 256];
 
 	if (x->route) {
-		snprintf(route, sizeof(route), "%s (%s:%d)", policy_route_host(x->route),
-			 policy_route_file(x->route), policy_route_line(x->route));
-		record.route = route;
+		record.route = policy_route_host(x->route);
+		record.route_file = policy_route_file(x->route);
+		record.route_line = (unsigned)policy_route_line(x->route);
 	}
 	connection_log(x->connection, &record);
 }

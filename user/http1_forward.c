@@ -10,12 +10,6 @@ static bool append_span(struct bytes *to, struct span text)
 	return bytes_append(to, text.data, text.length);
 }
 
-static bool append_field(struct bytes *to, struct span name, struct span value)
-{
-	return append_span(to, name) && append_span(to, SPAN(": ")) && append_span(to, value) &&
-	       append_span(to, SPAN("\r\n"));
-}
-
 static bool is_hop_field(struct span name)
 {
 	/* X-Egress-* are ours alone: an upstream must not be able to speak for the wall. */
@@ -29,7 +23,7 @@ static bool is_hop_field(struct span name)
 	if (name.length > 6 && span_equal_field((struct span){name.data, 6}, SPAN("proxy-")))
 		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (span_equal_field(name, names[i]))
+		if (name.length == names[i].length && span_equal_field(name, names[i]))
 			return true;
 	return false;
 }
@@ -95,9 +89,9 @@ static bool append_host(struct bytes *to, const struct http1_asked *asked)
 	if (colon)
 		name.length = (size_t)(colon - name.data);
 	if (span_equal_nocase(name, span_from(asked->host)) && !(colon && colon[1] == '0'))
-		return append_field(to, SPAN("Host"), authority);
+		return http1_append_field(to, SPAN("Host"), authority);
 	if (!say_port)
-		return append_field(to, SPAN("Host"), span_from(asked->host));
+		return http1_append_field(to, SPAN("Host"), span_from(asked->host));
 	return bytes_printf(to, "Host: %s:%u\r\n", asked->host, (unsigned)asked->port);
 }
 
@@ -117,14 +111,14 @@ static bool append_credential(struct bytes *to, const struct policy_route *route
 
 	if (!policy_route_credential(route, &name, &value))
 		return false;
-	return name.length == 0 || append_field(to, name, value);
+	return name.length == 0 || http1_append_field(to, name, value);
 }
 
 static bool append_hop_fields(struct bytes *to, const struct http1_head *head, bool upgrade)
 {
 	if (upgrade)
 		return append_span(to, SPAN("Connection: Upgrade\r\n")) &&
-		       append_field(to, SPAN("Upgrade"), head->upgrade);
+		       http1_append_field(to, SPAN("Upgrade"), head->upgrade);
 	if (head->te_trailers)
 		return append_span(to, SPAN("Connection: TE\r\nTE: trailers\r\n"));
 	return true;
@@ -144,7 +138,7 @@ bool http1_compose_request(const struct http1_head *head, const struct http1_ask
 		const struct policy_header *field = &head->fields[i];
 
 		if (!policy_route_strips(route, field->name) &&
-		    !append_field(ret, field->name, field->value))
+		    !http1_append_field(ret, field->name, field->value))
 			return false;
 	}
 	return append_framing(ret, head->framing, head->length) &&
@@ -162,7 +156,7 @@ static bool append_said(struct bytes *to, const struct http1_head *head,
 		return append_span(to, SPAN("Connection: keep-alive\r\n"));
 	case HTTP1_SAY_UPGRADE:
 		return append_span(to, SPAN("Connection: Upgrade\r\n")) &&
-		       append_field(to, SPAN("Upgrade"), head->upgrade);
+		       http1_append_field(to, SPAN("Upgrade"), head->upgrade);
 	case HTTP1_SAY_NOTHING:
 		break;
 	}
@@ -181,7 +175,7 @@ bool http1_compose_response(const struct http1_head *head, bool chunk, bool say_
 	    !append_span(ret, SPAN("\r\n")))
 		return false;
 	for (size_t i = 0; i < head->count; i++)
-		if (!append_field(ret, head->fields[i].name, head->fields[i].value))
+		if (!http1_append_field(ret, head->fields[i].name, head->fields[i].value))
 			return false;
 	return append_framing(ret, framing, head->length) && append_said(ret, head, say) &&
 	       append_span(ret, SPAN("\r\n"));

@@ -52,6 +52,22 @@ bool http1_is_value(struct span text)
 	return all_of(text, VALUE);
 }
 
+bool http1_append_field(struct bytes *to, struct span name, struct span value)
+{
+	size_t length = name.length + 2 + value.length + 2;
+	char *at = bytes_reserve(to, length);
+
+	if (!at)
+		return false;
+	memcpy(at, name.data, name.length);
+	at += name.length;
+	memcpy(at, ": ", 2);
+	memcpy(at + 2, value.data, value.length);
+	memcpy(at + 2 + value.length, "\r\n", 2);
+	bytes_added(to, length);
+	return true;
+}
+
 bool http1_list_has(struct span list, struct span token)
 {
 	while (list.length > 0) {
@@ -287,7 +303,7 @@ static int parse(struct span text, llhttp_type_t type, llhttp_t *parser, struct 
 				      : parse_status_line(line, head);
 	if (status == 0)
 		status = parse_fields(rest, head);
-	if (status == 0)
+	if (status == 0 && parser)
 		status = run_llhttp(text, type, parser, head);
 	return status;
 }

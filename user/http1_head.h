@@ -43,10 +43,13 @@ struct http1_head {
 long http1_head_end(struct span text, size_t *scanned);
 
 /* Parses one whole head. 0, or the HTTP status that says what is wrong (400, 414, 431); `head` is
- * then unspecified. `parser` is left ready for a chunked body, see http1_body_start(). */
+ * then unspecified. `parser` is left ready for a chunked body, see http1_body_start(). NULL: the head
+ * is of our own making and needs no second opinion; whether the connection is kept is not told then. */
 int http1_request_parse(struct span text, llhttp_t *parser, struct http1_head *head) WARN_UNUSED;
 int http1_response_parse(struct span text, llhttp_t *parser, struct http1_head *head) WARN_UNUSED;
 
+/* Appends "NAME: VALUE" and CRLF; false when out of memory. */
+bool http1_append_field(struct bytes *to, struct span name, struct span value) WARN_UNUSED;
 /* True when the comma-separated list has the token, ASCII case-insensitive. */
 bool http1_list_has(struct span list, struct span token);
 /* Field names and values as RFC 9110 section 5 has them. */
