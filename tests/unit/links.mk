@@ -50,6 +50,7 @@ links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log feed refusal verdicts address bytes reason
 links_test_feed := feed
 links_test_events := events control_client bytes diag
+links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
 	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag
