@@ -7,6 +7,7 @@
 #include "owner.bpf.h"
 #include "refuse.bpf.h"
 #include "socket.bpf.h"
+#include "spared.bpf.h"
 
 /* Where to go instead; port 0: as asked. */
 struct steering {
@@ -69,6 +70,8 @@ static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct req
 	const struct egress_settings *s = current_settings();
 	struct verdict v;
 
+	if (task_spared())
+		return 1;
 	if (!s)
 		return refuse(r, EGRESS_INTERNAL, 0);
 	v = decide(r);
@@ -110,6 +113,8 @@ static __always_inline int on_bind(const struct request *r)
 {
 	const struct egress_settings *s = current_settings();
 
+	if (task_spared())
+		return 1;
 	if (!s)
 		return refuse(r, EGRESS_INTERNAL, 0);
 	if (port_is_ours(s, r->port))

@@ -6,6 +6,7 @@
 #include "address_hooks.bpf.h"
 #include "owner.bpf.h"
 #include "packet.bpf.h"
+#include "spared.bpf.h"
 
 /* The constant bound is the verifier's, the count only what the map says. */
 static __always_inline bool port_published(const struct egress_settings *s, __u16 port)
@@ -111,6 +112,8 @@ static __always_inline int on_egress(struct __sk_buff *skb)
 	struct request r = request_of(&p, EGRESS_HOOK_EGRESS);
 	struct bpf_sock *sk;
 
+	if (packet_spared(skb))
+		return 1;
 	if (!s)
 		return drop(&r, EGRESS_INTERNAL, NULL);
 	sk = packet_socket(skb, &p);
@@ -150,6 +153,8 @@ static __always_inline int on_ingress(struct __sk_buff *skb)
 	struct packet p = {};
 	struct request r;
 
+	if (packet_spared(skb))
+		return 1;
 	if (s && !s->shared_netns && skb->ifindex == LOOPBACK_IFINDEX)
 		return 1;
 	if (parse(skb, &p) && s && ingress_allowed(skb, &p, s))

@@ -5,6 +5,7 @@
 
 #include "refuse.bpf.h"
 #include "socket.bpf.h"
+#include "spared.bpf.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -35,6 +36,8 @@ static __always_inline int on_sock_create(struct bpf_sock *sk)
 	struct request r = {.protocol = (__u8)protocol, .hook = EGRESS_HOOK_SOCK_CREATE};
 
 	barrier();
+	if (task_spared())
+		return 1;
 	if (!s)
 		return refuse(&r, EGRESS_INTERNAL, 0);
 	if (!kind_allowed(family, type, protocol))

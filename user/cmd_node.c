@@ -37,7 +37,8 @@ static const char help_text[] =
 	"  --publish-declared  others may connect to the TCP ports that a pod's containers declare\n"
 	"  --kubepods DIR      the kubelet's topmost cgroup; may be repeated (default: the usual ones)\n"
 	"  --state-dir DIR     what the next agent has to know (default " NODE_STATE_DIRECTORY ")\n"
-	"  --ready-file FILE   appears when the kubelet has answered; removed at the end\n"
+	"  --ready-file FILE   appears when the kubelet has answered; removed at the end. With --list:\n"
+	"                      exit status 1 while it is not there, for a probe\n"
 	"  --list              show the labelled pods of this node, their policies and walls, and why\n"
 	"                      one is refused everything; needs no agent\n"
 	"  --json              with --list: one JSON object a line\n"
@@ -235,7 +236,7 @@ int cmd_node(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	if (options.list)
-		return EXIT_OK;
+		return options.ready_file && access(options.ready_file, F_OK) < 0 ? EXIT_FAILED : EXIT_OK;
 	status = node_run(&options.node);
 	ready_free(options.node.ready);
 	return status;

@@ -21,6 +21,8 @@
 #include "config.h"
 #include "diag.h"
 #include "kernel.h"
+#include "node.h"
+#include "node_tree.h"
 #include "ready.h"
 #include "record.h"
 #include "supervisor.h"
@@ -28,8 +30,8 @@
 #define STATE_DIRECTORY "/var/lib/egress-bpf"
 
 static const char help_text[] =
-	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --container NAME | --no-kernel)\n"
-	"                      [OPTIONS]\n"
+	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --container NAME | --pod UID |\n"
+	"                      --no-kernel) [OPTIONS]\n"
 	"\n"
 	"Puts the kernel wall round a cgroup and serves it: names, steered connections, the explicit\n"
 	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'. When\n"
@@ -43,6 +45,8 @@ static const char help_text[] =
 	"  --engine PATH       where to ask for it: an engine's socket, or containerd's state directory\n"
 	"                      (default: DOCKER_HOST, the usual ones, then cgroups named by an ID)\n"
 	"  --wait              wait until that container runs, and after its end until it runs again\n"
+	"  --pod UID           the Kubernetes pod that we are a sidecar of: all of its containers but ours\n"
+	"  --kubepods DIR      with --pod: the kubelet's topmost cgroup (default: the usual ones)\n"
 	"  --until-exit        with --pid: end, and take the wall along, when that process has ended\n"
 	"  --netns PATH        the bottle's network namespace, e.g. /run/netns/NAME; by default that\n"
 	"                      of a process in the cgroup, or ours when there is none\n"
@@ -73,7 +77,7 @@ struct run {
 	struct supervisor_options supervisor;
 	struct record_options outputs;
 	struct record *record;
-	const char *cgroup, *netns, *ready_file, *metrics;
+	const char *cgroup, *netns, *ready_file, *metrics, *pod, *kubepods[2];
 	char *cgroup_path, *ca_directory;
 	char name[65];
 	pid_t pid;
@@ -115,6 +119,8 @@ enum {
 	OPTION_ENGINE,
 	OPTION_WAIT,
 	OPTION_UNTIL_EXIT,
+	OPTION_POD,
+	OPTION_KUBEPODS,
 	OPTION_TOKEN_DIR,
 	OPTION_NETNS,
 	OPTION_NO_KERNEL,
@@ -142,6 +148,8 @@ static const struct option options[] = {
 	{"engine", required_argument, NULL, OPTION_ENGINE},
 	{"wait", no_argument, NULL, OPTION_WAIT},
 	{"until-exit", no_argument, NULL, OPTION_UNTIL_EXIT},
+	{"pod", required_argument, NULL, OPTION_POD},
+	{"kubepods", required_argument, NULL, OPTION_KUBEPODS},
 	{"token-dir", required_argument, NULL, OPTION_TOKEN_DIR},
 	{"netns", required_argument, NULL, OPTION_NETNS},
 	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
@@ -186,6 +194,12 @@ static int take_option(struct run *run, int option)
 		return EXIT_OK;
 	case OPTION_WAIT:
 		run->follow.wait = true;
+		return EXIT_OK;
+	case OPTION_POD:
+		run->pod = optarg;
+		return EXIT_OK;
+	case OPTION_KUBEPODS:
+		run->kubepods[0] = optarg;
 		return EXIT_OK;
 	case OPTION_UNTIL_EXIT:
 		run->until_exit = true;
@@ -255,9 +269,13 @@ static int check_options(const struct run *run)
 	if (!run->supervisor.policy_path && !run->outputs.learn_path)
 		return cmd_usage("run", "--policy FILE is missing");
 	if ((run->cgroup != NULL) + (run->pid > 0) + (run->follow.container != NULL) +
-		    run->no_kernel != 1)
+		    (run->pod != NULL) + run->no_kernel != 1)
 		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --container NAME, "
-				 "--no-kernel");
+				 "--pod UID, --no-kernel");
+	if (run->pod && run->netns)
+		return cmd_usage("run", "--netns does not go with --pod: it is ours");
+	if (run->kubepods[0] && !run->pod)
+		return cmd_usage("run", "--kubepods goes with --pod UID");
 	if (run->metrics && run->no_kernel)
 		return cmd_usage("run", "--metrics needs a kernel wall, which counts");
 	if (run->no_kernel && run->netns)
@@ -288,6 +306,24 @@ static int parse_options(struct run *run, int argc, char **argv)
 	return check_options(run);
 }
 
+/* The pod's cgroup, and ours in it, which is spared: it holds this supervisor, its worker and nobody
+ * else. */
+static int find_pod(struct run *run, struct error *error)
+{
+	char *own = NULL;
+	uint32_t level;
+	int result;
+
+	if (node_tree_own_pod(run->kubepods, run->pod, &run->cgroup_path, &own, error) < 0)
+		return -1;
+	result = strcmp(own, run->cgroup_path) != 0
+			 ? cgroup_identity(own, &run->supervisor.spared_cgroup, &level, error)
+			 : error_set(error, "--pod %s: we are in the pod's own cgroup, and in none of a "
+				     "container: to spare it would spare all", run->pod);
+	free(own);
+	return result;
+}
+
 /* The bottle's cgroup, as a path below the cgroup v2 mount. Resolved now: a symbolic link that
  * moves later does not move the wall. */
 static int find_cgroup(struct run *run, struct error *error)
@@ -298,6 +334,8 @@ static int find_cgroup(struct run *run, struct error *error)
 		run->cgroup_path = strdup(run->follow.found.cgroup_path);
 		return run->cgroup_path ? 0 : error_set(error, "out of memory");
 	}
+	if (run->pod)
+		return find_pod(run, error);
 	if (run->pid > 0)
 		return cgroup_of_pid(run->pid, &run->cgroup_path, error);
 	run->cgroup_path = realpath(run->cgroup, NULL);
@@ -313,7 +351,7 @@ static int check_not_inside(const struct run *run, struct error *error)
 	char *ours = NULL;
 	bool inside;
 
-	if (!run->cgroup_path)
+	if (!run->cgroup_path || run->pod)
 		return 0;
 	if (cgroup_of_pid(getpid(), &ours, error) < 0)
 		return -1;
@@ -332,7 +370,7 @@ static int find_netns(struct run *run, struct error *error)
 	pid_t pid = run->pid;
 
 	run->supervisor.netns_fd = -1;
-	if (run->no_kernel)
+	if (run->no_kernel || run->pod)
 		return 0;
 	if (run->netns) {
 		run->supervisor.netns_fd = open(run->netns, O_RDONLY | O_CLOEXEC);
@@ -381,7 +419,9 @@ static int find_name(struct run *run, struct error *error)
 {
 	const char *last = run->cgroup_path ? strrchr(run->cgroup_path, '/') : NULL;
 
-	if (run->name[0] == '\0' && run->follow.container)
+	if (run->name[0] == '\0' && run->pod)
+		snprintf(run->name, sizeof(run->name), NODE_WALL_PREFIX "%s", run->pod);
+	else if (run->name[0] == '\0' && run->follow.container)
 		snprintf(run->name, sizeof(run->name), "%s", run->follow.container);
 	else if (run->name[0] == '\0')
 		snprintf(run->name, sizeof(run->name), "%s", last ? last + 1 : "default");
@@ -591,6 +631,9 @@ static int serve(void *context)
 	if (status != EXIT_OK)
 		return status;
 	status = say_ready(run, supervisor);
+	/* Nobody but the next pod's sidecar is there when a pod has ended. */
+	if (run->pod)
+		node_remove_leftovers(NULL, NULL);
 	metrics = start_metrics(run);
 	if (status == EXIT_OK)
 		status = loop(run, supervisor);

@@ -153,7 +153,8 @@ static int keep_maps(struct kernel *kernel, const struct bpf_object *object, str
 /* ---- programs ------------------------------------------------------------------------------ */
 
 /* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
-static struct egress *load_once(const char *name, bool adopt, bool set_retval, struct error *error)
+static struct egress *load_once(const struct kernel_open_options *options, bool adopt,
+				bool set_retval, struct error *error)
 {
 	struct egress *skeleton = egress__open();
 	int code;
@@ -163,7 +164,8 @@ static struct egress *load_once(const char *name, bool adopt, bool set_retval, s
 		return NULL;
 	}
 	skeleton->rodata->has_set_retval = set_retval;
-	if (adopt && reuse_maps(skeleton->obj, name, error) < 0)
+	skeleton->rodata->spared_cgroup = options->spared_cgroup;
+	if (adopt && reuse_maps(skeleton->obj, options->name, error) < 0)
 		code = EINVAL;
 	else
 		code = -egress__load(skeleton);
@@ -181,7 +183,8 @@ const void *kernel_elf(size_t *ret_size)
 }
 
 /* What the kernel can do is found by loading, best first. */
-static struct egress *load_programs(const char *name, bool adopt, struct error *error)
+static struct egress *load_programs(const struct kernel_open_options *options, bool adopt,
+				    struct error *error)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
 	struct error first = {0};
@@ -189,10 +192,10 @@ static struct egress *load_programs(const char *name, bool adopt, struct error *
 
 	load_log_length = 0;
 	load_log[0] = '\0';
-	skeleton = load_once(name, adopt, true, &first);
+	skeleton = load_once(options, adopt, true, &first);
 	if (!skeleton) {
 		load_log_length = 0;
-		skeleton = load_once(name, adopt, false, error);
+		skeleton = load_once(options, adopt, false, error);
 	}
 	libbpf_set_print(previous);
 	return skeleton;
@@ -271,7 +274,7 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 
 	if (fill_settings(options, &settings, error) < 0)
 		return -1;
-	skeleton = load_programs(options->name, false, error);
+	skeleton = load_programs(options, false, error);
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
@@ -313,7 +316,7 @@ static int adopt(struct kernel *kernel, const struct kernel_open_options *option
 	    fill_settings(options, &settings, error) < 0 ||
 	    kernel_links_check(options->name, settings.bottle_cgroup, error) < 0)
 		return -1;
-	skeleton = load_programs(options->name, true, error);
+	skeleton = load_programs(options, true, error);
 	if (!skeleton)
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&

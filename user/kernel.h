@@ -25,6 +25,7 @@ struct kernel_open_options {
 	const char *name;	  /* pins live in KERNEL_PIN_ROOT/NAME */
 	const char *cgroup_path;  /* the bottle's cgroup v2 directory */
 	bool shared_netns;
+	uint64_t spared_cgroup;	  /* below it, and not walled: our own; 0: none */
 	const uint16_t *published;
 	size_t published_count;
 	uint32_t supervisor_pid;

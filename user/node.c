@@ -18,11 +18,9 @@
 
 #include "bytes.h"
 #include "exit_status.h"
-#include "kernel.h"
 #include "node_pod.h"
 #include "ready.h"
 
-#define WALL_PREFIX "pod-"
 #define TICK_MS 200    /* while something is awaited that gives no notice */
 #define SETTLE_MS 100  /* files change in several steps */
 #define ASK_SOON_MS 500 /* after an answer that failed or lacked a new pod */
@@ -164,28 +162,14 @@ static void forget_if_gone(void *context, const char *uid)
 		node_state_forget(node->options->state_directory, uid);
 }
 
-/* Walls of pods that ended while nobody looked. A cgroup that lives is not touched: it may be one of
- * another tree than ours. */
+static bool is_known(void *context, const char *uid)
+{
+	return find_pod(context, uid);
+}
+
 static void remove_leftovers(struct node *node)
 {
-	char **names = kernel_list();
-
-	for (size_t i = 0; names && names[i]; i++) {
-		const char *uid = names[i] + strlen(WALL_PREFIX);
-		struct kernel_status status;
-		struct error error = {0};
-
-		if (strncmp(names[i], WALL_PREFIX, strlen(WALL_PREFIX)) == 0 &&
-		    node_uid_valid(uid) && !find_pod(node, uid) &&
-		    kernel_read_status(names[i], &status, NULL) == 0) {
-			if (!status.cgroup_alive && status.supervisor_pid == 0 &&
-			    kernel_detach_ended(names[i], &error) < 0)
-				diag_error("node: %s", error.text);
-			kernel_status_free(&status);
-		}
-		free(names[i]);
-	}
-	free(names);
+	node_remove_leftovers(is_known, node);
 	(void)!node_state_each(node->options->state_directory, forget_if_gone, node, NULL);
 }
 

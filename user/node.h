@@ -12,6 +12,7 @@
 #include "diag.h"
 #include "node_kubelet.h"
 
+#define NODE_WALL_PREFIX "pod-" /* before the uid: the name of a pod's wall */
 #define NODE_STATE_DIRECTORY "/run/egress-bpf/node"
 #define NODE_MORE_MAX 32
 
@@ -34,6 +35,9 @@ struct node_options {
 /* Runs until SIGTERM or SIGINT. Walls stay. Everything in `options` is borrowed. Returns the exit
  * status; what is wrong is printed. */
 int node_run(const struct node_options *options);
+/* Takes down the walls of pods that ended while nobody looked. A cgroup that lives is not touched, nor
+ * a pod that is `known` (NULL: none is). What fails is printed. */
+void node_remove_leftovers(bool (*known)(void *context, const char *uid), void *context);
 /* What an agent, living or dead, last noted of each pod: one line a pod, or with `json` an object.
  * -1 with `error` set. */
 int node_list(const char *state_directory, bool json, FILE *to, struct error *error) WARN_UNUSED;

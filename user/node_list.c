@@ -36,7 +36,7 @@ static void print_one(void *context, const char *uid)
 
 	if (node_state_read(list->directory, uid, &state, NULL) != 1)
 		return;
-	snprintf(wall, sizeof(wall), "pod-%s", uid);
+	snprintf(wall, sizeof(wall), NODE_WALL_PREFIX "%s", uid);
 	stands = wall_state(wall);
 	if (list->json) {
 		json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "pod", state.record.name,

@@ -53,7 +53,7 @@ struct node_pod *node_pod_new(const struct node_options *options, const struct n
 	}
 	pod->options = options;
 	pod->netns_fd = -1;
-	snprintf(pod->wall, sizeof(pod->wall), "pod-%s", place->uid);
+	snprintf(pod->wall, sizeof(pod->wall), NODE_WALL_PREFIX "%s", place->uid);
 	remember(pod, place);
 	snprintf(pod->state.record.uid, sizeof(pod->state.record.uid), "%s", place->uid);
 	pod->state.cgroup_id = place->id;

@@ -300,29 +300,38 @@ static unsigned long long start_of(int pid)
 	return start;
 }
 
-/* Calls back with every process in the cgroup and below it, until it returns true. */
-static void each_process(const char *path, bool (*each)(void *context, int pid), void *context)
+static bool each_process_of(const char *path, bool (*each)(void *context, int pid), void *context)
+{
+	char name[PATH_MAX];
+	bool done = false;
+	FILE *file;
+	int pid;
+
+	if (snprintf(name, sizeof(name), "%s/cgroup.procs", path) >= (int)sizeof(name))
+		return false;
+	file = fopen(name, "re");
+	while (file && !done && fscanf(file, "%d", &pid) == 1)
+		done = each(context, pid);
+	if (file)
+		fclose(file);
+	return done;
+}
+
+/* Calls back with every process in the cgroup and below it, until it returns true; then the path of
+ * that cgroup is the caller's. */
+static char *each_process(const char *path, bool (*each)(void *context, int pid), void *context)
 {
 	char *const roots[] = {(char *)path, NULL};
 	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
-	bool done = false;
+	char *found = NULL;
 	FTSENT *entry;
 
-	while (tree && !done && (entry = fts_read(tree))) {
-		char name[PATH_MAX];
-		FILE *file = NULL;
-		int pid;
-
-		if (entry->fts_info == FTS_D && snprintf(name, sizeof(name), "%s/cgroup.procs",
-							 entry->fts_path) < (int)sizeof(name))
-			file = fopen(name, "re");
-		while (file && !done && fscanf(file, "%d", &pid) == 1)
-			done = each(context, pid);
-		if (file)
-			fclose(file);
-	}
+	while (tree && !found && (entry = fts_read(tree)))
+		if (entry->fts_info == FTS_D && each_process_of(entry->fts_path, each, context))
+			found = strdup(entry->fts_path);
 	if (tree)
 		fts_close(tree);
+	return found;
 }
 
 struct first {
@@ -345,22 +354,64 @@ int node_tree_first_process(const char *path)
 {
 	struct first first = {0};
 
-	each_process(path, keep_first, &first);
+	free(each_process(path, keep_first, &first));
 	return first.pid;
 }
 
 static bool is_wanted(void *context, int pid)
 {
-	struct first *wanted = context;
-
-	wanted->start = pid == wanted->pid;
-	return wanted->start;
+	return pid == *(const int *)context;
 }
 
 bool node_tree_holds(const char *path, int pid)
 {
-	struct first wanted = {.pid = pid};
+	char *found = each_process(path, is_wanted, &pid);
 
-	each_process(path, is_wanted, &wanted);
-	return wanted.start;
+	free(found);
+	return found;
+}
+
+/* ---- a sidecar's own pod ---------------------------------------------------------------------- */
+
+struct wanted {
+	const char *uid;
+	char *path;
+};
+
+static void keep_wanted(void *context, const struct node_place *place)
+{
+	struct wanted *wanted = context;
+
+	if (!wanted->path && strcmp(place->uid, wanted->uid) == 0)
+		wanted->path = strdup(place->path);
+}
+
+/* By its own process, and not by /proc/self/cgroup: a container has a cgroup namespace of its own,
+ * where that is "/". */
+int node_tree_own_pod(const char *const *roots, const char *uid, char **ret_pod, char **ret_own,
+		      struct error *error)
+{
+	struct wanted wanted = {.uid = uid};
+	struct node_tree *tree;
+	int self = getpid();
+	char *own;
+
+	if (!node_uid_valid(uid))
+		return error_set(error, "--pod %s: not a pod's uid", uid);
+	if (node_tree_open(roots, &tree, error) < 0)
+		return -1;
+	node_tree_scan(tree, keep_wanted, &wanted);
+	node_tree_free(tree);
+	if (!wanted.path)
+		return error_set(error, "--pod %s: no cgroup of such a pod; is the host's cgroup file "
+				 "system mounted?", uid);
+	own = each_process(wanted.path, is_wanted, &self);
+	if (!own) {
+		free(wanted.path);
+		return error_set(error, "--pod %s: this process is not in that pod; a sidecar walls "
+				 "its own", uid);
+	}
+	*ret_pod = wanted.path;
+	*ret_own = own;
+	return 0;
 }

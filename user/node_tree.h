@@ -46,5 +46,9 @@ void node_tree_scan(struct node_tree *tree,
 int node_tree_first_process(const char *path);
 /* Whether `pid` is in the cgroup or below it. */
 bool node_tree_holds(const char *path, int pid);
+/* Where the wall of a sidecar goes: the cgroup of the pod, and in it the one that our own process is
+ * in. `roots` as above; the paths are the caller's. -1 with `error` set: no such pod, or not ours. */
+int node_tree_own_pod(const char *const *roots, const char *uid, char **ret_pod, char **ret_own,
+		      struct error *error) WARN_UNUSED;
 
 #endif

@@ -190,6 +190,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.name = s->options.name,
 		.cgroup_path = s->options.cgroup_path,
 		.shared_netns = shares_our_netns(s),
+		.spared_cgroup = s->options.spared_cgroup,
 		.published = s->options.published,
 		.published_count = s->options.published_count,
 		.supervisor_pid = (uint32_t)getpid(),

@@ -23,6 +23,7 @@ struct supervisor;
 struct supervisor_options {
 	const char *name;
 	const char *cgroup_path; /* NULL: --no-kernel, a proxy and no wall */
+	uint64_t spared_cgroup;	 /* ours, where it is below that one; 0: it is not */
 	int netns_fd;		 /* the bottle's network namespace; -1: the one we are in */
 	const char *policy_path; /* re-read on SIGHUP; may be NULL when there are extra sources */
 	const struct config_source *extra; /* texts made from options; borrowed for life */

@@ -11,7 +11,10 @@ import socket
 import ssl
 import subprocess
 import threading
+import urllib.request
 import uuid
+
+import yaml
 
 import harness
 import world as w
@@ -21,6 +24,9 @@ TOKEN = "kubelet-token-" + harness.MARK
 NODE = "node-1.example.test"
 # What container/kubernetes/daemonset.yaml grants, and nothing else.
 CAPABILITIES = ("sys_admin", "net_admin", "net_raw", "setuid", "setgid", "setpcap", "sys_ptrace")
+SIDECAR_CAPABILITIES = ("sys_admin", "net_admin", "net_raw", "setuid", "setgid", "setpcap")
+LIBC = w.LIBC
+TOP = os.path.dirname(os.path.dirname(harness.HERE))
 ROUTE = """
   - host: api.example.test
     path_allowlist: [/echo]
@@ -231,8 +237,15 @@ class NodeCase(Case):
         self.addCleanup(self.stop_agent)
 
     def make_authority(self):
+        """A volume of a Secret, mode 0400, as all of them by way of links."""
         self.ca = os.path.join(self.directory, "ca")
-        self.ok(cli("ca", "init", self.ca))
+        data = os.path.join(self.ca, "..2026_11_22")
+        os.mkdir(self.ca)
+        self.ok(cli("ca", "init", data))
+        os.symlink("..2026_11_22", os.path.join(self.ca, "..data"))
+        for name in "ca.pem", "ca-cert.pem":
+            os.chmod(os.path.join(data, name), 0o400)
+            os.symlink(f"..data/{name}", os.path.join(self.ca, name))
         self.certificate = os.path.join(self.directory, "ca-cert.pem")
         shutil.copy(os.path.join(self.ca, "ca-cert.pem"), self.certificate)
 
@@ -529,6 +542,120 @@ class Published(NodeCase):
             socket.create_connection((pod.inside, 8081), 1)
 
 
+class Sidecar(NodeCase):
+    """`run --pod`: in the pod's cgroup and network itself, as container/kubernetes/sidecar.yaml."""
+
+    def setUp(self):
+        super().setUp()
+        w.sh("echo 1 >/proc/sys/net/ipv4/ip_forward")  # of a namespace of the tests' own
+        with harness.world.in_origin():
+            w.sh(f"ip route replace 198.51.100.0/24 via {w.HOST_V4}")
+        self.pod = Pod(self, tell=False).start()
+        self.sidecar = None
+        self.addCleanup(lambda: cli("detach", self.pod.wall, "--force"))
+        self.addCleanup(self.stop_sidecar)
+
+    def start_sidecar(self, *options):
+        names = ",".join("+" + c for c in SIDECAR_CAPABILITIES)
+        enter = self.pod.enter(self.pod.container("sidecar"))
+
+        def preexec():
+            enter()
+            # Its hosts file is the node's, so to say: it knows the origins.
+            LIBC.umount2(b"/etc/hosts", 2)
+        with open(self.err_path, "a", encoding="utf-8") as err:
+            self.sidecar = subprocess.Popen(
+                ["setpriv", "--bounding-set", "-all," + names, "--inh-caps", "-all",
+                 harness.world.program, "run", "--pod", self.pod.uid, "--kubepods",
+                 os.path.join(self.root, "kubepods.slice"), "--policy",
+                 os.path.join(self.directory, "policies/web.yaml"), "--token-dir",
+                 os.path.join(self.tokens, "web"), "--ca-dir", self.ca, "--ready-file",
+                 os.path.join(self.directory, "ready"), *options],
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=environment(),
+                preexec_fn=preexec)
+        wait_for(lambda: os.path.exists(os.path.join(self.directory, "ready")) or
+                 self.sidecar.poll() is not None, 20, "the sidecar")
+        self.assertIsNone(self.sidecar.poll(), self.errors())
+
+    def stop_sidecar(self):
+        if self.sidecar and self.sidecar.poll() is None:
+            self.sidecar.terminate()
+            self.sidecar.wait(20)
+
+    def probe(self):
+        try:
+            url = f"http://{self.pod.inside}:9464/metrics"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def test_walls_the_others(self):
+        self.assertEqual(self.pod.connect(), ["out"])
+        self.start_sidecar("--metrics", "0.0.0.0:9464")
+        # The kubelet's probe: from outside, and past the wall.
+        wait_for(self.probe, 20, "the metrics to be served")
+        self.assertEqual(self.pod.connect(), ["refused"])
+        mark = len(harness.origin_requests())
+        self.ok(self.pod.curl("https://api.example.test/echo"))
+        self.assertEqual(self.header(harness.origin_requests(mark)[0], "Authorization"),
+                         ["Bearer " + harness.SECRETS["E2E_TOKEN_0"]])
+        self.assertIn("egress_denied", self.pod.curl("https://api.example.test/other").stdout)
+        # An address instead of a name, and the wire's other end by a datagram.
+        self.assertNotEqual(self.pod.curl("https://api.example.test/echo", "--resolve",
+                                          "api.example.test:443:203.0.113.10").returncode, 0)
+        # What is below the sidecar's own cgroup is not spared with it.
+        below = os.path.join(self.pod.container("sidecar"), "below")
+        os.mkdir(below)
+        out = subprocess.run([harness.PYTHON, "-c", CONNECT, self.pod.outside], text=True,
+                             preexec_fn=self.pod.enter(below), capture_output=True, check=False)
+        self.assertEqual(out.stdout.split()[:1], ["refused"])
+        self.sidecar.kill()
+        self.sidecar.wait()
+        self.assertEqual(self.pod.connect(), ["refused"])
+        self.assertNotEqual(self.pod.curl("https://api.example.test/echo").returncode, 0)
+        os.unlink(os.path.join(self.directory, "ready"))
+        # The next one is another container: another cgroup is spared, and the old one is not.
+        old = self.pod.container("sidecar")
+        self.pod.container = lambda name, path=self.pod.path: (
+            os.makedirs(os.path.join(path, name + "-2"), exist_ok=True)
+            or os.path.join(path, name + "-2"))
+        self.start_sidecar()
+        self.ok(self.pod.curl("https://api.example.test/echo"))
+        out = subprocess.run([harness.PYTHON, "-c", CONNECT, self.pod.outside], text=True,
+                             preexec_fn=self.pod.enter(old), capture_output=True, check=False)
+        self.assertEqual(out.stdout.split()[:1], ["refused"])
+
+    def test_leftovers(self):
+        """The wall of a pod that has ended goes with the next pod's sidecar."""
+        self.start_sidecar()
+        self.sidecar.kill()
+        self.sidecar.wait()
+        os.unlink(os.path.join(self.directory, "ready"))
+        first, self.pod = self.pod, Pod(self, tell=False).start()
+        first.end()
+        self.assertIn(first.wall, pins())
+        self.start_sidecar()
+        wait_for(lambda: first.wall not in pins(), 20, "the dead pod's wall to go")
+        self.assertIn(self.pod.wall, pins())
+        self.addCleanup(lambda pod=self.pod: cli("detach", pod.wall, "--force"))
+
+    def test_refuses(self):
+        root = os.path.join(self.root, "kubepods.slice")
+        for uid, said in (("nonsense", "not a pod's uid"), (str(uuid.uuid4()), "no cgroup of such"),
+                          (self.pod.uid, "not in that pod")):
+            with self.subTest(uid):
+                result = cli("run", "--pod", uid, "--kubepods", root, "--policy",
+                             os.path.join(self.directory, "policies/web.yaml"), "--token-dir",
+                             os.path.join(self.tokens, "web"), "--ca-dir", self.ca)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(said, result.stderr)
+        self.assertEqual(cli("run", "--pod", self.pod.uid, "--netns", "/x", "--policy", "/x")
+                         .returncode, 2)
+        self.assertEqual(cli("run", "--kubepods", "/x", "--cgroup", "/x", "--policy", "/x")
+                         .returncode, 2)
+
+
 class Usage(Case):
     def test_options(self):
         ca = harness.world.path("node-usage-ca")
@@ -557,3 +684,67 @@ class Usage(Case):
                 result = cli("node", *arguments, *state)
                 self.assertEqual(result.returncode, 1, result.stderr)
                 self.assertIn(said, result.stderr)
+
+
+class Manifests(Case):
+    """The tests above hold what container/kubernetes/ grants; here, that it grants just that. Its
+    form is tools/check-manifests' matter, which needs npm."""
+
+    def setUp(self):
+        super().setUp()
+        self.objects = {}
+        for name in "sidecar", "daemonset":
+            with open(os.path.join(TOP, f"container/kubernetes/{name}.yaml"),
+                      encoding="utf-8") as file:
+                self.objects[name] = list(yaml.safe_load_all(file))
+        self.sidecar = self.find("sidecar", "Pod")["spec"]
+        self.agent = self.find("daemonset", "DaemonSet")["spec"]["template"]["spec"]
+
+    def find(self, file, kind):
+        return next(x for x in self.objects[file] if x["kind"] == kind)
+
+    def test_rights(self):
+        for container, tested in ((self.sidecar["initContainers"][0], SIDECAR_CAPABILITIES),
+                                  (self.agent["containers"][0], CAPABILITIES)):
+            rights = container["securityContext"]
+            self.assertEqual(rights["capabilities"]["drop"], ["ALL"])
+            self.assertEqual({c.lower() for c in rights["capabilities"]["add"]}, set(tested))
+            self.assertNotIn("privileged", rights)
+        self.assertEqual(self.find("daemonset", "ClusterRole")["rules"], [
+            {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}])
+        with open(os.path.join(TOP, "docs/containers.md"), encoding="utf-8") as file:
+            told = file.read().split("## Kubernetes")[1]
+        for name in CAPABILITIES:
+            self.assertIn(name.upper(), told)
+
+    def test_order_and_volumes(self):
+        self.assertEqual(self.sidecar["initContainers"][0]["restartPolicy"], "Always")
+        for spec in self.sidecar, self.agent:
+            volumes = {v["name"]: v for v in spec["volumes"]}
+            for container in spec.get("initContainers", []) + spec["containers"]:
+                for mount in container["volumeMounts"]:
+                    self.assertIn(mount["name"], volumes)
+            for volume in volumes.values():  # what `run` refuses: a token that others may read
+                for kind in "secret", "projected":
+                    if kind in volume:
+                        self.assertEqual(volume[kind]["defaultMode"], 0o400)
+        # Of the CA's directory the other containers get one file.
+        mounts = self.sidecar["containers"][0]["volumeMounts"]
+        self.assertEqual([m.get("subPathExpr") for m in mounts if m["name"] == "ca"],
+                         ["pod-$(POD_UID)/ca-cert.pem"])
+
+    def test_options_are_the_programs(self):
+        for arguments in (self.sidecar["initContainers"][0]["args"],
+                          self.agent["containers"][0]["args"],
+                          self.agent["containers"][0]["readinessProbe"]["exec"]["command"][1:]):
+            text = cli(arguments[0], "--help").stdout
+            for option in re.findall(r"--[a-z-]+", " ".join(arguments)):
+                self.assertIn("  " + option, text)
+
+    def test_policies(self):
+        maps = [x["data"] for name in self.objects for x in self.objects[name]
+                if x["kind"] == "ConfigMap"]
+        self.assertEqual(len(maps), 2)
+        for number, data in enumerate(maps):
+            for name, text in data.items():
+                self.ok(cli("check", write(f"manifest-{number}-{name}", text)))
