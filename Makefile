@@ -169,6 +169,9 @@ fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS) ## run each fuzzer from its seeds for FUZZ_SECONDS (default 10)
 	tools/run-tests fuzz=$(BUILD)
 
+check-manifests: ## container/kubernetes/ against the Kubernetes API's schemas, from npm
+	BUILD=$(abspath $(BUILD)) tools/check-manifests
+
 bench: all $(BUILD)/tests/bench_wall ## what the wall costs; CPU per request as a ratio to haproxy's (root)
 	$(if $(filter 0,$(shell id -u)),,sudo )$(BUILD)/tests/bench_wall
 	tools/bench $(BUILD)/egress-bpf
@@ -215,7 +218,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix ALWAYS deb
+.PHONY: check-kernel-matrix check-manifests ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
