@@ -146,9 +146,11 @@ static void print_until(const json_t *answer)
 	if (json_is_integer(until)) {
 		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
 		printf("until: %s\n", text);
-	} else if (text_of(answer, "file")) {
+	} else if (text_of(answer, "file") && json_integer_value(json_object_get(answer, "line")) > 0) {
 		printf("written: %s, from line %d\n", text_of(answer, "file"),
 		       (int)json_integer_value(json_object_get(answer, "line")));
+	} else if (text_of(answer, "file")) {
+		printf("written: nothing, %s allows it already\n", text_of(answer, "file"));
 	} else {
 		puts("until: the sidecar ends");
 	}

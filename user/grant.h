@@ -27,6 +27,7 @@ struct grant {
 	bool persist;	   /* is in the file as well: the next reload has it from there */
 	uint64_t ticket;   /* of who waits for it; control_finish() */
 	char credential[512]; /* whose route's it has; "": none */
+	int line; /* in the file, from which on its route stands; 0: it is not there, or was already */
 };
 /* Zero-initialised is empty. */
 struct grants {
@@ -59,5 +60,10 @@ void grant_sources_free(struct grant_sources *sources); /* leaves it empty */
 struct config *grants_parse(struct grants *grants, const struct config_source *sources, size_t count,
 			    struct grant_sources *ret_sources, struct diag_list *errors,
 			    struct error *dropped) WARN_UNUSED;
+
+/* Adds the grant's route to the policy's file, and nothing else: the file that would be is read as a
+ * policy, and differs from the one that is in that permission alone. Sets `line`, unless the file
+ * allows it already. -1 with `error` set: the file is as it was. */
+int grant_persist(const char *path, struct grant *grant, struct error *error) WARN_UNUSED;
 
 #endif

@@ -43,9 +43,8 @@ static bool same_identity(const struct policy_route *a, const struct policy_rout
 				same_text(a->auth.username, b->auth.username));
 }
 
-/* The route that came closest, where its path is the request's: a method or a header is missing. */
-static const struct policy_route *closest(const struct policy *policy,
-					  const struct policy_permit *permit)
+static void decide(const struct policy *policy, const struct policy_permit *permit,
+		   struct policy_verdict *ret)
 {
 	const struct policy_request request = {
 		.host = permit->host,
@@ -54,9 +53,25 @@ static const struct policy_route *closest(const struct policy *policy,
 		.method = span_from(permit->method ? permit->method : "GET"),
 		.target = span_from(permit->path ? permit->path : "/"),
 	};
+
+	policy_decide(policy, &request, ret);
+}
+
+bool policy_permit_allowed(const struct policy *policy, const struct policy_permit *permit)
+{
 	struct policy_verdict verdict;
 
-	policy_decide(policy, &request, &verdict);
+	decide(policy, permit, &verdict);
+	return verdict.reason == EGRESS_ALLOWED && verdict.audited == EGRESS_ALLOWED;
+}
+
+/* The route that came closest, where its path is the request's: a method or a header is missing. */
+static const struct policy_route *closest(const struct policy *policy,
+					  const struct policy_permit *permit)
+{
+	struct policy_verdict verdict;
+
+	decide(policy, permit, &verdict);
 	return verdict.reason == EGRESS_METHOD_NOT_ALLOWED || verdict.reason == EGRESS_HEADER_NOT_ALLOWED
 		       ? verdict.route : NULL;
 }
@@ -288,16 +303,9 @@ static void look(void *context, const struct policy_change *change)
 static int check_request(const struct policy *after, const struct policy_permit *permit,
 			 struct error *error)
 {
-	const struct policy_request request = {
-		.host = permit->host,
-		.port = permit->port,
-		.tls = permit->tls,
-		.method = span_from(permit->method ? permit->method : "GET"),
-		.target = span_from(permit->path ? permit->path : "/"),
-	};
 	struct policy_verdict verdict;
 
-	policy_decide(after, &request, &verdict);
+	decide(after, permit, &verdict);
 	if (verdict.reason == EGRESS_ALLOWED)
 		return 0;
 	return error_set(error, "a route of its own would not let it pass (%s): %s",

@@ -29,6 +29,8 @@ void policy_permit_credential(const struct policy *policy, const struct policy_p
  * set; caller frees. */
 char *policy_permit_route(const struct policy *policy, const struct policy_permit *permit,
 			  const struct policy_permit_style *style, struct error *error) WARN_UNUSED;
+/* Whether the policy lets the permission's request pass as it is. */
+bool policy_permit_allowed(const struct policy *policy, const struct policy_permit *permit);
 /* Whether `after` allows the permission's request, and differs from `before` in nothing else. -1 with
  * `error` set when not. */
 int policy_permit_check(const struct policy *before, const struct policy *after,

@@ -167,8 +167,22 @@ static void begun(struct supervisor *s, struct grant *grant, const struct grant 
 	say(grant, "allowed");
 	answer = supervisor_describe_grant(grant);
 	(void)json_object_set_new(answer, "ok", json_true());
+	if (grant->persist)
+		(void)json_object_update_new(answer, json_pack("{s:s, s:i}", "file",
+							       s->options.policy_path, "line",
+							       made->line));
 	control_finish(s->control, grant->ticket, answer);
 	grant->ticket = 0;
+}
+
+/* The file is written by then, if it is: who asked has to know. */
+static void failed(struct supervisor *s, size_t index, const struct grant *made, const char *why)
+{
+	char text[640];
+
+	snprintf(text, sizeof(text), made && made->line ? "%s; but %s has it, from line %d" : "%s", why,
+		 s->options.policy_path, made ? made->line : 0);
+	ended(s, index, text);
 }
 
 /* Without a policy the new one is not to be had; what was to end is tried again. */
@@ -184,7 +198,7 @@ void supervisor_approvals_ended(struct supervisor *s, const char *why)
 
 		if (why && grant->state == GRANT_NEW && !tried) {
 			tried = true;
-			ended(s, i, why);
+			failed(s, i, made, why);
 		} else if (!why && made && grant->state == GRANT_NEW) {
 			begun(s, grant, made);
 		} else if (!why && !made && grant->state != GRANT_NEW) {
@@ -224,8 +238,6 @@ static int read_wish(const json_t *request, struct wish *ret, struct error *erro
 		return error_set(error, "say the id of a refusal");
 	if (seconds && (ret->seconds < 1 || ret->seconds > GRANT_SECONDS_MAX))
 		return error_set(error, "a grant is for 1 second to 31 days");
-	if (ret->persist)
-		return error_set(error, "--persist: not yet");
 	if (ret->persist && seconds)
 		return error_set(error, "for a time, or persistently: not both");
 	if (ret->method && strcmp(ret->method, "*") != 0 && !refusal_method_valid(span_from(ret->method)))
@@ -313,6 +325,8 @@ static int allow(struct supervisor *s, const json_t *request, struct error *erro
 				 "deny %s %s'", wish.id, s->options.name, wish.id);
 	if (asked_is_allowed(&asked, s->config->policy))
 		return error_set(error, "the policy in force lets %s pass by now", wish.id);
+	if (wish.persist && !s->options.policy_path)
+		return error_set(error, "there is no policy file: what --allow said is no file");
 	if (make_permit(&wish, &asked, &permit, error) < 0 || add_grant(s, &wish, &permit, error) < 0)
 		return -1;
 	if (group)

@@ -46,15 +46,20 @@ static bool load_secrets(struct supervisor_load *load, struct config *config,
 	return false;
 }
 
-/* A grant that is new is to change what it says, and nothing else. */
+/* A grant that is new is to change what it says, and nothing else. The file is last: what cannot be
+ * in force is not written. */
 static bool check_grants(struct supervisor_load *load, const struct config *config)
 {
 	for (size_t i = 0; i < load->grants.count; i++) {
-		const struct grant *grant = &load->grants.list[i];
+		struct grant *grant = &load->grants.list[i];
 
-		if (grant->state == GRANT_NEW && load->old &&
-		    policy_permit_check(load->old->policy, config->policy, &grant->permit,
+		if (grant->state != GRANT_NEW || !load->old)
+			continue;
+		if (policy_permit_check(load->old->policy, config->policy, &grant->permit,
 					&load->error) < 0)
+			return false;
+		if (grant->persist &&
+		    grant_persist(load->options->policy_path, grant, &load->error) < 0)
 			return false;
 	}
 	return true;
@@ -73,8 +78,8 @@ static struct config *make_config(struct supervisor_load *load, const struct con
 		error_set(&load->error, "%s", dropped.text);
 		fine = false;
 	}
-	fine = fine && load_secrets(load, config, errors) && check_grants(load, config) &&
-	       config_pack(all.list, all.count, config, &load->blob);
+	fine = fine && load_secrets(load, config, errors) &&
+	       config_pack(all.list, all.count, config, &load->blob) && check_grants(load, config);
 	grant_sources_free(&all);
 	if (fine)
 		return config;

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import harness
+import world as w
 from harness import Bottle, BottleCase, Case, cli, policy, wait_for, write
 
 
@@ -180,3 +181,137 @@ class Approve(BottleCase):
             "  - host: both.example.test\n    tls: passthrough\n    ports: [443]\n")))
         wait_for(lambda: self.bottle.errors().count("policy reloaded") > count + 1, 10, "the third")
         self.assertEqual({g["id"] for g in pending(self.bottle)["grants"]}, {first, second})
+
+
+class Persist(Case):
+    def test_the_file_and_a_restart(self):
+        """The same curl passes at once, and after a restart by the file alone; comments are kept."""
+        text = policy("\n  # the first\n  - host: api.example.test # ours\n    path_allowlist: [/echo]\n"
+                      "    auth_scheme: Bearer\n    token_env: E2E_TOKEN_0\n  # the last\n")
+        bottle = Bottle(text=text)
+        try:
+            os.chmod(bottle.policy_path, 0o640)
+            os.chown(bottle.policy_path, 0, harness.UID)
+            url = "https://api.example.test/status/201"
+            one = refused(bottle, url)
+            told = self.ok(cli("allow", bottle.name, one, "--persist"))
+            self.assertIn(f"written: {bottle.policy_path}, from line 8", told)
+            self.assertEqual(code(bottle, url), "201")
+            with open(bottle.policy_path, encoding="utf-8") as file:
+                lines = file.read().splitlines(True)
+            old = text.splitlines(True)
+            self.assertEqual(lines[:7] + lines[-1:], old[:7] + old[-1:])
+            self.assertRegex(lines[7], rf"^  - host: api\.example\.test # egress-bpf allow {one}, [\d-]+\n")
+            self.assertEqual("".join(lines[8:-1]),
+                             "    ports: [443]\n    matches:\n"
+                             '      - paths: [{type: exact, value: "/status/201"}]\n'
+                             '        methods: ["GET"]\n'
+                             '    auth: {scheme: Bearer, token_env: "E2E_TOKEN_0"}\n')
+            status = os.stat(bottle.policy_path)
+            self.assertEqual((status.st_mode & 0o7777, status.st_uid, status.st_gid),
+                             (0o640, 0, harness.UID))
+            self.assertEqual(os.listdir(os.path.dirname(bottle.policy_path)).count(
+                os.path.basename(bottle.policy_path)), 1)
+            # A grant that is in no file does not survive a restart, and nothing of it is in the way.
+            other = refused(bottle, "https://api.example.test/status/202")
+            self.ok(cli("allow", bottle.name, other))
+            self.assertEqual(code(bottle, "https://api.example.test/status/202"), "202")
+            bottle.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: "policy reloaded" in bottle.errors(), 10, "the reload")
+            self.assertEqual([g["id"] for g in pending(bottle)["grants"]], [other])
+            self.assertEqual(code(bottle, url), "201")
+            bottle.process.terminate()
+            bottle.process.wait(15)
+            bottle.start()
+            self.assertEqual(code(bottle, url), "201")
+            self.assertEqual(code(bottle, "https://api.example.test/status/202"), "403")
+            stale = cli("allow", bottle.name, other)
+            self.assertEqual((stale.returncode, "one before this" in stale.stderr), (1, True))
+        finally:
+            bottle.stop()
+
+    def test_two_operators_and_an_editor(self):
+        """Ten grants at once by two, while somebody edits the file with renames: no edit is lost."""
+        bottle = Bottle()
+        try:
+            ids = [refused(bottle, f"https://api.example.test/at-once/{i}") for i in range(10)]
+            running = [subprocess.Popen([harness.world.program, "allow", bottle.name, one, "--persist"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        env=harness.environment()) for one in ids]
+            edits = 0
+            while any(p.poll() is None for p in running):
+                # As an editor does it: read, write beside, rename; and only if nobody came between.
+                with open(bottle.policy_path, encoding="utf-8") as file:
+                    text, inode = file.read(), os.fstat(file.fileno()).st_ino
+                new = write("edited.yaml", text + f"# edit {edits}\n")
+                if os.stat(bottle.policy_path).st_ino == inode:
+                    os.rename(new, bottle.policy_path)
+                    edits += 1
+                time.sleep(0.3)
+            said = [p.communicate()[0] for p in running]
+            with open(bottle.policy_path, encoding="utf-8") as file:
+                text = file.read()
+            for i, process in enumerate(running):
+                written = f"egress-bpf allow {ids[i]}," in text
+                self.assertEqual(process.returncode, 0, said[i])
+                self.assertIn("written: ", said[i])
+                self.assertEqual(code(bottle, f"https://api.example.test/at-once/{i}") == "403", False)
+                self.assertTrue(written or edits > 0, said[i])
+            self.assertEqual([i for i in range(edits) if f"# edit {i}\n" not in text], [])
+            self.ok(cli("check", bottle.policy_path))
+            left = [n for n in os.listdir(os.path.dirname(bottle.policy_path)) if "egress-bpf-" in n]
+            self.assertEqual(left, [])
+        finally:
+            bottle.stop()
+
+    def test_a_file_that_cannot_be_written(self):
+        """Nothing changes, live or in the file, and the error says why."""
+        bottle = Bottle()
+        try:
+            w.mount(bottle.policy_path, bottle.policy_path, None, w.MS_BIND)
+        except OSError as error:
+            bottle.stop()
+            self.fail(str(error))
+        try:
+            url = "https://api.example.test/unwritable/x"
+            one = refused(bottle, url)
+            bottle.process.terminate()
+            bottle.process.wait(15)
+            bottle.start()
+            one = refused(bottle, url)
+            result = cli("allow", bottle.name, one, "--persist")
+            self.assertEqual((result.returncode, "is a mount of its own" in result.stderr), (1, True),
+                             result.stderr)
+            self.assertEqual(code(bottle, url), "403")
+            self.assertEqual(pending(bottle)["grants"], [])
+        finally:
+            subprocess.run(["umount", bottle.policy_path], check=False)
+            bottle.stop()
+
+
+class Flood(Case):
+    def test_ten_thousand_paths(self):
+        """The table stays bounded, what had to go is counted, and what was denied stays silent."""
+        bottle = Bottle()
+        try:
+            silent = refused(bottle, "https://api.example.test/silent/one/x")
+            self.ok(cli("deny", bottle.name, silent))
+            fetch = ("import http.client, ssl, sys\n"
+                     "c = http.client.HTTPSConnection('api.example.test', context="
+                     "ssl.create_default_context(cafile=sys.argv[1]))\n"
+                     "for i in range(10000):\n"
+                     "    c.request('GET', f'/flood/{i}/x')\n"
+                     "    c.getresponse().read()\n")
+            self.ok(bottle.python(fetch, bottle.certificate))
+            answer = pending(bottle)
+            self.assertLessEqual(len(answer["groups"]), 512)
+            self.assertGreaterEqual(len(answer["groups"]), 256)
+            self.assertEqual(answer["groups"][0]["path"], "/flood/9999/x")
+            self.assertGreater(answer["evicted"], 0)
+            self.assertGreaterEqual(answer["evicted"] + answer["lost"], 10000 - 512)
+            self.assertRegex(self.ok(cli("pending", bottle.name)), r"\(\d+ older lines had to make room")
+            self.assertEqual(group(bottle, path="/silent/one/x")["state"], "denied")
+            refused(bottle, "https://api.example.test/silent/one/x")
+            self.assertNotIn("/silent/", self.ok(cli("pending", bottle.name)))
+        finally:
+            bottle.stop()

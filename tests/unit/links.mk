@@ -78,3 +78,6 @@ links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
 fuzz_needs_fuzz_http2 := llhttp
 links_test_h2 := $(h2_modules) http1_head stream bytes
+grant_modules := grant grant_persist config_edit config_replace policy_permit policy_diff policy_diff_cidr \
+	policy_space $(config_modules)
+links_test_grant := $(grant_modules)
