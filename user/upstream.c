@@ -379,6 +379,9 @@ static void begin(struct upstream_request *request, const struct upstream_target
 	const char *name = request->host;
 	struct resolver_wait *wait;
 
+	/* While the name is looked up and TCP connects. */
+	if (request->tls)
+		tls_client_warm(upstream->tls);
 	request->mark = mark_of(upstream, target);
 	if (request->mark & STREAM_RELAYED) {
 		request->proxy = upstream_proxy_ref(upstream->proxy);
@@ -658,6 +661,8 @@ int upstream_prepare(const struct config *config, struct upstream_change **ret,
 		upstream_change_free(change);
 		return -1;
 	}
+	/* We are beside the event loop here. */
+	tls_client_ready(change->tls);
 	*ret = change;
 	return 0;
 }

@@ -4,8 +4,12 @@
  * Sessions are resumed only for the same host, port and client certificate. */
 #include "upstream_tls.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +18,8 @@
 #include "bytes.h"
 
 #define SLOT_COUNT 1024 /* sessions kept; a power of two */
+/* Far above Mozilla's list, which has some 220 KiB. */
+#define BUNDLE_LIMIT ((size_t)16 << 20)
 
 /* The newest session of a host and port; a collision replaces, it only costs a full handshake. */
 struct session_slot {
@@ -23,8 +29,13 @@ struct session_slot {
 	SSL_SESSION *session;
 };
 
+enum roots { ROOTS_PARSED, ROOTS_READ, ROOTS_BEING_PARSED };
+
 struct tls_client {
 	SSL_CTX *context; /* its app data is this; NULL once this is gone */
+	enum roots roots;
+	struct bytes bundle; /* PEM, until it is parsed */
+	pthread_t parser;
 	struct session_slot slots[SLOT_COUNT];
 };
 
@@ -64,20 +75,85 @@ static int load_file(SSL_CTX *context, const char *what, const char *path, struc
 	return -1;
 }
 
+static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
+{
+	bool any = false;
+
+	for (int i = 0; i < sk_X509_INFO_num(infos); i++) {
+		X509 *certificate = sk_X509_INFO_value(infos, i)->x509;
+
+		if (certificate && X509_STORE_add_cert(store, certificate) != 1)
+			return false;
+		any = any || certificate;
+	}
+	return any;
+}
+
+/* On a thread of its own, or not: until it has ended nothing else touches `client`. A bundle that
+ * cannot be parsed leaves a store that verifies nobody. */
+static void *parse_roots(void *context)
+{
+	struct tls_client *client = context;
+	BIO *text = BIO_new_mem_buf(client->bundle.data, (int)client->bundle.length);
+	STACK_OF(X509_INFO) *infos =
+		text ? PEM_X509_INFO_read_bio(text, NULL, NULL, NULL) : NULL;
+
+	if (!infos || !add_all(SSL_CTX_get_cert_store(client->context), infos))
+		diag_error("system roots: the bundle cannot be parsed: origins that need it are refused");
+	sk_X509_INFO_pop_free(infos, X509_INFO_free);
+	BIO_free(text);
+	bytes_free(&client->bundle);
+	ERR_clear_error();
+	return NULL;
+}
+
+/* Looked at just so far that an empty or foreign file is told at the start. */
+static int read_bundle(struct tls_client *client, const char *path, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int result = fd < 0 ? -1 : bytes_read(&client->bundle, fd, BUNDLE_LIMIT);
+
+	if (result < 0)
+		error_set(error, "system roots: cannot read %s: %s", path, strerror(errno));
+	else if (!memmem(client->bundle.data, client->bundle.length, "-----BEGIN ", 11))
+		result = error_set(error, "system roots: no certificate in %s", path);
+	if (fd >= 0)
+		close(fd);
+	client->roots = result == 0 ? ROOTS_READ : ROOTS_PARSED;
+	return result;
+}
+
 /* The bundle as one file, read now: OpenSSL's default directory would be read at each look-up,
- * which blocks, and which a worker without a file system cannot do. */
-static int load_roots(SSL_CTX *context, const char *ca_file, struct error *error)
+ * which blocks, and which a worker without a file system cannot do. Parsing takes 10 ms and more,
+ * OpenSSL 3 being slow at it, and waits until somebody wants TLS. */
+static int load_roots(struct tls_client *client, const char *ca_file, struct error *error)
 {
 	const char *bundle = system_bundle();
 
-	if (bundle && load_file(context, "system roots", bundle, error) < 0)
+	if (bundle && read_bundle(client, bundle, error) < 0)
 		return -1;
 	if (!bundle)
-		SSL_CTX_set_default_verify_paths(context);
-	if (ca_file && load_file(context, "upstream.ca_file", ca_file, error) < 0)
+		SSL_CTX_set_default_verify_paths(client->context);
+	if (ca_file && load_file(client->context, "upstream.ca_file", ca_file, error) < 0)
 		return -1;
 	ERR_clear_error();
 	return 0;
+}
+
+void tls_client_warm(struct tls_client *client)
+{
+	if (client->roots == ROOTS_READ &&
+	    pthread_create(&client->parser, NULL, parse_roots, client) == 0)
+		client->roots = ROOTS_BEING_PARSED;
+}
+
+void tls_client_ready(struct tls_client *client)
+{
+	if (client->roots == ROOTS_BEING_PARSED)
+		pthread_join(client->parser, NULL);
+	else if (client->roots == ROOTS_READ)
+		parse_roots(client);
+	client->roots = ROOTS_PARSED;
 }
 
 /* ---- sessions ------------------------------------------------------------------------------- */
@@ -201,7 +277,7 @@ static int client_new(const struct config *config, const char *only, struct tls_
 	else if (only)
 		result = load_file(client->context, "upstream.proxy_ca_file", only, error);
 	else
-		result = load_roots(client->context, config->upstream.ca_file, error);
+		result = load_roots(client, config->upstream.ca_file, error);
 	if (result == 0)
 		*ret = client;
 	else
@@ -224,6 +300,9 @@ void tls_client_free(struct tls_client *client)
 {
 	if (!client)
 		return;
+	if (client->roots == ROOTS_BEING_PARSED)
+		tls_client_ready(client);
+	bytes_free(&client->bundle);
 	if (client->context)
 		SSL_CTX_set_app_data(client->context, NULL);
 	SSL_CTX_free(client->context);
@@ -249,8 +328,10 @@ SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t
 			   const struct client_cert *cert)
 {
 	uint64_t id = client_cert_id(cert);
-	SSL *ssl = SSL_new(client->context);
+	SSL *ssl;
 
+	tls_client_ready(client);
+	ssl = SSL_new(client->context);
 	if (!ssl)
 		return NULL;
 	if (!*host || !set_name(ssl, host) || !set_peer(ssl, host, port, id) ||

@@ -14,12 +14,16 @@
 
 struct tls_client;
 
-/* Loads the system's roots and `upstream.ca_file`: nothing is read from files later. */
+/* Reads the system's roots and `upstream.ca_file`: nothing is read from files later. The system's
+ * are parsed by the first tls_client_connection(), unless one of the two below came before. */
 int tls_client_new(const struct config *config, struct tls_client **ret, struct error *error)
 	WARN_UNUSED;
 /* For a https:// upstream.proxy: trusts `upstream.proxy_ca_file` alone, where there is one. */
 int tls_client_new_for_proxy(const struct config *config, struct tls_client **ret,
 			     struct error *error) WARN_UNUSED;
+/* Begins to parse them on a thread beside the caller's; nothing happens when that is done. */
+void tls_client_warm(struct tls_client *client);
+void tls_client_ready(struct tls_client *client); /* waits until they are parsed, or does it */
 /* Connections in use stay valid; their sessions are no longer kept. */
 void tls_client_free(struct tls_client *client);
 
