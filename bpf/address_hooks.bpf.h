@@ -68,13 +68,13 @@ static __always_inline int carry_out(struct bpf_sock_addr *ctx, const struct req
 				     struct steering *to)
 {
 	const struct egress_settings *s = current_settings();
-	struct verdict v;
+	struct verdict v = {};
 
 	if (task_spared())
 		return 1;
 	if (!s)
 		return refuse(r, EGRESS_INTERNAL, 0);
-	v = decide(r);
+	decide(r, &v);
 	switch (v.action) {
 	case STEER_DNS:
 	case STEER_PROXY:

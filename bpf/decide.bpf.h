@@ -18,6 +18,13 @@ struct verdict {
 
 #define VERDICT(action, reason, host_id) ((struct verdict){action, EGRESS_##reason, host_id})
 
+/* port_listed(), global as parse() is. Not that itself: to the wires' programs the map of blocks is
+ * read-only, and the verifier takes a global function for one that writes through its pointers. */
+__noinline int lists_port(const struct egress_target *target, __u16 port)
+{
+	return target && port_listed(target, port);
+}
+
 /* An address that the responder gave out for a name. */
 static __always_inline struct verdict decide_bound(const struct request *r,
 						   const struct egress_target *target)
@@ -25,7 +32,7 @@ static __always_inline struct verdict decide_bound(const struct request *r,
 	if (target->flags & EGRESS_TARGET_REMOVED)
 		return VERDICT(REFUSE, ROUTE_REMOVED, target->host_id);
 	if (r->protocol == IPPROTO_TCP)
-		return port_listed(target, r->port)
+		return lists_port(target, r->port)
 			       ? VERDICT(STEER_PROXY, ALLOWED, target->host_id)
 			       : VERDICT(REFUSE, PORT_NOT_ALLOWED, target->host_id);
 	/* glibc's getaddrinfo() connects a datagram socket to each answer, to sort them */
@@ -40,7 +47,7 @@ static __always_inline struct verdict decide_cidr(const struct request *r,
 {
 	if (target->flags & EGRESS_TARGET_REMOVED)
 		return VERDICT(REFUSE, ROUTE_REMOVED, 0);
-	if (!port_listed(target, r->port))
+	if (!lists_port(target, r->port))
 		return VERDICT(REFUSE, PORT_NOT_ALLOWED, 0);
 	if (target->flags & EGRESS_TARGET_DIRECT)
 		return VERDICT(PASS_DIRECT, ALLOWED, 0);
@@ -64,7 +71,7 @@ static __always_inline bool only_cidr_allows(const struct request *r,
 
 /* DNS comes before loopback, for resolvers such as Docker's 127.0.0.11 are on it; names before
  * blocks, since what is known of a name is exact. */
-static __always_inline struct verdict decide(const struct request *r)
+static __always_inline struct verdict decide_request(const struct request *r)
 {
 	const struct egress_target *target;
 
@@ -83,6 +90,14 @@ static __always_inline struct verdict decide(const struct request *r)
 	if (r->protocol == IPPROTO_UDP && r->port == PORT_HTTPS)
 		return VERDICT(REFUSE, PROTOCOL_NOT_ALLOWED, 0);
 	return VERDICT(REFUSE, ADDRESS_NOT_ALLOWED, 0);
+}
+
+/* Global, as parse() is. `v` is zeroed by the caller: what is not written refuses. */
+__noinline int decide(const struct request *r, struct verdict *v)
+{
+	if (r && v)
+		*v = decide_request(r);
+	return 0;
 }
 
 #endif

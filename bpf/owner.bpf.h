@@ -69,12 +69,16 @@ static __always_inline struct bpf_sock *socket_at(void *ctx, const struct endpoi
 		       : bpf_sk_lookup_udp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-static __always_inline enum owner owner_at(struct __sk_buff *skb, const struct endpoints *e,
-					   __u8 protocol, const struct egress_settings *s)
+/* Global, as parse() is. What it cannot tell is another's. */
+__noinline int owner_at(struct __sk_buff *skb, const struct endpoints *e, __u8 protocol,
+			const struct egress_settings *s)
 {
-	struct bpf_sock *sk = socket_at(skb, e, protocol);
 	enum owner owner = OWNER_NOBODY;
+	struct bpf_sock *sk;
 
+	if (!e || !s)
+		return OWNER_OTHER;
+	sk = socket_at(skb, e, protocol);
 	if (sk) {
 		owner = owner_of(sk, s);
 		bpf_sk_release(sk);

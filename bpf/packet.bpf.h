@@ -76,13 +76,17 @@ static __always_inline bool parse6(const void *data, const void *end, struct pac
 	return parse_ports(ip + 1, end, p); /* an extension header is neither TCP nor UDP */
 }
 
-/* `p` is zeroed by the caller; what could be read is filled in on failure too, for the report. */
-static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
+/* `p` is zeroed by the caller; what could be read is filled in on failure too, for the report. Global,
+ * so that the verifier looks at it once, and not at all that follows once per path through it; for
+ * that it takes `p` for a pointer that may be NULL. */
+__noinline int parse(struct __sk_buff *skb, struct packet *p)
 {
 	const void *data = (const void *)(long)skb->data;
 	const void *end = (const void *)(long)skb->data_end;
 	__u32 protocol = skb->protocol;
 
+	if (!p)
+		return false;
 	if (protocol == bpf_htons(ETH_P_IP))
 		return parse4(data, end, p);
 	if (protocol == bpf_htons(ETH_P_IPV6))

@@ -8,9 +8,11 @@
 #include "packet.bpf.h"
 #include "spared.bpf.h"
 
-/* The constant bound is the verifier's, the count only what the map says. */
-static __always_inline bool port_published(const struct egress_settings *s, __u16 port)
+/* The constant bound is the verifier's, the count only what the map says. Global, as parse() is. */
+__noinline int port_published(const struct egress_settings *s, __u16 port)
 {
+	if (!s)
+		return false;
 	for (__u32 i = 0; i < EGRESS_MAX_PUBLISHED; i++)
 		if (i < s->published_count && s->published[i] == port)
 			return true;

@@ -75,9 +75,12 @@ static __always_inline void set_errno(const struct request *r)
 		bpf_set_retval(-111 /* ECONNREFUSED */);
 }
 
-/* For hooks that run in the process that asked. Returns what the hook has to return. */
-static __always_inline int refuse(const struct request *r, __u32 reason, __u32 host_id)
+/* For hooks that run in the process that asked. Returns what the hook has to return. Global, as
+ * parse() is. */
+__noinline int refuse(const struct request *r, __u32 reason, __u32 host_id)
 {
+	if (!r)
+		return 0;
 	count(reason);
 	if (host_id)
 		count_host_refused(host_id);
@@ -87,9 +90,10 @@ static __always_inline int refuse(const struct request *r, __u32 reason, __u32 h
 }
 
 /* For packets. The sender sees a packet that is lost, not an errno. */
-static __always_inline int drop(const struct request *r, __u32 reason,
-				const struct egress_socket *socket)
+__noinline int drop(const struct request *r, __u32 reason, const struct egress_socket *socket)
 {
+	if (!r)
+		return 0;
 	count(reason);
 	report_packet(r, reason, socket);
 	return 0;

@@ -22,10 +22,11 @@ static __always_inline const struct egress_target *cidr_of(const struct egress_a
 	return bpf_map_lookup_elem(&cidrs, &key);
 }
 
-/* The wall behind connect(): may packets go there by the bottle's own wire? */
-static __always_inline bool direct_allowed(const struct egress_address *a, __u16 port)
+/* The wall behind connect(): may packets go there by the bottle's own wire? Global, so that the
+ * verifier looks at it once; for that it takes `a` for a pointer that may be NULL. */
+__noinline int direct_allowed(const struct egress_address *a, __u16 port)
 {
-	const struct egress_target *target = cidr_of(a);
+	const struct egress_target *target = a ? cidr_of(a) : NULL;
 
 	return target && (target->flags & EGRESS_TARGET_DIRECT) &&
 	       !(target->flags & EGRESS_TARGET_REMOVED) && port_listed(target, port);
