@@ -227,7 +227,8 @@ static bool take_head(struct h2_stream *s, bool end)
 	} else {
 		/* By HPACK, interim heads cost a peer next to nothing: no more than one ahead. */
 		fine = s->head.length <= HTTP1_HEAD_MAX &&
-		       h2_block_response(&s->block, end, &status, &s->head);
+		       h2_block_response(&s->block, end, s->switching ? s->accept : NULL, &status,
+					 &s->head);
 	}
 	s->head_came |= status >= 200;
 	h2_block_clear(&s->block);
@@ -277,6 +278,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 	if (frame->hd.type == NGHTTP2_HEADERS && s && s->face)
 		return on_headers(h2, s, frame);
+	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+		h2->settings_came = true;
 	if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s) {
 		s->remote_end = true;
 		h2_wake(s);

@@ -89,6 +89,10 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
 	if (span_equal(n, SPAN("cookie")))
 		return (block->cookie.length == 0 || bytes_append(&block->cookie, "; ", 2)) &&
 		       bytes_append(&block->cookie, v.data, v.length);
+	/* HTTP/1.1's half of a handshake that HTTP/2 has no use for (RFC 8441, 5); next to ours it would
+	 * be a second answer. */
+	if (span_equal(n, SPAN("sec-websocket-accept")))
+		return true;
 	if (span_equal(n, SPAN("content-length")))
 		block->has_length = true;
 	return http1_append_field(&block->fields, n, v);
@@ -161,8 +165,17 @@ bool h2_block_request(const struct h2_block *block, bool tls, bool end, bool *re
 	return append_rest(block, !end && !block->has_length && !switching && has_path, ret);
 }
 
-bool h2_block_response(const struct h2_block *block, bool end, unsigned *ret_status,
-		       struct bytes *ret)
+/* To whoever asked by HTTP/1.1's upgrade, the WebSocket is open with 101 and nothing else. */
+static bool append_switched(const struct h2_block *block, const char *accept, struct bytes *to)
+{
+	return append_span(to, SPAN("HTTP/1.1 101 Switching Protocols\r\n"
+				    "connection: upgrade\r\nupgrade: websocket\r\n")) &&
+	       append_line(to, SPAN("sec-websocket-accept"), span_from(accept)) &&
+	       append_rest(block, false, to);
+}
+
+bool h2_block_response(const struct h2_block *block, bool end, const char *accept,
+		       unsigned *ret_status, struct bytes *ret)
 {
 	struct span status = span_of(block->pseudo[H2_STATUS]);
 	unsigned number = 0;
@@ -172,6 +185,8 @@ bool h2_block_response(const struct h2_block *block, bool end, unsigned *ret_sta
 	for (size_t i = 0; i < 3; i++)
 		number = number * 10 + (unsigned)(status.data[i] - '0');
 	*ret_status = number;
+	if (accept && number / 100 == 2)
+		return append_switched(block, accept, ret);
 	return append_span(ret, SPAN("HTTP/1.1 ")) && append_span(ret, status) &&
 	       append_span(ret, SPAN(" \r\n")) &&
 	       append_rest(block, !end && !block->has_length && number >= 200, ret);
@@ -217,30 +232,68 @@ static void put(struct h2_fields *fields, struct span name, struct span value)
 	};
 }
 
-static void put_all(struct h2_fields *fields, const struct http1_head *head)
+static void put_all(struct h2_fields *fields, const struct http1_head *head, bool switching)
 {
 	for (size_t i = 0; i < head->count; i++) {
 		struct span name = head->fields[i].name;
 
 		if (!is_connection_field(name) && !span_equal_nocase(name, SPAN("host")) &&
-		    !span_equal_nocase(name, SPAN("sec-websocket-accept")))
+		    !span_equal_nocase(name, SPAN("sec-websocket-accept")) &&
+		    !(switching && span_equal_nocase(name, SPAN("sec-websocket-key"))))
 			put(fields, name, head->fields[i].value);
 	}
 }
 
-bool h2_fields_request(struct span text, struct h2_fields *ret)
+/* The only Upgrade there can be is the one that http1_forward.c wrote: a client's is dropped with the
+ * other fields of the hop. */
+bool h2_asks_upgrade(struct span text)
+{
+	return memmem(text.data, text.length, "\r\nUpgrade: ", 11) != NULL;
+}
+
+/* RFC 6455, 4.2.2: base64 of SHA-1 over the key and this text. */
+static bool compute_accept(const struct http1_head *head, char ret[H2_ACCEPT_SIZE])
+{
+	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	struct bytes input = {NULL, 0, 0, 0};
+	unsigned length = 0;
+	bool fine = false;
+
+	for (size_t i = 0; i < head->count; i++) {
+		struct span value = head->fields[i].value;
+
+		if (span_equal_nocase(head->fields[i].name, SPAN("sec-websocket-key")))
+			fine = input.length == 0 && bytes_append(&input, value.data, value.length);
+	}
+	fine = fine && bytes_append_text(&input, guid) &&
+	       EVP_Digest(bytes_span(&input).data, input.length, digest, &length, EVP_sha1(),
+			  NULL) == 1 && length == 20;
+	if (fine)
+		EVP_EncodeBlock((unsigned char *)ret, digest, (int)length);
+	bytes_free(&input);
+	return fine;
+}
+
+bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
+		       char ret_accept[H2_ACCEPT_SIZE])
 {
 	struct policy_header lines[HTTP1_FIELDS_MAX];
 	struct http1_head head = {.fields = lines};
 
 	if (http1_request_parse(text, NULL, &head) != 0 || !head.host.data)
 		return false;
+	if (switching && (!span_equal_nocase(head.upgrade, SPAN("websocket")) ||
+			  !compute_accept(&head, ret_accept)))
+		return false;
 	ret->count = 0;
-	put(ret, SPAN(":method"), head.method);
+	put(ret, SPAN(":method"), switching ? SPAN("CONNECT") : head.method);
+	if (switching)
+		put(ret, SPAN(":protocol"), SPAN("websocket"));
 	put(ret, SPAN(":scheme"), SPAN("https"));
 	put(ret, SPAN(":authority"), head.host);
 	put(ret, SPAN(":path"), head.target);
-	put_all(ret, &head);
+	put_all(ret, &head, switching);
 	return true;
 }
 
@@ -258,7 +311,7 @@ bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 		ret->status[2 - i] = (char)('0' + rest % 10);
 	ret->count = 0;
 	put(ret, SPAN(":status"), (struct span){ret->status, 3});
-	put_all(ret, &head);
+	put_all(ret, &head, false);
 	*ret_status = head.status;
 	return true;
 }

@@ -31,19 +31,25 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
  * who judges HTTP/1 heads sees the contradiction. */
 bool h2_block_request(const struct h2_block *block, bool tls, bool end, bool *ret_switching,
 		      struct bytes *ret) WARN_UNUSED;
-/* Appends the response's head and says its status. */
-bool h2_block_response(const struct h2_block *block, bool end, unsigned *ret_status,
-		       struct bytes *ret) WARN_UNUSED;
+/* Appends the response's head and says its status. `accept`: the Sec-WebSocket-Accept that a 2xx
+ * becomes 101 with; NULL where no WebSocket was asked for. */
+bool h2_block_response(const struct h2_block *block, bool end, const char *accept,
+		       unsigned *ret_status, struct bytes *ret) WARN_UNUSED;
 void h2_block_clear(struct h2_block *block);
 
 /* A head as nghttp2 takes it; points into the text. */
 struct h2_fields {
-	nghttp2_nv nv[HTTP1_FIELDS_MAX + 4];
+	nghttp2_nv nv[HTTP1_FIELDS_MAX + 5];
 	size_t count;
 	char status[4];
 };
-/* From a whole head that was composed by us. False when it is none. */
-bool h2_fields_request(struct span text, struct h2_fields *ret) WARN_UNUSED;
+#define H2_ACCEPT_SIZE 29 /* of Sec-WebSocket-Accept (RFC 6455, 4.2.2), with its NUL */
+/* From a whole head that was composed by us. False when it is none. `switching`: it asks for a
+ * WebSocket, by extended CONNECT then (RFC 8441); `ret_accept` is what its key is answered with. */
+bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
+		       char ret_accept[H2_ACCEPT_SIZE]) WARN_UNUSED;
+/* Does this head, composed by us, ask to switch protocols? */
+bool h2_asks_upgrade(struct span text);
 /* `switching`: 101 becomes 200. */
 bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 			struct h2_fields *ret) WARN_UNUSED;

@@ -36,6 +36,7 @@ struct h2_stream {
 	size_t out_scanned;
 	struct bytes out, out_trailers;
 	bool switching;	  /* a WebSocket asked for by extended CONNECT */
+	char accept[H2_ACCEPT_SIZE]; /* client: what answers the key of who asked for it */
 	bool head_ready;  /* `out_head` is whole: submitted with the next flush */
 	bool head_sent;
 	bool finished;	  /* the writer is through */
@@ -50,6 +51,7 @@ struct h2 {
 	const struct h2_owner *owner;
 	void *context;
 	bool server, running, over, kicked;
+	bool settings_came; /* the peer's: until then nobody knows whether it takes extended CONNECT */
 	struct bytes pending; /* frames that the transport has not taken yet */
 	struct h2_stream *streams;
 	struct h2_stream *woken, **woken_end;

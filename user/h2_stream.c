@@ -36,7 +36,8 @@ static void consume(struct h2_stream *s, size_t n)
 static ssize_t stream_end(const struct h2_stream *s)
 {
 	if (s->reset)
-		return s->code == NGHTTP2_REFUSED_STREAM ? -ESTALE : -ECONNRESET;
+		return s->code == NGHTTP2_REFUSED_STREAM || s->code == NGHTTP2_HTTP_1_1_REQUIRED
+			       ? -ESTALE : -ECONNRESET;
 	return s->remote_end ? 0 : -EAGAIN;
 }
 
@@ -116,7 +117,7 @@ static bool submit_request(struct h2_stream *s, const nghttp2_data_provider *pro
 {
 	struct h2_fields fields;
 
-	if (!h2_fields_request(bytes_span(&s->out_head), &fields))
+	if (!h2_fields_request(bytes_span(&s->out_head), s->switching, &fields, s->accept))
 		return false;
 	s->id = nghttp2_submit_request(s->h2->session, NULL, fields.nv, fields.count, provider, s);
 	if (s->id > 0)
@@ -134,15 +135,33 @@ static bool submit_response(struct h2_stream *s, const nghttp2_data_provider *pr
 	       nghttp2_submit_response(s->h2->session, s->id, fields.nv, fields.count, provider) == 0;
 }
 
+/* RFC 8441, 3: only to a peer that has said so, and its SETTINGS come after our first request could
+ * go. 1, 0 when it has to wait, -1 when HTTP/1.1 has to do. */
+static int may_switch(const struct h2_stream *s)
+{
+	if (s->h2->server || !s->switching)
+		return 1;
+	if (!s->h2->settings_came)
+		return 0;
+	return nghttp2_session_get_remote_settings(s->h2->session,
+						   NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+		       ? 1 : -1;
+}
+
 void h2_stream_submit(struct h2_stream *s)
 {
 	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = on_source};
 	bool bare = s->finished && s->out.length == 0 && s->out_trailers.length == 0;
+	int may = may_switch(s);
 	bool fine;
 
+	if (may == 0)
+		return;
 	s->head_ready = false;
 	s->h2->ready_heads--;
-	fine = s->h2->server ? submit_response(s, bare ? NULL : &provider)
+	if (may < 0)
+		s->code = NGHTTP2_HTTP_1_1_REQUIRED;
+	fine = may < 0 ? false : s->h2->server ? submit_response(s, bare ? NULL : &provider)
 			     : submit_request(s, bare ? NULL : &provider);
 	bytes_wipe(&s->out_head);
 	s->head_sent = true;
@@ -205,6 +224,8 @@ static bool write_head(struct h2_stream *s, const char *data, size_t length)
 	if (!bytes_append(&s->out, text.data, text.length))
 		return false;
 	s->out_head.length = (size_t)end;
+	if (!s->h2->server)
+		s->switching = h2_asks_upgrade(bytes_span(&s->out_head));
 	s->head_ready = true;
 	s->h2->ready_heads++;
 	return true;
@@ -244,6 +265,9 @@ static void h2_finish(void *object, struct span trailers)
 	struct h2_stream *s = object;
 
 	if (!s->h2 || s->closed || s->finished)
+		return;
+	/* The end of a request that asks to switch is not the end of what goes that way. */
+	if (s->switching && !s->h2->server && !s->head_came)
 		return;
 	s->finished = true;
 	if (!bytes_append(&s->out_trailers, trailers.data, trailers.length) && s->id > 0)

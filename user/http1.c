@@ -162,7 +162,7 @@ static enum http1_step forward(struct http1 *h, const struct http1_head *head)
 {
 	struct http1_exchange *x = h->exchange;
 
-	x->upgrade = http1_may_upgrade(head);
+	x->upgrade = x->needs_http1 = http1_may_upgrade(head);
 	x->up.route = x->route;
 	if (!http1_compose_request(head, &x->asked, x->route, x->upgrade, &x->request))
 		return http1_refuse(h, EGRESS_INTERNAL, 0, "the request could not be composed",

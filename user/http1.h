@@ -38,6 +38,9 @@ struct http1_exchange {
 	unsigned interim; /* 1xx responses so far */
 	bool reused, retried;
 	bool untouched; /* the upstream says that it has not acted on it */
+	bool needs_http1; /* asks for a connection of HTTP/1.1 */
+	bool anyhow;	/* of any host: HTTP/2 was tried, and would not carry it */
+	bool not_http1; /* the upstream did not agree to it */
 	bool old_client;     /* HTTP/1.0 */
 	bool client_keeps;   /* its connection serves another request */
 	bool upstream_keeps; /* the same on the other side */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One request across: the upstream's connection, the two directions, the end. */
 #include <errno.h>
+#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,8 @@ static struct upstream_target target_of(const struct http1_exchange *x)
 		.host = x->asked.host,
 		.port = x->asked.port,
 		.tls = x->asked.tls,
-		.http1 = x->upgrade,
+		.http1 = x->needs_http1,
+		.anyhow = x->anyhow,
 		.client = x->client,
 		.allow_private = x->host && policy_host_allows_private(x->host, x->asked.port),
 	};
@@ -83,6 +85,7 @@ static void on_dialled(void *context, const struct upstream_result *result)
 		stream_set_ready(x->upstream, x->http1->wake, x->http1->wake_context);
 	} else {
 		x->reason = result->reason;
+		x->not_http1 = result->not_http1;
 		snprintf(x->detail, sizeof(x->detail), "%s", result->detail ? result->detail : "");
 	}
 	x->http1->wake(x->http1->wake_context);
@@ -141,6 +144,24 @@ static enum egress_reason renew(struct http1 *h)
 		       ? EGRESS_ALLOWED : EGRESS_INTERNAL;
 }
 
+/* An upgrade is asked for over HTTP/1.1, as everybody does; where that is not to be had, by HTTP/2's
+ * extended CONNECT (RFC 8441), and where that is not, either, there is no more to try. */
+static enum http1_step dial_failed(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+
+	if (x->not_http1 && !x->anyhow) {
+		x->needs_http1 = x->not_http1 = false;
+		x->reason = EGRESS_ALLOWED;
+		x->detail[0] = '\0';
+		return http1_dial(h, false);
+	}
+	if (x->not_http1 && x->upgrade)
+		snprintf(x->detail, sizeof(x->detail),
+			 "the host speaks HTTP/2 alone, and offers no WebSocket by it (RFC 8441)");
+	return http1_refuse(h, x->reason ? x->reason : EGRESS_INTERNAL, 0, x->detail, NULL, false);
+}
+
 enum http1_step http1_dialling(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
@@ -151,8 +172,7 @@ enum http1_step http1_dialling(struct http1 *h)
 	if (x->dial)
 		return HTTP1_STEP_WAIT;
 	if (!x->upstream)
-		return http1_refuse(h, x->reason ? x->reason : EGRESS_INTERNAL, 0, x->detail, NULL,
-				    false);
+		return dial_failed(h);
 	if (x->policy != h->connection->proxy->config->policy)
 		reason = renew(h);
 	if (reason != EGRESS_ALLOWED)
@@ -193,10 +213,16 @@ static enum http1_step upstream_failed(struct http1 *h, const char *detail)
 {
 	struct http1_exchange *x = h->exchange;
 
+	/* RFC 9113, 7: HTTP_1_1_REQUIRED, which is also what h2_stream.c says to a WebSocket that the
+	 * peer's SETTINGS have no room for. */
+	if (h2_reset_code(x->upstream) == NGHTTP2_HTTP_1_1_REQUIRED && !x->anyhow) {
+		x->needs_http1 = x->anyhow = true;
+		x->retried = false;
+	}
 	if (!x->retried && x->received.length == 0 && x->interim == 0 && !x->up.touched &&
 	    (x->untouched || (x->reused && is_idempotent(x->method)))) {
 		x->retried = true;
-		x->sent = x->unsendable = x->up.finished = x->untouched = false;
+		x->sent = x->unsendable = x->up.finished = x->untouched = x->not_http1 = false;
 		bytes_wipe(&x->up.pending);
 		drop_upstream(x);
 		return http1_dial(h, true);

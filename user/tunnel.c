@@ -217,7 +217,8 @@ static void *tunnel_start(struct connection *c)
 	if (!t)
 		return NULL;
 	t->connection = c;
-	t->splice = !stream_ssl(c->client) && !stream_ssl(c->upstream);
+	t->splice = !stream_ssl(c->client) && !stream_ssl(c->upstream) &&
+		    !stream_is_framed(c->upstream);
 	t->up = (struct direction){.from = c->client, .to = c->upstream};
 	t->down = (struct direction){.from = c->upstream, .to = c->client};
 	take_pending(&t->up, &c->sent);

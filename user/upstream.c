@@ -53,7 +53,8 @@ struct upstream_request {
 	struct upstream_request *next, **at;
 	char *host; /* or the address as text */
 	uint16_t port;
-	bool tls, http1, allow_private;
+	bool tls, http1, anyhow, allow_private;
+	bool not_http1; /* the host did not agree to it */
 	bool follows; /* another of the same kind is on its way: it may bring a session for both */
 	struct client_cert *client; /* may be NULL */
 	struct resolver_wait *wait;
@@ -151,6 +152,7 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 		.reason = reason,
 		.detail = reason == EGRESS_ALLOWED ? NULL : request->detail,
 		.stream = stream,
+		.not_http1 = request->not_http1 && !stream,
 		.address = request->address,
 	};
 
@@ -177,11 +179,30 @@ static void begin_session(struct upstream_request *request, struct stream *carri
 	finish(request, stream ? EGRESS_ALLOWED : EGRESS_INTERNAL, stream);
 }
 
+static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
+		 ...) PRINTF(3, 4);
+
+/* Without an answer by ALPN a host that is offered HTTP/1.1 alone may still mean HTTP/2: only one that
+ * had the choice and took none speaks HTTP/1.1 for sure. */
+static bool agreed_to_http1(const struct upstream_request *request)
+{
+	return !request->tls || !request->http1 || request->anyhow ||
+	       tls_client_chose(stream_ssl(request->stream)) ||
+	       h2_pool_protocol(request->upstream->sessions, request->host, request->port) ==
+		       UPSTREAM_HTTP1;
+}
+
 static void succeed(struct upstream_request *request)
 {
 	struct stream *stream = request->stream;
 	bool h2 = request->tls && tls_client_chose_h2(stream_ssl(stream));
 
+	if (!agreed_to_http1(request)) {
+		request->not_http1 = true;
+		fail(request, EGRESS_UPSTREAM_PROTOCOL, "%s: does not agree to HTTP/1.1",
+		     request->host);
+		return;
+	}
 	request->stream = NULL;
 	stream_set_ready(stream, NULL, NULL);
 	if (request->tls && !request->http1)
@@ -193,8 +214,6 @@ static void succeed(struct upstream_request *request)
 		finish(request, EGRESS_ALLOWED, stream);
 }
 
-static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
-		 ...) PRINTF(3, 4);
 /* The words are for the log and the bottle's 502: no secret comes near them. */
 static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
 		 ...)
@@ -238,6 +257,11 @@ static void on_handshake(void *context)
 
 	if (rc == -EAGAIN)
 		return;
+	if (rc < 0 && request->http1 &&
+	    ERR_GET_REASON(ERR_peek_error()) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL) {
+		request->not_http1 = true;
+		h2_pool_note_alone(request->upstream->sessions, request->host, request->port);
+	}
 	reason = tls_client_judge(ssl, request->host, rc, request->detail, sizeof(request->detail));
 	if (reason == EGRESS_ALLOWED)
 		succeed(request);
@@ -526,6 +550,13 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 
 	if (!fresh && take_idle(upstream, &key, target->http1, done, context))
 		return NULL;
+	if (target->tls && target->http1 && !target->anyhow &&
+	    h2_pool_alone(upstream->sessions, key.host, key.port)) {
+		done(context, &(struct upstream_result){.reason = EGRESS_UPSTREAM_PROTOCOL,
+							.detail = "speaks HTTP/2 alone",
+							.not_http1 = true});
+		return NULL;
+	}
 	request = request_new(upstream, &key, done, context);
 	if (!request) {
 		done(context, &(struct upstream_result){.reason = EGRESS_INTERNAL,
@@ -533,6 +564,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 		return NULL;
 	}
 	request->http1 = target->http1;
+	request->anyhow = target->anyhow;
 	request->client = target->client ? client_cert_ref(target->client) : NULL;
 	request->finished = &finished;
 	request->follows = may_follow(request, target);

@@ -41,7 +41,8 @@ struct upstream_target {
 	const struct egress_address *address; /* the address itself (cidr routes): no TLS */
 	uint16_t port;
 	bool tls;	    /* verified TLS, ALPN h2 and http/1.1; else plain bytes */
-	bool http1;	    /* ALPN http/1.1 alone: HTTP/2 cannot carry what is meant to follow */
+	bool http1;	    /* ALPN http/1.1 alone: for what HTTP/2 may not be able to carry */
+	bool anyhow;	    /* with http1: also from a host that does not say that it speaks it */
 	struct client_cert *client; /* to show to the host in TLS, or NULL */
 	bool allow_private; /* else private addresses are refused, on the very address dialled */
 };
@@ -52,6 +53,7 @@ struct upstream_result {
 	struct stream *stream;	   /* the caller's from now on; handshake done; ready unset; framed,
 				      for one request, where the host speaks HTTP/2 */
 	bool reused;		   /* from the pool: may turn out to be dead */
+	bool not_http1;		   /* no stream: asked for http1, the host did not agree to it */
 	struct egress_address address; /* dialled: the host's, or the proxy's */
 };
 typedef void (*upstream_done_fn)(void *context, const struct upstream_result *result);

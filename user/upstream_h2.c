@@ -34,6 +34,7 @@ struct known {
 	uint64_t hash;
 	time_t until;
 	enum upstream_protocol protocol;
+	bool alone; /* HTTP/2, and no HTTP/1.1 */
 };
 
 struct h2_pool {
@@ -192,12 +193,24 @@ static time_t now(void)
 	return time.tv_sec;
 }
 
+static struct known *place_of(struct h2_pool *pool, uint64_t hash)
+{
+	return &pool->known[hash & (KNOWN_COUNT - 1)];
+}
+
+static bool is_known(const struct known *known, uint64_t hash)
+{
+	return known->hash == hash && known->until > now();
+}
+
 void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
 		  enum upstream_protocol protocol, unsigned seconds)
 {
 	uint64_t hash = known_hash(host, port);
+	struct known *known = place_of(pool, hash);
+	bool alone = is_known(known, hash) && known->alone && protocol == UPSTREAM_HTTP2;
 
-	pool->known[hash & (KNOWN_COUNT - 1)] = (struct known){hash, now() + seconds, protocol};
+	*known = (struct known){hash, now() + seconds, protocol, alone};
 }
 
 enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port)
@@ -205,5 +218,22 @@ enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *
 	uint64_t hash = known_hash(host, port);
 	const struct known *known = &pool->known[hash & (KNOWN_COUNT - 1)];
 
-	return known->hash == hash && known->until > now() ? known->protocol : UPSTREAM_UNKNOWN;
+	return is_known(known, hash) ? known->protocol : UPSTREAM_UNKNOWN;
+}
+
+void h2_pool_note_alone(struct h2_pool *pool, const char *host, uint16_t port)
+{
+	uint64_t hash = known_hash(host, port);
+	struct known *known = place_of(pool, hash);
+
+	if (is_known(known, hash))
+		known->alone = known->protocol == UPSTREAM_HTTP2;
+}
+
+bool h2_pool_alone(const struct h2_pool *pool, const char *host, uint16_t port)
+{
+	uint64_t hash = known_hash(host, port);
+	const struct known *known = &pool->known[hash & (KNOWN_COUNT - 1)];
+
+	return is_known(known, hash) && known->alone;
 }

@@ -27,6 +27,9 @@ void h2_pool_forget(struct h2_pool *pool, const char *host);
 #define H2_FAILED_SECONDS 20 /* a host that did not answer is not asked for each handshake anew */
 void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
 		  enum upstream_protocol protocol, unsigned seconds);
+/* A host that has HTTP/2, and would not have HTTP/1.1: remembered as long as the former is. */
+void h2_pool_note_alone(struct h2_pool *pool, const char *host, uint16_t port);
+bool h2_pool_alone(const struct h2_pool *pool, const char *host, uint16_t port);
 enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port);
 
 #endif

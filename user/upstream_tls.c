@@ -362,6 +362,15 @@ bool tls_client_chose_h2(const SSL *ssl)
 	return peer->h2 && length == 2 && memcmp(name, "h2", 2) == 0;
 }
 
+bool tls_client_chose(const SSL *ssl)
+{
+	const unsigned char *name;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(ssl, &name, &length);
+	return length > 0;
+}
+
 /* A server that chooses what was not offered is not who it says, or broken. */
 static bool protocol_agreed(const SSL *ssl)
 {

@@ -35,6 +35,7 @@ SSL *tls_client_connection(struct tls_client *client, const char *host, uint16_t
 /* Offers HTTP/2 before HTTP/1.1; and after the handshake: was it chosen? */
 void tls_client_offer_h2(SSL *ssl);
 bool tls_client_chose_h2(const SSL *ssl);
+bool tls_client_chose(const SSL *ssl); /* any protocol at all */
 
 /* After stream_handshake() returned `rc` (1 or an error): EGRESS_ALLOWED, or what is wrong, and a
  * text about it in `detail`. Empties OpenSSL's error queue. */

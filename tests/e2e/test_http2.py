@@ -160,6 +160,10 @@ ROUTES = """
     token_env: E2E_TOKEN_0
     path_allowlist: [/]
   - host: h2only.example.test
+  - host: h2ws.example.test
+    auth_scheme: Bearer
+    token_env: E2E_TOKEN_0
+    path_allowlist: [/]
   - host: grpc.example.test
     path_allowlist: [/e2e.Test/]
   - host: api.example.test
@@ -201,10 +205,12 @@ class WithOrigins(Http2Case):
         script = os.path.join(PROGRAMS, "h2origin.js")
         with world.in_origin():
             cls.origins = [world.spawn(["node", script, world.directory, "203.0.113.22", "h1"]),
-                           world.spawn(["node", script, world.directory, "203.0.113.23"])]
+                           world.spawn(["node", script, world.directory, "203.0.113.23"]),
+                           world.spawn(["node", script, world.directory, "203.0.113.26", "connect"])]
         cls.bottle = harness.Bottle(harness.policy(ROUTES))
         world.wait_port("203.0.113.22", 443)
         world.wait_port("203.0.113.23", 443)
+        world.wait_port("203.0.113.26", 443)
 
     @classmethod
     def tearDownClass(cls):
@@ -349,6 +355,53 @@ class Mirror(WithOrigins):
         output = self.ok(self.bottle.python(WEBSOCKET, "h2.example.test"))
         self.assertIn("101 Switching Protocols", output)
         self.assertTrue(output.endswith("hello|ping"), output)
+
+    def test_websocket_to_an_origin_of_http2_alone(self):
+        """RFC 8441 upwards: from an upgrade and from an extended CONNECT."""
+        for _ in range(2):  # the second time it is known that HTTP/1.1 is not to be had
+            output = self.ok(self.bottle.python(WEBSOCKET, "h2ws.example.test"))
+            self.assertIn("101 Switching Protocols", output)
+            # Of the key in RFC 6455, 1.3; and only the one.
+            self.assertEqual(re.findall("(?i)sec-websocket-accept: (.*)", output),
+                             ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="])
+            self.assertTrue(output.endswith("hello|ping"), output)
+        fields = pseudo("/ws", "CONNECT", authority="h2ws.example.test") + [
+            [":protocol", "websocket"], ["sec-websocket-version", "13"],
+            ["sec-websocket-protocol", "chat"]]
+        answer = self.one(fields, {"data": "abc", "end": False}, {"data": "def", "end": True},
+                          host="h2ws.example.test")
+        headers = dict(answer["headers"])
+        self.assertEqual((answer["status"], answer["body"], answer["end"]),
+                         ("200", "helloabcdef", True))
+        self.assertNotIn("sec-websocket-accept", headers)
+        self.assertEqual(headers["sec-websocket-protocol"], "chat")
+        for request in self.h2_arrived():
+            self.assertEqual((request["version"], request["method"], request["protocol"]),
+                             ("2.0", "CONNECT", "websocket"))
+            self.assertEqual(request["headers"]["authorization"], "Bearer " + SECRETS["E2E_TOKEN_0"])
+            for name in ("upgrade", "connection", "sec-websocket-key"):
+                self.assertNotIn(name, request["headers"])
+        self.assertEqual(len(self.h2_arrived()), 3)
+        self.assertEqual(len({r["connection"] for r in self.h2_arrived()}), 1)
+        # A refusal stays one, a reset cuts, and an ordinary request is none of this.
+        answer = self.one([f if f[0] != ":path" else [":path", "/no"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2ws.example.test")
+        self.assertEqual((answer["status"], answer["body"]), ("403", "no"))
+        answer = self.one([f if f[0] != ":path" else [":path", "/cut"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2ws.example.test")
+        self.assertEqual((answer["status"], answer["body"], answer["reset"]), ("200", "hello", 8))
+        self.assertEqual(self.version("h2ws.example.test"), ["2"])
+
+    def test_websocket_where_nobody_offers_it(self):
+        """HTTP/2 alone, without extended CONNECT: a 502 that says so."""
+        for _ in range(2):
+            output = self.ok(self.bottle.curl(
+                "--http1.1", "-i", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+                "-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                "https://h2only.example.test/ws"))
+            self.assertIn(" 502 ", output)
+            self.assertIn("speaks HTTP/2 alone, and offers no WebSocket", output)
+        self.assertEqual(self.h2_arrived(), [])
 
     def reload(self, text):
         before = self.bottle.errors().count("policy reloaded")

@@ -30,9 +30,9 @@ HOSTS = {
     "wild.example.test": "203.0.113.15", "tcp.example.test": "203.0.113.16",
     "six.example.test": "2001:db8:e2e::17", "both.example.test": "203.0.113.18",
     "bulk.example.test": "203.0.113.20", "badcert.example.test": "203.0.113.21",
-    # By test_http2.py: HTTP/2 and HTTP/1.1; HTTP/2 only; gRPC.
+    # By test_http2.py: HTTP/2 and HTTP/1.1; HTTP/2 only; gRPC; HTTP/2 only, with extended CONNECT.
     "h2.example.test": "203.0.113.22", "h2only.example.test": "203.0.113.23",
-    "grpc.example.test": "203.0.113.24",
+    "grpc.example.test": "203.0.113.24", "h2ws.example.test": "203.0.113.26",
     "bulk2.example.test": "203.0.113.25",  # as bulk, with HTTP/2
     "dead.example.test": "203.0.113.99",
 }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// h2origin.js DIRECTORY ADDRESS [h1]: an origin that speaks HTTP/2 (and HTTP/1.1 with `h1`) and notes
-// each request in DIRECTORY/h2origin.log as one JSON line.
+// h2origin.js DIRECTORY ADDRESS [h1|connect]: an origin that speaks HTTP/2 (and HTTP/1.1 with `h1`;
+// WebSocket by RFC 8441 with `connect`) and notes each request in DIRECTORY/h2origin.log as one JSON
+// line.
 'use strict';
 const crypto = require('crypto');
 const fs = require('fs');
 const http2 = require('http2');
-const [directory, address, h1] = process.argv.slice(2);
+const [directory, address, kind] = process.argv.slice(2);
 const log = fs.openSync(directory + '/h2origin.log', 'a', 0o600);
 const secret = new Set(['authorization', 'x-api-key']);
 let connections = 0;
 
 const server = http2.createSecureServer({
   key: fs.readFileSync(directory + '/origin.key'), cert: fs.readFileSync(directory + '/origin.pem'),
-  allowHTTP1: h1 === 'h1', settings: {maxConcurrentStreams: 100, enableConnectProtocol: false},
+  allowHTTP1: kind === 'h1',
+  settings: {maxConcurrentStreams: 100, enableConnectProtocol: kind === 'connect'},
 });
 
 function note(request, extra) {
@@ -103,6 +105,17 @@ server.on('upgrade', (request, socket) => {
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
     `Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\nhello`);
   socket.pipe(socket);
+});
+// The same by extended CONNECT.
+server.on('connect', (request, response) => {
+  note(request, {protocol: request.headers[':protocol']});
+  const stream = request.stream;
+  stream.on('error', () => {});
+  if (request.url === '/no') { stream.respond({':status': 403, 'content-length': 2}); return stream.end('no'); }
+  if (request.url === '/cut') { stream.respond({':status': 200}); stream.write('hello'); return setTimeout(() => stream.close(8), 50); }
+  stream.respond({':status': 200, 'sec-websocket-protocol': 'chat', 'sec-websocket-accept': 'forged'});
+  stream.write('hello');
+  stream.pipe(stream);
 });
 server.on('secureConnection', socket => { socket.number = ++connections; });
 server.on('session', session => session.on('error', () => {}));
