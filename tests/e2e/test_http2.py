@@ -389,7 +389,7 @@ class Mirror(WithOrigins):
         self.assertEqual((answer["status"], answer["body"]), ("403", "no"))
         answer = self.one([f if f[0] != ":path" else [":path", "/cut"] for f in fields],
                           {"data": "abc", "end": False}, host="h2ws.example.test")
-        self.assertEqual((answer["status"], answer["body"], answer["reset"]), ("200", "hello", 8))
+        self.assertEqual((answer["status"], answer["body"], answer["reset"]), ("200", "hello", 2))
         self.assertEqual(self.version("h2ws.example.test"), ["2"])
 
     def test_websocket_where_nobody_offers_it(self):

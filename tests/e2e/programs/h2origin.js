@@ -112,7 +112,7 @@ server.on('connect', (request, response) => {
   const stream = request.stream;
   stream.on('error', () => {});
   if (request.url === '/no') { stream.respond({':status': 403, 'content-length': 2}); return stream.end('no'); }
-  if (request.url === '/cut') { stream.respond({':status': 200}); stream.write('hello'); return setTimeout(() => stream.close(8), 50); }
+  if (request.url === '/cut') { stream.respond({':status': 200}); stream.write('hello'); return setTimeout(() => stream.destroy(new Error('cut')), 50); }
   stream.respond({':status': 200, 'sec-websocket-protocol': 'chat', 'sec-websocket-accept': 'forged'});
   stream.write('hello');
   stream.pipe(stream);
