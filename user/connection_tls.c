@@ -36,10 +36,12 @@ static struct upstream_target target_of(const struct connection *c)
 {
 	const struct policy_host *host = policy_find_host(c->proxy->config->policy, c->host);
 
+	/* A host that asks for a certificate agrees on nothing without one. */
 	return (struct upstream_target){
 		.host = c->host,
 		.port = c->port,
 		.tls = true,
+		.client = host ? policy_host_client(host, c->port) : NULL,
 		.allow_private = host && policy_host_allows_private(host, c->port),
 	};
 }

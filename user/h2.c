@@ -323,8 +323,13 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 	struct h2 *h2 = context;
 	struct h2_stream *s = find(session, frame->hd.stream_id);
 
-	if (!s || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ||
-	    (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
+	if (!s || (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
+		return 0;
+	s->head_out |= s->head_sent;
+	/* Not earlier: nghttp2 sends nothing of a stream that it is told to reset. */
+	if (h2_stream_cut_due(s))
+		return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, s->own_code);
+	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	s->end_sent = true;
 	/* The response is out and nobody reads the rest of the request (RFC 9113, 8.1). */

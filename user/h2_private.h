@@ -38,7 +38,9 @@ struct h2_stream {
 	bool switching;	  /* a WebSocket asked for by extended CONNECT */
 	char accept[H2_ACCEPT_SIZE]; /* client: what answers the key of who asked for it */
 	bool head_ready;  /* `out_head` is whole: submitted with the next flush */
-	bool head_sent;
+	bool head_sent;	  /* submitted */
+	bool head_out;	  /* and gone */
+	bool behind;	  /* server: a reset waits until what was written is out */
 	bool finished;	  /* the writer is through */
 	bool end_sent;
 	bool deferred;	  /* nghttp2 waits for more of the body */
@@ -71,5 +73,7 @@ void h2_stream_destroy(struct h2_stream *s);
 extern const struct stream_ops h2_stream_ops;
 /* Submits the head that is ready: with END_STREAM when there is nothing behind it. */
 void h2_stream_submit(struct h2_stream *s);
+/* Everything is out that a reset had to wait for: see h2_set_reset_behind(). */
+bool h2_stream_cut_due(const struct h2_stream *s);
 
 #endif

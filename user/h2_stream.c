@@ -294,6 +294,18 @@ static struct stream *h2_carrier(const void *object)
 	return s->h2 ? s->h2->transport : NULL;
 }
 
+/* What came before an origin broke off is the client's, as it would be without us. */
+static bool waits_to_cut(const struct h2_stream *s)
+{
+	return s->behind && !s->finished && (s->head_ready || s->head_sent) &&
+	       (!s->head_out || s->out.length > 0);
+}
+
+bool h2_stream_cut_due(const struct h2_stream *s)
+{
+	return s->behind && !s->face && !waits_to_cut(s);
+}
+
 /* The owner lets go. What is queued still goes out; what is not complete is reset, and what the
  * peer still sends is thrown away. */
 static void h2_release(void *object)
@@ -312,7 +324,7 @@ static void h2_release(void *object)
 	consume(s, s->body.length);
 	bytes_wipe(&s->body);
 	bytes_wipe(&s->head);
-	if (s->finished && !s->end_sent)
+	if ((s->finished && !s->end_sent) || waits_to_cut(s))
 		return; /* on_sent() in h2.c goes on */
 	if (s->finished && h2->server)
 		code = NGHTTP2_NO_ERROR;
@@ -353,4 +365,14 @@ void h2_set_reset_code(struct stream *stream, uint32_t code)
 
 	if (s)
 		s->own_code = code;
+}
+
+void h2_set_reset_behind(struct stream *stream, uint32_t code)
+{
+	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (!s)
+		return;
+	s->behind = s->h2 && s->h2->server;
+	s->own_code = code;
 }

@@ -39,8 +39,9 @@ struct http1_exchange {
 	bool reused, retried;
 	bool untouched; /* the upstream says that it has not acted on it */
 	bool needs_http1; /* asks for a connection of HTTP/1.1 */
-	bool anyhow;	/* of any host: HTTP/2 was tried, and would not carry it */
-	bool not_http1; /* the upstream did not agree to it */
+	bool settled;	  /* that was the last change of mind: HTTP/2 would not carry it */
+	bool anyhow;	  /* takes it from any host then */
+	bool not_http1;	  /* the upstream did not agree to it */
 	bool old_client;     /* HTTP/1.0 */
 	bool client_keeps;   /* its connection serves another request */
 	bool upstream_keeps; /* the same on the other side */
@@ -49,6 +50,7 @@ struct http1_exchange {
 	bool sent;	     /* the request is written whole */
 	bool unsendable;     /* the upstream takes no more of it, but may still answer */
 	bool responded;	     /* the final response's head was composed */
+	bool cut;	     /* and no more of it will come */
 
 	struct http1_body up, down;
 	enum egress_reason reason;

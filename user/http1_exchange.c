@@ -150,7 +150,7 @@ static enum http1_step dial_failed(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
 
-	if (x->not_http1 && !x->anyhow) {
+	if (x->not_http1 && !x->settled) {
 		x->needs_http1 = x->not_http1 = false;
 		x->reason = EGRESS_ALLOWED;
 		x->detail[0] = '\0';
@@ -215,8 +215,9 @@ static enum http1_step upstream_failed(struct http1 *h, const char *detail)
 
 	/* RFC 9113, 7: HTTP_1_1_REQUIRED, which is also what h2_stream.c says to a WebSocket that the
 	 * peer's SETTINGS have no room for. */
-	if (h2_reset_code(x->upstream) == NGHTTP2_HTTP_1_1_REQUIRED && !x->anyhow) {
-		x->needs_http1 = x->anyhow = true;
+	if (h2_reset_code(x->upstream) == NGHTTP2_HTTP_1_1_REQUIRED && !x->settled) {
+		x->needs_http1 = x->settled = true;
+		x->anyhow = x->upgrade;
 		x->retried = false;
 	}
 	if (!x->retried && x->received.length == 0 && x->interim == 0 && !x->up.touched &&
@@ -237,8 +238,9 @@ static enum http1_step abort_response(struct http1 *h, enum egress_reason reason
 {
 	if (h->framed) {
 		/* Freed unfinished, it is reset: as the upstream was, so that gRPC sees its code. */
-		if (h2_reset_code(h->exchange->upstream))
-			h2_set_reset_code(h->client, h2_reset_code(h->exchange->upstream));
+		uint32_t code = h2_reset_code(h->exchange->upstream);
+
+		h2_set_reset_behind(h->client, code ? code : NGHTTP2_INTERNAL_ERROR);
 		return http1_fault(h, reason, detail);
 	}
 	if (!h->exchange->down.chunk && h->exchange->down.framing != HTTP1_LENGTH)
@@ -473,6 +475,19 @@ static enum http1_step complete(struct http1 *h)
 	return http1_finish(h, !x->client_keeps || !x->sent);
 }
 
+/* The head, and what came of the body, are the client's before it sees the end: a 413 that is
+ * followed by a reset says why. */
+static enum http1_step pass_cut(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+
+	x->cut = true;
+	if (http1_flush(&x->down.pending, h->client) == HTTP1_FLOW_WAIT)
+		return HTTP1_STEP_WAIT;
+	return abort_response(h, EGRESS_UPSTREAM_PROTOCOL,
+			      "the upstream closed in the middle of its response");
+}
+
 static enum http1_step receive_response(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
@@ -480,13 +495,14 @@ static enum http1_step receive_response(struct http1 *h)
 
 	if (!x->responded)
 		return await_response(h);
+	if (x->cut)
+		return pass_cut(h);
 	switch (http1_body_pump(&x->down, x->upstream, &x->received, h->client,
 				&c->proxy->shared->scratch)) {
 	case HTTP1_FLOW_DONE:
 		return complete(h);
 	case HTTP1_FLOW_CUT:
-		return abort_response(h, EGRESS_UPSTREAM_PROTOCOL,
-				      "the upstream closed in the middle of its response");
+		return pass_cut(h);
 	case HTTP1_FLOW_MALFORMED:
 		return abort_response(h, EGRESS_UPSTREAM_PROTOCOL, "malformed chunks");
 	case HTTP1_FLOW_SINK_GONE:

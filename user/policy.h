@@ -224,6 +224,9 @@ const struct policy_secret *policy_route_secret(const struct policy_route *route
 /* The certificate to show to the host, NULL when the route has none; borrowed from the policy. When
  * it was never set this is false and the request must be refused as internal. */
 bool policy_route_client(const struct policy_route *route, struct client_cert **ret) WARN_UNUSED;
+/* Who the bottle is to this host before a request has chosen a route: the first certificate that its
+ * routes of this port name, or NULL; borrowed from the policy. */
+struct client_cert *policy_host_client(const struct policy_host *host, uint16_t port);
 /* True for a header that must not pass from the bottle to this host: Authorization, and what any
  * route of the host injects, unless the chosen route keeps authorization. */
 bool policy_route_strips(const struct policy_route *route, struct span header_name);

@@ -83,3 +83,15 @@ bool policy_route_client(const struct policy_route *route, struct client_cert **
 	*ret = route->client ? route->client->loaded : NULL;
 	return true;
 }
+
+struct client_cert *policy_host_client(const struct policy_host *host, uint16_t port)
+{
+	for (size_t i = 0; i < host->route_count; i++) {
+		const struct policy_route *route = host->routes[i];
+
+		for (size_t p = 0; route->client && p < route->port_count; p++)
+			if (route->ports[p] == port && route->client->loaded)
+				return route->client->loaded;
+	}
+	return NULL;
+}

@@ -15,7 +15,7 @@
 #define ATTEMPT_LIMIT 16
 /* RFC 8305, section 5. */
 #define ATTEMPT_DELAY_MS 250
-#define KEEPALIVE_SECONDS 300 /* below what firewalls on the way forget connections after */
+#define KEEPALIVE_SECONDS 120 /* below what firewalls on the way forget connections after */
 
 struct attempt {
 	struct dial *dial;

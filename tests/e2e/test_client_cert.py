@@ -8,6 +8,15 @@ from harness import Case, PROGRAMS, PYTHON, run_exec
 
 HOST, PORT = "both.example.test", 8443
 URL = f"https://{HOST}:{PORT}"
+# HTTP/2 for those who show a certificate, by the TLS version whose handshake fails without one.
+H2_ORIGIN = """
+const fs = require('fs'), [address, cert, key, ca] = process.argv.slice(1);
+require('http2').createSecureServer({
+    cert: fs.readFileSync(cert), key: fs.readFileSync(key), ca: fs.readFileSync(ca),
+    requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2', allowHTTP1: true,
+}, (q, s) => s.end(q.httpVersion + ' ' + q.socket.getPeerCertificate().subject.CN + '\\n')
+).listen(8444, address);
+"""
 
 
 class ClientCert(Case):
@@ -31,15 +40,26 @@ class ClientCert(Case):
             cls.server = world.spawn([
                 PYTHON, "-B", os.path.join(PROGRAMS, "mtls_origin.py"), address, str(PORT),
                 world.path("origin.pem"), world.path("origin.key"), world.path("client-ca.pem")])
+            cls.h2_server = world.spawn([
+                "node", "-e", H2_ORIGIN, address, world.path("origin.pem"),
+                world.path("origin.key"), world.path("client-ca.pem")])
         world.wait_port(address, PORT)
+        world.wait_port(address, PORT + 1)
 
     @classmethod
     def tearDownClass(cls):
         cls.server.terminate()
+        cls.h2_server.terminate()
 
-    def fetch(self, command, *names, path="/", root=False):
+    def test_what_it_speaks_is_asked_with_the_certificate(self):
+        """The client is offered HTTP/2 if the origin has it, which it tells no stranger."""
+        output = self.ok(self.fetch(
+            f"curl -sS -w '%{{http_version}}' https://{HOST}:{PORT + 1}/one", "one", port=PORT + 1))
+        self.assertEqual(output, "2.0 one\n2")
+
+    def fetch(self, command, *names, path="/", root=False, port=PORT):
         routes = "".join(
-            f"\n  - host: {HOST}\n    ports: [{PORT}]\n    path_allowlist: [{path}{name}]\n"
+            f"\n  - host: {HOST}\n    ports: [{port}]\n    path_allowlist: [{path}{name}]\n"
             + (f"    client_cert: {harness.world.path(f'client-{name}.pem')}\n"
                f"    client_key: {harness.world.path(f'client-{name}.key')}\n" if name != "none"
                else "") for name in names)

@@ -112,6 +112,27 @@ class Hostile(BottleCase):
     def test_h2_to_h2(self):
         self.over_http2("h2.example.test", "h2")
 
+    def test_what_came_before_a_reset(self):
+        """Head and body as far as they came, and then the cut; also by a client that has no window."""
+        h1, h2 = "h2only.example.test", "h2.example.test"
+        for host in (h1, h2):
+            with self.subTest(host):
+                result = self.bottle.curl("--http1.1", "-i", f"https://{host}/head-rst")
+                self.assertIn("x-early: 1", result.stdout.lower())
+                self.assertIn(result.returncode, (18, 56), result.stderr)
+                script = {"host": host, "wait": 4, "streams": 1, "settings": "000400000000", "frames": [
+                    {"headers": pseudo("/head-rst", authority=host)}]}
+                for settings in ("", "000400000000"):
+                    path = harness.write("head-rst", json.dumps({**script, "settings": settings}))
+                    answer = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path])))
+                    stream = answer["streams"]["1"]
+                    self.assertIn(["x-early", "1"], stream["headers"], stream)
+                    self.assertEqual(stream["reset"], 2)
+        path = harness.write("head-rst", json.dumps({"host": h2, "wait": 4, "streams": 1, "frames": [
+            {"headers": pseudo("/rst-late", authority=h2)}]}))
+        answer = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path])))
+        self.assertEqual((answer["streams"]["1"]["body"], answer["streams"]["1"]["reset"]), ("part", 2))
+
     @measures
     def test_amplified_heads(self):
         """A head of 60 KiB costs an origin thirty bytes: those that nobody waits for are not kept."""

@@ -107,7 +107,7 @@ class Client:
 
 
 def run(script):
-    client = Client(script["host"])
+    client = Client(script["host"], settings=bytes.fromhex(script.get("settings", "")))
     try:
         for item in script["frames"]:
             client.send(item)

@@ -3,6 +3,7 @@
 the answer, /NAME; anything else is answered well. `list` for DIRECTORY names them. Requests are noted in DIRECTORY/hostile.log."""
 import json
 import os
+import socket
 import socketserver
 import ssl
 import struct
@@ -56,6 +57,7 @@ H1 = {
     "large-head": OK + b"X: " + b"a" * 100000 + b"\r\n\r\n" + POISON,
     "many-fields": OK + b"X: a\r\n" * 3000 + b"\r\n" + POISON,
     "short": OK + b"Content-Length: 20\r\n\r\nhi",
+    "head-rst": OK + b"X-Early: 1\r\nContent-Length: 20\r\n\r\n",
     "cut-chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n20\r\nhi",
     "preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + POISON,
     "nothing": b"", "blank-lines": b"\r\n\r\n" + POISON, "tls": b"\x16\x03\x01\x00\x05hello" + POISON,
@@ -110,6 +112,7 @@ H2 = {
     "rst-1": lambda n: frame(3, 0, n, struct.pack("!I", 1)),
     "rst-8": lambda n: frame(3, 0, n, struct.pack("!I", 8)),
     "rst-13": lambda n: frame(3, 0, n, struct.pack("!I", 13)),
+    "head-rst": lambda n: head(n, ("x-early", "1")) + frame(3, 0, n, struct.pack("!I", 2)),
     "rst-late": lambda n: head(n) + data(n, b"part", False) + frame(3, 0, n, struct.pack("!I", 2)),
     "rst-whole": lambda n: head(n) + data(n, b"whole") + frame(3, 0, n, struct.pack("!I", 0)),
     "pseudo-trailer": lambda n: head(n) + data(n, b"x", False) + head(n, end=True),
@@ -173,6 +176,8 @@ H2 = {
 
 class Handler(socketserver.BaseRequestHandler):
     def setup(self):
+        # What a reset is to follow must be on its way by then.
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.request = self.server.context.wrap_socket(self.request, server_side=True)
         self.buffer = b""
 
@@ -203,6 +208,10 @@ class Handler(socketserver.BaseRequestHandler):
             self.note(raw)
             name = raw.split(b" ")[1].decode("latin-1").strip("/")
             self.request.sendall(H1.get(name, FINE))
+            if name == "head-rst":
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                os.close(self.request.detach())
+                return
             if name in ("short", "cut-chunk", "old", "nothing", "blank-lines", "tls"):
                 return
 
