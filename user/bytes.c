@@ -121,6 +121,62 @@ char *span_copy(struct span s)
 	return copy;
 }
 
+/* ---- how much all of them hold ---------------------------------------------------------------- */
+
+static uint64_t own_count, *held = &own_count;
+static struct {
+	size_t limit;
+	void (*full)(void *context);
+	void *context;
+} budget = {.limit = SIZE_MAX};
+
+void bytes_count(ptrdiff_t change)
+{
+	__atomic_fetch_add(held, (uint64_t)change, __ATOMIC_RELAXED);
+}
+
+void bytes_count_at(uint64_t *place)
+{
+	__atomic_store_n(place, *held, __ATOMIC_RELAXED);
+	held = place;
+}
+
+size_t bytes_held(void)
+{
+	/* A difference of wrong sign would be a fault of ours, not a reason to stop. */
+	int64_t now = (int64_t)__atomic_load_n(held, __ATOMIC_RELAXED);
+
+	return now > 0 ? (size_t)now : 0;
+}
+
+void bytes_set_limit(size_t limit, void (*full)(void *context), void *context)
+{
+	budget.limit = limit ? limit : SIZE_MAX;
+	budget.full = full;
+	budget.context = context;
+}
+
+size_t bytes_limit(void)
+{
+	return budget.limit;
+}
+
+size_t bytes_room(void)
+{
+	size_t now = bytes_held();
+
+	if (now < budget.limit)
+		return budget.limit - now;
+	if (budget.full)
+		budget.full(budget.context);
+	return 0;
+}
+
+bool bytes_pressed(void)
+{
+	return bytes_held() > budget.limit / 2;
+}
+
 /* Moves the content to the front when that makes enough room, else to a larger block. */
 static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 {
@@ -143,6 +199,7 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 	if (b->data && b->length > 0)
 		memcpy(data, b->data + b->start, b->length);
 	free(b->data);
+	bytes_count((ptrdiff_t)(capacity - b->capacity));
 	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};
 	return true;
 }
@@ -250,6 +307,8 @@ void bytes_consume(struct bytes *b, size_t count)
 
 void bytes_free(struct bytes *b)
 {
+	if (b->data)
+		bytes_count(-(ptrdiff_t)b->capacity);
 	free(b->data);
 	*b = (struct bytes){0};
 }

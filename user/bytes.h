@@ -65,6 +65,23 @@ void bytes_consume(struct bytes *b, size_t count);
 void bytes_free(struct bytes *b); /* also after zero-initialising only; leaves it empty */
 void bytes_wipe(struct bytes *b); /* overwrites, then frees: for secrets */
 
+/* ---- how much all of them hold ---------------------------------------------------------------- */
+
+/* What struct bytes have allocated in this process, and what others have said by bytes_count(): the
+ * memory that peers can make us use. Counted with each allocation, not with each byte; any thread. */
+size_t bytes_held(void);
+/* For libraries that hold bytes for us: nghttp2's frames. */
+void bytes_count(ptrdiff_t change);
+/* Counts at `place` from now on, which others may read; once, before there is a second thread. */
+void bytes_count_at(uint64_t *place);
+/* How much that may be (0: without limit), and who is told when somebody met it. */
+void bytes_set_limit(size_t limit, void (*full)(void *context), void *context);
+size_t bytes_limit(void);
+/* What is left; 0 tells `full`, and then nothing more should be read from anywhere. */
+size_t bytes_room(void);
+/* Half of it is used: time to be sparing. */
+bool bytes_pressed(void);
+
 /* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
 uint64_t bytes_hash(const void *data, size_t length);
 

@@ -166,6 +166,17 @@ static void format_age(time_t since, char text[24])
 		snprintf(text, 24, "%lld h", age / 3600);
 }
 
+static void print_buffers(const json_t *buffers)
+{
+	json_int_t limit = json_integer_value(json_object_get(buffers, "limit")) >> 20;
+
+	if (limit > 0)
+		printf("  buffers %lld of %lld MiB; %lld ended for being the largest when they were full\n",
+		       (long long)json_integer_value(json_object_get(buffers, "bytes")) >> 20,
+		       (long long)limit,
+		       (long long)json_integer_value(json_object_get(buffers, "ended")));
+}
+
 static void print_sidecar(const json_t *sidecar)
 {
 	const json_t *reload = json_object_get(sidecar, "reload");
@@ -188,6 +199,7 @@ static void print_sidecar(const json_t *sidecar)
 	printf("  worker  %s; restarted %d %s\n",
 	       json_is_true(json_object_get(sidecar, "worker_ready")) ? "serves" : "DOES NOT SERVE",
 	       restarts, restarts == 1 ? "time" : "times");
+	print_buffers(json_object_get(sidecar, "buffers"));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */

@@ -27,14 +27,23 @@
  * bottle use up: memory, and addresses of the pool. */
 #define DEFAULT_NAME_LIMIT 4096
 
+/* A thousand readers that stall, or a hundred that are fast and far away. */
+#define DEFAULT_BUFFERED_MIB 512
+#define LEAST_BUFFERED_MIB 16 /* one connection of HTTP/2 with a hundred streams */
+#define MOST_BUFFERED_MIB 65536
+
 /* What one source says; routes go to the policy at once. */
 struct draft_dns {
 	struct config_text mode, pool, name;
 	struct config_number name_limit;
 };
+struct draft_limits {
+	struct config_number buffered_mib;
+};
 struct draft {
 	const struct config_node *routes, *upstream;
 	struct draft_dns dns;
+	struct draft_limits limits;
 	struct config_flag hints;
 	struct config_text enforcement;
 };
@@ -60,10 +69,20 @@ static void parse_dns(struct config_context *context, const struct config_node *
 	config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), ret);
 }
 
+static void parse_limits(struct config_context *context, const struct config_node *node, void *ret)
+{
+	static const struct config_key keys[] = {
+		KEY(draft_limits, buffered_mib, config_parse_number),
+	};
+
+	config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), ret);
+}
+
 static const struct config_key top_keys[] = {
 	KEY(draft, routes, parse_node),
 	KEY(draft, upstream, parse_node),
 	KEY(draft, dns, parse_dns),
+	KEY(draft, limits, parse_limits),
 	KEY(draft, hints, config_parse_flag),
 	KEY(draft, enforcement, config_parse_text),
 };
@@ -147,6 +166,20 @@ static void apply_dns(struct config_context *context, const struct draft_dns *dr
 	config_leave(context, outer);
 }
 
+static void apply_limits(struct config_context *context, const struct draft_limits *draft,
+			 struct config *config)
+{
+	const struct config_number *mib = &draft->buffered_mib;
+	size_t outer = config_enter(context, "limits");
+
+	if (mib->line && mib->value >= LEAST_BUFFERED_MIB && mib->value <= MOST_BUFFERED_MIB)
+		config->buffered_mib = mib->value;
+	else if (mib->line)
+		config_fault(context, mib->line, "a number from 16 to 65536, such as 512",
+			     "buffered_mib %lu is out of range", mib->value);
+	config_leave(context, outer);
+}
+
 /* True when the document had `routes`. Errors do not end it: the next key may have others. */
 static bool apply_document(struct config_context *context, const struct config_node *root,
 			   struct config *config)
@@ -159,6 +192,7 @@ static bool apply_document(struct config_context *context, const struct config_n
 	if (draft.upstream)
 		config_upstream(context, draft.upstream, config);
 	apply_dns(context, &draft.dns, config);
+	apply_limits(context, &draft.limits, config);
 	if (draft.hints.line)
 		config->hints = draft.hints.value;
 	if (config_enforcement(context, &draft.enforcement))
@@ -193,6 +227,7 @@ static struct config *config_new(void)
 	config->hints = true;
 	config_replace_text(&config->dns.proxy_name, DEFAULT_NAME);
 	config->dns.name_limit = DEFAULT_NAME_LIMIT;
+	config->buffered_mib = DEFAULT_BUFFERED_MIB;
 	if (!config->policy || !cidr_parse(DEFAULT_POOL, &config->dns.pool))
 		abort();
 	return config;

@@ -39,6 +39,7 @@ struct config {
 		char *proxy_name;    /* default "egress"; `dns.name` */
 		size_t name_limit;   /* names a bottle may ever be given; default 4096 */
 	} dns;
+	size_t buffered_mib; /* limits.buffered_mib: what the proxy's buffers may hold; default 512 */
 	uint8_t hash[16]; /* of the sources' bytes: SHA-256, truncated */
 };
 

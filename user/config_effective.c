@@ -71,6 +71,7 @@ static void print_dns(FILE *to, const struct config *config)
 		address_format(&pool->address, text), pool->prefix_length - 96,
 		config->dns.name_limit);
 	print_key(to, "name", config->dns.proxy_name);
+	fprintf(to, "limits:\n  buffered_mib: %zu\n", config->buffered_mib);
 }
 
 char *config_effective(const struct config *config)

@@ -23,7 +23,7 @@ uint64_t connection_now_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static uint64_t now_ms(void)
+uint64_t connection_now_ms(void)
 {
 	struct timespec now;
 
@@ -45,7 +45,7 @@ static void arm_timer(struct connection *c, uint64_t now)
  * connection pays nothing for its deadline. */
 void connection_deadline(struct connection *c, unsigned seconds)
 {
-	uint64_t now = now_ms();
+	uint64_t now = connection_now_ms();
 
 	c->deadline_ms = now + (uint64_t)seconds * 1000;
 	if (c->timer_ms == 0 || c->deadline_ms < c->timer_ms)
@@ -147,7 +147,7 @@ void connection_abort_client(struct connection *c)
 	(void)setsockopt(stream_fd(c->client), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
-static void leave(struct connection *c)
+void connection_leave(struct connection *c)
 {
 	if (--c->inside == 0 && c->state == CONNECTION_CLOSED)
 		free(c);
@@ -158,13 +158,13 @@ static void close_from_outside(struct connection *c, enum egress_reason reason, 
 {
 	c->inside++;
 	connection_close(c, reason, detail);
-	leave(c);
+	connection_leave(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
 	struct connection *c = context;
-	uint64_t now = now_ms();
+	uint64_t now = connection_now_ms();
 	bool quiet = c->state == CONNECTION_FIRST_BYTE;
 
 	(void)fd;
@@ -177,7 +177,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 	else
 		connection_close(c, quiet ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST,
 				 "the client's handshake timed out");
-	leave(c);
+	connection_leave(c);
 }
 
 /* ---- protocols ------------------------------------------------------------------------------ */
@@ -530,7 +530,7 @@ void connection_wake(void *context)
 		return;
 	c->inside++;
 	run(c);
-	leave(c);
+	connection_leave(c);
 }
 
 /* ---- the beginning -------------------------------------------------------------------------- */
@@ -567,8 +567,10 @@ static struct connection *connection_new(struct proxy *proxy, int fd)
 {
 	struct connection *c;
 
-	if (!proxy->shared)
+	if (!proxy->shared) {
 		proxy->shared = calloc(1, sizeof(*proxy->shared));
+		connection_pressure(proxy);
+	}
 	c = proxy->shared ? calloc(1, sizeof(*c)) : NULL;
 	if (!c)
 		return NULL;
@@ -610,7 +612,7 @@ void connection_accept(struct proxy *proxy, int fd)
 		begin(c);
 	}
 	run(c);
-	leave(c);
+	connection_leave(c);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
@@ -635,6 +637,7 @@ void proxy_reconfigure(struct proxy *proxy, const struct config *config)
 	struct connection *next;
 
 	proxy->config = config;
+	connection_pressure(proxy);
 	for (struct connection *c = proxy->connections; c; c = next) {
 		next = c->next;
 		if (!still_allowed(c))
@@ -666,6 +669,7 @@ void proxy_close_all(struct proxy *proxy)
 		close_from_outside(c, EGRESS_ALLOWED, "the proxy stops");
 	}
 	tunnel_pipes_close(proxy->shared);
+	connection_pressure_end(proxy);
 	free(proxy->shared);
 	proxy->shared = NULL;
 }

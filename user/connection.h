@@ -22,6 +22,7 @@ struct proxy {
 	struct upstream *upstream;
 	struct leaf_cache *leaves;
 	struct access_log *log;
+	struct feed *feed; /* NULL: nobody looks */
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
 	size_t connection_count;

@@ -28,6 +28,7 @@ struct proxy_shared {
 		int read, write;
 	} pipes[PIPE_POOL_SIZE];
 	size_t pipe_count;
+	struct event full; /* connection_pressure.c */
 };
 
 /* What a protocol wants when its run() returns. */
@@ -51,6 +52,10 @@ struct protocol {
 	bool (*idle)(void *session);
 	/* No more requests, but those under way; it ends by itself. NULL: it has only one. */
 	void (*drain)(void *session);
+	/* When memory is out: the most that one request holds which has not moved since `before_ms`
+	 * (connection_now_ms()), and the end of those that hold at least so much. */
+	size_t (*held)(const void *session, uint64_t before_ms);
+	void (*shed)(void *session, size_t at_least, uint64_t before_ms);
 	/* Logs what is under way as ended by `reason`, and frees. */
 	void (*end)(void *session, enum egress_reason reason, const char *detail);
 };
@@ -118,6 +123,17 @@ void connection_log(const struct connection *connection, struct access_record *r
 enum egress_reason connection_judge(const struct proxy *proxy, const char *host, uint16_t port,
 				    enum policy_mode *ret_mode) WARN_UNUSED;
 uint64_t connection_now_us(void);
+uint64_t connection_now_ms(void); /* coarse */
+
+/* connection_pressure.c: takes the policy's limit of buffers; ends what holds most of them when that is
+ * met. */
+void connection_pressure(struct proxy *proxy);
+void connection_pressure_end(struct proxy *proxy);
+/* Counts one that was ended for it. */
+void connection_shed(struct connection *connection);
+/* Undoes `inside++`: frees a connection that ended meanwhile. */
+void connection_leave(struct connection *connection);
+#define CONNECTION_SHED "all buffers are full, and this held the most"
 
 /* Would the policy in force dial `upstream` for this host? False when it is at a private address
  * and the route has lost its allow_private. */

@@ -35,7 +35,8 @@ struct shared {
 	uint64_t ids;
 	char mark[MARK_SIZE];
 	uint64_t latency_sum; /* microseconds */
-	uint64_t padding[5];
+	uint64_t padding[2];
+	struct feed_buffers buffers;
 	struct ring rings[FEED_RINGS];
 	uint64_t latencies[EGRESS_MAX_COUNTED_HOSTS][FEED_BUCKETS];
 	char bytes[ALL_SIZE + REFUSED_SIZE + PENDING_SIZE];
@@ -149,6 +150,30 @@ void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 	memcpy(ret, feed->mark, mark);
 	memcpy(ret + mark, digits + at, sizeof(digits) - at);
 	ret[mark + sizeof(digits) - at] = '\0';
+}
+
+/* ---- buffers -------------------------------------------------------------------------------------- */
+
+uint64_t *feed_buffers_held(struct feed *feed)
+{
+	return &feed->shared->buffers.held;
+}
+
+void feed_buffers_limit(struct feed *feed, uint64_t limit)
+{
+	store(&feed->shared->buffers.limit, limit);
+}
+
+void feed_buffers_ended(struct feed *feed)
+{
+	__atomic_fetch_add(&feed->shared->buffers.ended, 1, __ATOMIC_RELAXED);
+}
+
+struct feed_buffers feed_buffers(const struct feed *feed)
+{
+	const struct feed_buffers *shared = &feed->shared->buffers;
+
+	return (struct feed_buffers){load(&shared->held), load(&shared->limit), load(&shared->ended)};
 }
 
 /* ---- latencies ---------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +11,9 @@
 #define GATHER_SIZE (32 * 1024) /* frames written at once */
 #define TURN_BUDGET 16
 #define CONNECTION_WINDOW (1024 * 1024)
+/* Of a client it holds nothing back, since on_data() gives it back at once; it must only not be what
+ * streams with large windows wait for. */
+#define CLIENT_CONNECTION_WINDOW (16 * 1024 * 1024)
 #define CONCURRENT_STREAMS 100
 /* Against rapid reset (CVE-2023-44487): streams that a client may reset at once and per second. */
 #define RESET_BURST 500
@@ -98,6 +102,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	}
 	s->h2 = h2;
 	s->id = id;
+	s->window = STREAM_WINDOW;
 	s->own_code = h2->server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
 	s->next = h2->streams;
 	if (s->next)
@@ -378,8 +383,50 @@ static bool set_callbacks(nghttp2_session_callbacks **ret)
 	return true;
 }
 
+/* Frames wait in nghttp2, heads of 64 KiB among them: a peer that reads nothing makes it hold them. */
+static void note_memory(struct h2 *h2, void *block, int sign)
+{
+	ptrdiff_t size = sign * (ptrdiff_t)malloc_usable_size(block);
+
+	h2->memory += (size_t)size;
+	bytes_count(size);
+}
+
+static void *count_malloc(size_t size, void *h2)
+{
+	void *block = malloc(size);
+
+	note_memory(h2, block, 1);
+	return block;
+}
+
+static void count_free(void *block, void *h2)
+{
+	note_memory(h2, block, -1);
+	free(block);
+}
+
+static void *count_calloc(size_t count, size_t size, void *h2)
+{
+	void *block = calloc(count, size);
+
+	note_memory(h2, block, 1);
+	return block;
+}
+
+static void *count_realloc(void *block, size_t size, void *h2)
+{
+	void *grown;
+
+	note_memory(h2, block, -1);
+	grown = realloc(block, size);
+	note_memory(h2, grown ? grown : block, 1);
+	return grown;
+}
+
 static bool new_session(struct h2 *h2)
 {
+	nghttp2_mem memory = {h2, count_malloc, count_free, count_calloc, count_realloc};
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option = NULL;
 	int rc = NGHTTP2_ERR_NOMEM;
@@ -391,8 +438,10 @@ static bool new_session(struct h2 *h2)
 		nghttp2_option_set_no_closed_streams(option, 1);
 		nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_RATE);
-		rc = h2->server ? nghttp2_session_server_new2(&h2->session, callbacks, h2, option)
-				: nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
+		rc = h2->server ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option,
+							      &memory)
+				: nghttp2_session_client_new3(&h2->session, callbacks, h2, option,
+							      &memory);
 	}
 	nghttp2_option_del(option);
 	nghttp2_session_callbacks_del(callbacks);
@@ -418,7 +467,8 @@ static bool submit_settings(struct h2 *h2)
 						      sizeof(client) / sizeof(client[0]));
 
 	return rc == 0 && nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
-								CONNECTION_WINDOW) == 0;
+								h2->server ? CONNECTION_WINDOW
+									   : CLIENT_CONNECTION_WINDOW) == 0;
 }
 
 struct h2 *h2_new(struct event_base *base, struct stream *transport, bool server,
@@ -485,8 +535,11 @@ void h2_free(struct h2 *h2)
 static bool receive(struct h2 *h2)
 {
 	uint8_t buffer[READ_SIZE];
-	ssize_t n = stream_read(h2->transport, buffer, sizeof(buffer));
+	ssize_t n;
 
+	if (stream_must_wait(h2->transport))
+		return false;
+	n = stream_read(h2->transport, buffer, sizeof(buffer));
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0 || nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) != n ||
@@ -578,6 +631,28 @@ bool h2_run(struct h2 *h2)
 bool h2_is_idle(const struct h2 *h2)
 {
 	return !h2->streams && h2->pending.length == 0;
+}
+
+size_t h2_held(const struct h2 *h2)
+{
+	size_t held = h2->pending.capacity + h2->memory;
+
+	for (const struct h2_stream *s = h2->streams; s; s = s->next)
+		held += s->face ? 0 : h2_stream_held(s);
+	return held;
+}
+
+size_t h2_shed(struct h2 *h2, size_t at_least)
+{
+	size_t count = 0;
+
+	for (struct h2_stream *s = h2->streams; s; s = s->next) {
+		if (s->face || s->closed || s->out.capacity == 0 || h2_stream_held(s) < at_least)
+			continue;
+		h2_stream_reset(s, NGHTTP2_ENHANCE_YOUR_CALM);
+		count++;
+	}
+	return count;
 }
 
 void h2_drain(struct h2 *h2)

@@ -40,6 +40,11 @@ void h2_free(struct h2 *h2);
 /* Reads, calls the streams' `ready`, writes. False when the session is over: free it. */
 bool h2_run(struct h2 *h2) WARN_UNUSED;
 bool h2_is_idle(const struct h2 *h2); /* no streams, nothing to send */
+/* What waits to be sent for nobody in particular, and what is left of finished streams. */
+size_t h2_held(const struct h2 *h2);
+/* Server: resets the finished streams whose answer the peer does not read, where that is at least so
+ * many bytes each. How many there were. */
+size_t h2_shed(struct h2 *h2, size_t at_least);
 /* Server: no new streams (GOAWAY); the session is over when the last one is. */
 void h2_drain(struct h2 *h2);
 

@@ -9,8 +9,15 @@
 #include "h2.h"
 #include "h2_head.h"
 
-#define STREAM_WINDOW (256 * 1024) /* what a peer may send before the reader has taken it */
-#define OUT_MAX (64 * 1024)	   /* of a body, waiting for the peer's window */
+/* What a peer may send before the reader has taken it: at first, when memory is short, and for readers
+ * that keep up. What a window holds back on the way is the bandwidth times the delay, which nobody
+ * knows beforehand. */
+#define STREAM_WINDOW (256 * 1024)
+#define WINDOW_MIN (32 * 1024)
+#define WINDOW_MAX (4 * 1024 * 1024)
+#define WINDOW_SHARE 64 /* of the memory that is left, no more than one in so many for one stream */
+#define OUT_MAX (64 * 1024) /* of a body, waiting for the peer's window */
+#define OUT_MIN (16 * 1024) /* the same when memory is short */
 
 struct h2_stream {
 	struct h2 *h2;	     /* NULL once the session is gone */
@@ -23,6 +30,8 @@ struct h2_stream {
 	struct bytes head;     /* heads not read yet */
 	struct bytes body;     /* the same, of the body: counted in the windows */
 	struct bytes trailers;
+	size_t window;	  /* as it was last set; `taken` from it since then */
+	size_t taken;
 	bool fresh;	  /* the owner of the session has not seen it yet */
 	bool opened;	  /* it has */
 	bool head_came;	  /* the final one */
@@ -54,6 +63,7 @@ struct h2 {
 	void *context;
 	bool server, running, over, kicked;
 	bool settings_came; /* the peer's: until then nobody knows whether it takes extended CONNECT */
+	size_t memory;	      /* nghttp2's own */
 	struct bytes pending; /* frames that the transport has not taken yet */
 	struct h2_stream *streams;
 	struct h2_stream *woken, **woken_end;
@@ -73,6 +83,9 @@ void h2_stream_destroy(struct h2_stream *s);
 extern const struct stream_ops h2_stream_ops;
 /* Submits the head that is ready: with END_STREAM when there is nothing behind it. */
 void h2_stream_submit(struct h2_stream *s);
+size_t h2_stream_held(const struct h2_stream *s);
+/* Resets it at once; nothing of what was to be sent is kept. */
+void h2_stream_reset(struct h2_stream *s, uint32_t code);
 /* Everything is out that a reset had to wait for: see h2_set_reset_behind(). */
 bool h2_stream_cut_due(const struct h2_stream *s);
 

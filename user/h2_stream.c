@@ -20,14 +20,47 @@ static ssize_t take(struct bytes *from, void *buffer, size_t size)
 	return (ssize_t)n;
 }
 
+static size_t window_limit(const struct h2_stream *s)
+{
+	size_t share;
+
+	if (bytes_pressed())
+		return WINDOW_MIN;
+	share = (bytes_limit() - bytes_held()) / WINDOW_SHARE;
+	if (s->h2->server || share < STREAM_WINDOW)
+		return STREAM_WINDOW; /* a bottle is near: there is no delay to be made up for */
+	return share < WINDOW_MAX ? share : WINDOW_MAX;
+}
+
+/* A peer that used a whole window up, before a reader that has taken all of it, gets twice as much. A
+ * smaller one comes into force by what is not given back. */
+static void fit_window(struct h2_stream *s)
+{
+	size_t wanted = s->window, limit = window_limit(s);
+
+	if (s->body.length == 0 && s->taken >= s->window && !s->remote_end)
+		wanted *= 2;
+	if (wanted > limit)
+		wanted = limit;
+	if (wanted == s->window)
+		return;
+	(void)nghttp2_session_set_local_window_size(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+						    (int32_t)wanted);
+	s->window = wanted;
+	s->taken = 0;
+}
+
 /* The reader has room again, and so has the peer. A client's connection window was given back when
  * the bytes came, since the connection may be shared: see on_data() in h2.c. */
 static void consume(struct h2_stream *s, size_t n)
 {
 	if (!s->h2 || n == 0)
 		return;
-	if (!s->closed)
+	s->taken += n;
+	if (!s->closed) {
 		(void)nghttp2_session_consume_stream(s->h2->session, s->id, n);
+		fit_window(s);
+	}
 	if (s->h2->server)
 		(void)nghttp2_session_consume_connection(s->h2->session, n);
 	h2_touch(s->h2);
@@ -85,6 +118,11 @@ static void submit_trailers(struct h2_stream *s)
 	bytes_free(&s->out_trailers);
 }
 
+static size_t out_limit(void)
+{
+	return bytes_pressed() ? OUT_MIN : OUT_MAX;
+}
+
 static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, size_t length,
 			 uint32_t *flags, nghttp2_data_source *source, void *context)
 {
@@ -98,7 +136,7 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, 
 	}
 	if (n > 0)
 		(void)take(&s->out, buffer, n);
-	if (s->full && s->out.length <= OUT_MAX / 2) {
+	if (s->full && s->out.length <= out_limit() / 2) {
 		s->full = false;
 		h2_wake(s);
 	}
@@ -233,7 +271,8 @@ static bool write_head(struct h2_stream *s, const char *data, size_t length)
 
 static ssize_t write_body(struct h2_stream *s, const char *data, size_t length)
 {
-	size_t room = s->out.length < OUT_MAX ? OUT_MAX - s->out.length : 0;
+	size_t limit = out_limit();
+	size_t room = s->out.length < limit ? limit - s->out.length : 0;
 
 	if (length > room)
 		length = room;
@@ -277,6 +316,30 @@ static void h2_finish(void *object, struct span trailers)
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
+
+size_t h2_stream_held(const struct h2_stream *s)
+{
+	return s->head.capacity + s->body.capacity + s->trailers.capacity + s->out_head.capacity +
+	       s->out.capacity + s->out_trailers.capacity + s->block.fields.capacity +
+	       s->block.cookie.capacity;
+}
+
+static size_t h2_stream_memory(const void *object)
+{
+	return h2_stream_held(object);
+}
+
+void h2_stream_reset(struct h2_stream *s, uint32_t code)
+{
+	if (s->head_ready)
+		s->h2->ready_heads--;
+	s->head_ready = false;
+	bytes_wipe(&s->out_head);
+	bytes_free(&s->out);
+	bytes_free(&s->out_trailers);
+	(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
+	h2_touch(s->h2);
+}
 
 static void h2_again(void *object)
 {
@@ -328,7 +391,7 @@ static void h2_release(void *object)
 		return; /* on_sent() in h2.c goes on */
 	if (s->finished && h2->server)
 		code = NGHTTP2_NO_ERROR;
-	(void)nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, s->id, code);
+	h2_stream_reset(s, code);
 }
 
 const struct stream_ops h2_stream_ops = {
@@ -339,6 +402,7 @@ const struct stream_ops h2_stream_ops = {
 	.free = h2_release,
 	.trailers = h2_trailers,
 	.carrier = h2_carrier,
+	.held = h2_stream_memory,
 };
 
 void h2_mark(struct stream *stream)

@@ -18,8 +18,11 @@ void http1_deadline(struct http1 *h, unsigned seconds)
 ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to)
 {
 	char *buffer = http1_payload(&c->proxy->shared->scratch);
-	ssize_t n = stream_read(from, buffer, HTTP1_PAYLOAD_MAX);
+	ssize_t n;
 
+	if (stream_must_wait(from))
+		return -EAGAIN;
+	n = stream_read(from, buffer, HTTP1_PAYLOAD_MAX);
 	if (n > 0 && !bytes_append(to, buffer, (size_t)n))
 		return -ENOMEM;
 	return n;
@@ -323,6 +326,7 @@ enum protocol_next http1_run(void *session)
 {
 	struct http1 *h = session;
 
+	h->moved_ms = connection_now_ms();
 	for (int turn = 0; turn < STEP_BUDGET; turn++) {
 		switch (step(h)) {
 		case HTTP1_STEP_NEXT:
@@ -392,6 +396,31 @@ static bool http1_idle(void *session)
 	return h->state == HTTP1_AWAIT_HEAD && h->in.length == 0;
 }
 
+size_t http1_held(const void *session, uint64_t before_ms)
+{
+	const struct http1 *h = session;
+	const struct http1_exchange *x = h->exchange;
+	size_t held = h->in.capacity + h->answer.capacity;
+
+	if (h->moved_ms > before_ms)
+		return 0;
+	if (x)
+		held += x->head.capacity + x->request.capacity + x->received.capacity +
+			x->up.pending.capacity + x->up.trailers.capacity + x->down.pending.capacity +
+			x->down.trailers.capacity + stream_held(x->upstream);
+	return held;
+}
+
+static void http1_shed(void *session, size_t at_least, uint64_t before_ms)
+{
+	struct connection *c = ((struct http1 *)session)->connection;
+
+	(void)at_least, (void)before_ms;
+	connection_shed(c);
+	connection_abort_client(c);
+	connection_close(c, EGRESS_LIMIT, CONNECTION_SHED);
+}
+
 void http1_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct http1 *h = session;
@@ -415,5 +444,7 @@ const struct protocol http1_protocol = {
 	.run = http1_run,
 	.allowed = http1_allowed,
 	.idle = http1_idle,
+	.held = http1_held,
+	.shed = http1_shed,
 	.end = http1_end,
 };

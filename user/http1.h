@@ -80,6 +80,7 @@ struct http1 {
 	bool close_after; /* the answer */
 	bool connect_after;
 	size_t drained;
+	uint64_t moved_ms; /* when it last ran */
 	struct http1_exchange *exchange;
 };
 
@@ -111,6 +112,8 @@ struct http1 *http1_new_framed(struct connection *connection, struct stream *str
 /* PROTOCOL_WAIT, or PROTOCOL_CLOSE when it is over. */
 enum protocol_next http1_run(void *session);
 bool http1_allowed(void *session);
+/* What it holds in memory, the upstream's side included, if it has not moved since `before_ms`. */
+size_t http1_held(const void *session, uint64_t before_ms);
 /* Logs what is under way as ended by `reason`, and frees. */
 void http1_end(void *session, enum egress_reason reason, const char *detail);
 /* The time that the client's side may be silent; that of a framed stream is its session's. */

@@ -241,6 +241,8 @@ static ssize_t take(const struct http1_body *body, struct stream *source, struct
 
 	if (body->framing == HTTP1_LENGTH && body->remaining < limit)
 		limit = (size_t)body->remaining;
+	if (surplus->length == 0 && stream_must_wait(source))
+		return -EAGAIN;
 	if (surplus->length == 0)
 		return stream_read(source, http1_payload(scratch), limit);
 	if (surplus->length < limit)

@@ -162,6 +162,59 @@ static void http2_drain(void *session)
 	h2_drain(((struct http2 *)session)->session);
 }
 
+/* What nghttp2 holds for a connection that has nothing to send. */
+#define SESSION_MEMORY (48 * 1024)
+
+static size_t session_held(const struct http2 *h)
+{
+	size_t held = h2_held(h->session);
+
+	return held > SESSION_MEMORY ? held - SESSION_MEMORY : 0;
+}
+
+static size_t request_held(const struct request *r, uint64_t before_ms)
+{
+	return r->http1->moved_ms > before_ms ? 0 : http1_held(r->http1, before_ms) +
+						    stream_held(r->stream);
+}
+
+static size_t http2_held(const void *session, uint64_t before_ms)
+{
+	const struct http2 *h = session;
+	size_t most = session_held(h), held;
+
+	for (const struct request *r = h->requests; r; r = r->next) {
+		held = request_held(r, before_ms);
+		most = held > most ? held : most;
+	}
+	return most;
+}
+
+/* One request after the other; the whole connection only when what its client does not read of
+ * everything else is the most there is. */
+static void http2_shed(void *session, size_t at_least, uint64_t before_ms)
+{
+	struct http2 *h = session;
+	struct connection *c = h->connection;
+	struct request *next;
+
+	for (struct request *r = h->requests; r; r = next) {
+		next = r->next;
+		if (request_held(r, before_ms) < at_least)
+			continue;
+		connection_shed(c);
+		h2_set_reset_code(r->stream, NGHTTP2_ENHANCE_YOUR_CALM);
+		end_request(r, EGRESS_LIMIT, CONNECTION_SHED);
+	}
+	for (size_t count = h2_shed(h->session, at_least / 4); count > 0; count--)
+		connection_shed(c);
+	if (session_held(h) >= at_least) {
+		connection_shed(c);
+		connection_abort_client(c);
+		connection_close(c, EGRESS_LIMIT, CONNECTION_SHED);
+	}
+}
+
 static void http2_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct http2 *h = session;
@@ -181,6 +234,8 @@ const struct protocol http2_protocol = {
 	.run = http2_run,
 	.allowed = http2_allowed,
 	.idle = http2_idle,
+	.held = http2_held,
+	.shed = http2_shed,
 	.drain = http2_drain,
 	.end = http2_end,
 };

@@ -204,6 +204,26 @@ static json_int_t worker_ready(const json_t *sidecar)
 	return json_is_true(json_object_get(sidecar, "worker_ready"));
 }
 
+static const json_t *buffers_of(const json_t *sidecar)
+{
+	return json_object_get(sidecar, "buffers");
+}
+
+static json_int_t buffers_held(const json_t *sidecar)
+{
+	return number_of(buffers_of(sidecar), "bytes");
+}
+
+static json_int_t buffers_limit(const json_t *sidecar)
+{
+	return number_of(buffers_of(sidecar), "limit");
+}
+
+static json_int_t buffers_ended(const json_t *sidecar)
+{
+	return number_of(buffers_of(sidecar), "ended");
+}
+
 static void say_sidecars(struct scrape *s)
 {
 	family(s, "egress_up", "gauge", "Whether the bottle's sidecar is alive; its wall stands without it.");
@@ -217,6 +237,11 @@ static void say_sidecars(struct scrape *s)
 		  "When the policy in force was loaded.", policy_since);
 	say_gauge(s, "egress_policy_last_reload_successful", "gauge", "Whether the last reload went well.",
 		  reload_went_well);
+	say_gauge(s, "egress_buffers_bytes", "gauge", "What the proxy's buffers hold.", buffers_held);
+	say_gauge(s, "egress_buffers_limit_bytes", "gauge", "What they may hold.", buffers_limit);
+	say_gauge(s, "egress_buffers_ended_total", "counter",
+		  "Requests and tunnels that were ended for holding most when the buffers were full.",
+		  buffers_ended);
 }
 
 /* The buckets of all hosts together; by host they would be too many. */

@@ -436,6 +436,7 @@ static int open_proxy(struct server *s, struct error *error)
 		if (!s->feed)
 			return error_set(error, "cannot map the memory of events");
 		access_log_feed(s->log, s->feed);
+		bytes_count_at(feed_buffers_held(s->feed));
 	}
 	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
 		return -1;
@@ -446,8 +447,11 @@ static int open_proxy(struct server *s, struct error *error)
 		.upstream = s->upstream,
 		.leaves = s->leaves,
 		.log = s->log,
+		.feed = s->feed,
 		.bottle = h->bottle,
 	};
+	if (s->feed)
+		feed_buffers_limit(s->feed, s->config->buffered_mib << 20);
 	s->listener = open_listener(s);
 	if (!s->listener || !open_responder(s))
 		return error_set(error, "cannot serve the listening sockets");

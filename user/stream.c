@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define FULL_WAIT_US 20000 /* until it is looked again whether there is room */
+
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
  * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
  * TLS read may wait for EV_WRITE and a write for EV_READ (key update, RFC 8446, 4.6.3). */
@@ -361,6 +363,19 @@ void stream_again(struct stream *stream)
 		stream->ops->again(stream->object);
 	else
 		event_add(&stream->again, &(struct timeval){0});
+}
+
+bool stream_must_wait(struct stream *stream)
+{
+	if (stream->ops || bytes_room() > 0)
+		return false;
+	event_add(&stream->again, &(struct timeval){0, FULL_WAIT_US});
+	return true;
+}
+
+size_t stream_held(const struct stream *stream)
+{
+	return stream && stream->ops ? stream->ops->held(stream->object) : 0;
 }
 
 void stream_free(struct stream *stream)

@@ -47,6 +47,12 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length) WAR
 void stream_shutdown(struct stream *stream);
 /* Asks for one call of `ready` from the event loop, soon: for fairness after a long run. */
 void stream_again(struct stream *stream);
+/* True while all buffers together hold what they may: the caller then reads nothing from this socket,
+ * as after -EAGAIN, and `ready` is called when it is time to look again. Framed streams never wait:
+ * what is read from them is in memory already. */
+bool stream_must_wait(struct stream *stream);
+/* What a framed stream holds in memory, in bytes; 0 of others. */
+size_t stream_held(const struct stream *stream);
 /* Closes and frees; accepts NULL. No callback comes after it. TLS: close_notify is tried. */
 void stream_free(struct stream *stream);
 
@@ -77,6 +83,7 @@ struct stream_ops {
 	void (*free)(void *object);
 	struct span (*trailers)(const void *object);
 	struct stream *(*carrier)(const void *object);
+	size_t (*held)(const void *object);
 };
 /* `object` is freed with the stream. NULL when out of memory; `object` is then still the caller's. */
 struct stream *stream_new_framed(const struct stream_ops *ops, void *object) WARN_UNUSED;

@@ -83,6 +83,17 @@ static json_t *json_buckets(const struct feed *feed)
 	return list;
 }
 
+static json_t *json_buffers(const struct feed *feed)
+{
+	struct feed_buffers buffers;
+
+	if (!feed)
+		return json_null();
+	buffers = feed_buffers(feed);
+	return json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)buffers.held, "limit",
+			 (json_int_t)buffers.limit, "ended", (json_int_t)buffers.ended);
+}
+
 static json_t *answer_status(const struct supervisor *s)
 {
 	json_t *reload = s->reload_at ? json_pack("{s:I, s:s}", "at", (json_int_t)s->reload_at, "error",
@@ -91,11 +102,12 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:I}", "policy_hash", hash, "policy_since",
-			 (json_int_t)s->policy_since, "policy_file",
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:o, s:I}", "policy_hash", hash,
+			 "policy_since", (json_int_t)s->policy_since, "policy_file",
 			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", s->ready, "latency",
 			 json_latencies(s->feed), "latency_buckets", json_buckets(s->feed),
+			 "buffers", json_buffers(s->feed),
 			 "latency_sum_us",
 			 s->feed ? (json_int_t)feed_latency_sum(s->feed) : (json_int_t)0);
 }

@@ -122,8 +122,11 @@ static int move_spliced(struct proxy_shared *shared, struct direction *d)
 static int move_copied(struct proxy_shared *shared, struct direction *d)
 {
 	char *buffer = http1_payload(&shared->scratch);
-	ssize_t n = stream_read(d->from, buffer, HTTP1_PAYLOAD_MAX), written;
+	ssize_t n, written;
 
+	if (stream_must_wait(d->from))
+		return 0;
+	n = stream_read(d->from, buffer, HTTP1_PAYLOAD_MAX);
 	if (n == -EAGAIN)
 		return 0;
 	if (n < 0)
@@ -244,6 +247,27 @@ static bool tunnel_idle(void *session)
 	return false;
 }
 
+static size_t tunnel_held(const void *session, uint64_t before_ms)
+{
+	const struct tunnel *t = session;
+
+	/* The deadline is set anew with each byte that moves. */
+	if (t->connection->deadline_ms > before_ms + TUNNEL_SECONDS * UINT64_C(1000))
+		return 0;
+	return t->up.pending.capacity + t->down.pending.capacity +
+	       stream_held(t->connection->upstream);
+}
+
+static void tunnel_shed(void *session, size_t at_least, uint64_t before_ms)
+{
+	struct connection *c = ((struct tunnel *)session)->connection;
+
+	(void)at_least, (void)before_ms;
+	connection_shed(c);
+	connection_abort_client(c);
+	connection_close(c, EGRESS_LIMIT, CONNECTION_SHED);
+}
+
 static void tunnel_end(void *session, enum egress_reason reason, const char *detail)
 {
 	struct tunnel *t = session;
@@ -270,5 +294,7 @@ const struct protocol tunnel_protocol = {
 	.run = tunnel_run,
 	.allowed = tunnel_allowed,
 	.idle = tunnel_idle,
+	.held = tunnel_held,
+	.shed = tunnel_shed,
 	.end = tunnel_end,
 };

@@ -198,6 +198,7 @@ def h2_requests(since=0):
 class WithOrigins(Http2Case):
     """Origins that speak HTTP/2."""
     origins = []
+    policy_extra = ""
 
     @classmethod
     def setUpClass(cls):
@@ -207,7 +208,7 @@ class WithOrigins(Http2Case):
             cls.origins = [world.spawn(["node", script, world.directory, "203.0.113.22", "h1"]),
                            world.spawn(["node", script, world.directory, "203.0.113.23"]),
                            world.spawn(["node", script, world.directory, "203.0.113.26", "connect"])]
-        cls.bottle = harness.Bottle(harness.policy(ROUTES))
+        cls.bottle = harness.Bottle(harness.policy(ROUTES, cls.policy_extra))
         world.wait_port("203.0.113.22", 443)
         world.wait_port("203.0.113.23", 443)
         world.wait_port("203.0.113.26", 443)

@@ -30,6 +30,12 @@ ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
 	return (ssize_t)n;
 }
 
+bool stream_must_wait(struct stream *stream)
+{
+	(void)stream;
+	return false;
+}
+
 ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 {
 	size_t n = length < stream->piece ? length : stream->piece;

@@ -14,7 +14,7 @@ links_test_config_expect := config_expect question $(config_modules)
 links_test_learn := learn learn_paths journal $(config_modules)
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
-links_test_stream := stream
+links_test_stream := stream bytes
 links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_cert_authority := cert_authority bytes diag
@@ -40,7 +40,7 @@ links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets
 http1_modules := http1 http1_exchange http1_judge http1_local http1_target http1_forward http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_stream h2_head
-connection_modules := connection connection_tls client_hello tunnel stream http2 $(h2_modules) \
+connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream http2 $(h2_modules) \
 	$(http1_modules) \
 	$(policy_modules)
 links_test_http1_head := http1_head bytes

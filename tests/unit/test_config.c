@@ -222,6 +222,7 @@ static void defaults(void **state)
 	assert_int_equal(config->dns.pool.prefix_length, 96 + 15);
 	assert_string_equal(config->dns.proxy_name, "egress");
 	assert_int_equal(config->dns.name_limit, 4096);
+	assert_int_equal(config->buffered_mib, 512);
 	config_free(config);
 }
 

@@ -171,6 +171,8 @@ H2 = {
     "http1": lambda n: FINE, "nothing": lambda n: None,
     "reserved": lambda n: frame(0xee, 0xff, n, b"x" * 100) + head(n) + data(n, b"fine"),
     "amplified": amplified,
+    # A whole window at once, and never an end.
+    "blast": lambda n: head(n) + data(n, b"x" * 16000, False) * 16,
 }
 
 
@@ -228,7 +230,7 @@ class Handler(socketserver.BaseRequestHandler):
             elif kind == 1:
                 fields = [(str(n), str(v)) for n, v in decoder.decode(payload)]
                 self.note(payload, fields=fields)
-                self.answer(dict(fields).get(":path", "/").strip("/"), stream)
+                self.answer(dict(fields).get(":path", "/").rpartition("/")[2], stream)
 
     def answer(self, name, stream):
         known = H2.get(name)

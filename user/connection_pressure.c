@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* When all buffers together hold what they may. Before that, windows and queues have become small
+ * (h2_stream.c); now nothing more is read (stream_must_wait()), and room is made by ending what holds
+ * most: a reader that stalls costs itself its answer, and not its neighbours theirs. Nothing is
+ * refused for being new: who came first would keep all others out for as long as it likes. */
+#include "connection_private.h"
+#include "feed.h"
+
+#define STALLED_MS 2000 /* who moves nothing for so long goes first */
+#define AIM(limit) ((limit) - (limit) / 8)
+#define LEAST 8192 /* ending smaller ones would only add work */
+#define ROUNDS_MAX 32
+
+static size_t largest(const struct proxy *proxy, uint64_t before_ms)
+{
+	size_t most = 0, held;
+
+	for (const struct connection *c = proxy->connections; c; c = c->next) {
+		held = c->protocol ? c->protocol->held(c->session, before_ms) : 0;
+		most = held > most ? held : most;
+	}
+	return most;
+}
+
+static void end_largest(struct proxy *proxy, size_t at_least, uint64_t before_ms)
+{
+	struct connection *next;
+
+	for (struct connection *c = proxy->connections; c; c = next) {
+		next = c->next;
+		if (bytes_held() <= AIM(bytes_limit()))
+			return;
+		if (!c->protocol || c->protocol->held(c->session, before_ms) < at_least)
+			continue;
+		c->inside++;
+		c->protocol->shed(c->session, at_least, before_ms);
+		connection_leave(c);
+	}
+}
+
+/* Each round ends what holds at least half as much as the largest: a few walks, however many
+ * connections there are. */
+static void shed(struct proxy *proxy, uint64_t before_ms)
+{
+	for (int round = 0; round < ROUNDS_MAX && bytes_held() > AIM(bytes_limit()); round++) {
+		size_t most = largest(proxy, before_ms);
+
+		if (most < LEAST)
+			return;
+		end_largest(proxy, most / 2 > LEAST ? most / 2 : LEAST, before_ms);
+	}
+}
+
+static void on_full(evutil_socket_t fd, short what, void *context)
+{
+	struct proxy *proxy = context;
+	uint64_t now = connection_now_ms();
+
+	(void)fd, (void)what;
+	shed(proxy, now - STALLED_MS);
+	shed(proxy, now);
+}
+
+/* From within somebody's reading: nobody can be ended here. */
+static void full(void *context)
+{
+	struct proxy *proxy = context;
+
+	event_active(&proxy->shared->full, EV_TIMEOUT, 0);
+}
+
+void connection_pressure(struct proxy *proxy)
+{
+	size_t limit = proxy->config->buffered_mib << 20;
+
+	if (!proxy->shared)
+		return;
+	if (!event_initialized(&proxy->shared->full))
+		evtimer_assign(&proxy->shared->full, proxy->base, on_full, proxy);
+	bytes_set_limit(limit, full, proxy);
+	if (proxy->feed)
+		feed_buffers_limit(proxy->feed, limit);
+}
+
+void connection_pressure_end(struct proxy *proxy)
+{
+	if (proxy->shared && event_initialized(&proxy->shared->full))
+		event_del(&proxy->shared->full);
+	bytes_set_limit(0, NULL, NULL);
+}
+
+void connection_shed(struct connection *c)
+{
+	if (c->proxy->feed)
+		feed_buffers_ended(c->proxy->feed);
+}
