@@ -13,7 +13,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "h2.h"
-#include "h2_head.h"
+#include "h2_private.h"
 
 struct side {
 	struct stream *transport;
@@ -344,11 +344,71 @@ static void secrets_are_not_indexed(void **state)
 	}
 }
 
+/* As much as the peer takes; then as much as has come, unless `stall`. */
+static void pass(struct pair *p, struct stream *reader, int turns, bool stall)
+{
+	static char block[16384];
+
+	for (int i = 0; i < turns; i++) {
+		while (stream_write(p->opened[0], block, sizeof(block)) > 0)
+			continue;
+		turn(p);
+		while (!stall && stream_read(reader, block, sizeof(block)) > 0)
+			continue;
+		turn(p);
+	}
+}
+
+static void windows_follow_their_readers(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
+	const struct h2_stream *s = stream_object(client, &h2_stream_ops);
+	struct bytes others = {NULL, 0, 0, 0};
+	char head[512];
+
+	put(p->opened[0], "HTTP/1.1 200 \r\n\r\n");
+	turn(p);
+	assert_true(stream_read(client, head, sizeof(head)) > 0);
+	pass(p, client, 4, true);
+	assert_int_equal(s->window, STREAM_WINDOW);
+	pass(p, client, 400, false);
+	assert_int_equal(s->window, WINDOW_MAX);
+	/* A reader that stalls again gets no more than that; and when memory is short, less. */
+	pass(p, client, 10, true);
+	assert_int_equal(s->window, WINDOW_MAX);
+	assert_non_null(bytes_reserve(&others, 16 << 20));
+	bytes_set_limit(bytes_held() + 1, NULL, NULL);
+	assert_true(bytes_pressed());
+	pass(p, client, 4, false);
+	bytes_set_limit(0, NULL, NULL);
+	bytes_free(&others);
+	assert_int_equal(s->window, WINDOW_MIN);
+	stream_free(client);
+	turn(p);
+}
+
+/* Everything that was counted is counted off again, nghttp2's memory included. */
+static void nothing_is_left_in_the_count(void **state)
+{
+	size_t before = bytes_held();
+	void *inner = NULL;
+
+	(void)state;
+	assert_int_equal(setup(&inner), 0);
+	pass(inner, ask(inner, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", false), 2, true);
+	assert_true(bytes_held() > before);
+	assert_int_equal(teardown(&inner), 0);
+	/* The client's stream, which its owner still holds. */
+	assert_in_range(bytes_held(), before, before + 4096);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(windows_follow_their_readers), TEST(nothing_is_left_in_the_count),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
 		TEST(given_up_before_it_was_sent),
