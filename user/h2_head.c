@@ -170,7 +170,7 @@ static bool append_switched(const struct h2_block *block, const char *accept, st
 {
 	return append_span(to, SPAN("HTTP/1.1 101 Switching Protocols\r\n"
 				    "connection: upgrade\r\nupgrade: websocket\r\n")) &&
-	       append_line(to, SPAN("sec-websocket-accept"), span_from(accept)) &&
+	       http1_append_field(to, SPAN("sec-websocket-accept"), span_from(accept)) &&
 	       append_rest(block, false, to);
 }
 
