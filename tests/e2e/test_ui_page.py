@@ -283,6 +283,85 @@ class InBrowser(Case):
         self.assertEqual(focused(), "pause")
         self.browser.do("await page.waitForSelector('#rows tr:has-text(\"/echo/meanwhile\")')")
 
+    def focused(self):
+        return self.browser.on_page("const e = document.activeElement; return e.getAttribute('aria-label') || e.textContent")
+
+    def press(self, key):
+        self.browser.do("await page.keyboard.press(args.key)", key=key)
+
+    def tab_to(self, label):
+        for _ in range(80):
+            if self.focused() == label:
+                return
+            self.press("Tab")
+        self.fail(f"no Tab leads to {label}")
+
+    def status_of(self, path):
+        return self.bottle.curl("-o", "/dev/null", "-w", "%{http_code}", A + path).stdout
+
+    def test_deciding_by_keyboard(self):
+        """Allowed by Enter, the focus goes on to what is next; ended by Enter; set aside by Enter."""
+        self.assertEqual(self.status_of("/wanted/one"), "403")
+        self.assertEqual(self.bottle.curl("-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT",
+                                          A + "/wanted/two").stdout, "403")
+        row = "#pending-list li:has-text('/wanted/"
+        self.browser.do(f"await page.waitForSelector(\"{row}one')\"); await page.waitForSelector(\"{row}two')\")")
+        labels = self.browser.on_page("return [...document.querySelectorAll('#pending-list button.go:not([hidden])')].map(e => e.getAttribute('aria-label'))")
+        one = "Allow GET api.example.test:443/wanted/one"
+        self.assertIn(one, labels)
+        self.tab_to(one)
+        after = (labels + labels[-2:-1])[labels.index(one) + 1]
+        self.press("Enter")
+        self.browser.do(f"await page.waitForSelector(\"{row}one')\", {{state: 'detached'}})")
+        self.assertEqual(self.focused(), after)
+        self.assertIn("Allowed: GET api.example.test:443/wanted/one", self.browser.do("return page.textContent('#told')"))
+        self.assertEqual(self.status_of("/wanted/one"), "200")
+        self.assertEqual(self.status_of("/wanted/other"), "403", "no more than was allowed")
+        # Which line decided is seen of what was allowed beside the file, too.
+        self.browser.do("""await page.waitForFunction(() => document.querySelectorAll("#source .file").length > 1);
+            await page.waitForSelector("#granted-list li:has-text('left')")""")
+        self.tab_to("End GET api.example.test:443/wanted/one")
+        self.press("Enter")
+        self.browser.do("await page.waitForSelector('#granted-list li', {state: 'detached'})")
+        self.assertEqual(self.status_of("/wanted/one"), "403")
+        self.tab_to("Set aside PUT api.example.test:443/wanted/two")
+        self.press("Enter")
+        self.browser.do(f"await page.waitForSelector(\"{row}two')\", {{state: 'detached'}})")
+        self.assertNotEqual(self.focused(), "")
+        self.assertEqual(self.browser.on_page("return document.activeElement === document.body"), False)
+
+    def test_choices_of_deciding(self):
+        """All below a directory, and in the policy's file; what cannot be allowed has no button for it; an
+        error is shown where it belongs."""
+        for path in ("/tree/of/a", "/tree/of/b"):
+            self.assertEqual(self.status_of(path), "403")
+        row = "page.locator(\"#pending-list li:has-text('/tree/of/')\")"
+        self.browser.do(f"""await {row}.waitFor(); const row = {row};
+            await page.waitForFunction(() => document.querySelector("#pending-list").textContent.includes("/tree/of/…"));
+            await row.locator("select").nth(0).selectOption({{label: "all below /tree/of/"}});
+            await row.locator("select").nth(1).selectOption("run");
+            await row.locator("button.go").click(); await row.waitFor({{state: "detached"}})""")
+        self.assertEqual(self.status_of("/tree/of/c"), "200")
+        self.assertEqual(self.status_of("/tree/elsewhere"), "403")
+        udp = self.browser.do("""const row = page.locator("#pending-list li:has-text('udp 203.0.113.12')");
+            await row.waitFor(); return [await row.locator("button:visible").allTextContents(), await row.textContent()]""")
+        self.assertEqual(udp[0], ["Set aside"])
+        self.assertIn("never opens UDP", udp[1])
+        # Another operator was faster.
+        self.assertEqual(self.status_of("/race/x"), "403")
+        event = self.event("/race/x")["id"]
+        said = self.browser.do("""const row = page.locator("#pending-list li:has-text('/race/x')"); await row.waitFor();
+            await page.route("**/api/pending", route => route.abort());
+            return row.evaluate(li => li.key) """)
+        self.assertIn("api.example.test", said)
+        self.ok(harness.cli("allow", self.bottle.name, event))
+        said = self.browser.do("""const row = page.locator("#pending-list li:has-text('/race/x')");
+            await row.locator("button.go").click(); await row.locator(".error:not(:empty)").waitFor();
+            const text = await row.locator(".error").textContent(); await page.unroute("**/api/pending");
+            await row.waitFor({state: "detached"}); said.length = 0; return text""")
+        self.assertIn("allowed already", said)
+        self.ok(harness.cli("deny", self.bottle.name, event))
+
     def test_sidecar_goes_and_comes(self):
         self.bottle.process.terminate()
         self.bottle.process.wait(15)

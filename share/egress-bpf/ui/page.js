@@ -471,7 +471,11 @@ function announce() {
 const TERMS = [["3600", "for 1 hour"], ["run", "until the sidecar ends"], ["file", "in the policy's file"]];
 
 // A group keeps its row while it stays: `first` does not change, the id is its newest refusal's.
-const rowKey = g => JSON.stringify([g.first, g.host, g.address, g.port, g.method, g.reason]);
+const rowKey = g => JSON.stringify([g.asked ? g.id : "", g.first, g.host, g.address, g.port, g.method, g.reason]);
+
+// What the bottle asks for, as a group of one.
+const asGroup = a => ({...a, asked: true, protocol: a.tls ? "https" : "http", one_path: true, first: a.time,
+	last: a.time, allowable: true, samples: [a]});
 
 function choices(select, options) {
 	const mark = JSON.stringify(options), value = select.value;
@@ -496,15 +500,17 @@ function scopes(g) {
 function newRow(key) {
 	const what = el("div", {class: "what"}), scope = el("select", {"aria-label": "What to allow"});
 	const term = el("select", {"aria-label": "For how long"});
+	const credential = el("input", {type: "checkbox", checked: true});
+	const tick = el("label", {class: "tick"}, credential, el("span", null, "with credential"));
 	const allow = el("button", {class: "go"}, "Allow"), deny = el("button", {type: "button"}, "Set aside");
-	const form = el("form", null, scope, term, allow, deny);
+	const form = el("form", null, scope, term, tick, allow, deny);
 	const error = el("p", {class: "error bad-text", role: "alert"});
 	const li = el("li", null, what, form, error);
 	choices(term, TERMS);
-	Object.assign(li, {key, parts: {what, scope, term, allow, deny, error}});
+	Object.assign(li, {key, parts: {what, scope, term, tick, allow, deny, error}});
 	form.addEventListener("submit", event => {
 		event.preventDefault();
-		const body = JSON.parse(scope.value || "{}");
+		const body = {...JSON.parse(scope.value || "{}"), credential: !tick.hidden && credential.checked};
 		decide(li, "allow", term.value === "file" ? {...body, persist: true}
 			: term.value === "run" ? body : {...body, for: Number(term.value)});
 	});
@@ -513,16 +519,18 @@ function newRow(key) {
 }
 
 function drawRow(li, g) {
-	const {what, scope, term, allow, deny} = li.parts;
+	const {what, scope, term, tick, allow, deny} = li.parts;
 	const name = [g.method || (g.protocol === "dns" ? "look-up of" : g.protocol || ""), target(g) + (g.path || "") + (g.one_path || !g.path ? "" : "…")]
 		.filter(Boolean).join(" ");
 	li.group = g;
 	put(what, el("span", {class: "to"}, safe(name, 240)),
-		g.note ? el("blockquote", null, "It says: ", safe(g.note, 500)) : null,
-		el("span", {class: "more"}, safe(g.reason), ", ", plural(g.count, "time"), ", last " + span(Date.now() / 1000 - g.last / 1000) + " ago",
+		g.asked ? el("blockquote", null, "It says: ", safe(g.reason, 500)) : null,
+		el("span", {class: "more"}, g.asked ? "asked for " : [safe(g.reason), ", ", plural(g.count, "time"), ", last "],
+			span(Date.now() / 1000 - g.last / 1000) + " ago",
 			g.allowable === false ? [": ", safe(g.cure)] : null));
 	for (const node of [scope, term, allow])
 		node.hidden = g.allowable === false;
+	tick.hidden = g.allowable === false || g.protocol === "http" || g.port === 80;
 	choices(scope, scopes(g));
 	allow.setAttribute("aria-label", "Allow " + shown(name));
 	deny.setAttribute("aria-label", "Set aside " + shown(name));
@@ -538,7 +546,7 @@ function leave(li) {
 }
 
 async function decide(li, verb, body) {
-	const {allow, deny, error} = li.parts, name = allow.getAttribute("aria-label")?.slice(6) || "it";
+	const {allow, error} = li.parts, name = (allow.getAttribute("aria-label") || "").replace(/^\w+ /, "");
 	if (li.busy)
 		return;
 	li.busy = true;
@@ -551,7 +559,8 @@ async function decide(li, verb, body) {
 		error.replaceChildren(safe(answer.error, 600));
 		return;
 	}
-	say((verb === "allow" ? "Allowed: " : "Set aside: ") + name);
+	put($("told"), safe((li.granted ? "Ended: " : verb === "allow" ? "Allowed: " : "Set aside: ") + name +
+		(answer.file ? `, in ${answer.file}:${answer.line}` : "") + (answer.note ? ". " + answer.note : ""), 600));
 	// With a path of its own left it comes back with the next look.
 	leave(li);
 	await refreshPending();
@@ -570,7 +579,7 @@ function drawGrants(grants) {
 		const end = li.querySelector("button");
 		end.setAttribute("aria-label", "End " + shown(name));
 		if (!seen.delete(g.id)) {
-			Object.assign(li, {key: g.id, parts: {allow: end, deny: end, error: li.lastChild}});
+			Object.assign(li, {key: g.id, granted: true, parts: {allow: end, error: li.lastChild}});
 			li.querySelector("form").addEventListener("submit", event => {
 				event.preventDefault();
 				decide(li, "deny", {id: g.id});
@@ -587,7 +596,8 @@ async function refreshPending() {
 	const answer = await ask("pending");
 	if (answer.error !== undefined)
 		return;
-	const groups = (answer.groups || []).filter(g => g.state === "pending").slice(0, 50);
+	const all = [...(answer.asks || []).map(asGroup), ...(answer.groups || [])].filter(g => g.state === "pending");
+	const groups = all.slice(0, 50);
 	const seen = new Map([...$("pending-list").children].map(li => [li.key, li]));
 	for (const g of groups) {
 		const key = rowKey(g), li = seen.get(key) || newRow(key);
@@ -600,8 +610,7 @@ async function refreshPending() {
 		if (!li.busy)
 			leave(li);
 	$("pending-none").hidden = groups.length > 0;
-	const more = (answer.groups || []).length - groups.length;
-	$("pending-count").textContent = groups.length ? groups.length + (more > 0 ? ` of ${groups.length + more}` : "") : "";
+	$("pending-count").textContent = groups.length ? groups.length + (all.length > groups.length ? ` of ${all.length}` : "") : "";
 	drawGrants(answer.grants || []);
 }
 
