@@ -34,5 +34,7 @@ int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 
 /* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */
 int cmd_usage(const char *command, const char *format, ...) PRINTF(2, 3);
+/* For commands that hold a key or tokens: no core file, no debugger of another user. Before they do. */
+void cmd_guard_memory(void);
 
 #endif

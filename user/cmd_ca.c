@@ -77,6 +77,7 @@ int cmd_ca(int argc, char **argv)
 	bool replace = false;
 	int option;
 
+	cmd_guard_memory();
 	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		switch (option) {
 		case 'r':

@@ -282,6 +282,7 @@ int cmd_prepare(int argc, char **argv)
 	struct prepare p = {.manifest = NULL};
 	int status;
 
+	cmd_guard_memory();
 	status = read_options(&p, argc, argv);
 	if (status == 0)
 		status = prepare(&p);

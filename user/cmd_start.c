@@ -158,6 +158,7 @@ int cmd_start(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	cmd_guard_memory();
 	if (geteuid() != 0) {
 		diag_error("start: needs root: tokens are to be in files that only root can read");
 		return EXIT_FAILED;

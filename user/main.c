@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "cmd.h"
 #include "diag.h"
@@ -52,6 +54,15 @@ static void help(FILE *to)
 			fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].summary);
 	}
 	fputs("\n'egress-bpf COMMAND --help' tells more; 'egress-bpf --version' the version.\n", to);
+}
+
+/* Not by the limit alone: where cores are piped to a program it is not looked at (core(5)). */
+void cmd_guard_memory(void)
+{
+	const struct rlimit none = {0, 0};
+
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	(void)setrlimit(RLIMIT_CORE, &none);
 }
 
 int cmd_usage(const char *command, const char *format, ...)

@@ -112,6 +112,71 @@ class Secrets(Case):
             self.assertRegex(result.stderr.lower(), word + "|not set" if value is None else word)
 
 
+class Cores(Case):
+    """Whoever crashes leaves no memory behind, however high the limit."""
+
+    def setUp(self):
+        super().setUp()
+        with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as file:
+            pattern = file.read()
+        if "/" in pattern or "|" in pattern:
+            self.skipTest(f"this machine's cores go elsewhere: {pattern.strip()}")
+        self.directory = harness.world.path(self.id())
+        os.mkdir(self.directory)
+        os.chmod(self.directory, 0o777)
+        self.wrapper = ["sh", "-c", f"ulimit -c unlimited && cd {self.directory} && exec \"$@\"", "sh"]
+
+    def cores(self, *more):
+        """Core files, where these processes would leave them."""
+        return [os.path.join(place, name) for place in {self.directory, *more}
+                for name in os.listdir(place) if name.startswith("core")]
+
+    def test_a_core_is_possible(self):
+        """Else the other tests here would prove nothing."""
+        subprocess.run([*self.wrapper, PYTHON, "-c", "import os; os.abort()"], check=False,
+                       env={"TOKEN": SECRETS["E2E_TOKEN_0"]})
+        found = self.cores()
+        self.assertEqual(len(found), 1)
+        with open(found[0], "rb") as file:
+            self.assertIn(MARK.encode(), file.read())
+        os.unlink(found[0])
+
+    def test_supervisor_and_worker(self):
+        bottle = harness.Bottle(wrapper=self.wrapper)
+        self.addCleanup(bottle.stop)
+        self.ok(bottle.curl("-f", "https://api.example.test/echo"))
+        places = {os.path.realpath(f"/proc/{pid}/cwd")
+                  for pid in (bottle.process.pid, bottle.worker())}
+        before = self.cores(*places)
+        for number in (signal.SIGSEGV, signal.SIGABRT):
+            worker = bottle.worker()
+            os.kill(worker, number)
+            harness.wait_for(lambda: bottle.workers() not in ([], [worker]), 20, "a new worker")
+            harness.wait_for(lambda: bottle.curl("https://api.example.test/echo").returncode == 0, 20)
+            bottle.process.send_signal(number)
+            self.assertEqual(bottle.process.wait(20), -number)
+            bottle.start()
+        self.assertEqual(self.cores(*places), before)
+
+    def test_those_that_start_one(self):
+        """`start` has the tokens in its environment, `prepare` and `ca init` make a key."""
+        manifest = write("core.yaml", "bottle: {egress: {routes: [{host: a.example, auth: "
+                         "{scheme: Bearer, token_ref: E2E_TOKEN_0}}]}}\n")
+        plan = os.path.join(self.directory, "plan")
+        self.ok(harness.cli("prepare", manifest, "--bottle", "core", "--out", plan))
+        crash = ["strace", "-f", "-o", "/dev/null", "-e"]
+        for command, at in ((["start", plan, "--engine", "/nonexistent"], "connect:signal=SEGV"),
+                            (["prepare", manifest, "--bottle", "core", "--out", plan, "--new-ca"],
+                             "fsync:signal=SEGV"),
+                            (["ca", "init", os.path.join(self.directory, "ca")],
+                             "fsync:signal=SEGV")):
+            result = subprocess.run([*self.wrapper, *crash, f"inject={at}", harness.world.program,
+                                     *command], env=harness.environment(), capture_output=True,
+                                    text=True, check=False, timeout=60)
+            self.assertEqual(result.returncode, -signal.SIGSEGV, (command, result.stderr))
+        self.assertEqual(self.cores(), [])
+
+
 class Sandbox(Case):
     """What else `exec` promises."""
 
