@@ -160,8 +160,9 @@ static int ask_engine(struct container_finder *finder, struct found *ret, struct
 		result = error_set(error, "the engine at %s does not tell of container %s: %.300s",
 				   engine_socket(finder->engine), finder->name,
 				   message ? message : "no reason given");
-	} else if (reply.status == 200 && id &&
-		   json_is_true(json_object_get(state, "Running"))) {
+	} else if (reply.status == 200 && id) {
+		/* Not "Running": after `podman init` its namespaces and cgroup are there, and its program
+		 * has yet to start. Who has ended has no process. */
 		ret->pid = (pid_t)json_integer_value(json_object_get(state, "Pid"));
 		snprintf(ret->id, sizeof(ret->id), "%s", id);
 		result = ret->pid > 0;

@@ -125,7 +125,8 @@ static int run_container(struct engine *engine, const char *name, json_t *spec,
 	return result == 0 ? engine_do(engine, "POST", path, NULL, 304, NULL, error) : -1;
 }
 
-/* Not before it works: a sidecar that cannot start is not to be tried for ever. */
+/* Not before it works: a sidecar that cannot start is not to be tried for ever. Podman's API of before
+ * 5.0 has no such call (404); there it is not restarted. */
 static int keep_running(struct engine *engine, const char *name, struct error *error)
 {
 	json_t *body = json_pack("{s:{s:s}}", "RestartPolicy", "Name", "unless-stopped");
@@ -133,7 +134,7 @@ static int keep_running(struct engine *engine, const char *name, struct error *e
 	int result;
 
 	snprintf(path, sizeof(path), "/containers/%s/update", name);
-	result = engine_do(engine, "POST", path, body, 0, NULL, error);
+	result = engine_do(engine, "POST", path, body, 404, NULL, error);
 	json_decref(body);
 	return result;
 }

@@ -97,17 +97,19 @@ def start_engine():
 class EngineCase(Case):
     """Tests that share an engine and an image with curl."""
     engine = None
+    start_engine = staticmethod(start_engine)
 
     @classmethod
     def setUpClass(cls):
-        if not os.path.exists(harness.world.path("hook.yaml")):
-            make_hook_files()
-        cls.engine = start_engine()
+        make_hook_files()
+        cls.engine = cls.start_engine()
 
     @classmethod
     def tearDownClass(cls):
         if cls.engine:
             cls.engine.stop()
+        for name in ("hook-tokens", "hook-ca"):
+            shutil.rmtree(harness.world.path(name))
 
     def container(self, name, *options, command=("sleep", "1000")):
         self.addCleanup(self.engine.docker, "rm", "-f", name, check=False)
@@ -174,6 +176,23 @@ class Networks(EngineCase):
         identity = self.container("bottle-id", "--network", "none")
         run = self.run_for(identity[:12], engine=None).wait_ready()
         self.judged(run, "bottle-id")
+
+    def test_internal_bridge(self):
+        self.engine.docker("network", "create", "--internal", "inner")
+        self.addCleanup(self.engine.docker, "network", "rm", "inner")
+        run = self.kind("bottle-internal", "--network", "inner")
+        self.assertIn("1 of 1 walled", cli("status", run.name).stdout)
+        self.engine.docker("rm", "-f", "bottle-internal")
+
+    def test_network_of_another_container(self):
+        """The programs are round the cgroup; the wire, which both have, is walled for both."""
+        other = self.container("lender")
+        run = self.kind("bottle-borrows", "--network", f"container:{other}")
+        self.assertIn("1 of 1 walled", cli("status", run.name).stdout)
+        lender = ("exec", "lender", "curl", "-sS", "--max-time", "4", "http://203.0.113.20/small")
+        self.assertIn(self.engine.docker(*lender, check=False).returncode, (7, 28))
+        run.stop()
+        self.ok(self.engine.docker(*lender, check=False))
 
     def test_by_containerds_state(self):
         identity = self.container("bottle-state", "--network", "none")
@@ -280,7 +299,7 @@ class Hook(EngineCase):
         self.assertNotIn("it ran", result.stdout)
         self.assertIn("hots", result.stderr)
 
-    def bundle(self, name, command, **annotations):
+    def bundle(self, name, command, hook=True, **annotations):
         """A bundle for runc itself, with the hook in it."""
         bundle = harness.world.path(name)
         root = make_root(os.path.join(bundle, "rootfs"))
@@ -296,6 +315,8 @@ class Hook(EngineCase):
         spec["annotations"] = annotations
         with open(path, "w", encoding="utf-8") as file:
             json.dump(spec, file)
+        if not hook:
+            return bundle
         files = hook_options()
         more = ["--token-dir", files.pop("run-token-dir")]
         directory = os.path.dirname(files.pop("policy"))
@@ -307,6 +328,26 @@ class Hook(EngineCase):
         return subprocess.run([tool("runc"), "--root", harness.world.path("runc"), "run", "-b",
                                bundle, name], text=True, capture_output=True, check=False,
                               timeout=30, stdin=subprocess.DEVNULL, env={"PATH": PATH})
+
+    def test_create_attach_start(self):
+        """What an engine has created, but not started, is found, and walled before it is."""
+        name = os.urandom(8).hex()
+        script = ("curl -sS -o /dev/null -w '%{http_code} ' --max-time 10 http://api.example.test/echo;"
+                  "curl -sS --max-time 10 http://203.0.113.12/")
+        bundle = self.bundle(name, ("sh", "-c", script), hook=False)
+        runc = [tool("runc"), "--root", harness.world.path("runc")]
+        with open(write("runc-out", ""), "w", encoding="utf-8") as out:
+            subprocess.run([*runc, "create", "-b", bundle, name], check=True, timeout=30, stdout=out,
+                           stderr=out, stdin=subprocess.DEVNULL, env={"PATH": PATH})
+        self.addCleanup(subprocess.run, [*runc, "delete", "-f", name], check=False, env={"PATH": PATH},
+                        capture_output=True)
+        run = self.run_for(name, engine=None).wait_ready()
+        subprocess.run([*runc, "start", name], check=True, timeout=30, env={"PATH": PATH})
+        self.assertEqual(run.process.wait(30), 0, run.errors())
+        with open(harness.world.path("runc-out"), encoding="utf-8") as file:
+            # The first is refused for its credential, which plain HTTP must not have: by the proxy.
+            self.assertRegex(file.read(), r"^403 curl: \(7\) ")
+        self.assertEqual(self.arrived(), [])
 
     def test_runc_with_an_annotation(self):
         bundle = self.bundle("runc-good", (*self.program, "https://api.example.test/echo"),

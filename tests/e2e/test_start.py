@@ -57,14 +57,18 @@ bottles:
 """
 
 
-def start_engine():
-    engine = Engine()
+def import_image(engine):
     root = harness.world.path("image-root")
     made = subprocess.run([os.path.join(TOP, "container", "make-root"), harness.world.program, root],
                           capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     engine.import_root(root, IMAGE, 'ENTRYPOINT ["/usr/bin/egress-bpf"]')
     shutil.rmtree(root)
+
+
+def start_engine():
+    engine = Engine()
+    import_image(engine)
     root = make_root(harness.world.path("bottle-root"))
     engine.import_root(root, "box")
     shutil.rmtree(root)

@@ -255,6 +255,8 @@ def main():
     server = Server((ADDRESS, 443), Handler)
     server.log = os.open(os.path.join(DIRECTORY, "hostile.log"),
                          os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # Root of a sandbox owns what root owns: the log is somebody else's.
+    os.fchown(server.log, 65533, 65533)
     server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.context.load_cert_chain(os.path.join(DIRECTORY, "origin.pem"),
                                    os.path.join(DIRECTORY, "origin.key"))
