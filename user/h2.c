@@ -121,6 +121,8 @@ static void detach(struct h2_stream *s)
 	*s->at = s->next;
 	if (s->next)
 		s->next->at = s->at;
+	/* Fields are nghttp2's buffers, given back to note_memory(): not after the session is gone. */
+	h2_block_clear(&s->block);
 	s->h2 = NULL;
 }
 
