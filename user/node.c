@@ -21,9 +21,10 @@
 #include "node_pod.h"
 #include "ready.h"
 
+#define END_MS 15000   /* longer than a supervisor takes over its worker */
 #define TICK_MS 200    /* while something is awaited that gives no notice */
 #define SETTLE_MS 100  /* files change in several steps */
-#define ASK_SOON_MS 500 /* after an answer that failed or lacked a new pod */
+#define ASK_SOON_MS 250 /* at first, after an answer that failed or lacked a pod */
 #define LINES_MAX ((size_t)1 << 20)
 #define FILE_NEWS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)
 
@@ -39,9 +40,13 @@ struct node {
 	struct node_pod *pods;
 	int files_fd, answer_fd;
 	pid_t asking;	 /* the process that asks the kubelet; 0: none */
+	unsigned questions; /* asked so far */
+	unsigned retry_ms;  /* until the next, of those that are asked again */
 	bool ask_again;	 /* a pod came while it was asked */
 	bool answered;	 /* once, at least */
 	bool ending, first_scan_done;
+	int tokens_watch;   /* of files_fd */
+	bool tokens_changed; /* since the pods were last told */
 	struct bytes answer;
 	char said[256];
 };
@@ -91,8 +96,10 @@ static void on_place(void *context, const struct node_place *place)
 	}
 	pod->seen = true;
 	pod->early = !node->first_scan_done;
+	pod->came = node->questions;
 	pod->next = node->pods;
 	node->pods = pod;
+	node->retry_ms = 0;
 	if (pod->kind == NODE_UNKNOWN && node->first_scan_done)
 		ask(node);
 }
@@ -145,11 +152,17 @@ static void on_tree(evutil_socket_t fd, short what, void *context)
 	look(node);
 }
 
+/* While we end, it is the children's last moment. */
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
+	struct node *node = context;
+
 	(void)fd;
 	(void)what;
-	look(context);
+	for (struct node_pod *pod = node->pods; node->ending && pod; pod = pod->next)
+		if (pod->child > 0)
+			kill(pod->child, SIGKILL);
+	look(node);
 }
 
 /* ---- what earlier agents left ----------------------------------------------------------------- */
@@ -232,22 +245,34 @@ static void take_answer(struct node *node)
 	node_records_free(&records);
 }
 
-/* Pods that were there when it was asked, and that it does not tell of. One that came after is asked
- * for again. */
+/* Soon, and less and less so, while somebody waits for it; each answer costs the kubelet a list of all
+ * its pods. */
+static unsigned next_question_ms(struct node *node, bool awaited)
+{
+	const unsigned longest = node->options->interval_s * 1000;
+
+	if (!awaited)
+		return longest;
+	node->retry_ms = node->retry_ms ? 2 * node->retry_ms : ASK_SOON_MS;
+	if (node->retry_ms > longest)
+		node->retry_ms = longest;
+	return node->retry_ms;
+}
+
+/* Only what was there when it was asked can be held against it: a pod that came after is asked for
+ * again. */
 static void after_answer(struct node *node)
 {
-	bool unknown = false;
+	bool awaited = !node->answered;
 
 	for (struct node_pod *pod = node->pods; pod; pod = pod->next) {
-		pod->asked = pod->asked || !node->ask_again;
-		unknown = unknown || pod->kind == NODE_UNKNOWN;
+		pod->asked = pod->asked || pod->came < node->questions;
+		awaited = awaited || pod->kind == NODE_UNKNOWN;
 	}
 	if (node->ask_again)
 		ask(node);
 	else
-		after(node, WATCH_ASK, unknown && !node->answered ? ASK_SOON_MS
-				       : unknown		    ? 2 * ASK_SOON_MS
-							    : node->options->interval_s * 1000);
+		after(node, WATCH_ASK, next_question_ms(node, awaited));
 	look(node);
 }
 
@@ -276,6 +301,7 @@ static void ask(struct node *node)
 	node->ask_again = node->asking > 0;
 	if (node->ask_again || node->ending)
 		return;
+	node->questions++;
 	pid = node_kubelet_ask(&node->options->kubelet, &node->answer_fd, &error);
 	if (pid > 0)
 		node->watches[WATCH_ANSWER] = event_new(node->base, node->answer_fd,
@@ -299,18 +325,25 @@ static void on_ask(evutil_socket_t fd, short what, void *context)
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
+/* With -1 the kernel says that events were lost: any of them may have been of the tokens. */
 static void on_files(evutil_socket_t fd, short what, void *context)
 {
-	char events[4096];
+	_Alignas(struct inotify_event) char events[4096];
+	struct node *node = context;
+	ssize_t got;
 
 	(void)what;
-	while (read(fd, events, sizeof(events)) > 0)
-		;
-	after(context, WATCH_SETTLE, SETTLE_MS);
+	while ((got = read(fd, events, sizeof(events))) > 0) {
+		for (char *at = events; at < events + got;) {
+			const struct inotify_event *event = (const void *)at;
+
+			node->tokens_changed |= event->wd == node->tokens_watch || event->wd < 0;
+			at += sizeof(*event) + event->len;
+		}
+	}
+	after(node, WATCH_SETTLE, SETTLE_MS);
 }
 
-/* The tokens of a policy may be in a directory of their own below: nothing tells of a change there,
- * so all is read again. A policy that is as it was costs `run` nothing. */
 static void on_settled(evutil_socket_t fd, short what, void *context)
 {
 	struct node *node = context;
@@ -318,21 +351,29 @@ static void on_settled(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
-		node_pod_reload(pod, node->options->tokens != NULL);
+		node_pod_reload(pod, node->tokens_changed);
+	node->tokens_changed = false;
 	look(node);
+}
+
+static int watch_directory(struct node *node, const char *directory, struct error *error)
+{
+	int watch = inotify_add_watch(node->files_fd, directory, FILE_NEWS);
+
+	return watch < 0 ? error_set(error, "%s: %s", directory, strerror(errno)) : watch;
 }
 
 /* A mounted ConfigMap or Secret changes by one rename of "..data" in its directory. */
 static int watch_files(struct node *node, struct error *error)
 {
-	const char *const directories[] = {node->options->policies, node->options->tokens};
-
 	node->files_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	for (size_t i = 0; i < 2; i++)
-		if (directories[i] &&
-		    inotify_add_watch(node->files_fd, directories[i], FILE_NEWS) < 0)
-			return error_set(error, "%s: %s", directories[i], strerror(errno));
-	return 0;
+	if (node->files_fd < 0)
+		return error_set(error, "inotify: %s", strerror(errno));
+	if (watch_directory(node, node->options->policies, error) < 0)
+		return -1;
+	if (node->options->tokens)
+		node->tokens_watch = watch_directory(node, node->options->tokens, error);
+	return node->options->tokens && node->tokens_watch < 0 ? -1 : 0;
 }
 
 /* ---- signals ---------------------------------------------------------------------------------- */
@@ -366,6 +407,7 @@ static void end(struct node *node)
 	ready_stopping(node->options->ready);
 	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
 		node_pod_stop(pod);
+	after(node, WATCH_TICK, END_MS);
 	if (!has_children(node))
 		event_base_loopbreak(node->base);
 }
@@ -375,12 +417,14 @@ static void on_signal(evutil_socket_t number, short what, void *context)
 	struct node *node = context;
 
 	(void)what;
-	if (number == SIGCHLD)
+	if (number == SIGCHLD) {
 		reap(node);
-	else if (number == SIGHUP)
+	} else if (number == SIGHUP) {
+		node->tokens_changed = true;
 		after(node, WATCH_SETTLE, SETTLE_MS);
-	else
+	} else if (!node->ending) {
 		end(node);
+	}
 }
 
 /* ---- start and end ---------------------------------------------------------------------------- */
@@ -442,7 +486,7 @@ static void close_node(struct node *node)
 /* The first look comes before the first question: what is there then is there before us. */
 int node_run(const struct node_options *options)
 {
-	struct node node = {.options = options, .files_fd = -1, .answer_fd = -1};
+	struct node node = {.options = options, .files_fd = -1, .answer_fd = -1, .tokens_watch = -1};
 	const struct rlimit none = {0, 0};
 	struct error error = {0};
 	int status = EXIT_FAILED;

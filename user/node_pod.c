@@ -5,11 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ struct node_pod *node_pod_new(const struct node_options *options, const struct n
 		return NULL;
 	}
 	pod->options = options;
-	pod->netns_fd = -1;
+	pod->netns_fd = pod->first_fd = -1;
 	snprintf(pod->wall, sizeof(pod->wall), NODE_WALL_PREFIX "%s", place->uid);
 	remember(pod, place);
 	snprintf(pod->state.record.uid, sizeof(pod->state.record.uid), "%s", place->uid);
@@ -64,7 +65,9 @@ static void close_netns(struct node_pod *pod)
 {
 	if (pod->netns_fd >= 0)
 		close(pod->netns_fd);
-	pod->netns_fd = -1;
+	if (pod->first_fd >= 0)
+		close(pod->first_fd);
+	pod->netns_fd = pod->first_fd = -1;
 }
 
 void node_pod_free(struct node_pod *pod)
@@ -194,32 +197,53 @@ static int own_netns(void)
 
 /* Of the process that is there longest: no later one can come before it. A runtime's own first steps
  * are in the cgroup, too, and still in the host's namespace; only a pod that asked for that has it. */
-static int find_netns(const struct node_pod *pod)
+static int find_netns(const struct node_pod *pod, int *ret_first_fd)
 {
-	int ours = own_netns(), pid, fd = -1;
+	int ours = own_netns(), first_fd = -1, fd = -1, pid;
 
-	if (pod->state.record.host_network)
+	if (pod->state.record.host_network) {
+		*ret_first_fd = -1;
 		return ours;
+	}
 	pid = node_tree_first_process(pod->path);
 	if (pid > 0)
+		first_fd = pidfd_open(pid, 0);
+	if (first_fd >= 0)
 		fd = netns_of_pid(pid, NULL);
+	/* The number is still that process' when it is still the first. */
 	if (fd >= 0 && (ours < 0 || netns_same(fd, ours) || node_tree_first_process(pod->path) != pid)) {
 		close(fd);
 		fd = -1;
 	}
 	if (ours >= 0)
 		close(ours);
+	if (fd < 0 && first_fd >= 0)
+		close(first_fd);
+	else
+		*ret_first_fd = first_fd;
 	return fd;
 }
 
-/* The sandbox was made anew, with another namespace: the child's sockets are in the old one. */
+static bool has_ended(int pidfd)
+{
+	struct pollfd wait = {.fd = pidfd, .events = POLLIN};
+
+	return pidfd >= 0 && poll(&wait, 1, 0) > 0;
+}
+
+/* The sandbox may have been made anew, with another namespace: the child's sockets are in the old
+ * one. Looked for only when its first process has ended: a pod may have many. */
 static bool netns_changed(struct node_pod *pod)
 {
-	int now = pod->netns_fd >= 0 ? find_netns(pod) : -1;
-	bool changed = now >= 0 && !netns_same(now, pod->netns_fd);
+	int fd, first_fd = -1;
+	bool changed;
 
-	if (now >= 0)
-		close(now);
+	if (!has_ended(pod->first_fd) || (fd = find_netns(pod, &first_fd)) < 0)
+		return false;
+	changed = !netns_same(fd, pod->netns_fd);
+	close_netns(pod);
+	pod->netns_fd = fd;
+	pod->first_fd = first_fd;
 	return changed;
 }
 
@@ -258,7 +282,7 @@ static void start(struct node_pod *pod, time_t now)
 	struct error error = {0};
 
 	if (pod->netns_fd < 0)
-		pod->netns_fd = find_netns(pod);
+		pod->netns_fd = find_netns(pod, &pod->first_fd);
 	if (pod->netns_fd < 0)
 		return; /* no sandbox yet; the wall stands */
 	if (install_policy(pod, &error) < 0) {
@@ -352,6 +376,7 @@ static void step_walled(struct node_pod *pod, time_t now)
 	if (!pod->walled) {
 		if (node_tree_holds(pod->path, getpid())) {
 			complain(pod, "the agent itself is in it: no wall round it");
+			pod->not_before = now + DELAY_MAX_S;
 			return;
 		}
 		if (raise_wall(pod, &error) < 0) {
@@ -367,7 +392,6 @@ static void step_walled(struct node_pod *pod, time_t now)
 		return;
 	if (pod->child > 0 && !pod->stopping && netns_changed(pod)) {
 		diag_notice("pod %s: it has another sandbox", name_of(pod));
-		close_netns(pod);
 		node_pod_stop(pod);
 	} else if (pod->child <= 0) {
 		start(pod, now);
@@ -390,7 +414,7 @@ bool node_pod_step(struct node_pod *pod, time_t now)
 
 bool node_pod_waits(const struct node_pod *pod)
 {
-	if (pod->gone || pod->stopping)
+	if (pod->gone || pod->stopping || has_ended(pod->first_fd))
 		return true;
 	return wants_wall(pod) && (!pod->walled || (pod->kind == NODE_LABELLED && pod->child <= 0));
 }

@@ -27,12 +27,14 @@ struct node_pod {
 	char wall[64];		 /* the wall's name */
 	char *path;
 	bool early;    /* was there when the agent came: unknown, it is left alone */
+	unsigned came; /* after how many questions to the kubelet */
 	bool asked;    /* the kubelet was asked since the pod appeared, and did not tell of it */
 	bool seen;     /* by the scan that is under way */
 	bool gone;     /* its cgroup is */
 	bool walled;   /* its pins stand */
 	bool moved;    /* its label was changed, and that was said */
 	int netns_fd;  /* of the sandbox; -1: not found yet */
+	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */
 	pid_t child;   /* `run`; 0: none */
 	bool stopping; /* the child was told to end */
 	time_t child_since, stop_since, not_before; /* CLOCK_MONOTONIC */

@@ -149,18 +149,16 @@ int node_pods_parse(struct span json, struct node_records *ret, struct error *er
 {
 	struct node_records records = {0};
 	const json_t *items, *pod;
-	json_error_t problem;
 	bool complete = true;
 	size_t i;
-	json_t *list = json_loadb(json.data, json.length, JSON_ALLOW_NUL, &problem);
+	json_t *list = json_loadb(json.data, json.length, JSON_ALLOW_NUL, NULL);
 
 	items = json_object_get(list, "items");
 	/* No pods is null to Go. */
 	if (!list || !text_of(list, "kind") || strcmp(text_of(list, "kind"), "PodList") != 0 ||
 	    (!json_is_array(items) && !json_is_null(items))) {
 		json_decref(list);
-		return error_set(error, "the answer is no PodList%s%s", list ? "" : ": ",
-				 list ? "" : problem.text);
+		return error_set(error, "the answer is no PodList");
 	}
 	json_array_foreach(items, i, pod)
 		complete = complete && take_pod(&records, pod);

@@ -238,11 +238,15 @@ struct scan {
 	void *context;
 };
 
+/* "populated" of cgroup.events changes when a sandbox ends and when another one comes (cgroups(7)). */
 static void tell(const struct scan *scan, const char *uid, const char *path)
 {
 	struct node_place place = {.uid = uid, .path = path};
+	char events[PATH_MAX];
 	uint32_t level;
 
+	if (snprintf(events, sizeof(events), "%s/cgroup.events", path) < (int)sizeof(events))
+		(void)inotify_add_watch(scan->tree->inotify_fd, events, IN_MODIFY);
 	if (cgroup_identity(path, &place.id, &level, NULL) == 0)
 		scan->each(scan->context, &place);
 }
@@ -392,13 +396,13 @@ int node_tree_own_pod(const char *const *roots, const char *uid, char **ret_pod,
 		      struct error *error)
 {
 	struct wanted wanted = {.uid = uid};
-	struct node_tree *tree;
+	struct node_tree *tree = NULL;
 	int self = getpid();
 	char *own;
 
 	if (!node_uid_valid(uid))
 		return error_set(error, "--pod %s: not a pod's uid", uid);
-	if (node_tree_open(roots, &tree, error) < 0)
+	if (node_tree_open(roots, &tree, error) < 0 || !tree)
 		return -1;
 	node_tree_scan(tree, keep_wanted, &wanted);
 	node_tree_free(tree);

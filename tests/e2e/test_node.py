@@ -193,6 +193,11 @@ class Pod:
 
     def end(self):
         """As a runtime does it: processes, wire and namespace, then the cgroup."""
+        self.end_sandbox()
+        w.remove_cgroup(self.path)
+        self.case.kubelet.pods.pop(self.uid, None)
+
+    def end_sandbox(self):
         if self.sandbox:
             self.sandbox.kill()
             self.sandbox.wait()
@@ -201,8 +206,6 @@ class Pod:
             self.netns = -1
             subprocess.run(["ip", "link", "del", f"nodepod{self.number}"], check=False,
                            capture_output=True)
-        w.remove_cgroup(self.path)
-        self.case.kubelet.pods.pop(self.uid, None)
 
     def remove(self):
         self.end()
@@ -238,7 +241,10 @@ class NodeCase(Case):
 
     def make_authority(self):
         """A volume of a Secret, mode 0400, as all of them by way of links."""
-        self.ca = os.path.join(self.directory, "ca")
+        self.ca = harness.world.path("node-ca")
+        self.certificate = harness.world.path("node-ca-cert.pem")
+        if os.path.exists(self.ca):
+            return
         data = os.path.join(self.ca, "..2026_11_22")
         os.mkdir(self.ca)
         self.ok(cli("ca", "init", data))
@@ -246,7 +252,6 @@ class NodeCase(Case):
         for name in "ca.pem", "ca-cert.pem":
             os.chmod(os.path.join(data, name), 0o400)
             os.symlink(f"..data/{name}", os.path.join(self.ca, name))
-        self.certificate = os.path.join(self.directory, "ca-cert.pem")
         shutil.copy(os.path.join(self.ca, "ca-cert.pem"), self.certificate)
 
     def make_tokens(self):
@@ -284,7 +289,17 @@ class NodeCase(Case):
         os.rename(os.path.join(mounted, "..data_tmp"), os.path.join(mounted, "..data"))
 
     def start_kubelet(self):
-        d = self.directory
+        d = harness.world.path("node-kubelet")
+        if not os.path.exists(d):
+            self.make_certificate(d)
+        self.kubelet = Kubelet(os.path.join(d, "kubelet.pem"), os.path.join(d, "kubelet.key"))
+        threading.Thread(target=self.kubelet.serve_forever, args=(0.05,), daemon=True).start()
+        self.addCleanup(self.kubelet.server_close)
+        self.addCleanup(self.kubelet.shutdown)
+
+    @staticmethod
+    def make_certificate(d):
+        os.mkdir(d)
         w.sh(f"""set -e; cd {d}
         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=kubelet' \
             -keyout kubelet.key -out kubelet.csr
@@ -292,10 +307,6 @@ class NodeCase(Case):
         openssl x509 -req -in kubelet.csr -CA {harness.world.path('test-ca.pem')} \
             -CAkey {harness.world.path('test-ca.key')} -days 3 -set_serial {os.getpid()} \
             -extfile ext -out kubelet.pem""")
-        self.kubelet = Kubelet(os.path.join(d, "kubelet.pem"), os.path.join(d, "kubelet.key"))
-        threading.Thread(target=self.kubelet.serve_forever, daemon=True).start()
-        self.addCleanup(self.kubelet.server_close)
-        self.addCleanup(self.kubelet.shutdown)
 
     def place(self, uid, driver):
         if driver == "systemd":
@@ -437,6 +448,37 @@ class Node(NodeCase):
         self.says(r"its 'run' ended \(signal 9\)")
         wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 30,
                  "another child")
+
+    def test_sandbox_made_anew(self):
+        """The pause process died: the same pod and cgroup, another network namespace."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        self.ok(pod.curl("https://api.example.test/echo"))
+        pod.end_sandbox()
+        pod.start()
+        self.assertEqual(pod.connect(), ["refused"])
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20,
+                 "the new sandbox to be served")
+        self.assertEqual(pod.connect(), ["refused"])
+        self.says("another sandbox")
+
+    def test_tokens_change(self):
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        data = os.path.join(self.tokens, "..2026_11_23", "web")
+        shutil.copytree(os.path.join(self.tokens, "..2026_11_22", "web"), data)
+        with open(os.path.join(data, "E2E_TOKEN_0"), "w", encoding="utf-8") as file:
+            file.write("another-" + harness.MARK)
+        os.symlink("..2026_11_23", os.path.join(self.tokens, "..data_tmp"))
+        os.rename(os.path.join(self.tokens, "..data_tmp"), os.path.join(self.tokens, "..data"))
+
+        def arrives():
+            mark = len(harness.origin_requests())
+            self.ok(pod.curl("https://api.example.test/echo"))
+            return self.header(harness.origin_requests(mark)[0], "Authorization") == [
+                "Bearer another-" + harness.MARK]
+        wait_for(arrives, 20, "the new token")
+        self.assertNotIn(harness.MARK, self.errors())
 
     def test_kubelet_away(self):
         self.start_agent()
