@@ -18,6 +18,7 @@
 #define ANSWER_SIZE 65536 /* the kernel fills at most 32 KiB at once */
 /* The kernel answers at once; this is for a bug, not for load. */
 #define PATIENCE_S 5
+#define ROOM (4 << 20) /* of a socket that is told of changes: some thousand of them */
 
 /* Devices that send by others of the same namespace. With their lower end in another one they carry
  * IFLA_LINK_NETNSID, and lead out. */
@@ -48,6 +49,7 @@ int links_socket(bool changes, struct error *error)
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK,
 				      .nl_groups = changes ? RTMGRP_LINK : 0};
 	struct timeval patience = {.tv_sec = PATIENCE_S};
+	const int room = ROOM;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
@@ -57,6 +59,9 @@ int links_socket(bool changes, struct error *error)
 			close(fd);
 		return -1;
 	}
+	/* what is lost in an overrun waits until everything has been looked at again */
+	if (changes)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return fd;
 }
 
@@ -192,11 +197,21 @@ static void read_attribute(struct link *link, const struct rtattr *attribute)
 	}
 }
 
-static int add_link(void *context, const struct nlmsghdr *message)
+static struct link read_link(const struct nlmsghdr *message)
 {
 	const struct ifinfomsg *head = NLMSG_DATA(message);
 	const struct rtattr *attribute = IFLA_RTA(head);
 	size_t left = message->nlmsg_len - NLMSG_SPACE(sizeof(*head));
+	struct link link = {.loopback = head->ifi_flags & IFF_LOOPBACK,
+			    .wire.inside = (uint32_t)head->ifi_index};
+
+	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
+		read_attribute(&link, attribute);
+	return link;
+}
+
+static int add_link(void *context, const struct nlmsghdr *message)
+{
 	struct list *list = context;
 	struct link *more;
 
@@ -206,12 +221,7 @@ static int add_link(void *context, const struct nlmsghdr *message)
 	if (!more)
 		return -1;
 	list->links = more;
-	more += list->count++;
-	memset(more, 0, sizeof(*more));
-	more->loopback = head->ifi_flags & IFF_LOOPBACK;
-	more->wire.inside = (uint32_t)head->ifi_index;
-	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
-		read_attribute(more, attribute);
+	more[list->count++] = read_link(message);
 	return 0;
 }
 
@@ -245,11 +255,19 @@ static bool stays_inside(const struct link *link)
 	return false;
 }
 
-/* Only a veth has an end in another namespace that sees all its frames. */
-static bool can_be_walled(const struct link *link, int32_t home_id)
+static bool leads_to(const struct link *link, int32_t id)
 {
-	return strcmp(link->wire.kind, "veth") == 0 && link->elsewhere && home_id >= 0 &&
-	       link->namespace_id == home_id && link->wire.outside != 0;
+	return link->elsewhere && id >= 0 && link->namespace_id == id;
+}
+
+/* Only a veth has an end in another namespace that sees all its frames. */
+static uint32_t state_of(const struct link *link, int32_t id)
+{
+	if (!leads_to(link, id))
+		return EGRESS_WIRE_FOREIGN;
+	if (strcmp(link->wire.kind, "veth") != 0)
+		return LINKS_INTRUDES;
+	return link->wire.outside ? EGRESS_WIRE_WALLED : EGRESS_WIRE_FOREIGN;
 }
 
 /* Twice over the list, for those that can be walled have to come first: `status` has
@@ -259,12 +277,13 @@ static void collect(const struct list *list, int32_t home_id, bool walled, struc
 {
 	for (size_t i = 0; i < list->count; i++) {
 		const struct link *link = &list->links[i];
+		uint32_t state = state_of(link, home_id);
 
-		if (stays_inside(link) || can_be_walled(link, home_id) != walled)
+		if (stays_inside(link) || (state == EGRESS_WIRE_WALLED) != walled)
 			continue;
 		wires[*count] = link->wire;
-		wires[*count].state = walled ? EGRESS_WIRE_WALLED : EGRESS_WIRE_FOREIGN;
-		if (!walled)
+		wires[*count].state = state;
+		if (state == EGRESS_WIRE_FOREIGN)
 			wires[*count].outside = 0;
 		(*count)++;
 	}
@@ -295,4 +314,95 @@ int links_out(int fd, int home_fd, struct egress_wire **ret, size_t *ret_count,
 	}
 	free(list.links);
 	return result;
+}
+
+int links_into(int fd, int other_fd, struct egress_wire **ret, size_t *ret_count,
+	       struct error *error)
+{
+	struct egress_wire *wires = NULL;
+	struct list list = {0};
+	int32_t id;
+	size_t count = 0;
+	int result = 0;
+
+	links_drain(fd);
+	if (ask_links(fd, &list) < 0 || id_of_home(fd, other_fd, &id) < 0)
+		result = error_set(error, "rtnetlink: %s", strerror(errno));
+	else if (list.count > 0 && !(wires = calloc(list.count, sizeof(*wires))))
+		result = error_set(error, "out of memory");
+	for (size_t i = 0; result == 0 && i < list.count; i++)
+		if (state_of(&list.links[i], id) == LINKS_INTRUDES)
+			wires[count++] = list.links[i].wire;
+	if (result == 0) {
+		*ret = wires;
+		*ret_count = count;
+	}
+	free(list.links);
+	return result;
+}
+
+/* ---- hearing and removing ---------------------------------------------------------------------- */
+
+/* Asked for at each link that may matter: the other namespace gets its id when it is first spoken of. */
+static void hear_one(const struct nlmsghdr *message, int ask_fd, int other_fd,
+		     void (*each)(void *context, const struct egress_wire *wire), void *context)
+{
+	struct link link;
+	int32_t id;
+
+	if (message->nlmsg_type != RTM_NEWLINK ||
+	    message->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg)))
+		return;
+	link = read_link(message);
+	if (!link.elsewhere)
+		return;
+	links_drain(ask_fd);
+	if (id_of_home(ask_fd, other_fd, &id) < 0 || !leads_to(&link, id))
+		return;
+	link.wire.state = state_of(&link, id);
+	each(context, &link.wire);
+}
+
+void links_hear(int fd, int ask_fd, int other_fd,
+		void (*each)(void *context, const struct egress_wire *wire), void *context)
+{
+	struct answer *answer = malloc(sizeof(*answer));
+	ssize_t got;
+
+	while (answer && ((got = recv(fd, answer->bytes, sizeof(answer->bytes), MSG_DONTWAIT)) > 0 ||
+			  errno == ENOBUFS)) {
+		const struct nlmsghdr *message = (const void *)answer->bytes;
+		size_t left = got > 0 ? (size_t)got : 0;
+
+		for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left))
+			hear_one(message, ask_fd, other_fd, each, context);
+	}
+	if (!answer)
+		links_drain(fd);
+	free(answer);
+}
+
+static int nothing(void *context, const struct nlmsghdr *message)
+{
+	(void)context;
+	(void)message;
+	return 0;
+}
+
+int links_remove(int fd, uint32_t ifindex, struct error *error)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg body;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_DELLINK,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+		.body = {.ifi_family = AF_UNSPEC, .ifi_index = (int)ifindex},
+	};
+
+	links_drain(fd);
+	if (send(fd, &request, sizeof(request), 0) < 0 || read_answer(fd, nothing, NULL) < 0)
+		return error_set(error, "rtnetlink: %s", strerror(errno));
+	return 0;
 }

@@ -493,6 +493,58 @@ static void test_foreign(void **state)
 	}
 }
 
+static bool has_link(const struct wall *at, const char *name)
+{
+	bool found;
+
+	if (at)
+		wall_enter(at);
+	found = if_nametoindex(name) != 0;
+	if (at)
+		wall_leave(at);
+	return found;
+}
+
+/* True when it is gone within a second. */
+static bool taken_away(struct event_base *base, const struct wall *at, const char *name)
+{
+	for (int i = 0; i < 100 && has_link(at, name); i++) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		wire_pause(10);
+	}
+	return !has_link(at, name);
+}
+
+/* What root in the bottle that holds our capabilities can make by the ids that namespaces have in each
+ * other: a link in there on a device of ours, and the other way round. What was there before stays. */
+#define ID_OF(link) "$(ip -o link show " link " | sed 's/.*link-netnsid \\([0-9]*\\).*/\\1/')"
+static void test_intruders(void **state)
+{
+	struct wall *wall = *state;
+	struct event_base *base = event_base_new();
+	unsigned uplink = if_nametoindex("tcbr"), inner;
+
+	wall_enter(wall);
+	inner = if_nametoindex("eth0");
+	wall_leave(wall);
+	wire_shell(wall, "ip link add link if%u link-netnsid " ID_OF("eth0") " name tcold type macvlan",
+		   uplink);
+	raise_wall(wall);
+	assert_int_equal(tc_wall_watch(tc, base, NULL), 0);
+	wire_shell(wall, "ip link set tcold up");
+	wire_shell(wall, "ip link add link if%u link-netnsid " ID_OF("eth0") " name tcnew type macvlan",
+		   uplink);
+	assert_true(taken_away(base, wall, "tcnew"));
+	wire_shell(NULL, "ip link add link if%u link-netnsid " ID_OF("tcb0") " name tchere type macvlan",
+		   inner);
+	assert_true(taken_away(base, NULL, "tchere"));
+	assert_true(has_link(wall, "tcold"));
+	assert_int_equal(status_of(wall).walled_ends, 1);
+	tc_wall_free(tc);
+	tc = NULL;
+	event_base_free(base);
+}
+
 static int hammer(void *memory)
 {
 	volatile int *count = memory;
@@ -569,6 +621,7 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_hidden, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_added_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_intruders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_by_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_outlives, setup, teardown),
 	};
