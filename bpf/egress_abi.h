@@ -103,7 +103,7 @@ struct egress_settings {
 	__u64 started_ns;	/* CLOCK_REALTIME, for `status` only */
 	__u8 policy_hash[16];	/* for `status` only */
 	__u32 unix_wall;	/* EGRESS_UNIX_*; for `status` only */
-	__u32 padding;
+	__u32 root_wall;	/* the same for what root may not ask of the kernel; 0 in older walls */
 };
 
 #define EGRESS_UNIX_WALLED 1u /* unix sockets outside are refused, too */

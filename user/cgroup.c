@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,6 +309,54 @@ int cgroup_destroy(const char *path, struct error *error)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
 	}
 	return error_set(error, "cannot remove cgroup %s: %s", path, strerror(result));
+}
+
+/* ---- rights ---------------------------------------------------------------------------------- */
+
+/* By inode; 0 when it cannot be told. */
+static uint32_t namespace_of(const char *process, const char *kind)
+{
+	char name[64];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "/proc/%s/ns/%s", process, kind);
+	return stat(name, &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+/* The bounding set, of proc(5); all when it cannot be read. */
+static uint64_t bounding_set(const char *process)
+{
+	unsigned long long set = UINT64_MAX;
+	char name[64], line[256];
+	FILE *file;
+
+	snprintf(name, sizeof(name), "/proc/%s/status", process);
+	file = fopen(name, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "CapBnd: %llx", &set) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return set;
+}
+
+struct cgroup_rights cgroup_rights(const char *path)
+{
+	const uint64_t over_us = 1ull << CAP_NET_ADMIN | 1ull << CAP_SYS_ADMIN;
+	struct cgroup_rights rights = {0};
+	pid_t pid = cgroup_any_pid(path);
+	char process[16];
+	uint32_t found;
+
+	if (!pid)
+		return rights;
+	snprintf(process, sizeof(process), "%d", (int)pid);
+	found = namespace_of(process, "pid");
+	if (found != namespace_of("self", "pid"))
+		rights.pid_namespace = found;
+	rights.administers_us = namespace_of(process, "user") == namespace_of("self", "user") &&
+				(bounding_set(process) & over_us);
+	return rights;
 }
 
 /* ---- network namespaces -------------------------------------------------------------------- */

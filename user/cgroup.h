@@ -27,6 +27,16 @@ int cgroup_create(const char *path, struct error *error) WARN_UNUSED;
  * removes it and its children. 0 also when it was not there. */
 int cgroup_destroy(const char *path, struct error *error) WARN_UNUSED;
 
+/* What the processes of the cgroup are to the rest of the machine. */
+struct cgroup_rights {
+	uint32_t pid_namespace; /* its inode; 0: it is ours, or nobody is there to ask */
+	/* Some process may have CAP_NET_ADMIN or CAP_SYS_ADMIN over our namespaces: it is in our user
+	 * namespace, and its bounding set has one of them. */
+	bool administers_us;
+};
+/* As one process in it has them now; all zero when there is none. */
+struct cgroup_rights cgroup_rights(const char *path);
+
 /* An open network namespace of a process; -1 with `error` set. */
 int netns_of_pid(pid_t pid, struct error *error) WARN_UNUSED;
 /* True when both descriptors are the same namespace. */

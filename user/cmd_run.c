@@ -696,7 +696,8 @@ static int serve_all(struct run *run)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true},
+	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true,
+					 .root_wall = true},
 			  .follow.found = CONTAINER_NONE};
 	int status = parse_options(&run, argc, argv);
 

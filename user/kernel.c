@@ -264,6 +264,15 @@ static int close_wires(struct kernel *kernel, struct error *error)
 	return kernel_wire_load(kernel, NULL, NULL, 0, kernel->wire_programs, error);
 }
 
+/* Last, and for `status` to know: nothing is decided by it. */
+static int install_root_wall(struct kernel *kernel, const struct kernel_open_options *options,
+			     struct egress_settings *settings, struct error *error)
+{
+	settings->root_wall = kernel_root_install(kernel, options, settings);
+	kernel->root_walled = settings->root_wall == EGRESS_UNIX_WALLED;
+	return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error);
+}
+
 /* The settings come before the first link: a program without them refuses everything. */
 static int build(struct kernel *kernel, const struct kernel_open_options *options,
 		 struct error *error)
@@ -284,7 +293,7 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 	egress__destroy(skeleton);
 	if (result == 0 && options->unix_wall)
 		result = kernel_unix_install(kernel, options, &settings, error);
-	return result;
+	return result < 0 ? -1 : install_root_wall(kernel, options, &settings, error);
 }
 
 static int read_pinned_settings(const char *name, struct egress_settings *settings,
@@ -321,7 +330,7 @@ static int adopt(struct kernel *kernel, const struct kernel_open_options *option
 		return -1;
 	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
 	    install(skeleton, options, error) == 0 && close_wires(kernel, error) == 0)
-		result = kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error);
+		result = install_root_wall(kernel, options, &settings, error);
 	egress__destroy(skeleton);
 	return result;
 }

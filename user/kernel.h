@@ -36,6 +36,11 @@ struct kernel_open_options {
 	bool unix_wall, unix_wall_required;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
+	/* Whatever its capabilities, the bottle makes no sockets but unix, internet and netlink ones, no
+	 * links by the id of another namespace, and no bpf(2) but what limits devices. Where the kernel
+	 * takes programs at its security hooks; kernel_root_walled() tells. */
+	bool root_wall;
+	uint32_t pid_namespace; /* the bottle's, by inode, for who leaves the cgroup; 0: it shares ours */
 };
 
 /* Makes bpffs available (mounts it when it is missing), loads every program, and either attaches
@@ -47,6 +52,7 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 		struct error *error) WARN_UNUSED;
 /* Whether the wall stood before kernel_open(): then a failed start must leave it standing. */
 bool kernel_adopted(const struct kernel *kernel);
+bool kernel_root_walled(const struct kernel *kernel);
 /* Why there is no wall for unix sockets although it was asked for; NULL when nothing is missing. */
 const char *kernel_unix_missing(const struct kernel *kernel);
 /* Closes our handles; the pinned wall stays. Also frees, and gives up the lock on NAME. Accepts

@@ -41,6 +41,9 @@ extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
 #define KERNEL_UNIX_PROGRAM_COUNT 2
 extern const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT];
 
+#define KERNEL_ROOT_PROGRAM_COUNT 3
+extern const struct kernel_program kernel_root_programs[KERNEL_ROOT_PROGRAM_COUNT];
+
 /* Seen from the bottle. */
 enum kernel_direction { KERNEL_WIRE_OUT, KERNEL_WIRE_IN, KERNEL_DIRECTIONS };
 
@@ -57,6 +60,7 @@ struct kernel {
 	void (*each_denial)(void *context, const struct egress_denial *denial);
 	void *each_denial_context;
 	int denials_read;
+	bool root_walled;
 	struct error unix_missing; /* why that wall was asked for and is not there */
 };
 
@@ -101,8 +105,17 @@ int kernel_links_install(const char *name, int cgroup_fd, const int programs[], 
  * them: kernel_unix_missing() says so. */
 int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options *options,
 			struct egress_settings *settings, struct error *error) WARN_UNUSED;
-/* From the pin; false also when the link is not one of this kind. */
+/* From the pin, of any program at a security hook; false also when the link is not one of this kind. */
 bool kernel_unix_attached(const char *name, const char *program);
+/* False where every such program would be refused. */
+bool kernel_takes_tracing(void);
+
+/* ---- kernel_root.c: what root may not ask of the kernel -------------------------------------- */
+
+/* When the maps are there. EGRESS_UNIX_WALLED, EGRESS_UNIX_UNABLE, or 0 when it is not asked for: never
+ * fails, since what it refuses is beyond what the rest promises. */
+uint32_t kernel_root_install(struct kernel *kernel, const struct kernel_open_options *options,
+			     const struct egress_settings *settings) WARN_UNUSED;
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
 

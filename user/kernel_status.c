@@ -137,10 +137,21 @@ static int read_host(void *context, const struct kernel_host *host)
 	return 0;
 }
 
-/* The unix wall's links are expected only where the settings say that they were made. */
+static void read_hooks(struct kernel_status *status, const struct kernel_program *programs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct kernel_link_status *link = &status->links[status->link_count++];
+
+		snprintf(link->name, sizeof(link->name), "%s", programs[i].name);
+		link->attached = kernel_unix_attached(status->name, link->name);
+	}
+}
+
+/* Those at security hooks are expected only where the settings say that they were made. */
 static void read_links(struct kernel_status *status)
 {
-	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT <=
+	_Static_assert(KERNEL_PROGRAM_COUNT + KERNEL_UNIX_PROGRAM_COUNT +
+				       KERNEL_ROOT_PROGRAM_COUNT <=
 			       sizeof(status->links) / sizeof(status->links[0]),
 		       "a slot for each program");
 
@@ -153,13 +164,10 @@ static void read_links(struct kernel_status *status)
 				 status->settings.bottle_cgroup;
 		status->cgroup_alive |= link->attached;
 	}
-	for (size_t i = 0; status->settings.unix_wall == EGRESS_UNIX_WALLED &&
-			i < KERNEL_UNIX_PROGRAM_COUNT; i++) {
-		struct kernel_link_status *link = &status->links[status->link_count++];
-
-		snprintf(link->name, sizeof(link->name), "%s", kernel_unix_programs[i].name);
-		link->attached = kernel_unix_attached(status->name, link->name);
-	}
+	if (status->settings.unix_wall == EGRESS_UNIX_WALLED)
+		read_hooks(status, kernel_unix_programs, KERNEL_UNIX_PROGRAM_COUNT);
+	if (status->settings.root_wall == EGRESS_UNIX_WALLED)
+		read_hooks(status, kernel_root_programs, KERNEL_ROOT_PROGRAM_COUNT);
 }
 
 /* The map has what the supervisor saw last; whether it is still walled is asked of the filters

@@ -20,7 +20,7 @@ const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT] = {
 /* A kernel that takes no tracing program of ours at all says so before it looks at what it is for:
  * asked first, because libbpf reads megabytes of the kernel's BTF to find out the latter. Where the
  * answer is another error (type 1 is no function: EINVAL) the true programs are tried. */
-static bool refuses_tracing(void)
+bool kernel_takes_tracing(void)
 {
 	const struct bpf_insn nothing[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K},
@@ -35,7 +35,7 @@ static bool refuses_tracing(void)
 
 	if (fd >= 0)
 		close(fd);
-	return fd == -EPERM;
+	return fd != -EPERM;
 }
 
 /* `maps`: those of the wall, or NULL to try with new ones. NULL with errno set. */
@@ -67,7 +67,7 @@ static struct unix_wall *load_programs(const int maps[KERNEL_MAP_COUNT], uint64_
 
 static struct unix_wall *load(const int maps[KERNEL_MAP_COUNT], uint64_t cgroup, uint32_t level)
 {
-	if (!refuses_tracing())
+	if (kernel_takes_tracing())
 		return load_programs(maps, cgroup, level);
 	errno = EPERM;
 	return NULL;

@@ -186,6 +186,7 @@ static bool shares_our_netns(const struct supervisor *s)
 /* The pid is for `status` and for messages about who holds the name; nothing is decided by it. */
 static int open_kernel(struct supervisor *s, struct error *error)
 {
+	const struct cgroup_rights rights = cgroup_rights(s->options.cgroup_path);
 	struct kernel_open_options options = {
 		.name = s->options.name,
 		.cgroup_path = s->options.cgroup_path,
@@ -198,6 +199,8 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.unix_wall_required = s->options.unix_wall_required,
 		.let_in = s->options.let_in,
 		.let_in_count = s->options.let_in_count,
+		.root_wall = s->options.root_wall,
+		.pid_namespace = rights.pid_namespace,
 	};
 	uint32_t level;
 
@@ -206,6 +209,11 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		return -1;
 	if (kernel_open(&options, &s->kernel, error) < 0)
 		return -1;
+	if (s->options.root_wall && !kernel_root_walled(s->kernel) && rights.administers_us &&
+	    !shares_our_netns(s))
+		diag_notice("the bottle may hold CAP_NET_ADMIN or CAP_SYS_ADMIN of this host, and this "
+			    "kernel takes no programs at its security hooks: what root makes of them is "
+			    "only noticed afterwards (docs/attacks.md)");
 	if (kernel_unix_missing(s->kernel))
 		diag_notice("unix sockets that are bound outside later are not refused ('--require unix' "
 			    "would insist): %s", kernel_unix_missing(s->kernel));

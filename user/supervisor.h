@@ -51,6 +51,7 @@ struct supervisor_options {
 	bool unix_wall, unix_wall_required;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
+	bool root_wall; /* as in kernel_open_options */
 };
 
 /* Loads the policy and its secrets and the CA: what supervisor_config() and supervisor_ca() tell.

@@ -11,7 +11,7 @@ NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
 FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the missing wire alone"
 CHECKSUM = "no BTF: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
-NETNSID = "CAP_NET_ADMIN of the host: reaches the host's namespace by its id, and makes links there"
+NETNSID = "CAP_NET_ADMIN of the host: makes links on its devices, which are taken away a moment later"
 
 # setting, users, attacks, reason
 ADMITTED = [

@@ -244,7 +244,9 @@ class Run(Place):
         w.sh(["bpftool", "link", "detach", "pinned", self.pin(link)])
 
     def links(self):
-        return sorted(n for n in os.listdir(self.pin("")) if n.startswith("link-"))
+        # those at security hooks cannot be detached, only unpinned
+        return sorted(n for n in os.listdir(self.pin("")) if n.startswith("link-")
+                      and not n.startswith("link-root_"))
 
     def renew(self):
         """A whole wall again, after an attack that may have damaged the old."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The modules that each kernel test links.
-kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_unix kernel_maps kernel_events kernel_status cgroup \
+kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_maps kernel_events kernel_status cgroup \
 	bottle_let_in address diag tests/wall
 links_test_kernel_steer := $(kernel_modules)
 links_test_kernel_refuse := $(kernel_modules)
@@ -10,6 +10,7 @@ links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_wire := $(kernel_modules)
 links_test_kernel_tc := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire tests/tc_attacks
 links_test_kernel_unix := $(kernel_modules)
+links_test_kernel_root := $(kernel_modules)
 links_test_kernel_icmp := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire
 links_test_kernel_checksum := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire
 links_test_cgroup := $(kernel_modules)

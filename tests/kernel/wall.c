@@ -206,6 +206,8 @@ int wall_open(struct wall *wall, struct error *error)
 		.supervisor_pid = (uint32_t)getpid(),
 		.unix_wall = wall->let_in,
 		.let_in_count = wall->let_in ? 1 : 0,
+		.root_wall = wall->root_wall,
+		.pid_namespace = wall->pid_namespace,
 	};
 	struct egress_unix_file let_in;
 
@@ -264,15 +266,15 @@ void wall_allow(struct wall *wall)
 	assert_int_equal(kernel_bind_shared(wall->kernel, &shared, (uint16_t[]){443}, 1, NULL), 0);
 }
 
-static int setup(void **state, bool shared, const char *let_in)
+/* `kind`: what it is to be unlike others in. */
+static int setup(void **state, const struct wall *kind)
 {
 	struct wall *wall = calloc(1, sizeof(*wall));
 	struct error error = {0};
 
 	if (!wall)
 		return -1;
-	wall->shared = shared;
-	wall->let_in = let_in;
+	*wall = *kind;
 	wall->proxy4 = wall->proxy6 = wall->dns_udp4 = wall->dns_udp6 = wall->dns_tcp4 = -1;
 	wall_names(wall, getppid(), walls_made++);
 	wall->home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -295,17 +297,22 @@ static int setup(void **state, bool shared, const char *let_in)
 
 int wall_setup(void **state)
 {
-	return setup(state, false, NULL);
+	return setup(state, &(struct wall){0});
 }
 
 int wall_setup_shared(void **state)
 {
-	return setup(state, true, NULL);
+	return setup(state, &(struct wall){.shared = true});
 }
 
 int wall_setup_unix(void **state, const char *let_in)
 {
-	return setup(state, false, let_in);
+	return setup(state, &(struct wall){.let_in = let_in});
+}
+
+int wall_setup_root(void **state, uint32_t pid_namespace)
+{
+	return setup(state, &(struct wall){.root_wall = true, .pid_namespace = pid_namespace});
 }
 
 int wall_teardown(void **state)

@@ -21,6 +21,8 @@
 struct wall {
 	char name[40], cgroup[300];
 	bool shared;
+	bool root_wall;
+	uint32_t pid_namespace; /* for the root wall */
 	const char *let_in; /* a path; then there is a wall for unix sockets, too */
 	int netns, home; /* the bottle's and the test's own network namespace */
 	struct kernel *kernel;
@@ -40,6 +42,7 @@ struct wall {
 int wall_setup(void **state);
 int wall_setup_shared(void **state);
 int wall_setup_unix(void **state, const char *let_in);
+int wall_setup_root(void **state, uint32_t pid_namespace);
 int wall_teardown(void **state);
 /* Runs the whole group in a child and cleans up whatever it left, also when it was killed. */
 int wall_main(int (*run)(void));

@@ -31,7 +31,7 @@ links_test_dns_responder := dns_responder dns_tcp dns_message dns_respond addres
 links_test_bottle_routes := bottle_routes bytes diag
 links_test_bottle_environment := bottle_environment
 links_test_trust := trust trust_jks bytes diag
-links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_unix kernel_maps \
+links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_maps \
 	kernel_events kernel_status cgroup address diag
 links_test_bottle_summary := bottle_summary reason
 links_test_bottle_seccomp := bottle_seccomp diag

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * What root in the bottle may not ask of the kernel, whatever capabilities it holds: sockets that send
+ * past the cgroup's programs, links by the id of another namespace, and BPF. Each is refused where it is
+ * asked for, before it is there; afterwards it could only be taken away. As unix_wall.bpf.c, at the
+ * kernel's security hooks, for the whole machine, and only where there is BTF.
+ */
+#include <linux/bpf.h>
+#include <linux/stddef.h>
+#include <stdbool.h>
+
+#include "shared_maps.bpf.h"
+
+#include <bpf/bpf_core_read.h>
+
+#include "rtnetlink.bpf.h"
+
+const char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Not in a map: see unix_wall.bpf.c. The number of its pid namespace, or 0 when that is ours, too. */
+const volatile __u64 bottle_cgroup = 0;
+const volatile __u32 bottle_level = 0;
+const volatile __u32 bottle_pids = 0;
+
+#define PERMITTED 0
+#define REFUSED (-1) /* EPERM */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct ns_common {
+	unsigned int inum;
+};
+struct pid_namespace {
+	struct ns_common ns;
+};
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+struct task_struct {
+	struct pid *thread_pid;
+};
+struct sock {
+	__u16 sk_protocol;
+};
+struct sk_buff {
+	unsigned int len;
+	unsigned char *data;
+};
+#pragma clang attribute pop
+
+/* ---- who asks ------------------------------------------------------------------------------------ */
+
+#define DEEPEST 32 /* MAX_PID_NS_LEVEL of linux/pid_namespace.h */
+
+/* Root may leave the cgroup, but no process leaves its pid namespace other than downwards. */
+static __always_inline bool in_its_pids(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+
+	for (__u32 i = 0; i <= DEEPEST && i <= level; i++) {
+		struct upid *at = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				  i * bpf_core_type_size(struct upid);
+
+		if (BPF_CORE_READ(at, ns, ns.inum) == bottle_pids)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool bottle_asks(void)
+{
+	return bpf_get_current_ancestor_cgroup_id(bottle_level) == bottle_cgroup ||
+	       (bottle_pids && in_its_pids());
+}
+
+static __always_inline int refused(void)
+{
+	count(EGRESS_PROTOCOL_NOT_ALLOWED);
+	return REFUSED;
+}
+
+/* ---- sockets --------------------------------------------------------------------------------------- */
+
+/* linux/socket.h. Internet sockets are for the programs on the cgroup, and AF_ALG sends nothing. */
+static __always_inline bool family_judged(int family)
+{
+	return family == 1 /* AF_UNIX */ || family == 2 /* AF_INET */ || family == 10 /* AF_INET6 */ ||
+	       family == 16 /* AF_NETLINK */ || family == 38 /* AF_ALG */;
+}
+
+/* (int family, int type, int protocol, int kern) */
+SEC("fmod_ret/security_socket_create")
+int root_socket(__u64 *arguments)
+{
+	if (family_judged((int)arguments[0]) || (int)arguments[3] || !bottle_asks())
+		return PERMITTED;
+	return refused();
+}
+
+/* ---- rtnetlink --------------------------------------------------------------------------------------- */
+
+/* (struct sock *sk, struct sk_buff *skb): before the kernel has done anything about it. */
+SEC("fmod_ret/security_netlink_send")
+int root_netlink(__u64 *arguments)
+{
+	struct sock *sk = (void *)arguments[0];
+	struct sk_buff *skb = (void *)arguments[1];
+	struct walk w = {};
+
+	if (BPF_CORE_READ(sk, sk_protocol) != NETLINK_ROUTE || !bottle_asks())
+		return PERMITTED;
+	w.data = BPF_CORE_READ(skb, data);
+	w.length = BPF_CORE_READ(skb, len);
+	return names_a_namespace(&w) ? refused() : PERMITTED;
+}
+
+/* ---- bpf(2) ------------------------------------------------------------------------------------------ */
+
+/* A container engine inside limits the devices of its own containers by programs. */
+static __always_inline bool about_devices(int command, const __u32 attr[3])
+{
+	if (command == BPF_PROG_LOAD)
+		return attr[0] == BPF_PROG_TYPE_CGROUP_DEVICE;
+	if (command == BPF_PROG_QUERY)
+		return attr[1] == BPF_CGROUP_DEVICE;
+	if (command == BPF_PROG_ATTACH || command == BPF_PROG_DETACH || command == BPF_LINK_CREATE)
+		return attr[2] == BPF_CGROUP_DEVICE;
+	return command == BPF_PROG_GET_FD_BY_ID || command == BPF_OBJ_GET_INFO_BY_FD;
+}
+
+/* (int cmd, union bpf_attr *attr, unsigned int size): `attr` is the kernel's copy. */
+SEC("fmod_ret/security_bpf")
+int root_bpf(__u64 *arguments)
+{
+	__u32 attr[3] = {};
+
+	if (!bottle_asks())
+		return PERMITTED;
+	if (bpf_probe_read_kernel(attr, sizeof(attr), (const void *)arguments[1]) ||
+	    !about_devices((int)arguments[0], attr))
+		return refused();
+	return PERMITTED;
+}
