@@ -75,10 +75,11 @@ $(BUILD)/version.o: $(BUILD)/commit
 $(BUILD)/commit: ALWAYS | $(BUILD)
 	$(Q)echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
 
-# What runs once, at a command's start, is made small rather than fast.
-COLD := cmd_% config% plan% provision% report% learn% container engine sidecar% self_test% bottle% \
-	policy_diff% policy_effective policy_describe policy_space question trust% record journal rootfs
-$(patsubst %,$(BUILD)/%.o,$(filter $(COLD),$(SOURCES:user/%.c=%))): CFLAGS_ALL += -Os
+# The data path is made fast; all else, which runs once or waits for others, small.
+HOT := access_log address bytes connection% client_hello dns_% feed h2% http1% http2 identify ledger% \
+	listener policy policy_decide policy_hint policy_host policy_path policy_table refusal rpc \
+	server sockets stream tunnel upstream% verdicts
+$(patsubst %,$(BUILD)/%.o,$(filter-out $(HOT),$(SOURCES:user/%.c=%))): CFLAGS_ALL += -Os
 
 # Not our code: its warnings are not ours to fix.
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp

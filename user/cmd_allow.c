@@ -16,6 +16,7 @@
 
 /* A worker that has to be replaced first takes a while. */
 #define PATIENCE_S 45
+#define TRIES 20
 
 static const char allow_help[] =
 	"usage: egress-bpf allow [NAME] ID [--for TIME | --persist] [OPTIONS]\n"
@@ -174,18 +175,35 @@ static void print_allowed(const json_t *answer)
 		printf("note: %s\n", text_of(answer, "note"));
 }
 
+/* Who read an id out of a refusal may be here before the proxy has recorded it. */
+static json_t *ask(const char *name, json_t *request, struct error *ret_error)
+{
+	const struct timespec moment = {0, 50000000};
+	json_t *answer = NULL;
+	int fd;
+
+	for (int i = 0; !answer && i < TRIES; i++) {
+		*ret_error = (struct error){0};
+		fd = control_ask(name, json_incref(request), ret_error);
+		if (fd >= 0)
+			answer = control_answer_within(fd, PATIENCE_S, ret_error);
+		if (answer || !strstr(ret_error->text, CONTROL_UNKNOWN_ID))
+			break;
+		nanosleep(&moment, NULL);
+	}
+	return answer;
+}
+
 static int run(struct order *order)
 {
 	struct error error = {0};
-	json_t *answer = NULL;
+	json_t *answer;
 	char *name = NULL;
-	int status = cmd_bottle(order->command, order->name, &name), fd;
+	int status = cmd_bottle(order->command, order->name, &name);
 
 	if (status != EXIT_OK)
 		return status;
-	fd = control_ask(name, json_incref(order->request), &error);
-	if (fd >= 0)
-		answer = control_answer_within(fd, PATIENCE_S, &error);
+	answer = ask(name, order->request, &error);
 	if (!answer) {
 		diag_error("%s: %s", order->command, error.text);
 		status = EXIT_FAILED;

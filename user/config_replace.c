@@ -32,8 +32,8 @@ struct replacement {
 static int failed(const struct replacement *r, const char *what, struct error *error)
 {
 	if (errno == EBUSY)
-		return error_set(error, "%s is a mount of its own and cannot be replaced from here: change it "
-				 "where it comes from", r->name);
+		return error_set(error, "%s is a mount of its own and cannot be replaced from here: "
+				 "change it where it comes from", r->name);
 	return error_set(error, "cannot %s %s: %s", what, r->name, strerror(errno));
 }
 

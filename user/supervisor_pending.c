@@ -187,8 +187,8 @@ int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *
 	else if (find_in_feed(kernel ? s->kernel_feed : s->feed, number, &event, &refusal))
 		group = pending_group_of(s->approvals->pending, &refusal);
 	else
-		return error_set(error, "%s is no refusal that is still known: it is too old, or was no "
-				 "refusal; 'egress-bpf pending %s' lists what is", id, s->options.name);
+		return error_set(error, "%s is " CONTROL_UNKNOWN_ID ": it is too old, or was none; "
+				 "'egress-bpf pending %s' lists what is", id, s->options.name);
 	if (!from_refusal(&refusal, ret))
 		return error_set(error, "%s names no host", id);
 	*ret_group = group;

@@ -50,7 +50,8 @@ class Approve(BottleCase):
         url = self.URL + "/first/allowed-later?secret=1"
         first = refused(self.bottle, url)
         other = refused(self.bottle, "-X", "PUT", url)
-        one = group(self.bottle, path="/first/allowed-later", method="GET")
+        one = wait_for(lambda: [g for g in pending(self.bottle)["groups"] if g.get("path") ==
+                                "/first/allowed-later" and g["method"] == "GET"], 5, "the record")[0]
         self.assertEqual((one["state"], one["count"], one["reason"], one["host"], one["port"],
                           one["one_path"], one["allowable"], [x["id"] for x in one["samples"]]),
                          ("pending", 1, "path_not_allowed", "api.example.test", 443, True, True,
@@ -145,7 +146,7 @@ class Approve(BottleCase):
                     ["x", "--for", "1h", "--persist"], ["../x", "y"]):
             self.assertEqual(cli("allow", *bad).returncode, 2, bad)
         for bad, why in ((["nonsense"], "not the id"), (["ffff-1"], "another sidecar"),
-                         ([mark + "-999999"], "no refusal that is still known"),
+                         ([mark + "-999999"], "no refusal that is known"),
                          ([mark + "-x1"], "not the id"), ([known, "--path", "nope"], "not a path"),
                          ([known, "--path", "/other"], "not below"),
                          ([known, "--method", "G T"], "not a method"),
@@ -306,7 +307,8 @@ class Flood(Case):
             answer = pending(bottle)
             self.assertLessEqual(len(answer["groups"]), 512)
             self.assertGreaterEqual(len(answer["groups"]), 256)
-            self.assertEqual(answer["groups"][0]["path"], "/flood/9999/x")
+            self.assertEqual(wait_for(lambda: pending(bottle)["groups"], 5, "")[0]["path"][:10],
+                             "/flood/999")
             self.assertGreater(answer["evicted"], 0)
             self.assertGreaterEqual(answer["evicted"] + answer["lost"], 10000 - 512)
             self.assertRegex(self.ok(cli("pending", bottle.name)), r"\(\d+ older lines had to make room")
