@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "access_log.h"
+#include "ask.h"
 #include "attributes.h"
 #include "cert_authority.h"
 #include "config.h"
@@ -27,6 +28,11 @@ struct proxy {
 	struct connection *connections; /* all of them, newest first; connection.c's */
 	size_t connection_count;
 	size_t request_count; /* streams of HTTP/2; http2.c's */
+	/* What the bottle asks for, on its way to the supervisor. 0, or -1: nobody answers. NULL: nobody
+	 * is there. */
+	int (*ask)(void *context, const struct ask *ask, struct ask_answer *ret);
+	int (*ask_state)(void *context, const char *id, struct ask_answer *ret);
+	void *ask_context;
 	bool draining; /* set by proxy_drain() */
 	struct proxy_shared *shared; /* scratch room and pools; connection.c's, NULL at first */
 	void (*closed)(void *context); /* after each close; the listener's */

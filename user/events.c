@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "bytes.h"
 #include "control.h"
 
@@ -133,34 +134,14 @@ bool events_has_host(const json_t *event, const char *pattern)
 #define FAINT "\033[2m"
 #define PLAIN "\033[0m"
 
-/* How many bytes of the UTF-8 text at `at` are one character that must not reach a terminal; 0: it
- * may. C1 controls; zero-width and bidirectional ones (U+200B-200F, U+2028-202E, U+2060-206F, U+061C,
- * U+FEFF), which show a line that is not the one there is. */
-static size_t unsafe_length(const unsigned char *at)
-{
-	if (*at < 0x20 || *at == 0x7f)
-		return 1;
-	if ((at[0] == 0xc2 && at[1] < 0xa0) || (at[0] == 0xd8 && at[1] == 0x9c))
-		return 2;
-	if (at[0] == 0xef && at[1] == 0xbb && at[2] == 0xbf)
-		return 3;
-	if (at[0] != 0xe2)
-		return 0;
-	if (at[1] == 0x80 && ((at[2] >= 0x8b && at[2] <= 0x8f) || (at[2] >= 0xa8 && at[2] <= 0xae)))
-		return 3;
-	return at[1] == 0x81 && at[2] >= 0xa0 && at[2] <= 0xaf ? 3 : 0;
-}
-
 /* jansson has seen to UTF-8. */
 void events_print_safe(FILE *to, const char *text)
 {
-	const unsigned char *at = (const unsigned char *)text;
+	while (*text) {
+		size_t unsafe = ask_unsafe(text);
 
-	while (*at) {
-		size_t unsafe = unsafe_length(at);
-
-		fputc(unsafe ? '?' : *at, to);
-		at += unsafe ? unsafe : 1;
+		fputc(unsafe ? '?' : *text, to);
+		text += unsafe ? unsafe : 1;
 	}
 }
 

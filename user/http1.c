@@ -310,6 +310,8 @@ static enum http1_step step(struct http1 *h)
 	switch (h->state) {
 	case HTTP1_AWAIT_HEAD:
 		return await_head(h);
+	case HTTP1_GATHERING:
+		return http1_gather(h);
 	case HTTP1_DIALLING:
 		return http1_dialling(h);
 	case HTTP1_RELAYING:

@@ -11,6 +11,7 @@
 
 enum http1_state {
 	HTTP1_AWAIT_HEAD, /* nothing under way; `in` may hold part of a head */
+	HTTP1_GATHERING,  /* the body of a request to the proxy itself is read */
 	HTTP1_DIALLING,	  /* judged and allowed; the upstream is not there yet */
 	HTTP1_RELAYING,	  /* request and response pass, both at the same time */
 	HTTP1_ANSWERING,  /* an answer of our own is being written */
@@ -103,7 +104,13 @@ enum egress_reason http1_judge(const struct connection *c, struct http1_head *he
 			       struct http1_asked *ret_asked, struct policy_verdict *ret_verdict);
 
 /* http1_local.c: pages of the proxy itself. */
+enum http1_step http1_local_answer(struct http1 *h, struct http1_answer *page);
 enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head);
+
+/* http1_requests.c: "/requests" and "/requests/ID". */
+#define HTTP1_REQUESTS "/requests"
+enum http1_step http1_requests_page(struct http1 *h, const struct http1_head *head, struct span path);
+enum http1_step http1_gather(struct http1 *h);
 
 /* http1.c */
 /* For one request on a framed stream, which stays the caller's. NULL when out of memory. */

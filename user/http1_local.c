@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "http1.h"
 
@@ -13,13 +14,14 @@ static bool etag_matches(const struct http1_head *head, const char *etag)
 	return false;
 }
 
-static enum http1_step answer(struct http1 *h, struct http1_answer *page)
+enum http1_step http1_local_answer(struct http1 *h, struct http1_answer *page)
 {
 	struct http1_exchange *x = h->exchange;
 
 	page->type = "application/json";
 	page->head = span_equal(x->method, SPAN("HEAD"));
-	page->close = h->close_after = !x->client_keeps;
+	/* A body that nobody will read makes the next request impossible to find. */
+	page->close = h->close_after = !x->client_keeps || !x->up.complete;
 	x->status = page->status;
 	if (!http1_answer_compose(page, &h->answer))
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
@@ -43,13 +45,13 @@ static enum http1_step allowlist(struct http1 *h, const struct http1_head *head)
 	page.etag = etag;
 	if (etag_matches(head, etag)) {
 		page.status = 304;
-		return answer(h, &page);
+		return http1_local_answer(h, &page);
 	}
 	text = policy_describe(config->policy);
 	if (!text)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	page.body = span_from(text);
-	step = answer(h, &page);
+	step = http1_local_answer(h, &page);
 	free(text);
 	return step;
 }
@@ -59,6 +61,10 @@ enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head)
 	struct span path = http1_path(h->exchange->asked.target);
 	struct http1_answer health = {.status = 200, .body = SPAN("{\"status\":\"ok\"}\n")};
 
+	if (path.length >= strlen(HTTP1_REQUESTS) &&
+	    strncmp(path.data, HTTP1_REQUESTS, strlen(HTTP1_REQUESTS)) == 0 &&
+	    (path.length == strlen(HTTP1_REQUESTS) || path.data[strlen(HTTP1_REQUESTS)] == '/'))
+		return http1_requests_page(h, head, path);
 	if (!span_equal(head->method, SPAN("GET")) && !span_equal(head->method, SPAN("HEAD")))
 		return http1_refuse(h, EGRESS_METHOD_NOT_ALLOWED, 405, NULL, "GET or HEAD", false);
 	if (!h->exchange->up.complete)
@@ -66,6 +72,6 @@ enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head)
 	if (span_equal(path, SPAN("/allowlist")))
 		return allowlist(h, head);
 	if (span_equal(path, SPAN("/health")))
-		return answer(h, &health);
-	return http1_refuse(h, EGRESS_PATH_NOT_ALLOWED, 404, NULL, "/allowlist or /health", false);
+		return http1_local_answer(h, &health);
+	return http1_refuse(h, EGRESS_PATH_NOT_ALLOWED, 404, NULL, "/allowlist, /health or /requests", false);
 }

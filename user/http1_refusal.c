@@ -10,6 +10,8 @@ static const char *phrase(unsigned status)
 	switch (status) {
 	case 200:
 		return "OK";
+	case 202:
+		return "Accepted";
 	case 304:
 		return "Not Modified";
 	case 400:
@@ -20,6 +22,8 @@ static const char *phrase(unsigned status)
 		return "Not Found";
 	case 405:
 		return "Method Not Allowed";
+	case 411:
+		return "Length Required";
 	case 413:
 		return "Content Too Large";
 	case 414:

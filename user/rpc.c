@@ -21,7 +21,8 @@
 #define MAX_PUBLIC_KEY 1024
 #define MAX_LEAF 4096
 
-enum call_type { CALL_BIND_NAME = 1, CALL_HOST_BY_ID, CALL_BIND_ADDRESSES, CALL_SIGN_LEAF };
+enum call_type { CALL_BIND_NAME = 1, CALL_HOST_BY_ID, CALL_BIND_ADDRESSES, CALL_SIGN_LEAF,
+		 CALL_ASK, CALL_ASK_STATE };
 
 /* A reply repeats its call's header, so that a late one is not taken for the next call's. */
 struct header {
@@ -48,6 +49,14 @@ struct leaf_call { /* sent without the unused end of the key */
 	uint32_t length;
 	unsigned char public_key[MAX_PUBLIC_KEY];
 };
+struct ask_call {
+	struct header header;
+	struct ask ask;
+};
+struct state_call {
+	struct header header;
+	char id[ASK_ID_SIZE];
+};
 struct host_reply {
 	struct header header;
 	struct rpc_host host;
@@ -58,31 +67,43 @@ struct leaf_reply { /* sent without the unused end of the DER */
 	uint32_t length;
 	unsigned char der[MAX_LEAF];
 };
+struct ask_reply {
+	struct header header;
+	struct ask_answer answer;
+};
 union call {
 	struct header header;
 	struct name_call name;
 	struct id_call id;
 	struct addresses_call addresses;
 	struct leaf_call leaf;
+	struct ask_call ask;
+	struct state_call state;
 };
 union reply {
 	struct header header;
 	struct host_reply host;
 	struct leaf_reply leaf;
+	struct ask_reply ask;
 };
 
 /* NUL-terminated within its field, not empty, and nothing hidden behind the NUL. What is behind the
  * NUL would be bytes of a memory that the sender did not mean to show. */
-static bool text_valid(const char *field, size_t size)
+static bool text_ends(const char *field, size_t size)
 {
 	size_t length = strnlen(field, size);
 
-	if (length == 0 || length == size)
+	if (length == size)
 		return false;
 	for (size_t i = length; i < size; i++)
 		if (field[i])
 			return false;
 	return true;
+}
+
+static bool text_valid(const char *field, size_t size)
+{
+	return field[0] && text_ends(field, size);
 }
 
 static bool name_fits(const char *name)
@@ -273,6 +294,40 @@ int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes
 	return bytes_append(ret_der, reply.leaf.der, reply.leaf.length) ? 0 : -1;
 }
 
+static int call_to_ask(int fd, enum call_type type, union call *call, size_t length,
+		       struct ask_answer *ret)
+{
+	union reply reply;
+
+	if (exchange(fd, type, call, length, &reply) != sizeof(reply.ask) ||
+	    reply.ask.answer.state >= ASK_STATES ||
+	    !text_ends(reply.ask.answer.id, sizeof(reply.ask.answer.id)))
+		return -1;
+	*ret = reply.ask.answer;
+	return 0;
+}
+
+int rpc_ask(int fd, const struct ask *ask, struct ask_answer *ret)
+{
+	union call call;
+
+	call.ask = (struct ask_call){.ask = *ask};
+	return call_to_ask(fd, CALL_ASK, &call, sizeof(call.ask), ret);
+}
+
+int rpc_ask_state(int fd, const char *id, struct ask_answer *ret)
+{
+	size_t length = strlen(id);
+	union call call;
+
+	*ret = (struct ask_answer){.state = ASK_UNKNOWN};
+	if (length == 0 || length >= sizeof(call.state.id))
+		return 0;
+	call.state = (struct state_call){.id = ""};
+	memcpy(call.state.id, id, length);
+	return call_to_ask(fd, CALL_ASK_STATE, &call, sizeof(call.state), ret);
+}
+
 /* ---- the supervisor's side ------------------------------------------------------------------ */
 
 /* The count is checked before it is multiplied. */
@@ -293,6 +348,12 @@ static bool leaf_call_valid(const struct leaf_call *call, size_t length)
 	       length == fixed + call->length && text_valid(call->host, sizeof(call->host));
 }
 
+static bool ask_call_valid(const struct ask *ask)
+{
+	return text_valid(ask->host, sizeof(ask->host)) && text_ends(ask->method, sizeof(ask->method)) &&
+	       text_ends(ask->path, sizeof(ask->path)) && text_ends(ask->reason, sizeof(ask->reason));
+}
+
 /* A call has exactly its size: an unknown or longer one is the work of somebody who took the
  * worker. */
 static bool call_valid(const union call *call, size_t length)
@@ -309,6 +370,10 @@ static bool call_valid(const union call *call, size_t length)
 		return addresses_call_valid(&call->addresses, length);
 	case CALL_SIGN_LEAF:
 		return leaf_call_valid(&call->leaf, length);
+	case CALL_ASK:
+		return length == sizeof(call->ask) && ask_call_valid(&call->ask.ask);
+	case CALL_ASK_STATE:
+		return length == sizeof(call->state) && text_valid(call->state.id, sizeof(call->state.id));
 	default:
 		return false;
 	}
@@ -330,6 +395,17 @@ static size_t serve_leaf(const struct rpc_service *service, const struct leaf_ca
 	return offsetof(struct leaf_reply, der) + reply->length;
 }
 
+static size_t serve_ask(const struct rpc_service *service, const union call *call,
+			struct ask_reply *reply)
+{
+	reply->answer = (struct ask_answer){.state = ASK_UNKNOWN};
+	if (call->header.type == CALL_ASK && service->ask)
+		service->ask(service->context, &call->ask.ask, &reply->answer);
+	else if (call->header.type == CALL_ASK_STATE && service->ask_state)
+		service->ask_state(service->context, call->state.id, &reply->answer);
+	return sizeof(*reply);
+}
+
 /* Returns the reply's length. A service that is not there or fills in
  * nothing has refused. */
 static size_t serve_call(const struct rpc_service *service, const union call *call,
@@ -340,6 +416,8 @@ static size_t serve_call(const struct rpc_service *service, const union call *ca
 	reply->header = call->header;
 	if (call->header.type == CALL_SIGN_LEAF)
 		return serve_leaf(service, &call->leaf, &reply->leaf);
+	if (call->header.type == CALL_ASK || call->header.type == CALL_ASK_STATE)
+		return serve_ask(service, call, &reply->ask);
 	*host = (struct rpc_host){.reason = EGRESS_INTERNAL};
 	if (call->header.type == CALL_BIND_NAME && service->bind_name)
 		service->bind_name(service->context, call->name.name, host);

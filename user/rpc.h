@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "../bpf/egress_abi.h"
+#include "ask.h"
 #include "attributes.h"
 #include "bytes.h"
 
@@ -35,6 +36,10 @@ int rpc_bind_addresses(int fd, const char *name, const struct egress_address *ad
 int rpc_sign_leaf(int fd, const char *host, struct span public_key, struct bytes *ret_der)
 	WARN_UNUSED;
 
+/* What the bottle asks for; and what became of that. -1: the supervisor is gone. */
+int rpc_ask(int fd, const struct ask *ask, struct ask_answer *ret) WARN_UNUSED;
+int rpc_ask_state(int fd, const char *id, struct ask_answer *ret) WARN_UNUSED;
+
 /* ---- calls: the supervisor's side ----------------------------------------------------------- */
 
 /* What is NULL, but for sign_leaf, is refused as internal. */
@@ -44,6 +49,8 @@ struct rpc_service {
 	void (*bind_addresses)(void *context, const char *name,
 			       const struct egress_address *addresses, size_t count,
 			       struct rpc_host *ret);
+	void (*ask)(void *context, const struct ask *ask, struct ask_answer *ret);
+	void (*ask_state)(void *context, const char *id, struct ask_answer *ret);
 	int (*sign_leaf)(void *context, const char *host, struct span public_key,
 			 struct bytes *ret_der);
 	void *context;

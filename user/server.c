@@ -241,6 +241,20 @@ static int sign_leaf(void *context, const char *host, struct span public_key, st
 	return rpc_sign_leaf(s->handover->calls_fd, host, public_key, ret_der);
 }
 
+static int ask(void *context, const struct ask *ask, struct ask_answer *ret)
+{
+	const struct server *s = context;
+
+	return rpc_ask(s->handover->calls_fd, ask, ret);
+}
+
+static int ask_state(void *context, const char *id, struct ask_answer *ret)
+{
+	const struct server *s = context;
+
+	return rpc_ask_state(s->handover->calls_fd, id, ret);
+}
+
 /* Looked up here first: a name that no route allows is not worth a call, and the supervisor asks
  * its own policy anyway. */
 static enum dns_bound bind_name(void *context, const char *name,
@@ -449,6 +463,9 @@ static int open_proxy(struct server *s, struct error *error)
 		.log = s->log,
 		.feed = s->feed,
 		.bottle = h->bottle,
+		.ask = ask,
+		.ask_state = ask_state,
+		.ask_context = s,
 	};
 	if (s->feed)
 		feed_buffers_limit(s->feed, s->config->buffered_mib << 20);

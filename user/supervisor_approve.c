@@ -331,6 +331,7 @@ static int allow(struct supervisor *s, const json_t *request, struct error *erro
 		return -1;
 	if (group)
 		pending_undeny(s->approvals->pending, group);
+	supervisor_decide_ask(s, wish.id, false);
 	arm_timer(s->approvals);
 	supervisor_reload_pending(s);
 	return 0;
@@ -364,6 +365,7 @@ static int deny(struct supervisor *s, const json_t *request, struct error *error
 		return -1;
 	if (group && !pending_deny(s->approvals->pending, group))
 		return error_set(error, "%d lines are silenced already, and no more can be", PENDING_DENIED);
+	supervisor_decide_ask(s, id, true);
 	if (!grant || grant->state != GRANT_IN_FORCE)
 		return 0;
 	grant->state = GRANT_ENDING;

@@ -178,6 +178,8 @@ int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *
 	uint64_t number = 0;
 	bool kernel = false;
 
+	if (supervisor_find_ask(s, id, ret))
+		return 0;
 	if (parse_id(s, id, &number, &kernel, error) < 0)
 		return -1;
 	supervisor_drain_refusals(s);
@@ -302,7 +304,8 @@ json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
 		if (one)
 			(void)json_array_append_new(list, one);
 	}
-	return json_pack("{s:o, s:o, s:I, s:I}", "groups", list, "grants",
+	return json_pack("{s:o, s:o, s:o, s:I, s:I}", "groups", list, "asks",
+			 supervisor_describe_asks(s, all), "grants",
 			 describe_grants(&s->approvals->grants), "evicted",
 			 (json_int_t)pending_evicted(s->approvals->pending), "lost",
 			 (json_int_t)pending_lost_count(s->approvals->pending));

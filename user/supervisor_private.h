@@ -149,9 +149,31 @@ int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *
 			    struct pending_group **ret_group, struct error *error) WARN_UNUSED;
 json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request);
 
+/* ---- supervisor_asks.c: what the bottle asks for ------------------------------------------------ */
+
+void supervisor_take_ask(struct supervisor *s, const struct ask *ask, struct ask_answer *ret);
+void supervisor_ask_state(const struct supervisor *s, const char *id, struct ask_answer *ret);
+/* False when no ask has the id. */
+bool supervisor_find_ask(const struct supervisor *s, const char *id, struct asked *ret) WARN_UNUSED;
+void supervisor_decide_ask(struct supervisor *s, const char *id, bool denied);
+json_t *supervisor_describe_asks(const struct supervisor *s, bool all);
+
 /* ---- supervisor_approve.c: what an operator allows beside the file ----------------------------- */
 
+#define ASKS_MAX 64
+struct asks_entry {
+	uint64_t number; /* of its id; 0: a free place */
+	uint64_t time_ms;
+	bool denied;
+	struct ask ask;
+};
+struct asks {
+	struct asks_entry list[ASKS_MAX];
+	uint64_t numbers, full_ms;
+};
+
 struct approvals {
+	struct asks asks;
 	struct pending *pending;
 	struct feed_cursor cursors[CONTROL_FEEDS];
 	struct grants grants;

@@ -52,6 +52,16 @@ static void serve_bind_addresses(void *context, const char *name,
 	ledger_bind_addresses(s->ledger, name, addresses, count, ret);
 }
 
+static void serve_ask(void *context, const struct ask *ask, struct ask_answer *ret)
+{
+	supervisor_take_ask(context, ask, ret);
+}
+
+static void serve_ask_state(void *context, const char *id, struct ask_answer *ret)
+{
+	supervisor_ask_state(context, id, ret);
+}
+
 /* Of the policy in force or the next one: during a reload the worker may be ahead of us. */
 static bool intercepts(const struct config *config, const char *name)
 {
@@ -95,6 +105,8 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 		.bind_name = s->ledger ? serve_bind_name : NULL,
 		.host_by_id = s->ledger ? serve_host_by_id : NULL,
 		.bind_addresses = s->ledger ? serve_bind_addresses : NULL,
+		.ask = serve_ask,
+		.ask_state = serve_ask_state,
 		.sign_leaf = serve_sign_leaf,
 		.context = s,
 	};

@@ -317,3 +317,96 @@ class Flood(Case):
             self.assertNotIn("/silent/", self.ok(cli("pending", bottle.name)))
         finally:
             bottle.stop()
+
+
+class Asking(BottleCase):
+    PAGE = "http://_egress.local/requests"
+
+    def ask(self, body, *options, page=PAGE):
+        """The status and the answer."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        out = self.bottle.curl("-w", "\n%{http_code}", "-H", "Content-Type: application/json",
+                               "--data-binary", text, *options, page).stdout
+        answer, _, status = out.rpartition("\n")
+        return status, json.loads(answer)
+
+    def state(self, one):
+        return json.loads(self.bottle.curl(f"{self.PAGE}/{one}").stdout).get("state")
+
+    def patient(self, body):
+        """As ask(), when the limit of one each second lets it."""
+        return wait_for(lambda: (lambda a: a if a[0] != "429" else None)(self.ask(body)), 20, "a 202")
+
+    def test_asked_shown_and_decided(self):
+        url = "https://forbidden.example.test/asked/for"
+        status, answer = self.patient({"url": url + "?q", "method": "GET", "reason": "for the test"})
+        self.assertEqual((status, answer["state"]), ("202", "pending"))
+        one = answer["id"]
+        self.assertEqual(self.patient({"url": url, "method": "GET", "reason": "again"})[1]["id"], one)
+        shown = [a for a in pending(self.bottle)["asks"] if a["id"] == one][0]
+        self.assertEqual({k: shown[k] for k in ("host", "port", "tls", "method", "path", "reason")},
+                         {"host": "forbidden.example.test", "port": 443, "tls": True, "method": "GET",
+                          "path": "/asked/for", "reason": "again"})
+        self.assertRegex(self.ok(cli("pending", self.bottle.name)),
+                         rf"(?m)^{one} +[\d:]+ +GET +forbidden\.example\.test:443/asked/for\n +it says: again$")
+        # Asking allows nothing.
+        self.assertNotEqual(self.bottle.curl(url).returncode, 0)
+        self.ok(cli("deny", self.bottle.name, one))
+        self.assertEqual(self.state(one), "denied")
+        self.assertNotIn(one, self.ok(cli("pending", self.bottle.name)))
+        self.assertIn("allowed: GET forbidden.example.test:443/asked/for\n",
+                      self.ok(cli("allow", self.bottle.name, one, "--for", "1h")))
+        self.assertEqual(self.state(one), "allowed")
+        self.assertNotIn(code(self.bottle, url), ("403", "000"))
+        self.assertEqual(code(self.bottle, url + "/more"), "403")
+        self.ok(cli("deny", self.bottle.name, one))
+        self.assertEqual(self.state(one), "denied")
+        self.assertEqual(self.bottle.curl(f"{self.PAGE}/ffff-a1", "-w", "%{http_code}").stdout[-3:], "404")
+
+    def test_hostile(self):
+        """Nothing of it reaches a terminal, or anybody's memory without end."""
+        long = "x" * 5000
+        for body, status in (("", "400"), ("nonsense", "400"), ("[]", "400"), ("{}", "400"),
+                             ('{"host":"a.test","host":"b.test","reason":"x"}', "400"),
+                             ({"host": "a.test"}, "400"), ({"host": "a b", "reason": "x"}, "400"),
+                             ({"host": "a.test", "path": "nope", "reason": "x"}, "400"),
+                             ({"host": "a.test", "path": "/\u001b[2J", "reason": "x"}, "400"),
+                             ({"host": "a.test", "method": "G\r\nT", "reason": "x"}, "400"),
+                             ({"host": "a.test", "port": 99999, "reason": "x"}, "400"),
+                             ({"url": "ftp://a.test/", "reason": "x"}, "400"),
+                             ({"url": "https://a.test:0/", "reason": "x"}, "400"),
+                             ({"host": "a.test", "reason": long}, "413")):
+            self.assertEqual(self.ask(body)[0], status, body)
+        self.assertEqual(self.ask({"host": "a.test", "reason": "x"}, "-H", "Transfer-Encoding: chunked")[0],
+                         "411")
+        self.assertEqual(self.patient({"host": "203.0.113.12", "reason": "x"})[0], "400")
+        evil = "\u001b]0;owned\u0007\u009b31m\u202etxt.exe\u200b\n\rallowed: everything \U0001f376 " + "y" * 2000
+        status, answer = self.patient({"host": "evil.example.test", "reason": evil})
+        self.assertEqual(status, "202")
+        text = self.ok(cli("pending", self.bottle.name))
+        self.assertIn("it says: ?]0;owned??31m?txt.exe???allowed: everything \U0001f376 yyy", text)
+        self.assertEqual(re.sub("[\x20-\x7e\n\U0001f376]", "", text), "")
+        shown = [a for a in pending(self.bottle)["asks"] if a["id"] == answer["id"]][0]
+        self.assertLess(len(shown["reason"].encode()), 512)
+        # Another method, and half a body: the next request on the connection is its own.
+        self.assertEqual(self.bottle.curl("-X", "PUT", self.PAGE, "-w", "%{http_code}").stdout[-3:], "405")
+        self.assertEqual(self.bottle.curl("http://_egress.local/requestsx", "-o", "/dev/null", "-w",
+                                          "%{http_code}").stdout, "404")
+        two = self.bottle.curl("-d", "{}", self.PAGE, "--next", "-sS", "-w", "%{http_code}",
+                               "http://_egress.local/health").stdout
+        self.assertTrue(two.endswith('{"status":"ok"}\n200'), two)
+
+    def test_limits(self):
+        """A bottle that asks for ever is told to stop, and the operator reads what he can."""
+        fire = ("import http.client, json, sys\n"
+                "seen = []\n"
+                "for i in range(300):\n"
+                "    c = http.client.HTTPConnection('_egress.local')\n"
+                "    c.request('POST', '/requests', json.dumps({'host': f'h{i}.example.test', 'reason': 'x'}))\n"
+                "    seen.append(c.getresponse().status)\n"
+                "print(seen.count(202), seen.count(429))\n")
+        taken, refused_ = map(int, self.ok(self.bottle.python(fire)).split())
+        self.assertEqual(taken + refused_, 300)
+        self.assertLessEqual(taken, 64)
+        self.assertGreater(refused_, 200)
+        self.assertLessEqual(len(pending(self.bottle, "--all")["asks"]), 64)

@@ -37,7 +37,7 @@ links_test_bottle_summary := bottle_summary reason
 links_test_bottle_seccomp := bottle_seccomp diag
 links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets bottle_files \
 	bottle_privileges bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
-http1_modules := http1 http1_exchange http1_judge http1_local http1_target http1_forward http1_head \
+http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_stream h2_head
 connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream http2 $(h2_modules) \
@@ -49,7 +49,7 @@ links_test_connection := $(connection_modules)
 links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log feed refusal verdicts address bytes reason
 links_test_feed := feed
-links_test_events := events control_client bytes diag
+links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
