@@ -177,14 +177,15 @@ class InBrowser(Case):
         self.assertEqual(got, {"html": False, "code": False, "ran": False, "fetch": False, "framed": False})
 
     def test_line_that_decided(self):
-        self.browser.do("await page.click('#rows tr:has-text(\"/elsewhere\")')")
+        self.bottle.curl(A + "/no-line-allows")
+        self.browser.do("await page.click('#rows tr:has-text(\"/no-line-allows\")')")
         found = self.browser.do("""await page.waitForSelector("#source .here");
             return [await page.textContent("#source .here code"), await page.textContent("#source .here i"),
                 await page.textContent("#why"), await page.locator("#source .block").count()]""")
-        route = self.event("/elsewhere")["route"]
+        route = self.event("/no-line-allows")["route"]
         self.assertEqual(found[0].strip(), "- host: api.example.test")
         self.assertTrue(route.endswith(f":{found[1]})"), route)
-        self.assertIn("Refused: GET api.example.test:443/elsewhere", found[2])
+        self.assertIn("Refused: GET api.example.test:443/no-line-allows", found[2])
         self.assertIn("path_not_allowed", found[2])
         self.assertIn("Would allow it: ", found[2])
         self.assertEqual(found[3], 4)  # the rest of that route
@@ -220,6 +221,9 @@ class InBrowser(Case):
                         await page.setViewportSize({width: args.width, height: args.width > 1000 ? 900 : 780})""",
                                     scheme=scheme, width=width)
                     self.assertEqual(self.browser.on_page(OVERFLOW), [])
+                    # Nothing but the sections makes the page long.
+                    left = self.browser.on_page("return document.documentElement.scrollHeight - document.querySelector('#hosts').getBoundingClientRect().bottom - scrollY")
+                    self.assertLess(left, 60)
                     contrast = self.browser.on_page(CONTRAST)
                     self.assertGreater(contrast["seen"], 100)
                     self.assertEqual(contrast["found"], [])
@@ -264,7 +268,8 @@ class InBrowser(Case):
             if seen[-1] == "source":
                 break
         # One stop for all the rows, in the order of what is seen.
-        self.assertEqual(seen[-6:], ["q", "host", "refused", "pause", "row", "source"])
+        self.assertEqual(seen[-6:], ["host", "refused", "pause", "row", "why", "source"])
+        press("Shift+Tab")
         press("Shift+Tab")
         for key, row in (("End", "last"), ("Home", "first"), ("ArrowDown", "second"), ("ArrowUp", "first")):
             press(key)
@@ -322,7 +327,7 @@ class InBrowser(Case):
             await page.waitForSelector("#granted-list li:has-text('left')")""")
         self.tab_to("End GET api.example.test:443/wanted/one")
         self.press("Enter")
-        self.browser.do("await page.waitForSelector('#granted-list li', {state: 'detached'})")
+        self.browser.do("await page.waitForSelector('#granted-list li:has-text(\"/wanted/one\")', {state: 'detached'})")
         self.assertEqual(self.status_of("/wanted/one"), "403")
         self.tab_to("Set aside PUT api.example.test:443/wanted/two")
         self.press("Enter")
@@ -339,10 +344,13 @@ class InBrowser(Case):
         self.browser.do(f"""await {row}.waitFor(); const row = {row};
             await page.waitForFunction(() => document.querySelector("#pending-list").textContent.includes("/tree/of/…"));
             await row.locator("select").nth(0).selectOption({{label: "all below /tree/of/"}});
-            await row.locator("select").nth(1).selectOption("run");
+            await row.locator("select").nth(1).selectOption("file");
             await row.locator("button.go").click(); await row.waitFor({{state: "detached"}})""")
         self.assertEqual(self.status_of("/tree/of/c"), "200")
-        self.assertEqual(self.status_of("/tree/elsewhere"), "403")
+        self.assertEqual(self.status_of("/tree/outside"), "403")
+        with open(self.bottle.policy_path, encoding="utf-8") as file:
+            self.assertIn("/tree/of/", file.read())
+        self.assertIn(self.bottle.policy_path, self.browser.do("return page.textContent('#told')"))
         udp = self.browser.do("""const row = page.locator("#pending-list li:has-text('udp 203.0.113.12')");
             await row.waitFor(); return [await row.locator("button:visible").allTextContents(), await row.textContent()]""")
         self.assertEqual(udp[0], ["Set aside"])

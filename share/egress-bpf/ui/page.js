@@ -333,7 +333,7 @@ function highlight(route) {
 	}
 	here.classList.add("here");
 	here.setAttribute("aria-current", "true");
-	$("source").scrollTop = here.offsetTop - $("source").offsetTop - $("source").clientHeight / 3;
+	$("source").scrollTop = here.offsetTop - $("source").clientHeight / 3;
 	return true;
 }
 
@@ -468,7 +468,7 @@ function announce() {
 
 // ---- what waits for a decision ------------------------------------------------------------------------
 
-const TERMS = [["3600", "for 1 hour"], ["run", "until the sidecar ends"], ["file", "in the policy's file"]];
+const TERMS = [["3600", "for 1 hour"], ["run", "for this run"], ["file", "in the file"]];
 
 // A group keeps its row while it stays: `first` does not change, the id is its newest refusal's.
 const rowKey = g => JSON.stringify([g.asked ? g.id : "", g.first, g.host, g.address, g.port, g.method, g.reason]);
@@ -501,7 +501,7 @@ function newRow(key) {
 	const what = el("div", {class: "what"}), scope = el("select", {"aria-label": "What to allow"});
 	const term = el("select", {"aria-label": "For how long"});
 	const credential = el("input", {type: "checkbox", checked: true});
-	const tick = el("label", {class: "tick"}, credential, el("span", null, "with credential"));
+	const tick = el("label", {class: "tick"}, credential, el("span", null, "credential"));
 	const allow = el("button", {class: "go"}, "Allow"), deny = el("button", {type: "button"}, "Set aside");
 	const form = el("form", null, scope, term, tick, allow, deny);
 	const error = el("p", {class: "error bad-text", role: "alert"});
