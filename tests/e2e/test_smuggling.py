@@ -8,6 +8,7 @@ import harness
 from harness import BottleCase
 
 HIDDEN = "GET /hidden HTTP/1.1\r\nHost: api.example.test\r\nX: "
+WHOLE = HIDDEN + "y\r\n\r\n"
 # As it stands in the head, for a field that some parser reads as Transfer-Encoding: chunked.
 CODINGS = [
     "Transfer-Encoding: chunked", "Transfer-Encoding : chunked", "Transfer-Encoding\t: chunked",
@@ -42,22 +43,58 @@ CHUNKS = [
     "{n:x}\r\r\n", "{n:x};\n\r\n", "{n:x};a\rb\r\n", "{n:x}\x0b\r\n", "10000000000000{n:04x}\r\n",
     "fffffffffffffffff{n:x}\r\n", "-{n:x}\r\n", "\r\n{n:x}\r\n", "{n:x}_\r\n",
 ]
+# The byte that some parser takes for a blank, a line's end, or nothing: each of them at each place.
+BYTES = [*range(0x01, 0x21), 0x7f, 0x80, 0x85, 0xa0, 0xad, 0xc2, 0xe2, 0xff]
+PLACES = ["Transfer-Encoding:{}chunked", "Transfer-Encoding{}: chunked", "{}Transfer-Encoding: chunked",
+          "Transfer-Encoding: chunked{}", "Transfer-{}Encoding: chunked", "X: X{}Transfer-Encoding: chunked",
+          "Transfer-Encoding: chunked{}X: X", "X: X\r{}Transfer-Encoding: chunked",
+          "X: X{}\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r{}X: X",
+          "Transfer-Encoding: chunked{}\nX: X", "Content-Length{}: 6", "Content-Length:{}6",
+          "{}Content-Length: 6", "Content-Length: 6{}", "Content-Length: {}6,", "X: X\r{}Content-Length: 6"]
+# Chunks whose end is not where another parser sees it: extensions with a line's end in them, and data
+# that is followed by two bytes which are none.
+ENDS = [
+    "5;\nGET /\r\nhello\r\n0\r\n\r\n", "5;a\nb\r\nhello\r\n0\r\n\r\n", "5;\r\r\nhello\r\n0\r\n\r\n",
+    "5;\x00a\r\nhello\r\n0\r\n\r\n", "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", "5;a=\"\\\"\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhelloXX0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhello\n0\r\n\r\n", "5\r\nhello\r0\r\n\r\n",
+    "5\r\nhello\n\n0\r\n\r\n", "5\r\nhello\r\r\n0\r\n\r\n", "5\r\nhello \r\n0\r\n\r\n",
+    "5\rXhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\nX", "5\r\nhello\r\n0\r\nX\r\n\r\n",
+    "5\r\nhello\r\n0\r\n: y\r\n\r\n", "5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+    "5\r\nhello\r\n0;\nx\r\n\r\n", "5\r\nhello\r\n 0\r\n\r\n", "5\r\nhello\r\n-0\r\n\r\n",
+    "5\r\nhello\r\n0x0\r\n\r\n", "5\r\nhello\r\n000000000000000000000\r\n\r\n", "\n5\r\nhello\r\n0\r\n\r\n",
+    "100000005\r\nhello\r\n0\r\n\r\n", "ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+    "8000000000000005\r\nhello\r\n0\r\n\r\n", "5,5\r\nhello\r\n0\r\n\r\n", "5 5\r\nhello\r\n0\r\n\r\n",
+    "\uff15\r\nhello\r\n0\r\n\r\n".encode().decode("latin-1"), "5.0\r\nhello\r\n0\r\n\r\n",
+    "1e1\r\nhello\r\n0\r\n\r\n", "5h\r\nhello\r\n0\r\n\r\n", ";\r\nhello\r\n0\r\n\r\n",
+]
+# What makes one side wait for a body that the other does not (0.CL, CL.0, TE.0).
+EXPECTS = [
+    "Expect: 100-continue", "Expect: 100-Continue", "Expect:\n 100-continue", "Expect: \n100-continue",
+    "Expect: x 100-continue", "Expect: 100-continue, x", "Expect: 200-ok", "Expect : 100-continue",
+    "Expect: 100-continue\r\nExpect: 100-continue", "eXpect: 100-continue ", "Expect: 100-continue;a",
+    "Connection: close, content-length", "Connection: expect\r\nExpect: 100-continue",
+    "TE: chunked", "TE: trailers, chunked", "Content-Encoding: chunked", "Trailer: Content-Length",
+    "X-HTTP-Method-Override: GET", "Connection: upgrade\r\nUpgrade: x", "Range: bytes=0-0",
+]
 SEND = r"""
-import json, socket, ssl, sys
+import concurrent.futures, json, socket, ssl, sys
 context = ssl._create_unverified_context()
-for data in json.load(open(sys.argv[1])):
-    s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 5),
-                            server_hostname="api.example.test")
-    s.settimeout(0.2)
+def one(data):
     out = b""
     try:
+        s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10),
+                                server_hostname="api.example.test")
+        s.settimeout(0.5)
         s.sendall(data.encode("latin-1"))
         while part := s.recv(65536):
             out += part
+        s.close()
     except OSError:
         pass
-    print(json.dumps(out.decode("latin-1")))
-    s.close()
+    return out.decode("latin-1")
+with concurrent.futures.ThreadPoolExecutor(24) as pool:
+    for answer in pool.map(one, json.load(open(sys.argv[1]))):
+        print(json.dumps(answer))
 """
 
 
@@ -67,13 +104,19 @@ def request(*lines, body=""):
 
 class Smuggling(BottleCase):
     def send(self, cases):
+        """Each says which it is, so that the origin's record tells whether one became two."""
+        self.mark += len(self.arrived())
+        cases = [case.replace(" /echo ", f" /echo?{n} ", 1) for n, case in enumerate(cases)]
         path = harness.write("smuggling", json.dumps(cases))
         output = self.ok(self.bottle.python(SEND, path, timeout=120))
         answers = [json.loads(line) for line in output.splitlines()]
         self.assertEqual(len(answers), len(cases))
         arrived = self.arrived()
+        targets = [seen["target"] for seen in arrived]
+        self.assertEqual(len(targets), len(set(targets)), sorted(targets))
         for seen in arrived:
-            self.assertEqual(seen["target"], "/echo", seen)
+            self.assertRegex(seen["target"], r"^/echo\?\d+$", seen)
+            self.assertRegex(seen["head"], r"\A([!-~]+ [!-~]+ HTTP/1.1\r\n)([!-9;-~]+: [^\r\n\0]*\r\n)*\r\n\Z")
             # One framing field, in its plain form.
             framing = [(k, v) for k, v in seen["headers"]
                        if k.lower().replace("_", "-") in ("content-length", "transfer-encoding")]
@@ -114,3 +157,32 @@ class Smuggling(BottleCase):
                 "0\r\nContent-Length: 9\r\n\r\n", "0\r\n X: y\r\n\r\n", "0\r\nX: y\n\r\n", "\r\n\r\n"]
         self.send([request("Transfer-Encoding: chunked", body="1\r\nx\r\n" + end + HIDDEN)
                    for end in ends])
+
+    def test_every_byte_at_every_place(self):
+        body = "0\r\n\r\n" + WHOLE
+        fields = [place.format(chr(byte)) for place in PLACES for byte in BYTES]
+        self.send([request("Content-Length: 5", field, body=body) if "ransfer" in field
+                   else request("Content-Length: 0", field, body="x=1\r\n\r\n" + WHOLE)
+                   for field in fields])
+
+    def test_where_chunks_end(self):
+        answers = self.send([request("Transfer-Encoding: chunked", body=end + WHOLE) for end in ENDS])
+        accepted = [end for end, answer in zip(ENDS, answers) if answer.startswith("HTTP/1.1 200")]
+        # A quoted string may hold an escaped quote, a last chunk any number of zeros.
+        self.assertLessEqual(len(accepted), 2, accepted)
+
+    def test_who_waits_for_a_body(self):
+        cases = []
+        for method in ("POST", "GET", "OPTIONS", "DELETE"):
+            for field in EXPECTS:
+                first = request(field, f"Content-Length: {len(WHOLE)}", body=WHOLE)
+                cases += [first.replace("POST", method, 1),
+                          request(field, "Content-Length: 0", body=WHOLE).replace("POST", method, 1),
+                          request(field, body=WHOLE).replace("POST", method, 1)]
+        self.send(cases)
+        old = [request(*fields, body=body).replace("HTTP/1.1", "HTTP/1.0", 1) for fields, body in (
+            (("Transfer-Encoding: chunked",), "0\r\n\r\n" + WHOLE),
+            (("Transfer-Encoding: chunked", "Connection: keep-alive"), "0\r\n\r\n" + WHOLE),
+            (("Content-Length: 0", "Connection: keep-alive"), WHOLE),
+            (("Connection: keep-alive",), WHOLE))]
+        self.send(old)
