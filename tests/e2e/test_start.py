@@ -466,3 +466,53 @@ class Start(Started):
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("nothing-of-that-name", result.stderr)
         self.nothing_left()
+
+    def compose(self, directory, *arguments):
+        return subprocess.run([tool("docker-compose"), "-p", "egress", *arguments], cwd=directory,
+                              capture_output=True, text=True, check=False, timeout=120,
+                              env={"PATH": PATH, "DOCKER_HOST": f"unix://{self.engine.socket}",
+                                   "HOME": self.engine.directory})
+
+    def remove_agent(self):
+        """`down` leaves the wall and the parent cgroup, as any other engine's call does."""
+        cli("detach", "agent", "--force")
+        for path in glob.glob("/sys/fs/cgroup/egress-bpf/agent") + glob.glob(
+                "/sys/fs/cgroup/*/egress-bpf/agent"):
+            os.rmdir(path)
+            if not glob.glob(os.path.dirname(path) + "/*/"):
+                os.rmdir(os.path.dirname(path))
+
+    def test_compose_file(self):
+        """container/compose.yaml as it is, but for this machine's cgroup layout and our images.
+        Debian's docker-compose 1.29 does not know `cgroup: host`, which is the engine's default here."""
+        directory = harness.world.path("compose")
+        os.mkdir(directory)
+        with open(os.path.join(TOP, "container/compose.yaml"), encoding="utf-8") as file:
+            text = file.read()
+        for old, new in (("    cgroup: host\n", ""), ("/sys/fs/cgroup", w.cgroup_root()),
+                         ("image: egress-bpf\n", f"image: {IMAGE}\n"),
+                         ("image: debian:12\n", "image: box\n    command: [sleep, '1000']\n")):
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        write("compose/docker-compose.yaml", text)
+        self.ok(cli("ca", "init", os.path.join(directory, "ca")))
+        write("compose/routes.yaml", "upstream: {proxy: 'http://203.0.113.2:3131'}\n"
+              "routes: [{host: api.example.test, auth: {scheme: Bearer, token_env: TOKEN}}]\n")
+        os.mkdir("/dev/shm/agent-tokens", 0o700)
+        self.addCleanup(shutil.rmtree, "/dev/shm/agent-tokens")
+        with open(os.open("/dev/shm/agent-tokens/TOKEN", os.O_WRONLY | os.O_CREAT, 0o600), "w",
+                  encoding="utf-8") as file:
+            file.write(harness.SECRETS["E2E_TOKEN_0"])
+        log = write("compose-proxy.log", "")
+        with harness.world.in_origin():
+            proxy = harness.world.spawn([harness.PYTHON, "-B", os.path.join(
+                harness.PROGRAMS, "connect_proxy.py"), w.GATEWAY_V4, "3131", log])
+        self.addCleanup(proxy.wait)
+        self.addCleanup(proxy.terminate)
+        harness.world.wait_port(w.GATEWAY_V4, 3131)
+        self.addCleanup(self.remove_agent)
+        self.addCleanup(self.compose, directory, "down", "-t", "1")
+        self.ok(self.compose(directory, "up", "-d"))
+        self.names = ["egress_egress_1", "egress_net_1", "egress_agent_1"]
+        self.works()
+        self.assertNotIn(harness.MARK, self.engine.out("inspect", *self.names))

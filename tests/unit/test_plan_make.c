@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -235,6 +236,65 @@ static void ten_thousand_routes(void **state)
 	bytes_free(&text);
 }
 
+/* Slots, owners and what they are looked up by: each of ten thousand, so that nothing may compare
+ * each with each. */
+static void ten_thousand_of_each(void **state)
+{
+	struct bytes text = {0}, provider = {0};
+	struct plan_draft draft;
+
+	(void)state;
+	assert_true(bytes_append_text(&text, "bottle:\n  egress:\n    routes:\n"));
+	for (int i = 0; i < 10000; i++) {
+		assert_true(bytes_printf(&text, "    - {host: a.h%d.example, auth: {scheme: Bearer, "
+						"token_ref: T%d}}\n",
+					 i, i));
+		assert_true(bytes_printf(&provider, "- {host: '*.h%d.example'}\n", i + 5000));
+	}
+	assert_true(bytes_append(&text, "", 1) && bytes_append(&provider, "", 1));
+	make_good(&draft, bytes_span(&text).data, bytes_span(&provider).data);
+	assert_int_equal(draft.route_count, 15000);
+	assert_int_equal(draft.slot_count, 5000);
+	assert_int_equal(draft.notices.count, 5000);
+	assert_string_equal(draft.slots[4999].token_ref, "T4999");
+	assert_string_equal(draft.slots[4999].token_env, "EGRESS_TOKEN_4999");
+	plan_draft_free(&draft);
+	bytes_free(&text);
+	bytes_free(&provider);
+}
+
+/* What names a bottle is anybody's text; what names its containers is not. */
+static void awkward_names(void **state)
+{
+	static const struct {
+		const char *name, *manifest, *slug;
+	} names[] = {
+		{"My \"agent\"\n'2'", "bottles: {\"My \\\"agent\\\"\\n'2'\": {}}", "my-agent-2"},
+		{"\xc3\x84gent \xe2\x98\x83 x", "bottles: [{name: '\xc3\x84gent \xe2\x98\x83 x'}]", "gent-x"},
+		{"--privileged", "{\"bottles\": {\"--privileged\": {\"egress\": {}}}}", "privileged"},
+		{"$(id); ../..", "bottles:\n  ? '$(id); ../..'\n  : {}\n", "id"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct config_source source = {"m.yaml", span_from(names[i].manifest)};
+		struct plan_draft draft = {.bottle = NULL};
+		struct diag_list errors = {0};
+		json_t *plan;
+
+		if (!plan_make(&draft, &source, names[i].name, NULL, 0, "/plans/\"x\"\n", &errors))
+			fail_msg("%s: %s", names[i].name, errors.items[0].text);
+		plan = json_loadb(draft.plan_text.data, draft.plan_text.length, 0, NULL);
+		assert_string_equal(json_string_value(json_object_get(plan, "bottle")), names[i].name);
+		assert_string_equal(json_string_value(json_object_get(plan, "slug")), names[i].slug);
+		assert_string_equal(json_string_value(json_object_get(json_object_get(plan, "paths"),
+								      "directory")),
+				    "/plans/\"x\"\n");
+		json_decref(plan);
+		plan_draft_free(&draft);
+	}
+}
+
 /* ---- errors --------------------------------------------------------------------------------- */
 
 static const struct {
@@ -259,6 +319,12 @@ static const struct {
 	{BOTTLE("    routes:\n    - hots: a.example\n"), NULL, 4, "did you mean \"host\""},
 	{BOTTLE("    routes:\n    - {host: a.example}\n    - host: https://b.example/\n"), NULL, 5,
 	 "bottle.egress.routes[1].host: \"https://b.example/\" is a URL"},
+	{BOTTLE("    routes:\n    - host: \"a.example\\nb.example\"\n"), NULL, 4, "routes[0].host: "},
+	{BOTTLE("    routes:\n    - host: a\xc2\xa0" "b.example\n"), NULL, 4, "routes[0].host: "},
+	{BOTTLE("    routes:\n    - {host: a.example, path_allowlist: [\"/a\\nb\"]}\n"), NULL, 4,
+	 "routes[0].path_allowlist"},
+	{BOTTLE("    routes:\n    - {host: a.example, path_allowlist: ['/\xc3\xbc']}\n"), NULL, 4,
+	 "routes[0].path_allowlist"},
 	{BOTTLE("    routes:\n    - host: a.example\n      auth: {}\n"), NULL, 5, "is empty"},
 	{BOTTLE("    routes:\n    - host: a.example\n      auth: {scheme: Bearer}\n"), NULL, 5,
 	 "routes[0].auth: half an auth: has no token_ref"},
@@ -528,6 +594,8 @@ int main(void)
 		cmocka_unit_test(awkward_texts),
 		cmocka_unit_test(plan_text),
 		cmocka_unit_test(ten_thousand_routes),
+		cmocka_unit_test(ten_thousand_of_each),
+		cmocka_unit_test(awkward_names),
 		cmocka_unit_test(says_what_is_wrong),
 		cmocka_unit_test(writes_and_keeps_the_ca),
 		cmocka_unit_test(repairs_the_certificate),
