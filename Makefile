@@ -117,15 +117,23 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $$(addprefix $(BUILD)/,$$(addsu
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
+# Pieces of the hot path, for callgrind to count.
+$(BUILD)/tests/count: tests/count/count.c $(addprefix $(BUILD)/,$(addsuffix .o,$(links_count))) $(LLHTTP_OBJECTS) | $(BUILD)/tests
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c %.o,$^) $(LIBS)
+
 $(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
 	$(Q)mkdir -p $@
 
 UNIT_BINARIES := $(UNIT_TESTS:%=$(BUILD)/tests/%)
 KERNEL_BINARIES := $(KERNEL_TESTS:%=$(BUILD)/tests/%)
-tests: $(UNIT_BINARIES) $(KERNEL_BINARIES) ## build the tests written in C
+tests: $(UNIT_BINARIES) $(KERNEL_BINARIES) $(BUILD)/tests/count ## build the tests written in C
 
 check: $(UNIT_BINARIES) ## unit tests: no privilege, no network
 	tools/run-tests unit=$(BUILD)
+
+check-count: $(BUILD)/tests/count ## instructions of the hot path, by callgrind, against those noted
+	tools/run-tests count=$(BUILD)
 
 check-kernel: $(KERNEL_BINARIES) ## the kernel wall against a real kernel (root)
 	tools/run-tests kernel=$(BUILD)
@@ -219,7 +227,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix check-manifests ALWAYS deb
+.PHONY: check-kernel-matrix check-manifests check-count ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

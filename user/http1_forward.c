@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define NOMINATIONS_MAX 8
+#define OUR_LINES 256 /* start line and framing, without what is the message's own */
+#define BODY_ROOM 1024 /* small bodies go out with their head: http1_body's `corked` */
 
 static bool append_span(struct bytes *to, struct span text)
 {
@@ -105,13 +107,13 @@ static bool append_framing(struct bytes *to, enum http1_framing framing, uint64_
 	return true;
 }
 
-static bool append_credential(struct bytes *to, const struct policy_route *route)
+static size_t fields_size(const struct http1_head *head)
 {
-	struct span name, value;
+	size_t size = 0;
 
-	if (!policy_route_credential(route, &name, &value))
-		return false;
-	return name.length == 0 || http1_append_field(to, name, value);
+	for (size_t i = 0; i < head->count; i++)
+		size += head->fields[i].name.length + head->fields[i].value.length + 4;
+	return size;
 }
 
 static bool append_hop_fields(struct bytes *to, const struct http1_head *head, bool upgrade)
@@ -127,10 +129,15 @@ static bool append_hop_fields(struct bytes *to, const struct http1_head *head, b
 bool http1_compose_request(const struct http1_head *head, const struct http1_asked *asked,
 			   const struct policy_route *route, bool upgrade, struct bytes *ret)
 {
-	/* Room at once, so that no copy of the credential is left behind by growing. */
-	if (!bytes_reserve(ret, HTTP1_HEAD_MAX / 16))
+	struct span name, value; /* of the credential */
+	size_t size = head->method.length + asked->target.length + asked->authority.length +
+		      sizeof(asked->host) + fields_size(head) + head->upgrade.length + OUR_LINES;
+
+	if (!policy_route_credential(route, &name, &value))
 		return false;
-	if (!append_span(ret, head->method) || !append_span(ret, SPAN(" ")) ||
+	/* Room for all of it at once, so that no copy of the credential is left behind by growing. */
+	if (!bytes_reserve(ret, size + name.length + value.length) ||
+	    !append_span(ret, head->method) || !append_span(ret, SPAN(" ")) ||
 	    !append_span(ret, asked->target) || !append_span(ret, SPAN(" HTTP/1.1\r\n")) ||
 	    !append_host(ret, asked))
 		return false;
@@ -142,7 +149,8 @@ bool http1_compose_request(const struct http1_head *head, const struct http1_ask
 			return false;
 	}
 	return append_framing(ret, head->framing, head->length) &&
-	       append_hop_fields(ret, head, upgrade) && append_credential(ret, route) &&
+	       append_hop_fields(ret, head, upgrade) &&
+	       (name.length == 0 || http1_append_field(ret, name, value)) &&
 	       append_span(ret, SPAN("\r\n"));
 }
 
@@ -170,7 +178,9 @@ bool http1_compose_response(const struct http1_head *head, bool chunk, bool say_
 									: HTTP1_NO_BODY;
 
 	/* A status has three digits: http1_response_parse(). */
-	if (!append_span(ret, SPAN("HTTP/1.1 ")) || !bytes_append_number(ret, head->status) ||
+	if (!bytes_reserve(ret, head->phrase.length + fields_size(head) + head->upgrade.length +
+					OUR_LINES + BODY_ROOM) ||
+	    !append_span(ret, SPAN("HTTP/1.1 ")) || !bytes_append_number(ret, head->status) ||
 	    !append_span(ret, SPAN(" ")) || !append_span(ret, head->phrase) ||
 	    !append_span(ret, SPAN("\r\n")))
 		return false;

@@ -66,6 +66,7 @@ links_fuzz_http1_body := http1_body http1_head bytes
 links_fuzz_hello := client_hello $(policy_modules)
 fuzz_needs_fuzz_http1 := llhttp
 fuzz_needs_fuzz_http1_body := llhttp
+links_count := $(sort $(config_modules) http1_head http1_forward http1_target dns_message dns_respond)
 links_test_ready := ready diag
 plan_modules := plan plan_make plan_manifest plan_routes plan_auth plan_owners plan_render plan_write cert_authority \
 	$(config_modules)
