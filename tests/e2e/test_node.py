@@ -329,8 +329,8 @@ class NodeCase(Case):
         names = ",".join("+" + c for c in CAPABILITIES)
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(
-                ["setpriv", "--bounding-set", "-all," + names, "--inh-caps", "-all",
-                 harness.world.program, "node", *self.options(), *options],
+                ["unshare", "--cgroup", "setpriv", "--bounding-set", "-all," + names,
+                 "--inh-caps", "-all", harness.world.program, "node", *self.options(), *options],
                 stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=environment(),
                 preexec_fn=w.die_with_parent)
         if ready:
@@ -607,7 +607,9 @@ class Sidecar(NodeCase):
             LIBC.umount2(b"/etc/hosts", 2)
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.sidecar = subprocess.Popen(
-                ["setpriv", "--bounding-set", "-all," + names, "--inh-caps", "-all",
+                # As in a container: its own cgroup namespace and process ids.
+                ["unshare", "--cgroup", "--pid", "--fork", "--mount-proc", "setpriv",
+                 "--bounding-set", "-all," + names, "--inh-caps", "-all",
                  harness.world.program, "run", "--pod", self.pod.uid, "--kubepods",
                  os.path.join(self.root, "kubepods.slice"), "--policy",
                  os.path.join(self.directory, "policies/web.yaml"), "--token-dir",
@@ -619,10 +621,12 @@ class Sidecar(NodeCase):
                  self.sidecar.poll() is not None, 20, "the sidecar")
         self.assertIsNone(self.sidecar.poll(), self.errors())
 
-    def stop_sidecar(self):
+    def stop_sidecar(self, number=signal.SIGTERM):
         if self.sidecar and self.sidecar.poll() is None:
-            self.sidecar.terminate()
+            os.kill(children(self.sidecar.pid)[0], number)
             self.sidecar.wait(20)
+        if os.path.exists(os.path.join(self.directory, "ready")):
+            os.unlink(os.path.join(self.directory, "ready"))
 
     def probe(self):
         try:
@@ -652,11 +656,9 @@ class Sidecar(NodeCase):
         out = subprocess.run([harness.PYTHON, "-c", CONNECT, self.pod.outside], text=True,
                              preexec_fn=self.pod.enter(below), capture_output=True, check=False)
         self.assertEqual(out.stdout.split()[:1], ["refused"])
-        self.sidecar.kill()
-        self.sidecar.wait()
+        self.stop_sidecar(signal.SIGKILL)
         self.assertEqual(self.pod.connect(), ["refused"])
         self.assertNotEqual(self.pod.curl("https://api.example.test/echo").returncode, 0)
-        os.unlink(os.path.join(self.directory, "ready"))
         # The next one is another container: another cgroup is spared, and the old one is not.
         old = self.pod.container("sidecar")
         self.pod.container = lambda name, path=self.pod.path: (
@@ -671,9 +673,7 @@ class Sidecar(NodeCase):
     def test_leftovers(self):
         """The wall of a pod that has ended goes with the next pod's sidecar."""
         self.start_sidecar()
-        self.sidecar.kill()
-        self.sidecar.wait()
-        os.unlink(os.path.join(self.directory, "ready"))
+        self.stop_sidecar(signal.SIGKILL)
         first, self.pod = self.pod, Pod(self, tell=False).start()
         first.end()
         self.assertIn(first.wall, pins())

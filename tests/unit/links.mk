@@ -74,6 +74,7 @@ links_test_plan_make := $(plan_modules)
 links_test_engine := engine libcurl bytes diag
 links_test_container := container engine libcurl cgroup bytes diag
 links_test_node := node_tree node_pods node_state cgroup bytes diag
+links_fuzz_pods := node_pods node_tree cgroup bytes diag
 links_test_provision := provision provision_nss provision_text rootfs trust trust_jks cert_authority bytes diag
 links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
