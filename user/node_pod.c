@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -164,6 +165,38 @@ static int raise_wall(struct node_pod *pod, struct error *error)
 	return 0;
 }
 
+/* Whole pods: nothing else of Kubernetes uses this file at this level. */
+static void set_frozen(const struct node_pod *pod, const char *value)
+{
+	char path[PATH_MAX], now = 0;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/cgroup.freeze", pod->path) >= (int)sizeof(path))
+		return;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (read(fd, &now, 1) == 1 && now != value[0])
+		(void)!pwrite(fd, value, 1, 0);
+	close(fd);
+}
+
+/* Without a wall it must not run on: what can be had instead is that it does not run at all. A frozen
+ * process can still be killed (cgroups(7)), so the kubelet can end the pod. */
+static void hold(struct node_pod *pod, const struct error *why)
+{
+	char text[sizeof(pod->state.denied)];
+
+	set_frozen(pod, "1");
+	pod->held = true;
+	snprintf(text, sizeof(text), "frozen, for no wall can be put up: %.200s", why->text);
+	complain(pod, text);
+	if (pod->kind != NODE_LABELLED || strcmp(pod->state.denied, text) == 0)
+		return;
+	memcpy(pod->state.denied, text, sizeof(text));
+	note_state(pod);
+}
+
 /* 1: nothing is left. With a child the wall is its; it ends first. */
 static bool take_wall_away(struct node_pod *pod)
 {
@@ -184,6 +217,9 @@ static bool take_wall_away(struct node_pod *pod)
 		diag_warning("pod %s: its wires still stand: the wall on them stays until "
 			     "'egress-bpf detach %s'", name_of(pod), pod->wall);
 	pod->walled = false;
+	if (!pod->gone)
+		set_frozen(pod, "0");
+	pod->held = false;
 	node_state_forget(pod->options->state_directory, pod->state.record.uid);
 	return true;
 }
@@ -380,10 +416,12 @@ static void step_walled(struct node_pod *pod, time_t now)
 			return;
 		}
 		if (raise_wall(pod, &error) < 0) {
-			complain(pod, error.text);
+			hold(pod, &error);
 			pod->not_before = now + RETRY_S;
 			return;
 		}
+		set_frozen(pod, "0");
+		pod->held = false;
 		if (pod->kind == NODE_UNKNOWN)
 			diag_warning("pod %s: the kubelet does not tell of it: everything is refused",
 				     name_of(pod));
@@ -407,7 +445,7 @@ bool node_pod_step(struct node_pod *pod, time_t now)
 		return false;
 	if (wants_wall(pod))
 		step_walled(pod, now);
-	else if (pod->kind == NODE_PLAIN && (pod->walled || kernel_pinned(pod->wall)))
+	else if (pod->kind == NODE_PLAIN && (pod->walled || pod->held || kernel_pinned(pod->wall)))
 		(void)take_wall_away(pod);
 	return false;
 }

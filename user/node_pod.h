@@ -32,6 +32,7 @@ struct node_pod {
 	bool seen;     /* by the scan that is under way */
 	bool gone;     /* its cgroup is */
 	bool walled;   /* its pins stand */
+	bool held;     /* frozen, for want of a wall */
 	bool moved;    /* its label was changed, and that was said */
 	int netns_fd;  /* of the sandbox; -1: not found yet */
 	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */

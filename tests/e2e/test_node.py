@@ -53,6 +53,17 @@ time.sleep(60)
 """
 
 
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def join(cgroup):
+    w.die_with_parent()
+    with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
+        file.write("0")
+
+
 class Kubelet(http.server.ThreadingHTTPServer):
     """GET /pods for whoever has the token. `away` closes connections without an answer."""
     daemon_threads = True
@@ -461,6 +472,31 @@ class Node(NodeCase):
                  "the new sandbox to be served")
         self.assertEqual(pod.connect(), ["refused"])
         self.says("another sandbox")
+
+    def test_no_wall(self):
+        """What no wall can be put round does not run: its name is another wall's."""
+        uid = str(uuid.uuid4())
+        other = harness.Bottle(by="cgroup", shared=True, options=["--name", "pod-" + uid])
+        self.addCleanup(other.stop)
+        pod = Pod(self, "web", uid=uid)
+        inside = pod.container("app")
+        held = subprocess.Popen([harness.PYTHON, "-c", "input()\n" + CONNECT, "203.0.113.10"],
+                                text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                preexec_fn=lambda: join(inside))
+        self.addCleanup(held.wait)
+        self.addCleanup(held.kill)
+        self.start_agent()
+        wait_for(lambda: "frozen 1" in read(os.path.join(pod.path, "cgroup.events")), 20,
+                 "the pod's freeze")
+        self.assertIn("no wall can be put up", pod.listed()["denied"])
+        held.stdin.write("\n")
+        held.stdin.flush()
+        other.process.terminate()
+        other.process.wait(20)
+        self.ok(cli("detach", pod.wall))
+        self.assertEqual(held.communicate(timeout=30)[0].split()[:1], ["refused"])
+        pod.start().served()
+        self.assertEqual(pod.listed()["denied"], "")
 
     def test_tokens_change(self):
         self.start_agent()
