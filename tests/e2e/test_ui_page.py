@@ -370,6 +370,20 @@ class InBrowser(Case):
         self.assertIn("allowed already", said)
         self.ok(harness.cli("deny", self.bottle.name, event))
 
+    def test_what_the_bottle_asks_for(self):
+        body = json.dumps({"host": "wish.example.test", "method": "GET", "path": "/left-pad",
+                           "reason": "please \u202e<b>now</b>"})
+        self.ok(self.bottle.run(["curl", "-sS", "--fail-with-body", "-d", body, "-H", "Content-Type: application/json",
+                                 "http://_egress.local/requests"]))
+        row = "page.locator(\"#pending-list li:has-text('wish.example.test')\")"
+        found = self.browser.do(f"""const row = {row}; await row.waitFor();
+            return [await row.locator("blockquote").textContent(), await row.locator("blockquote b").count()]""")
+        # What the proxy does not take for text it has written as '?' already.
+        self.assertRegex(found[0], r"^It says: please (\\\\u\{202e\}|\?)<b>now</b>$")
+        self.assertEqual(found[1], 0)
+        self.browser.do(f"await {row}.locator('button.go').click(); await {row}.waitFor({{state: 'detached'}});"
+                        "await page.waitForSelector(\"#granted-list li:has-text('wish.example.test')\")")
+
     def test_sidecar_goes_and_comes(self):
         self.bottle.process.terminate()
         self.bottle.process.wait(15)
