@@ -98,7 +98,8 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(Q)sed 's|^	return err;$$|& /* NOLINT */|' $@.raw > $@.tmp && rm $@.raw && mv $@.tmp $@
 
 $(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h \
-	$(BUILD)/unix_wall.skel.h $(BUILD)/root_wall.skel.h
+	$(BUILD)/unix_wall.skel.h $(BUILD)/root_wall.skel.h \
+	$(BUILD)/unix_doors.skel.h
 .PRECIOUS: $(BUILD)/%.bpf.o
 
 # A unit test links only the modules named for it, so that a new dependency shows here.

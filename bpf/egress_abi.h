@@ -108,6 +108,7 @@ struct egress_settings {
 
 #define EGRESS_UNIX_WALLED 1u /* unix sockets outside are refused, too */
 #define EGRESS_UNIX_UNABLE 2u /* they should be, but this kernel cannot */
+#define EGRESS_UNIX_BROKERED 3u /* refused unless exec's broker calls; see unix_doors.bpf.c */
 
 /* What may be reached at an address: the ports, steered to the proxy or let out directly. */
 #define EGRESS_TARGET_DIRECT 1u	 /* let out through the bottle's own network */

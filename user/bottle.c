@@ -12,10 +12,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bottle_broker.h"
 #include "bottle_launch.h"
 #include "bytes.h"
 
@@ -23,6 +25,8 @@ struct bottle {
 	pid_t pid; /* 0 when it was waited for */
 	int pidfd;
 	int plan, report, life; /* our ends */
+	pid_t broker;		/* 0 when it was waited for */
+	int broker_pidfd;
 	int status;
 };
 
@@ -50,6 +54,8 @@ static int make_pipes(struct bottle *bottle, struct launch_pipes *pipes)
 		return -1;
 	pipes->life = life[0];
 	bottle->life = life[1];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pipes->broker) < 0)
+		return -1;
 	return 0;
 }
 
@@ -89,6 +95,21 @@ static int start_init(struct bottle *bottle, const struct bottle_options *option
 	return pid < 0 ? -1 : 0;
 }
 
+/* Before it is known whether one is needed: later there would be secrets in its memory. */
+static int start_broker(struct bottle *bottle, const struct bottle_options *options,
+			const struct launch_pipes *pipes, struct error *error)
+{
+	pid_t pid = bottle_broker_start(options, bottle->pid, pipes->broker[1]);
+
+	if (pid < 0)
+		return error_set(error, "cannot start a process: %s", strerror(errno));
+	bottle->broker = pid;
+	bottle->broker_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (bottle->broker_pidfd < 0)
+		return error_set(error, "pidfd_open: %s", strerror(errno));
+	return 0;
+}
+
 /* The first octet: 0 when the bottle's loopback is up. The proxy's sockets can only be opened where
  * `lo` is up, so this is waited for. */
 static int await_loopback(struct bottle *bottle, struct error *error)
@@ -110,20 +131,25 @@ static int await_loopback(struct bottle *bottle, struct error *error)
 /* Their ends of the pipes are closed here, or we would never read the end of a dead init. */
 int bottle_start(const struct bottle_options *options, struct bottle **ret, struct error *error)
 {
-	struct launch_pipes pipes = {-1, -1, -1};
+	struct launch_pipes pipes = {-1, -1, -1, {-1, -1}};
 	struct bottle *bottle = calloc(1, sizeof(*bottle));
 	int rc = -1;
 
 	if (!bottle)
 		return error_set(error, "out of memory");
 	bottle->pidfd = bottle->plan = bottle->report = bottle->life = -1;
+	bottle->broker_pidfd = -1;
 	if (make_pipes(bottle, &pipes) < 0)
 		error_set(error, "cannot make a pipe: %s", strerror(errno));
 	else
 		rc = start_init(bottle, options, &pipes, error);
+	if (rc == 0)
+		rc = start_broker(bottle, options, &pipes, error);
 	close_fd(&pipes.plan);
 	close_fd(&pipes.report);
 	close_fd(&pipes.life);
+	close_fd(&pipes.broker[0]);
+	close_fd(&pipes.broker[1]);
 	if (rc == 0)
 		rc = await_loopback(bottle, error);
 	if (rc < 0) {
@@ -178,9 +204,10 @@ int bottle_read_report(struct bottle *bottle, struct error *error)
 }
 
 /* One that has ended may have left a report, which says more than a broken pipe. */
-int bottle_release(struct bottle *bottle, struct error *error)
+int bottle_release(struct bottle *bottle, bool brokered, struct error *error)
 {
-	int rc = span_write(SPAN("!"), bottle->plan);
+	const char go = brokered ? LAUNCH_BROKERED : LAUNCH;
+	int rc = span_write((struct span){&go, 1}, bottle->plan);
 
 	close_fd(&bottle->plan);
 	if (rc == 0)
@@ -188,6 +215,22 @@ int bottle_release(struct bottle *bottle, struct error *error)
 	return bottle_read_report(bottle, error)
 		       ? -1
 		       : error_set(error, "the sandbox's first process has ended");
+}
+
+int bottle_broker_pidfd(const struct bottle *bottle)
+{
+	return bottle->broker_pidfd;
+}
+
+/* It ends in order when it is not needed, or nobody is left to need it. */
+bool bottle_broker_failed(struct bottle *bottle)
+{
+	int status = 0;
+
+	if (bottle->broker == 0 || waitpid(bottle->broker, &status, WNOHANG) != bottle->broker)
+		return false;
+	bottle->broker = 0;
+	return status != 0;
 }
 
 void bottle_signal(const struct bottle *bottle, int signal)
@@ -224,7 +267,14 @@ void bottle_free(struct bottle *bottle)
 		bottle_signal(bottle, SIGKILL);
 		bottle_wait(bottle);
 	}
+	/* It ends by itself when nobody is left to serve; not for that should anyone wait. */
+	if (bottle->broker) {
+		kill(bottle->broker, SIGKILL);
+		while (waitpid(bottle->broker, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
 	close_fd(&bottle->pidfd);
+	close_fd(&bottle->broker_pidfd);
 	close_fd(&bottle->plan);
 	close_fd(&bottle->report);
 	close_fd(&bottle->life);

@@ -4,6 +4,7 @@
 #ifndef BOTTLE_H
 #define BOTTLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -47,13 +48,17 @@ int bottle_pidfd(const struct bottle *bottle); /* borrowed; readable when the in
  * runs. Once, before bottle_release(). The plan holds no secret; -1 when the init is gone. */
 int bottle_prepare(struct bottle *bottle, const struct bottle_plan *plan, struct error *error)
 	WARN_UNUSED;
-/* The walls are up: the command runs as soon as the inside is prepared. -1 when the init is gone,
- * with its report as the error. */
-int bottle_release(struct bottle *bottle, struct error *error) WARN_UNUSED;
+/* The walls are up: the command runs as soon as the inside is prepared. `brokered`: they leave it to the
+ * broker to bind and connect unix sockets. -1 when the init is gone, with its report as the error. */
+int bottle_release(struct bottle *bottle, bool brokered, struct error *error) WARN_UNUSED;
 int bottle_report_fd(const struct bottle *bottle); /* borrowed; readable when there is a report */
 /* Reads the report to its end. 0: the command runs. Else the exit status to end with: 125 (the
  * sandbox could not be prepared), 126, 127, and `error` says why. */
 int bottle_read_report(struct bottle *bottle, struct error *error) WARN_UNUSED;
+/* Borrowed; readable when the broker for unix sockets has ended. bottle_broker_failed() then tells
+ * whether it was needed: no unix socket can be bound or connected inside any more, and no other either. */
+int bottle_broker_pidfd(const struct bottle *bottle);
+bool bottle_broker_failed(struct bottle *bottle);
 void bottle_signal(const struct bottle *bottle, int signal); /* passed on to the command */
 /* Waits for the init to end, and returns the command's exit status, 128+N for signal N. */
 int bottle_wait(struct bottle *bottle);

@@ -34,7 +34,6 @@ static int (*const steps[])(struct launch *, struct error *) = {
 	launch_working_directory,
 	launch_environment,
 	launch_user,
-	launch_seccomp,
 };
 
 /* One octet of status, then a text; end of file without it means that the command runs. */
@@ -55,14 +54,14 @@ static void close_between(int first, int last)
 }
 
 /* Nothing from outside stays open but the three standard descriptors and our pipes. close_range(2)
- * between the three that stay; they come in any order. */
+ * between the four that stay; they come in any order. */
 static void close_others(const struct launch_pipes *pipes)
 {
-	int keep[3] = {pipes->plan, pipes->report, pipes->life};
+	int keep[4] = {pipes->plan, pipes->report, pipes->life, pipes->broker[0]};
 	int next = 3;
 
-	for (int i = 0; i < 3; i++) {
-		for (int j = i + 1; j < 3; j++) {
+	for (int i = 0; i < 4; i++) {
+		for (int j = i + 1; j < 4; j++) {
 			if (keep[j] < keep[i]) {
 				int swap = keep[i];
 
@@ -118,17 +117,22 @@ static void prepare(const struct bottle_options *options, const struct launch_pi
 	}
 }
 
-/* Ends the process when the supervisor did, or gave up. */
-static void await_walls(int plan)
+/* Ends the process when the supervisor did, or gave up. Which filter it is to be depends on the walls
+ * that this kernel has; without the broker's end of the socket the broker ends. */
+static void await_walls(const struct launch_pipes *pipes)
 {
+	struct error error = {0};
 	char go;
 	ssize_t got;
 
 	do {
-		got = read(plan, &go, 1);
+		got = read(pipes->plan, &go, 1);
 	} while (got < 0 && errno == EINTR);
 	if (got != 1)
 		_exit(BOTTLE_NO_SANDBOX);
+	if (launch_seccomp(go == LAUNCH_BROKERED ? pipes->broker[0] : -1, &error) < 0)
+		give_up(pipes->report, BOTTLE_NO_SANDBOX, error.text);
+	close(pipes->broker[0]);
 }
 
 /* The signal mask is the caller's again: a blocked SIGTERM would be inherited. */
@@ -214,7 +218,7 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	sigprocmask(SIG_BLOCK, &mask, &before);
 	close_others(pipes);
 	prepare(options, pipes);
-	await_walls(pipes->plan);
+	await_walls(pipes);
 	signals = signalfd(-1, &mask, SFD_CLOEXEC);
 	command = signals < 0 ? -1 : fork();
 	if (command == 0)

@@ -6,11 +6,16 @@
 #include "attributes.h"
 #include "bottle.h"
 
+/* The octet that lets the command run. */
+#define LAUNCH '!'
+#define LAUNCH_BROKERED 'b'
+
 /* Ends of pipes that the init was born with. */
 struct launch_pipes {
 	int plan;   /* read: bottle_plan_write()'s text, then one octet: go; end of file: give up */
 	int report; /* write: one octet 0 when loopback is up; then nothing, or status and text */
 	int life;   /* read: end of file when the supervisor is gone */
+	int broker[2]; /* the init's end, bottle_broker_engage(), and the broker's */
 };
 
 struct bottle_sockets; /* bottle_sockets.c */
@@ -54,7 +59,8 @@ int launch_seal(struct launch *launch, struct error *error);
 int launch_environment(struct launch *launch, struct error *error);
 int launch_working_directory(struct launch *launch, struct error *error);
 int launch_user(struct launch *launch, struct error *error);
-int launch_seccomp(struct launch *launch, struct error *error);
+/* When the walls are up; `broker` is launch_pipes' end, or -1 when it is not needed. */
+int launch_seccomp(int broker, struct error *error) WARN_UNUSED;
 
 /* Covers a file, socket or directory with an empty, read-only one. What is not there is no
  * error. */

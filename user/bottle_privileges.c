@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "bottle_broker.h"
 #include "bottle_environment.h"
 #include "bottle_launch.h"
 #include "bottle_seccomp.h"
@@ -98,8 +101,35 @@ int launch_user(struct launch *launch, struct error *error)
 	return 0;
 }
 
-int launch_seccomp(struct launch *launch, struct error *error)
+/* A socket of the caller's is in the caller's cgroup, whose programs are not ours: what can still be
+ * connected, or names whom it sends to, would reach any unix socket outside. */
+static int check_stream(int fd, struct error *error)
 {
-	(void)launch;
-	return bottle_seccomp_load(error);
+	int domain = AF_UNSPEC, type = 0;
+	socklen_t size = sizeof(int), peer_size = sizeof(struct sockaddr_un);
+	struct sockaddr_un peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX)
+		return 0;
+	size = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type != SOCK_DGRAM &&
+	    getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0)
+		return 0;
+	return error_set(error, "standard stream %d is a unix socket that is not connected, or takes "
+			 "datagrams: with it the command could reach others", fd);
+}
+
+int launch_seccomp(int broker, struct error *error)
+{
+	int listener = -1, rc = 0;
+
+	for (int fd = 0; rc == 0 && broker >= 0 && fd < 3; fd++)
+		rc = check_stream(fd, error);
+	if (rc == 0)
+		rc = bottle_seccomp_load(broker >= 0 ? &listener : NULL, error);
+	if (rc == 0 && listener >= 0)
+		rc = bottle_broker_engage(broker, listener, error);
+	if (listener >= 0)
+		close(listener);
+	return rc;
 }

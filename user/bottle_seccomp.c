@@ -5,13 +5,21 @@
 #include "bottle_seccomp.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define WAIT_KILLABLE (1UL << 5) /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, in newer headers */
 
 struct denied_call {
 	const char *name; /* by name: an older libseccomp or another machine may not know it */
@@ -158,8 +166,58 @@ static int deny_terminal_input(scmp_filter_ctx filter)
 	return rc;
 }
 
+/* Both of them whatever the socket: its family is not among the arguments. */
+static int hand_to_broker(scmp_filter_ctx filter)
+{
+	int rc = seccomp_rule_add(filter, SCMP_ACT_NOTIFY, SCMP_SYS(connect), 0);
+
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, SCMP_ACT_NOTIFY, SCMP_SYS(bind), 0);
+#ifdef __NR_socketcall
+	/* The same two calls, with the arguments where no filter can read them. */
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(socketcall), 0);
+#endif
+	return rc;
+}
+
+/* As seccomp_load() would, but with a flag that libseccomp 2.5 does not know: once the broker has
+ * taken a call, only a fatal signal ends the wait for it. Otherwise a signal with SA_RESTART (Go's
+ * SIGURG, say) would have bind() made twice, and the second time it fails. Linux 5.19. */
+static int load_with_listener(scmp_filter_ctx filter, int *ret_listener)
+{
+	int fd = memfd_create("egress-filter", MFD_CLOEXEC), rc = fd < 0 ? -errno : 0;
+	struct sock_fprog program = {0};
+	struct stat status;
+	void *code = MAP_FAILED;
+
+	if (rc == 0)
+		rc = seccomp_export_bpf(filter, fd);
+	if (rc == 0 && fstat(fd, &status) < 0)
+		rc = -errno;
+	if (rc == 0) {
+		code = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		rc = code == MAP_FAILED ? -errno : 0;
+	}
+	if (rc == 0) {
+		program.filter = code;
+		program.len = (unsigned short)((size_t)status.st_size / sizeof(struct sock_filter));
+		rc = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+				  SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE, &program);
+		rc = rc < 0 ? -errno : rc;
+	}
+	if (code != MAP_FAILED)
+		munmap(code, (size_t)status.st_size);
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0)
+		return rc;
+	*ret_listener = rc;
+	return 0;
+}
+
 /* Numbers of another architecture would pass by all rules, so they kill. */
-static int build_and_load(scmp_filter_ctx filter)
+static int build_and_load(scmp_filter_ctx filter, int *ret_listener)
 {
 	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
@@ -174,15 +232,17 @@ static int build_and_load(scmp_filter_ctx filter)
 		rc = deny_namespaces(filter);
 	if (rc == 0)
 		rc = deny_terminal_input(filter);
+	if (rc == 0 && ret_listener)
+		rc = hand_to_broker(filter);
 	if (rc == 0)
-		rc = seccomp_load(filter);
+		rc = ret_listener ? load_with_listener(filter, ret_listener) : seccomp_load(filter);
 	return rc;
 }
 
-int bottle_seccomp_load(struct error *error)
+int bottle_seccomp_load(int *ret_listener, struct error *error)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int rc = filter ? build_and_load(filter) : -ENOMEM;
+	int rc = filter ? build_and_load(filter, ret_listener) : -ENOMEM;
 
 	if (filter)
 		seccomp_release(filter);

@@ -159,10 +159,15 @@ static const char *read_setting(const char *path, char text[32])
 static void look_at_unix_sockets(struct doctor *doctor)
 {
 	struct error error = {0};
+	int result = kernel_unix_probe(&error);
 
-	if (kernel_unix_probe(&error) == 0)
+	if (result == 0)
 		add_fact(doctor, "unix sockets", NULL,
 			 "exec refuses those outside, however young they are");
+	else if (result > 0)
+		add_fact(doctor, "unix sockets", NULL,
+			 "exec refuses those outside, however young they are; its broker binds and "
+			 "connects those inside, since %s", error.text);
 	else
 		add_fact(doctor, "unix sockets", NULL,
 			 "exec hides those that exist when it starts, not later ones: %s", error.text);

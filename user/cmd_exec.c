@@ -87,7 +87,7 @@ struct exec {
 	struct bottle *bottle;
 	int netns_fd;
 	struct supervisor *supervisor;
-	struct event *ended, *report, *signals;
+	struct event *ended, *report, *signals, *broker;
 	struct record *record;
 	time_t started;
 	bool running; /* the command */
@@ -302,6 +302,7 @@ static int open_supervisor(struct exec *exec)
 		.host_port_count = exec->host_port_count,
 		.unix_wall = true,
 		.unix_wall_required = exec->unix_required,
+		.unix_broker = true,
 		.let_in = exec->let_in,
 		.let_in_count = exec->socket_count,
 	};
@@ -443,6 +444,19 @@ static void on_ended(evutil_socket_t fd, short what, void *context)
 	supervisor_quit(exec->supervisor);
 }
 
+/* The command goes on, as it would with any other service that it lost. */
+static void on_broker(evutil_socket_t fd, short what, void *context)
+{
+	struct exec *exec = context;
+
+	(void)fd;
+	(void)what;
+	event_del(exec->broker);
+	if (bottle_broker_failed(exec->bottle))
+		diag_error("exec: the broker for unix sockets has died: every connect() and bind() of "
+			   "the sandbox fails from now on (ENOSYS)");
+}
+
 static struct event *watch(struct exec *exec, int fd, short what, event_callback_fn callback)
 {
 	struct event *event =
@@ -462,7 +476,8 @@ static int watch_bottle(struct exec *exec, struct error *error)
 	exec->ended = watch(exec, bottle_pidfd(exec->bottle), 0, on_ended);
 	exec->report = watch(exec, bottle_report_fd(exec->bottle), 0, on_report);
 	exec->signals = watch(exec, signal_pipe[0], EV_PERSIST, on_signal);
-	if (!exec->ended || !exec->report || !exec->signals)
+	exec->broker = watch(exec, bottle_broker_pidfd(exec->bottle), 0, on_broker);
+	if (!exec->ended || !exec->report || !exec->signals || !exec->broker)
 		return error_set(error, "cannot watch the sandbox");
 	return 0;
 }
@@ -510,7 +525,8 @@ static int run(struct exec *exec)
 	}
 	if (supervisor_start(&exec->supervisor) != EXIT_OK)
 		return EXIT_SANDBOX;
-	if (watch_bottle(exec, &error) < 0 || bottle_release(exec->bottle, &error) < 0) {
+	if (watch_bottle(exec, &error) < 0 ||
+	    bottle_release(exec->bottle, supervisor_unix_brokered(exec->supervisor), &error) < 0) {
 		diag_error("exec: %s", error.text);
 		return EXIT_SANDBOX;
 	}
@@ -558,6 +574,7 @@ static void take_down(struct exec *exec)
 	free_event(exec->ended);
 	free_event(exec->report);
 	free_event(exec->signals);
+	free_event(exec->broker);
 	bottle_free(exec->bottle);
 	audit = exec->supervisor && policy_is_audit(supervisor_config(exec->supervisor)->policy);
 	supervisor_stop(exec->supervisor, false);

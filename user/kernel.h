@@ -34,6 +34,9 @@ struct kernel_open_options {
 	 * elsewhere. Only for a new wall. On a kernel that cannot there is none of that, and
 	 * kernel_unix_missing() says so, unless it is required. */
 	bool unix_wall, unix_wall_required;
+	/* Somebody stands ready to make the bottle's connections to unix sockets for it, should
+	 * kernel_unix_brokered() say that this kernel needs it. */
+	bool unix_broker;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
 	/* Whatever its capabilities, the bottle makes no sockets but unix, internet and netlink ones, no
@@ -55,6 +58,8 @@ bool kernel_adopted(const struct kernel *kernel);
 bool kernel_root_walled(const struct kernel *kernel);
 /* Why there is no wall for unix sockets although it was asked for; NULL when nothing is missing. */
 const char *kernel_unix_missing(const struct kernel *kernel);
+/* The bottle cannot call any unix socket by itself; whoever is outside of its cgroup can for it. */
+bool kernel_unix_brokered(const struct kernel *kernel);
 /* Closes our handles; the pinned wall stays. Also frees, and gives up the lock on NAME. Accepts
  * NULL. */
 void kernel_close(struct kernel *kernel);
@@ -198,7 +203,8 @@ struct kernel_probe {
 };
 /* Loads and forgets: attaches and pins nothing. Cannot fail; what does not load is the finding. */
 void kernel_probe(struct kernel_probe *ret);
-/* Whether this kernel can hold unix sockets apart. -1 with the reason. */
+/* Whether this kernel can hold unix sockets apart: 0 by itself, 1 with a broker; the reason for that is
+ * in `error`, as it is for -1. */
 int kernel_unix_probe(struct error *error);
 /* Sums of all CPUs, by enum egress_reason and then enum egress_counter. */
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],

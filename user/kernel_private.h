@@ -62,6 +62,7 @@ struct kernel {
 	int denials_read;
 	bool root_walled;
 	struct error unix_missing; /* why that wall was asked for and is not there */
+	bool unix_brokered;
 };
 
 /* ---- kernel_pins.c: bpffs ------------------------------------------------------------------ */
@@ -116,6 +117,14 @@ bool kernel_takes_tracing(void);
  * fails, since what it refuses is beyond what the rest promises. */
 uint32_t kernel_root_install(struct kernel *kernel, const struct kernel_open_options *options,
 			     const struct egress_settings *settings) WARN_UNUSED;
+
+/* ---- kernel_unix_doors.c: in their place, where a broker makes up for what these cannot see -- */
+
+bool kernel_unix_doors_probe(void);
+/* Attaches and pins, under the names of those at security hooks. 1 on a kernel that does not load
+ * them. */
+int kernel_unix_doors_install(const struct kernel *kernel, const struct kernel_open_options *options,
+			      struct error *error) WARN_UNUSED;
 
 /* ---- kernel_tc.c: programs on the bottle's wires -------------------------------------------- */
 

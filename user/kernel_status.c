@@ -147,6 +147,18 @@ static void read_hooks(struct kernel_status *status, const struct kernel_program
 	}
 }
 
+/* In place of kernel_unix_programs' links, and under their names: on the cgroup. */
+static void read_doors(struct kernel_status *status)
+{
+	for (size_t i = 0; i < KERNEL_UNIX_PROGRAM_COUNT; i++) {
+		struct kernel_link_status *link = &status->links[status->link_count++];
+
+		snprintf(link->name, sizeof(link->name), "%s", kernel_unix_programs[i].name);
+		link->attached = kernel_link_cgroup(status->name, link->name) ==
+				 status->settings.bottle_cgroup;
+	}
+}
+
 /* Those at security hooks are expected only where the settings say that they were made. */
 static void read_links(struct kernel_status *status)
 {
@@ -166,6 +178,8 @@ static void read_links(struct kernel_status *status)
 	}
 	if (status->settings.unix_wall == EGRESS_UNIX_WALLED)
 		read_hooks(status, kernel_unix_programs, KERNEL_UNIX_PROGRAM_COUNT);
+	if (status->settings.unix_wall == EGRESS_UNIX_BROKERED)
+		read_doors(status);
 	if (status->settings.root_wall == EGRESS_UNIX_WALLED)
 		read_hooks(status, kernel_root_programs, KERNEL_ROOT_PROGRAM_COUNT);
 }

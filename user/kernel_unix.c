@@ -87,8 +87,10 @@ int kernel_unix_probe(struct error *error)
 {
 	struct unix_wall *skeleton = load(NULL, 0, 0);
 
-	if (!skeleton)
-		return why_not(errno, error);
+	if (!skeleton) {
+		(void)why_not(errno, error);
+		return kernel_unix_doors_probe() ? 1 : -1;
+	}
 	unix_wall__destroy(skeleton);
 	return 0;
 }
@@ -122,12 +124,25 @@ static int let_in(int map, const struct egress_unix_file *files, size_t count, s
 	return 0;
 }
 
-static int go_without(const struct kernel *kernel, const struct kernel_open_options *options,
+/* The second best, and without a broker for it nothing: its programs alone would refuse the bottle its
+ * own sockets as well. */
+static int go_without(struct kernel *kernel, const struct kernel_open_options *options,
 		      struct egress_settings *settings, struct error *error)
 {
-	if (options->unix_wall_required)
-		return error_set(error, "no wall for unix sockets: %s", kernel->unix_missing.text);
-	settings->unix_wall = EGRESS_UNIX_UNABLE;
+	struct error missing = {0};
+	int result;
+
+	(void)why_not(errno, &missing);
+	result = options->unix_broker ? kernel_unix_doors_install(kernel, options, error) : 1;
+	if (result < 0)
+		return -1;
+	kernel->unix_brokered = result == 0;
+	if (result > 0) {
+		kernel->unix_missing = missing;
+		if (options->unix_wall_required)
+			return error_set(error, "no wall for unix sockets: %s", missing.text);
+	}
+	settings->unix_wall = result == 0 ? EGRESS_UNIX_BROKERED : EGRESS_UNIX_UNABLE;
 	return kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error);
 }
 
@@ -138,10 +153,8 @@ int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options 
 	int result;
 
 	skeleton = load(kernel->maps, settings->bottle_cgroup, settings->bottle_level);
-	if (!skeleton) {
-		(void)why_not(errno, &kernel->unix_missing);
+	if (!skeleton)
 		return go_without(kernel, options, settings, error);
-	}
 	result = let_in(kernel->maps[KERNEL_MAP_LET_IN], options->let_in, options->let_in_count,
 			error);
 	for (size_t i = 0; result == 0 && i < KERNEL_UNIX_PROGRAM_COUNT; i++)
@@ -156,6 +169,11 @@ int kernel_unix_install(struct kernel *kernel, const struct kernel_open_options 
 const char *kernel_unix_missing(const struct kernel *kernel)
 {
 	return kernel->unix_missing.text[0] ? kernel->unix_missing.text : NULL;
+}
+
+bool kernel_unix_brokered(const struct kernel *kernel)
+{
+	return kernel->unix_brokered;
 }
 
 bool kernel_unix_attached(const char *name, const char *program)

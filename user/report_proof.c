@@ -70,7 +70,8 @@ bool report_proof(const struct report *report, char *ret_text, size_t size)
 	    "loopback, and %zu kernel programs stood round it. They steered %" PRIu64
 	    " connections to the proxy and refused %" PRIu64 "; 0 were let out past it.",
 	    status->link_count, status->counters[EGRESS_COUNTER_STEERED], refused);
-	if (status->settings.unix_wall != EGRESS_UNIX_WALLED)
+	if (status->settings.unix_wall != EGRESS_UNIX_WALLED &&
+	    status->settings.unix_wall != EGRESS_UNIX_BROKERED)
 		add(ret_text, size, " Unix sockets of the host were hidden, not refused by the "
 		    "kernel: one made since in a directory that both see is beyond this.");
 	if (report->host_port_count > 0)

@@ -51,6 +51,7 @@ static const char *const unix_names[] = {
 	[0] = "not_walled",
 	[EGRESS_UNIX_WALLED] = "walled",
 	[EGRESS_UNIX_UNABLE] = "kernel_cannot",
+	[EGRESS_UNIX_BROKERED] = "brokered",
 };
 
 /* ---- JSON ------------------------------------------------------------------------------------ */

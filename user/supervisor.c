@@ -197,6 +197,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.supervisor_pid = (uint32_t)getpid(),
 		.unix_wall = s->options.unix_wall,
 		.unix_wall_required = s->options.unix_wall_required,
+		.unix_broker = s->options.unix_broker,
 		.let_in = s->options.let_in,
 		.let_in_count = s->options.let_in_count,
 		.root_wall = s->options.root_wall,
@@ -456,6 +457,11 @@ const struct cert_authority *supervisor_ca(const struct supervisor *s)
 const struct config *supervisor_config(const struct supervisor *s)
 {
 	return s->config;
+}
+
+bool supervisor_unix_brokered(const struct supervisor *s)
+{
+	return s->kernel && kernel_unix_brokered(s->kernel);
 }
 
 uint16_t supervisor_proxy_port(const struct supervisor *s)

@@ -48,7 +48,7 @@ struct supervisor_options {
 	const struct host_port *host_ports;
 	size_t host_port_count;
 	/* As in kernel_open_options; borrowed until supervisor_start() returns. */
-	bool unix_wall, unix_wall_required;
+	bool unix_wall, unix_wall_required, unix_broker;
 	const struct egress_unix_file *let_in;
 	size_t let_in_count;
 	bool root_wall; /* as in kernel_open_options */
@@ -73,6 +73,7 @@ bool supervisor_bottle_gone(const struct supervisor *supervisor);
 struct event_base *supervisor_base(struct supervisor *supervisor);
 const struct cert_authority *supervisor_ca(const struct supervisor *supervisor);
 const struct config *supervisor_config(const struct supervisor *supervisor);
+bool supervisor_unix_brokered(const struct supervisor *supervisor); /* kernel_unix_brokered() */
 uint16_t supervisor_proxy_port(const struct supervisor *supervisor);
 /* Stops the worker (in order, then by SIGKILL after 5 s) and frees. The pinned wall stays unless
  * `detach`. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The modules that each kernel test links.
-kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_maps kernel_events kernel_status cgroup \
+kernel_modules := kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps kernel_events kernel_status cgroup \
 	bottle_let_in address diag tests/wall
 links_test_kernel_steer := $(kernel_modules)
 links_test_kernel_refuse := $(kernel_modules)

@@ -56,6 +56,7 @@ static int make_cgroup(void)
 
 static const char *let_in[2];
 static size_t let_in_count;
+static bool brokered;
 
 static struct bottle *start(const struct bottle_user *user, char *const *argv)
 {
@@ -69,12 +70,14 @@ static struct bottle *start(const struct bottle_user *user, char *const *argv)
 		.sockets = let_in,
 		.socket_count = let_in_count,
 	};
-	const struct bottle_plan plan = {CA_PEM, "egress", secrets, 1, hidden, 2};
+	const struct bottle_plan plan = {.ca_pem = CA_PEM, .proxy_name = "egress",
+					 .secrets = secrets, .secret_count = 1,
+					 .hidden = hidden, .hidden_count = 2};
 	struct bottle *bottle = NULL;
 	struct error error = {0};
 
 	if (bottle_start(&options, &bottle, &error) < 0 ||
-	    bottle_prepare(bottle, &plan, &error) < 0 || bottle_release(bottle, &error) < 0)
+	    bottle_prepare(bottle, &plan, &error) < 0 || bottle_release(bottle, brokered, &error) < 0)
 		fail_msg("%s", error.text);
 	return bottle;
 }
@@ -506,7 +509,7 @@ static void test_setup_error_is_one_line(void **state)
 						NULL,	 0};
 	const struct bottle_options nowhere = {name, "/nonexistent", &root_user, argv,
 						NULL, 0};
-	const struct bottle_plan plan = {CA_PEM, "egress", NULL, 0, NULL, 0};
+	const struct bottle_plan plan = {.ca_pem = CA_PEM, .proxy_name = "egress"};
 	struct bottle *bottle = NULL;
 	struct error error = {0};
 

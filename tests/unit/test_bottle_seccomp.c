@@ -143,7 +143,7 @@ static NORETURN void attempt_here(const struct attempt *attempt, bool filtered)
 	const uint64_t *a = attempt->arguments;
 	long result;
 
-	if (filtered && bottle_seccomp_load(NULL) < 0)
+	if (filtered && bottle_seccomp_load(NULL, NULL) < 0)
 		_exit(254);
 	/* All six: what is not passed is what the register held. */
 	result = syscall(number_of(attempt->name), a[0], a[1], a[2], a[3], a[4], 0L);
@@ -228,7 +228,7 @@ static int foreign_outcome(bool x32, bool filtered)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		if (filtered && bottle_seccomp_load(NULL) < 0)
+		if (filtered && bottle_seccomp_load(NULL, NULL) < 0)
 			_exit(254);
 		_exit(x32 ? syscall(0x40000000 | SYS_getpid) < 0 : call_as_i386(20) < 0);
 	}
@@ -258,7 +258,7 @@ static void test_tracing(void **state)
 		struct iovec there = {(void *)(uintptr_t)&known, sizeof(known)};
 		pid_t child;
 
-		if (bottle_seccomp_load(NULL) < 0)
+		if (bottle_seccomp_load(NULL, NULL) < 0)
 			_exit(254);
 		child = fork();
 		if (child == 0) {
