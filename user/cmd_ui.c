@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -10,11 +11,11 @@
 #include "diag.h"
 #include "ui.h"
 
-#define DEFAULT_IDLE_MINUTES 15
-#define IDLE_MINUTES_MAX (7 * 24 * 60)
+#define DEFAULT_IDLE_S (15 * 60)
+#define IDLE_MAX_S (7 * 24 * 3600)
 
 static const char help_text[] =
-	"usage: egress-bpf ui [NAME] [--listen ADDR:PORT] [--idle MINUTES]\n"
+	"usage: egress-bpf ui [NAME] [--listen ADDR:PORT] [--idle TIME]\n"
 	"\n"
 	"Serves a page about one bottle on loopback, and prints the link to it: verdicts as they happen,\n"
 	"what waits for a decision, with buttons for that, the policy with the line that decided, hosts\n"
@@ -22,7 +23,7 @@ static const char help_text[] =
 	"for another. Without NAME: the only bottle there is.\n"
 	"\n"
 	"  --listen ADDR:PORT  a loopback address, such as [::1]:0; default 127.0.0.1:0, any free port\n"
-	"  --idle MINUTES      end when no page was open for so long; default 15\n"
+	"  --idle TIME         end when no page was open for so long: 90s, 15m, 2h; default 15m\n"
 	"  --help              this text\n"
 	"\n"
 	"From another machine: 'ssh -L PORT:127.0.0.1:PORT HOST', with --listen 127.0.0.1:PORT.\n"
@@ -36,12 +37,18 @@ static void say_ready(const char *url)
 	fflush(stdout);
 }
 
-static unsigned parse_minutes(const char *text)
+/* Seconds; 0: it is no time, or too long. */
+static unsigned parse_time(const char *text)
 {
+	static const char units[] = "smh";
+	static const unsigned lengths[] = {1, 60, 3600};
 	char *end;
 	unsigned long number = strtoul(text, &end, 10);
+	const char *unit = end[0] && !end[1] ? strchr(units, end[0]) : NULL;
 
-	return *text >= '0' && *text <= '9' && !*end && number <= IDLE_MINUTES_MAX ? (unsigned)number : 0;
+	if (*text < '0' || *text > '9' || !unit || number > IDLE_MAX_S / lengths[unit - units])
+		return 0;
+	return (unsigned)number * lengths[unit - units];
 }
 
 /* A link to a page that can say nothing is of no use. */
@@ -76,7 +83,7 @@ int cmd_ui(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	struct ui_options options = {.listen = "127.0.0.1:0", .idle_s = DEFAULT_IDLE_MINUTES * 60};
+	struct ui_options options = {.listen = "127.0.0.1:0", .idle_s = DEFAULT_IDLE_S};
 	char *name = NULL;
 	int option, status;
 
@@ -89,9 +96,8 @@ int cmd_ui(int argc, char **argv)
 			options.listen = optarg;
 		else if (option != 'i')
 			return cmd_usage("ui", "unknown option or missing value");
-		else if ((options.idle_s = parse_minutes(optarg) * 60) == 0)
-			return cmd_usage("ui", "--idle %s: say minutes, 1 to %d", optarg,
-					 IDLE_MINUTES_MAX);
+		else if ((options.idle_s = parse_time(optarg)) == 0)
+			return cmd_usage("ui", "--idle %s: say 90s, 15m or 2h, at most 168h", optarg);
 	}
 	if (optind + 1 < argc)
 		return cmd_usage("ui", "say one NAME, or none");

@@ -22,7 +22,7 @@ union room {
 
 /* ---- without rights ----------------------------------------------------------------------------- */
 
-/* The descriptor, -1: the text is an error, -2: the other side is gone or was silent for too long. */
+/* The descriptor, -1: the text is an error, -2: the other side is gone. */
 static int receive(int pair, char *text, size_t size)
 {
 	struct iovec iov = {.iov_base = text, .iov_len = size - 1};
@@ -53,7 +53,6 @@ int ui_ask(int pair, json_t *request, struct error *error)
 		return error_set(error, "the request is too long");
 	fd = send(pair, text, length, MSG_NOSIGNAL) == (ssize_t)length
 		     ? receive(pair, text, sizeof(text)) : -2;
-	/* An answer that came late would be taken for that to the next question. */
 	if (fd == -2)
 		_exit(1);
 	return fd >= 0 ? fd : error_set(error, "%s", text);

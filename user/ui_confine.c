@@ -61,7 +61,7 @@ static bool limit_further(void)
 }
 
 /* In this order: a change of ids forgets the signal of the parent's death, prctl(2); privileges_drop()
- * raises the limit of files; and the first filter would not let the second be loaded. */
+ * raises the limit of files; and under privileges_limit_calls() no other filter is loaded. */
 bool ui_confine(pid_t parent)
 {
 	const struct rlimit files = {OPEN_FILES, OPEN_FILES}, nothing = {0, 0};

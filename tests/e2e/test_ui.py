@@ -276,7 +276,7 @@ class WhoMay(BottleCase):
             result = cli("ui", self.bottle.name, *bad)
             self.assertEqual(result.returncode, 1, bad)
             self.assertRegex(result.stderr, "is not ADDR:PORT|cannot listen at")
-        for bad in (["--idle", "0"], ["--idle", "x"], ["--idle", "-1"], ["--frob"], ["a", "b"], ["../x"]):
+        for bad in (["--idle", "0s"], ["--idle", "5"], ["--idle", "x"], ["--idle", "-1s"], ["--idle", "169h"], ["--frob"], ["a", "b"], ["../x"]):
             self.assertEqual(cli("ui", *bad).returncode, 2, bad)
         result = cli("ui", "no-such-bottle")
         self.assertEqual(result.returncode, 1)
@@ -369,7 +369,7 @@ class Content(BottleCase):
                  "    s.send(struct.pack('!6H', i, 256, 1, 0, 0, 0) + bytes([len(n)]) + n +"
                  " b'\\4test\\0\\0\\1\\0\\1'); s.recv(512)\n")
         child = self.page.child()
-        slow, _ = self.page.stream()
+        slow, unread = self.page.stream()
         silent = [socket.create_connection((self.page.address, self.page.port)) for _ in range(40)]
         for s in silent[:20]:
             s.sendall(b"GET / HTTP/1.1\r\nHost: x")
@@ -380,7 +380,9 @@ class Content(BottleCase):
         fast, answer = self.page.stream()
         events_of(answer, lambda e: len(e) > 1000)
         self.assertLess(harness.memory_kib(child) - before, harness.room_kib(4096))
-        # Who reads again is told what was lost in between, or has missed nothing.
+        # Who reads again is told what was lost in between.
+        found = events_of(unread, lambda e: any("lost" in x for x in e))
+        self.assertGreater([x["lost"] for x in found if "lost" in x][0], 0)
         for s in silent:
             s.close()
         slow.close()
@@ -431,6 +433,28 @@ def cpu_seconds(pid):
 
 
 class Life(Case):
+    def test_idle(self):
+        """An open page keeps it; without one it ends by itself, as does its link."""
+        bottle = Bottle()
+        page = None
+        try:
+            page = Page(bottle, "--idle", "1s")
+            page.log_in()
+            connection, answer = page.stream()
+            begun = time.monotonic()
+            while time.monotonic() < begun + 5:
+                bottle.curl("https://api.example.test/echo")
+                events_of(answer, len)
+                time.sleep(0.5)
+            self.assertIsNone(page.process.poll())
+            connection.close()
+            self.assertEqual(page.process.wait(20), 0)
+            self.assertIn("nobody has had the page open", page.process.stderr.read())
+        finally:
+            if page:
+                page.end()
+            bottle.stop()
+
     def test_sidecar_ends_and_comes_back(self):
         bottle = Bottle()
         page = None

@@ -7,7 +7,7 @@ const KEPT = 1000, SHOWN = 250, QUEUE_MAX = 5000, HOSTS_MAX = 500, PERIOD = 2000
 const $ = id => document.getElementById(id);
 const state = {
 	key: null, events: [], queue: [], fresh: 0, lost: 0, first: true, paused: false, hover: false,
-	chosen: null, hosts: new Set(), hash: null, since: null, refusedUnsaid: 0, ended: false,
+	chosen: null, hosts: new Set(), hash: null, since: null, refusedUnsaid: 0, opened: Date.now(), ended: false,
 };
 
 // ---- text and elements ----------------------------------------------------------------------------
@@ -215,7 +215,7 @@ function drain() {
 	state.events.splice(0, state.events.length - KEPT);
 	const fitting = events.filter(wanted);
 	if (!state.first)
-		state.refusedUnsaid += events.filter(isRefused).length;
+		state.refusedUnsaid += events.filter(e => isRefused(e) && Date.parse(e.time) > state.opened).length;
 	if (state.first || fitting.length > SHOWN / 2) {
 		if (held()) {
 			state.fresh += fitting.length;
