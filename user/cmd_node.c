@@ -103,6 +103,7 @@ static int take_interval(struct options *options)
 	return EXIT_OK;
 }
 
+/* Any other word is refused: a typing error must not choose the weaker of two. */
 static int take_unknown(struct options *options)
 {
 	options->node.ignore_unknown = strcmp(optarg, "ignore") == 0;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* By dlopen(3), and not at link time: `exec` starts in a few milliseconds, and these libraries alone
+ * would take as long. */
 #include "libcurl.h"
 
 #include <dlfcn.h>

@@ -114,6 +114,7 @@ static void remove_pod(struct node *node, struct node_pod *pod)
 	node_pod_free(pod);
 }
 
+/* A tick only while somebody waits for what gives no notice: a first process, a wires' end. */
 static void look_at_pods(struct node *node)
 {
 	bool waiting = false;
@@ -197,6 +198,7 @@ static void complain(struct node *node, const char *text)
 	snprintf(node->said, sizeof(node->said), "%s", text);
 }
 
+/* The event goes before the descriptor, whose number may be another's at once. */
 static void forget_answer_watch(struct node *node)
 {
 	if (node->watches[WATCH_ANSWER])
@@ -208,6 +210,7 @@ static void forget_answer_watch(struct node *node)
 	bytes_free(&node->answer);
 }
 
+/* Pods that the kubelet tells of and that have no cgroup yet are asked for again when they have. */
 static void take_records(struct node *node, const struct node_records *records)
 {
 	struct error error = {0};
@@ -283,6 +286,8 @@ static void on_answer(evutil_socket_t fd, short what, void *context)
 	ssize_t got = room ? read(fd, room, 4096) : -1;
 
 	(void)what;
+	if (got < 0 && errno == EINTR)
+		return;
 	if (got > 0 && node->answer.length < LINES_MAX) {
 		bytes_added(&node->answer, (size_t)got);
 		return;
@@ -293,6 +298,7 @@ static void on_answer(evutil_socket_t fd, short what, void *context)
 	after_answer(node);
 }
 
+/* One question at a time: what comes meanwhile is asked for in the next. */
 static void ask(struct node *node)
 {
 	struct error error = {0};
@@ -386,6 +392,7 @@ static bool has_children(const struct node *node)
 	return false;
 }
 
+/* Children of children as well: as the container's first process we are given all orphans. */
 static void reap(struct node *node)
 {
 	int status;
@@ -401,6 +408,7 @@ static void reap(struct node *node)
 		look(node);
 }
 
+/* The walls stay, closed: an agent is restarted more often than pods are. */
 static void end(struct node *node)
 {
 	node->ending = true;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The one process that serves a pod: this same program, as `run`. What it needs of the agent is in its
+ * arguments; secrets are not among them, it reads them from the files itself. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -61,6 +63,7 @@ static int fill(struct arguments *a, const struct node_pod *pod, struct error *e
 	return 0;
 }
 
+/* Its output is ours, which is the container's log. */
 static void become_run(const struct arguments *a, pid_t agent)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* In a process of its own, for two reasons: the agent's loop must not wait for a kubelet that is slow,
+ * and a flaw in TLS, HTTP or JSON parsing must not be one in a process with the node's rights. */
 #include "node_kubelet.h"
 
 #include <errno.h>
@@ -80,6 +82,7 @@ static int read_files(struct ask *ask, struct error *error)
 	return token.length ? 0 : error_set(error, "%s is empty", kubelet->token_file);
 }
 
+/* A kubelet, or who poses as one, may send without end. */
 static size_t keep_answer(char *data, size_t size, size_t count, void *context)
 {
 	struct bytes *answer = context;
@@ -90,6 +93,7 @@ static size_t keep_answer(char *data, size_t size, size_t count, void *context)
 	return size * count;
 }
 
+/* libcurl keeps a copy of its own, until this process ends in a moment. */
 static bool add_token(struct ask *ask)
 {
 	struct bytes header = {0};
@@ -146,6 +150,7 @@ static bool prepare(struct ask *ask)
 	       add_token(ask) && connect_elsewhere(ask);
 }
 
+/* Words of our own for what one meets most: the kubelet's body is not shown to anybody. */
 static int perform(struct ask *ask, struct error *error)
 {
 	CURLcode code = ask->api->easy_perform(ask->handle);
@@ -184,8 +189,12 @@ static int ask_it(struct ask *ask, struct bytes *ret, struct error *error)
 
 /* ---- its process ------------------------------------------------------------------------------ */
 
+/* The agent's signal handlers write to a descriptor of its loop, whose number may be another file's
+ * here: so there are none of them. alarm(2) ends what no timeout of libcurl's does, a look-up
+ * of a name for one. */
 static void NORETURN run(const struct node_kubelet *kubelet, pid_t agent)
 {
+	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 	struct ask ask = {.kubelet = kubelet};
 	struct error error = {0};
 	struct bytes lines = {0};
@@ -193,7 +202,8 @@ static void NORETURN run(const struct node_kubelet *kubelet, pid_t agent)
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGTERM, SIG_DFL);
+	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+		signal(handled[i], SIG_DFL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != agent)
 		_exit(1);
 	alarm(2 * NODE_KUBELET_SECONDS);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Pins outlive everybody on purpose, so somebody has to take away those of bottles that are no more. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,8 @@
 #include "node.h"
 #include "node_tree.h"
 
+/* By the kernel's word that the cgroup is gone, and not by the kubelet's: a pod that is no longer listed
+ * may still run. */
 static bool is_left(const char *name, bool (*known)(void *context, const char *uid), void *context)
 {
 	const char *uid = name + strlen(NODE_WALL_PREFIX);

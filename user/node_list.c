@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* What people ask first: why does this pod reach nothing? Read from files and pins alone, so that it
+ * answers when the agent is dead, too. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>

@@ -19,6 +19,8 @@
 #include "exit_status.h"
 #include "kernel.h"
 
+_Static_assert(NODE_PORTS_MAX <= EGRESS_MAX_PUBLISHED, "a pod's ports are one wall's");
+
 #define DELAY_MAX_S 30u
 #define DELAY_FORGIVEN_S 60
 #define RETRY_S 2
@@ -96,6 +98,7 @@ static void complain(struct node_pod *pod, const char *text)
 	diag_error("pod %s: %s", name_of(pod), text);
 }
 
+/* Not being able to note it is no reason to leave the pod without what the note is about. */
 static void note_state(struct node_pod *pod)
 {
 	struct error error = {0};
@@ -285,6 +288,7 @@ static bool netns_changed(struct node_pod *pod)
 
 /* ---- the child -------------------------------------------------------------------------------- */
 
+/* Said when it changes and not each time; `node --list` tells the state. */
 static int install_policy(struct node_pod *pod, struct error *error)
 {
 	struct node_state before = pod->state;
@@ -305,6 +309,7 @@ static int install_policy(struct node_pod *pod, struct error *error)
 	return result;
 }
 
+/* A `run` that ends at once, for a CA that cannot be read, say, is not started a thousand times. */
 static void delay(struct node_pod *pod, time_t now)
 {
 	pod->delay_s = pod->delay_s ? 2 * pod->delay_s : 1;
@@ -313,6 +318,8 @@ static void delay(struct node_pod *pod, time_t now)
 	pod->not_before = now + pod->delay_s;
 }
 
+/* The policy comes before the process: it is read at once. The namespace comes before both, since without
+ * one the proxy would listen in the host's. */
 static void start(struct node_pod *pod, time_t now)
 {
 	struct error error = {0};
@@ -405,6 +412,8 @@ static bool wants_wall(const struct node_pod *pod)
 	return pod->asked && !pod->early && !pod->options->ignore_unknown;
 }
 
+/* A pod that is unknown has a wall and nobody behind it: there is no policy to serve, and it is
+ * either known in a moment or waits for the kubelet. */
 static void step_walled(struct node_pod *pod, time_t now)
 {
 	struct error error = {0};

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* A pod's labels, names and ports are chosen by whoever may make a pod; what becomes a path, an
+ * argument or a line of a log is held to the API's own rules here, once for JSON and once for lines. */
 #include "node_pods.h"
 
 #include <jansson.h>
@@ -68,6 +70,8 @@ static void take_name(struct node_record *record, const json_t *metadata)
 		snprintf(record->name, sizeof(record->name), "unnamed");
 }
 
+/* A label that is there and wrong is not one that is missing: somebody wanted a wall. Annotations,
+ * which pods often may change themselves, are not looked at. */
 static void take_policy(struct node_record *record, const json_t *metadata)
 {
 	const json_t *labels = json_object_get(metadata, "labels");
@@ -79,6 +83,7 @@ static void take_policy(struct node_record *record, const json_t *metadata)
 		 policy && node_policy_valid(policy) ? policy : NODE_POLICY_INVALID);
 }
 
+/* More ports than a wall can publish stay closed: the stricter end of a wrong answer. */
 static void add_port(struct node_record *record, json_int_t port)
 {
 	if (port < 1 || port > UINT16_MAX || record->port_count == NODE_PORTS_MAX)
@@ -105,6 +110,7 @@ static void take_ports(struct node_record *record, const json_t *containers)
 	}
 }
 
+/* False only when out of memory: one odd pod must not hide the others. */
 static bool take_pod(struct node_records *records, const json_t *pod)
 {
 	const json_t *metadata = json_object_get(pod, "metadata");
@@ -122,6 +128,7 @@ static bool take_pod(struct node_records *records, const json_t *pod)
 	take_name(record, metadata);
 	take_policy(record, metadata);
 	take_ports(record, json_object_get(spec, "containers"));
+	take_ports(record, json_object_get(spec, "initContainers")); /* native sidecars */
 	return true;
 }
 
@@ -203,6 +210,7 @@ static bool read_ports(struct node_record *record, char *text)
 	return true;
 }
 
+/* Not "it was written by us": the writer has spoken to the network, and may have been taken over. */
 static bool read_line(char *line, struct node_record *record)
 {
 	char *fields[5], *rest = line;

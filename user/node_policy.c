@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* `run` is given a file of the agent's own and never the ConfigMap's: so it cannot be given one that is
+ * broken, a policy that is missing is a file as well, and a restart finds what was in force last. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -53,6 +55,8 @@ static bool has_good(const struct node_state *state, const char *installed)
 	return access(installed, F_OK) == 0 && state->denied[0] == '\0';
 }
 
+/* An edit that goes wrong must neither open nor cut off what runs; a pod that has nothing yet has
+ * nothing to lose. */
 static int keep_or_deny(struct node_state *state, const char *installed, const struct error *why,
 			struct error *error)
 {

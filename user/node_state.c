@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* On a tmpfs: after a boot there are neither walls nor these. */
 #include "node_state.h"
 
 #include <dirent.h>
@@ -68,6 +69,8 @@ int node_state_write(const char *directory, const struct node_state *state, stru
 	return result;
 }
 
+/* The uid of the record has to be that of the file's name, or a file that was copied would make one
+ * pod's policy another's. */
 static int take_state(const json_t *object, const char *uid, struct node_state *ret)
 {
 	const char *line = json_string_value(json_object_get(object, "record"));

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Only three levels are looked at: the root, its classes, the pods. What is below a pod's own directory
+ * is in the hands of the pod, as soon as a container of it may write to its cgroup. */
 #include "node_tree.h"
 
 #include <dirent.h>
@@ -33,6 +35,7 @@ static bool digits_at(const char *text, size_t count)
 	return strspn(text, HEXADECIMAL) >= count;
 }
 
+/* RFC 4122 has upper case as well, but nobody here writes it, and one spelling means one name. */
 bool node_uid_valid(const char *uid)
 {
 	static const size_t groups[] = {8, 4, 4, 4, 12};
@@ -115,6 +118,8 @@ bool node_tree_uid(const char *parent, const char *name, char ret_uid[NODE_UID_S
 	return found;
 }
 
+/* Guaranteed pods are in the root itself; the two other classes have a directory (Kubernetes, "Pod
+ * Quality of Service Classes"). */
 bool node_tree_class(const char *parent, const char *name)
 {
 	size_t stem = stem_length(parent), length = stem_length(name);
@@ -137,6 +142,7 @@ static const char *last_part(const char *path)
 
 /* ---- roots ------------------------------------------------------------------------------------ */
 
+/* Resolved now: a link that moves later does not move what is watched. */
 static int add_root(struct node_tree *tree, const char *path, struct error *error)
 {
 	char real[PATH_MAX];
@@ -370,9 +376,10 @@ static bool is_wanted(void *context, int pid)
 bool node_tree_holds(const char *path, int pid)
 {
 	char *found = each_process(path, is_wanted, &pid);
+	bool holds = found != NULL;
 
 	free(found);
-	return found;
+	return holds;
 }
 
 /* ---- a sidecar's own pod ---------------------------------------------------------------------- */
