@@ -447,6 +447,28 @@ r.write('x0');"""
         self.assertIn("turns 20", output)
 
 
+UNDICI = """
+const url = process.argv[1];
+async function main() {
+  let n = 0;
+  const body = new ReadableStream({pull(c) {
+    let text = '';
+    for (let i = 0; i < 1000; i++) text += String(n++).padStart(7, '0') + '\\n';
+    c.enqueue(new TextEncoder().encode(text));
+    if (n == 100000) c.close();
+  }});
+  const up = await fetch(url + '/echo', {method: 'POST', body, duplex: 'half'});
+  const seen = await up.json();
+  console.log(up.status, seen.length, seen.sha256);
+  const down = await fetch(url + '/bytes/5000001');
+  let size = 0;
+  for await (const part of down.body) size += part.length;
+  console.log(down.status, size);
+}
+main();
+"""
+
+
 class Programs(WithOrigins):
     """Ordinary programs under `exec`, with no proxy variable: each speaks HTTP/2 to the origin."""
     URL = "https://h2.example.test/echo/one?q=1"
@@ -474,6 +496,13 @@ r.on('data', d => text += d); r.on('end', () => { console.log(text); s.close(); 
         self.fetched(["node", "-e", self.NODE])
         self.fetched(["node", "-e", "fetch(process.argv[1]).then(r => r.text()).then(console.log)",
                       self.URL])
+
+    def test_undici_streams(self):
+        """A request's body as it is made, and an answer's as it comes."""
+        output = self.ok(run_exec(["node", "-e", UNDICI, "https://h2.example.test"],
+                                  policy_text=harness.policy(ROUTES)))
+        digest = hashlib.sha256(b"".join(b"%07d\n" % n for n in range(100000))).hexdigest()
+        self.assertEqual(output.split(), ["200", "800000", digest, "200", "5000001"])
 
     def test_go(self):
         self.fetched([go_program(), self.URL])
