@@ -9,6 +9,7 @@
 
 #define READ_SIZE (16 * 1024)
 #define GATHER_SIZE (32 * 1024) /* frames written at once */
+#define FRAME_HEAD 9
 #define TURN_BUDGET 16
 #define CONNECTION_WINDOW (1024 * 1024)
 /* Of a client it holds nothing back, since on_data() gives it back at once; it must only not be what
@@ -366,6 +367,19 @@ static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int
 	return 0;
 }
 
+/* With its head of 9 bytes a frame of DATA is one TLS record (RFC 8446, 5.1): 16 KiB of payload would
+ * leave a rest of a few bytes to each write, and that a record and a send(2) of its own. */
+static ssize_t on_data_size(nghttp2_session *session, uint8_t type, int32_t id, int32_t session_window,
+			    int32_t stream_window, uint32_t frame_max, void *context)
+{
+	int32_t window = session_window < stream_window ? session_window : stream_window;
+	int32_t size = SSL3_RT_MAX_PLAIN_LENGTH - FRAME_HEAD;
+
+	(void)session, (void)type, (void)id, (void)context;
+	size = window < size ? window : size;
+	return frame_max < (uint32_t)size ? (ssize_t)frame_max : size;
+}
+
 /* ---- a session ------------------------------------------------------------------------------ */
 
 static bool set_callbacks(nghttp2_session_callbacks **ret)
@@ -381,6 +395,7 @@ static bool set_callbacks(nghttp2_session_callbacks **ret)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(*ret, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(*ret, on_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(*ret, on_sent);
+	nghttp2_session_callbacks_set_data_source_read_length_callback(*ret, on_data_size);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(*ret, on_not_sent);
 	return true;
 }
