@@ -66,6 +66,19 @@ static int sign_leaf(void *context, const char *host, struct span key, struct by
 											       : -1;
 }
 
+static void take_ask(void *context, const struct ask *ask, struct ask_answer *ret)
+{
+	++*(int *)context;
+	*ret = (struct ask_answer){.state = ASK_PENDING};
+	memcpy(ret->id, ask->path, strlen(ask->path));
+}
+
+static void tell_state(void *context, const char *id, struct ask_answer *ret)
+{
+	++*(int *)context;
+	*ret = (struct ask_answer){.state = strcmp(id, "1-a1") == 0 ? ASK_DENIED : ASK_UNKNOWN};
+}
+
 struct fixture {
 	int worker, supervisor;
 	int asked;  /* how often the service was called */
@@ -83,8 +96,15 @@ static int setup(void **state)
 		return -1;
 	f->worker = pair[0];
 	f->supervisor = pair[1];
-	f->service =
-		(struct rpc_service){bind_name, host_by_id, bind_addresses, sign_leaf, &f->asked};
+	f->service = (struct rpc_service){
+		.bind_name = bind_name,
+		.host_by_id = host_by_id,
+		.bind_addresses = bind_addresses,
+		.ask = take_ask,
+		.ask_state = tell_state,
+		.sign_leaf = sign_leaf,
+		.context = &f->asked,
+	};
 	*state = f;
 	return 0;
 }
@@ -121,6 +141,29 @@ static int finish(struct fixture *f)
 	f->worker = -1;
 	assert_int_equal(pthread_join(f->thread, NULL), 0);
 	return f->result;
+}
+
+static void test_asks(void **state)
+{
+	struct fixture *f = *state;
+	struct ask ask = {.port = 443, .host = "a.test", .path = "/x", .reason = "because"};
+	struct ask_answer answer;
+
+	start(f);
+	assert_int_equal(rpc_ask(f->worker, &ask, &answer), 0);
+	assert_int_equal(answer.state, ASK_PENDING);
+	assert_string_equal(answer.id, "/x");
+	assert_int_equal(rpc_ask_state(f->worker, "1-a1", &answer), 0);
+	assert_int_equal(answer.state, ASK_DENIED);
+	/* What cannot be an id is not asked for. */
+	assert_int_equal(rpc_ask_state(f->worker, "", &answer), 0);
+	assert_int_equal(answer.state, ASK_UNKNOWN);
+	assert_int_equal(f->asked, 2);
+	/* A text without an end ends the worker, whatever the service would say. */
+	memset(ask.reason, 'x', sizeof(ask.reason));
+	assert_int_equal(rpc_ask(f->worker, &ask, &answer), -1);
+	assert_int_equal(finish(f), -1);
+	assert_int_equal(f->asked, 2);
 }
 
 static void test_calls(void **state)
@@ -607,6 +650,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_calls),
+		T(test_asks),
 		T(test_local_refusals),
 		T(test_every_length),
 		T(test_bad_fields),
