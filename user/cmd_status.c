@@ -196,6 +196,9 @@ static void print_sidecar(const json_t *sidecar)
 		printf("          LAST RELOAD FAILED %s ago: %s\n", age, error);
 	else if (error)
 		printf("          last reload %s ago, without error\n", age);
+	if (json_array_size(json_object_get(sidecar, "grants")) > 0)
+		printf("  grants  %zu in force beside the file; 'egress-bpf pending' lists them\n",
+		       json_array_size(json_object_get(sidecar, "grants")));
 	printf("  worker  %s; restarted %d %s\n",
 	       json_is_true(json_object_get(sidecar, "worker_ready")) ? "serves" : "DOES NOT SERVE",
 	       restarts, restarts == 1 ? "time" : "times");

@@ -37,6 +37,7 @@ struct shared {
 	uint64_t latency_sum; /* microseconds */
 	uint64_t padding[2];
 	struct feed_buffers buffers;
+	uint64_t tallies[TALLY_COUNT];
 	struct ring rings[FEED_RINGS];
 	uint64_t latencies[EGRESS_MAX_COUNTED_HOSTS][FEED_BUCKETS];
 	char bytes[ALL_SIZE + REFUSED_SIZE + PENDING_SIZE];
@@ -174,6 +175,16 @@ struct feed_buffers feed_buffers(const struct feed *feed)
 	const struct feed_buffers *shared = &feed->shared->buffers;
 
 	return (struct feed_buffers){load(&shared->held), load(&shared->limit), load(&shared->ended)};
+}
+
+uint64_t *feed_tallies(struct feed *feed)
+{
+	return feed->shared->tallies;
+}
+
+uint64_t feed_tally(const struct feed *feed, enum tally which)
+{
+	return load(&feed->shared->tallies[which]);
 }
 
 /* ---- latencies ---------------------------------------------------------------------------------- */

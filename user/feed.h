@@ -12,6 +12,7 @@
 
 #include "attributes.h"
 #include "bytes.h"
+#include "tally.h"
 
 /* A flood of what is allowed does not push out what was refused: that is kept a second time. */
 /* Pending are the refusals once more, as refusal_pack() writes them: for the supervisor. */
@@ -53,6 +54,9 @@ uint64_t feed_quantile(const uint64_t counts[FEED_BUCKETS], double share);
 struct feed_buffers {
 	uint64_t held, limit, ended;
 };
+/* TALLY_COUNT numbers, for tally_count_at(); and as a reader has them. */
+uint64_t *feed_tallies(struct feed *feed);
+uint64_t feed_tally(const struct feed *feed, enum tally which);
 uint64_t *feed_buffers_held(struct feed *feed);
 void feed_buffers_limit(struct feed *feed, uint64_t limit);
 void feed_buffers_ended(struct feed *feed); /* one more */

@@ -153,7 +153,8 @@ enum http1_step http1_gather(struct http1 *h)
 		else if (n == -EAGAIN)
 			return HTTP1_STEP_WAIT;
 		else if (n <= 0)
-			return http1_fault(h, n == -ENOMEM ? EGRESS_INTERNAL : EGRESS_ALLOWED, "client closed");
+			return http1_fault(h, n == -ENOMEM ? EGRESS_INTERNAL : EGRESS_ALLOWED,
+					   "client closed");
 		return h->framed && h->in.length > BODY_MAX ? complain(h, 413, "send at most 4096 bytes")
 							     : HTTP1_STEP_NEXT;
 	}

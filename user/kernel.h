@@ -178,6 +178,15 @@ char **kernel_list(void) WARN_UNUSED;
  * beside a living supervisor. Free with kernel_status_free(); untouched on failure. */
 int kernel_read_status(const char *name, struct kernel_status *ret_status, struct error *error)
 	WARN_UNUSED;
+/* How full a table of the wall is. */
+struct kernel_fill {
+	const char *map; /* "addresses", ... */
+	uint64_t entries, limit;
+};
+#define KERNEL_FILLS 3
+/* Returns how many of them could be read; also of a wall whose sidecar is dead. */
+size_t kernel_read_fill(const char *name, struct kernel_fill ret[KERNEL_FILLS]);
+
 void kernel_status_free(struct kernel_status *status);
 /* Whether NAME has a directory of pins: a wall, whoever serves it, or what is left of one. */
 bool kernel_pinned(const char *name);

@@ -111,6 +111,29 @@ static void say_walls(struct scrape *s)
 		    s->bottles[b].status.host_count);
 }
 
+static void say_fill(struct scrape *s)
+{
+	static const char *const names[] = {"egress_map_entries", "egress_map_max_entries"};
+	struct kernel_fill (*fills)[KERNEL_FILLS] = calloc(s->count + 1, sizeof(*fills));
+	size_t *counts = calloc(s->count + 1, sizeof(*counts));
+
+	for (size_t b = 0; fills && counts && b < s->count; b++)
+		counts[b] = kernel_read_fill(s->bottles[b].name, fills[b]);
+	for (int which = 0; which < 2 && fills && counts; which++) {
+		family(s, names[which], "gauge",
+		       which ? "Entries that a table of the wall has room for; then it refuses."
+			     : "Entries of a table of the wall.");
+		for (size_t b = 0; b < s->count; b++)
+			for (size_t i = 0; i < counts[b]; i++)
+				say(s, "%s{bottle=\"%s\",map=\"%s\"} %" PRIu64 "\n", names[which],
+				    s->bottles[b].name, fills[b][i].map,
+				    which ? fills[b][i].limit : fills[b][i].entries);
+	}
+	s->fine = s->fine && fills && counts;
+	free(fills);
+	free(counts);
+}
+
 /* ---- hosts ---------------------------------------------------------------------------------------- */
 
 struct host_family {
@@ -224,6 +247,43 @@ static json_int_t buffers_ended(const json_t *sidecar)
 	return number_of(buffers_of(sidecar), "ended");
 }
 
+/* Sums of what the connections of all workers counted. */
+static void say_tallies(struct scrape *s)
+{
+	static const struct {
+		const char *name, *type, *help;
+		struct {
+			const char *labels, *key;
+		} series[5];
+	} families[] = {
+		{"egress_tls_handshakes_total", "counter", "TLS handshakes, with the bottle and with hosts.",
+		 {{"side=\"client\",result=\"full\"", "client_handshakes"},
+		  {"side=\"client\",result=\"failed\"", "client_handshakes_failed"},
+		  {"side=\"upstream\",result=\"full\"", "upstream_handshakes"},
+		  {"side=\"upstream\",result=\"resumed\"", "upstream_handshakes_resumed"},
+		  {"side=\"upstream\",result=\"failed\"", "upstream_handshakes_failed"}}},
+		{"egress_upstream_requests_total", "counter",
+		 "Times a connection to a host was needed, by whether one was there.",
+		 {{"connection=\"reused\"", "upstream_reused"},
+		  {"connection=\"new\"", "upstream_dialled"}}},
+		{"egress_upstream_idle_connections", "gauge", "Connections to hosts that wait for a request.",
+		 {{NULL, "pool_idle"}}},
+	};
+
+	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+		family(s, families[f].name, families[f].type, families[f].help);
+		for (size_t b = 0; b < s->count; b++) {
+			const json_t *tallies = json_object_get(s->bottles[b].sidecar, "tallies");
+
+			for (size_t i = 0; i < 5 && families[f].series[i].key && tallies; i++)
+				say(s, "%s{bottle=\"%s\"%s%s} %lld\n", families[f].name, s->bottles[b].name,
+				    families[f].series[i].labels ? "," : "",
+				    families[f].series[i].labels ? families[f].series[i].labels : "",
+				    (long long)number_of(tallies, families[f].series[i].key));
+		}
+	}
+}
+
 static void say_sidecars(struct scrape *s)
 {
 	family(s, "egress_up", "gauge", "Whether the bottle's sidecar is alive; its wall stands without it.");
@@ -305,6 +365,8 @@ bool metrics_collect(const char *name, struct bytes *ret)
 		say_hosts(&s);
 		say_kernel(&s);
 		say_walls(&s);
+		say_fill(&s);
+		say_tallies(&s);
 		say_latency(&s);
 	}
 	for (size_t i = 0; i < s.count; i++) {

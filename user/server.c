@@ -451,6 +451,7 @@ static int open_proxy(struct server *s, struct error *error)
 			return error_set(error, "cannot map the memory of events");
 		access_log_feed(s->log, s->feed);
 		bytes_count_at(feed_buffers_held(s->feed));
+		tally_count_at(feed_tallies(s->feed));
 	}
 	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
 		return -1;

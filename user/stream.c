@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "stream.h"
+#include "tally.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -224,11 +225,17 @@ int stream_handshake(struct stream *stream)
 	clear_errors();
 	errno = 0;
 	rc = SSL_do_handshake(stream->ssl);
-	if (rc == 1)
+	if (rc == 1) {
+		tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES
+			  : SSL_session_reused(stream->ssl) ? TALLY_UPSTREAM_HANDSHAKES_RESUMED
+							    : TALLY_UPSTREAM_HANDSHAKES, 1);
 		return 1;
+	}
 	error = tls_result(stream, rc, &stream->read_blocked);
 	if (error == -EAGAIN)
 		return -EAGAIN;
+	tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES_FAILED
+					     : TALLY_UPSTREAM_HANDSHAKES_FAILED, 1);
 	if (!ERR_peek_error())
 		ERR_raise(ERR_LIB_SYS, error ? -error : ECONNRESET);
 	return -EPROTO;

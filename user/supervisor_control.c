@@ -94,6 +94,37 @@ static json_t *json_buffers(const struct feed *feed)
 			 (json_int_t)buffers.limit, "ended", (json_int_t)buffers.ended);
 }
 
+/* What `metrics` asks for. */
+static json_t *json_tallies(const struct feed *feed)
+{
+	static const char *const names[TALLY_COUNT] = {
+		[TALLY_CLIENT_HANDSHAKES] = "client_handshakes",
+		[TALLY_CLIENT_HANDSHAKES_FAILED] = "client_handshakes_failed",
+		[TALLY_UPSTREAM_HANDSHAKES] = "upstream_handshakes",
+		[TALLY_UPSTREAM_HANDSHAKES_RESUMED] = "upstream_handshakes_resumed",
+		[TALLY_UPSTREAM_HANDSHAKES_FAILED] = "upstream_handshakes_failed",
+		[TALLY_UPSTREAM_REUSED] = "upstream_reused",
+		[TALLY_UPSTREAM_DIALLED] = "upstream_dialled",
+		[TALLY_POOL_IDLE] = "pool_idle",
+	};
+	json_t *object = json_object();
+
+	for (int i = 0; feed && i < TALLY_COUNT; i++)
+		(void)json_object_set_new(object, names[i],
+					  json_integer((json_int_t)feed_tally(feed, (enum tally)i)));
+	return object;
+}
+
+static json_t *json_grants(const struct supervisor *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; s->approvals && i < s->approvals->grants.count; i++)
+		(void)json_array_append_new(list,
+					    supervisor_describe_grant(&s->approvals->grants.list[i]));
+	return list;
+}
+
 static json_t *answer_status(const struct supervisor *s)
 {
 	json_t *reload = s->reload_at ? json_pack("{s:I, s:s}", "at", (json_int_t)s->reload_at, "error",
@@ -102,12 +133,13 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:o, s:I}", "policy_hash", hash,
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:I}", "policy_hash", hash,
 			 "policy_since", (json_int_t)s->policy_since, "policy_file",
 			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", s->ready, "latency",
 			 json_latencies(s->feed), "latency_buckets", json_buckets(s->feed),
-			 "buffers", json_buffers(s->feed),
+			 "buffers", json_buffers(s->feed), "tallies", json_tallies(s->feed), "grants",
+			 json_grants(s),
 			 "latency_sum_us",
 			 s->feed ? (json_int_t)feed_latency_sum(s->feed) : (json_int_t)0);
 }

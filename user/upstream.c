@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tally.h"
 #include "upstream_dial.h"
 #include "upstream_h2.h"
 #include "upstream_pool.h"
@@ -506,6 +507,7 @@ static bool take_idle(struct upstream *upstream, const struct pool_key *key, boo
 		result.stream = h2_pool_take(upstream->sessions, key, &result.address);
 	if (!result.stream)
 		result.stream = pool_take(upstream->pool, key, &result.address);
+	tally_add(result.stream ? TALLY_UPSTREAM_REUSED : TALLY_UPSTREAM_DIALLED, 1);
 	if (result.stream)
 		done(context, &result);
 	return result.stream;

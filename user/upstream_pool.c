@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bytes.h"
+#include "tally.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
 /* Descriptors that nobody uses at the moment. There is no limit to each key: connections that were
@@ -82,6 +83,7 @@ static void link_idle(struct pool *pool, struct idle *idle)
 	*(idle->older ? &idle->older->newer : &pool->oldest) = idle;
 	pool->newest = idle;
 	pool->count++;
+	tally_add(TALLY_POOL_IDLE, 1);
 }
 
 static void unlink_idle(struct pool *pool, struct idle *idle)
@@ -92,6 +94,7 @@ static void unlink_idle(struct pool *pool, struct idle *idle)
 	*(idle->newer ? &idle->newer->older : &pool->newest) = idle->older;
 	*(idle->older ? &idle->older->newer : &pool->oldest) = idle->newer;
 	pool->count--;
+	tally_add(TALLY_POOL_IDLE, -1);
 }
 
 static void drop(struct pool *pool, struct idle *idle)

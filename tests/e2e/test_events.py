@@ -215,6 +215,45 @@ class Following(Case):
                 follower.end()
             bottle.stop()
 
+    @harness.measures
+    def test_followers_cost_the_worker_nothing(self):
+        """The worker's CPU time for each verdict, without followers and with three of which one never
+        reads: the same but for noise, which the best of several runs in turn keeps small."""
+        bottle = Bottle()
+        followers = []
+        try:
+            slow_end, slow_pipe = os.pipe()
+            bottle.curl("https://api.example.test/echo")
+            worker, count = bottle.worker(), 10000
+
+            def spent():
+                with open(f"/proc/{worker}/schedstat", encoding="utf-8") as file:
+                    return int(file.read().split()[0])
+
+            def cost():
+                began, when = spent(), time.monotonic()
+                self.ok(bottle.python(FLOOD, str(count)))
+                return (spent() - began) / count, count / (time.monotonic() - when)
+            alone, beside = [], []
+            for _ in range(3):
+                alone.append(cost())
+                followers = [Follower(bottle, "--json"), Follower(bottle),
+                             Follower(bottle, "--json", stdout=slow_pipe)]
+                wait_for(lambda: "WHERE TO" in followers[1].text(), 5, "the heading")
+                beside.append(cost())
+                for follower in followers:
+                    follower.end()
+            os.close(slow_pipe)
+            os.close(slow_end)
+            print(f"# ns of the worker for a verdict: {min(alone)[0]:.0f} alone, "
+                  f"{min(beside)[0]:.0f} beside three; {max(x[1] for x in beside):.0f} verdicts a second")
+            self.assertLess(min(beside)[0], 1.3 * min(alone)[0])
+            self.assertGreater(bottle.counter("host_not_allowed"), 6 * count - 1)
+        finally:
+            for follower in followers:
+                follower.end()
+            bottle.stop()
+
     def test_after_deaths(self):
         """A worker's death loses no event; a killed sidecar's socket goes with `detach`."""
         bottle = Bottle(text=policy())

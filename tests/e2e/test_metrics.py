@@ -80,6 +80,19 @@ class Metrics(Case):
         self.assertEqual(buckets, sorted(buckets))
         self.assertEqual(buckets[-1], value("egress_added_latency_seconds_count"))
         self.assertGreater(buckets[-1], 0)
+        # One with the bottle, at least; one with the host, and its connection waits for another request.
+        self.assertGreaterEqual(value("egress_tls_handshakes_total", side="client", result="full"), 1)
+        self.assertEqual(value("egress_tls_handshakes_total", side="upstream", result="full"), 1)
+        self.assertEqual(value("egress_tls_handshakes_total", side="client", result="failed"), 0)
+        self.assertEqual(value("egress_upstream_requests_total", connection="new"), 1)
+        # The dial was of the handshake, which had to know what the host speaks.
+        self.assertEqual(value("egress_upstream_requests_total", connection="reused"), 1)
+        self.assertEqual(value("egress_upstream_idle_connections"), 1)
+        self.assertGreaterEqual(value("egress_map_entries", map="addresses"), 1)
+        for table, limit in (("addresses", 131072), ("cidrs", 4096), ("flows", 65536)):
+            self.assertEqual(value("egress_map_max_entries", map=table), limit)
+            self.assertLess(value("egress_map_entries", map=table), limit / 2)
+        self.assertEqual(value("egress_ring_buffer_lost_total"), 0)
         # What the dashboard asks for is there.
         with open(os.path.join(TOP, "container/grafana/egress-bpf.json"), encoding="utf-8") as file:
             board = json.load(file)

@@ -14,7 +14,7 @@ links_test_config_expect := config_expect question $(config_modules)
 links_test_learn := learn learn_paths journal $(config_modules)
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
-links_test_stream := stream bytes
+links_test_stream := stream tally bytes
 links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_cert_authority := cert_authority bytes diag
@@ -41,7 +41,7 @@ links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets
 http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_stream h2_head
-connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream http2 $(h2_modules) \
+connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream tally http2 $(h2_modules) \
 	$(http1_modules) \
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
@@ -54,11 +54,11 @@ links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
-	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream address bytes diag
-links_test_upstream_pool := upstream_pool stream bytes
-links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream upstream_hosts address bytes diag
+	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
+links_test_upstream_pool := upstream_pool stream tally bytes
+links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream tally address bytes diag
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
@@ -80,7 +80,7 @@ links_test_provision := provision provision_nss provision_text rootfs trust trus
 links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
 fuzz_needs_fuzz_http2 := llhttp
-links_test_h2 := $(h2_modules) http1_head stream bytes
+links_test_h2 := $(h2_modules) http1_head stream tally bytes
 grant_modules := grant grant_persist config_edit config_replace policy_permit policy_diff policy_diff_cidr \
 	policy_space $(config_modules)
 links_test_grant := $(grant_modules)

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tally.h"
+
+static uint64_t unseen[TALLY_COUNT];
+static uint64_t *counters = unseen;
+
+void tally_count_at(uint64_t *at)
+{
+	counters = at ? at : unseen;
+	__atomic_store_n(&counters[TALLY_POOL_IDLE], 0, __ATOMIC_RELAXED);
+}
+
+void tally_add(enum tally which, int64_t amount)
+{
+	__atomic_fetch_add(&counters[which], (uint64_t)amount, __ATOMIC_RELAXED);
+}
