@@ -184,10 +184,12 @@ check-manifests: ## container/kubernetes/ against the Kubernetes API's schemas, 
 
 bench: all $(BUILD)/tests/bench_wall ## what the wall costs; CPU per request as a ratio to haproxy's (root)
 	$(if $(filter 0,$(shell id -u)),,sudo )$(BUILD)/tests/bench_wall
-	tools/bench $(BUILD)/egress-bpf
+	tools/bench/bench $(BUILD)/egress-bpf
+bench-quick: all ## the same in one short round, within two minutes, without limits (root)
+	tools/bench/bench $(BUILD)/egress-bpf --quick
 
 soak: all ## that nothing grows: memory, descriptors, map entries (root; not part of test)
-	tools/soak $(BUILD)/egress-bpf
+	tools/bench/soak $(BUILD)/egress-bpf
 
 demo: ## install packages, build, and show the main job (calls sudo)
 	@tools/bootstrap
@@ -228,7 +230,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix check-manifests check-count ALWAYS deb
+.PHONY: check-kernel-matrix check-manifests check-count bench-quick ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
