@@ -117,9 +117,9 @@ int run_follow(struct run_follow *follow, int (*serve)(void *context), void *con
 		return EXIT_FAILED;
 	}
 	if (follow->wait)
-		diag_notice("--wait: unless '%s' is only created when it is found, its program runs for a moment "
-			    "before its wall is up; 'egress-bpf start' and 'egress-bpf hook' put the wall up "
-			    "first",
+		diag_notice("--wait: unless '%s' is only created when it is found, its program runs for "
+			    "a moment before its wall is up; 'egress-bpf start' and 'egress-bpf hook' "
+			    "put the wall up first",
 			    follow->container);
 	do {
 		follow->ended = false;

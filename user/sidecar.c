@@ -165,6 +165,23 @@ static int check_machine(struct start *s, struct error *error)
 	return 0;
 }
 
+/* They are mounted: the engine's words for one that is missing name no cure, and a directory, or a
+ * socket, is nothing that a route can name. */
+static int check_files(const struct plan *plan, struct error *error)
+{
+	for (size_t i = 0; i < plan->file_count; i++) {
+		struct stat status;
+
+		if (stat(plan->files[i], &status) < 0)
+			return error_set(error, "%s, which the routes name: %s", plan->files[i],
+					 strerror(errno));
+		if (!S_ISREG(status.st_mode))
+			return error_set(error, "%s, which the routes name, is not a regular file",
+					 plan->files[i]);
+	}
+	return 0;
+}
+
 /* The wall is to be round the parent that we asked for, and nothing else. */
 static int check_parent(struct start *s, pid_t pid, struct error *error)
 {
@@ -428,7 +445,7 @@ static int update(struct start *s, struct error *error)
 	if (obstacle)
 		error_set(error, "%s runs, and cannot change %s: 'egress-bpf stop %s' first",
 			  s->names.sidecar, obstacle, slug);
-	else if (old)
+	else if (old && await_ready(s, error) == 0) /* before that SIGHUP would end it */
 		result = put_generation(s, generation, error);
 	if (result == 0)
 		result = finish(s, error); /* its start may have been killed after it was ready */
@@ -524,7 +541,7 @@ int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 	int result = -1, running = -1;
 
 	if (sidecar_names(engine, options->plan->slug, &s.names, error) == 0 &&
-	    check_machine(&s, error) == 0)
+	    check_machine(&s, error) == 0 && check_files(options->plan, error) == 0)
 		running = is_running(engine, s.names.sidecar, NULL, error);
 	if (running >= 0)
 		result = running ? update(&s, error) : start_all(&s, error);

@@ -264,6 +264,11 @@ class Start(Started):
         told = self.start("--bottle-image", "box", "--", "sleep", "1000")
         self.assertEqual(told.returncode, 2, told.stderr)
         self.assertIn("PROXY_PASSWORD is not set", told.stderr)
+        os.rename(world.path("bridge-proxy.pem"), world.path("bridge-proxy.away"))
+        told = self.start(env={"PROXY_PASSWORD": password})
+        self.assertEqual(told.returncode, 1, told.stderr)
+        self.assertIn("bridge-proxy.pem, which the routes name: No such file", told.stderr)
+        os.rename(world.path("bridge-proxy.away"), world.path("bridge-proxy.pem"))
         self.ok(self.start("--bottle-image", "box", "--", "sleep", "1000",
                            env={"PROXY_PASSWORD": password}))
         self.works()
