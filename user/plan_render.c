@@ -203,8 +203,7 @@ static json_t *describe_paths(const char *directory)
  * of insertion. */
 static json_t *describe_files(const struct config *config)
 {
-	json_t *set = json_object(), *list = json_array(), *ignored;
-	const char *path;
+	json_t *set = json_object(), *list = json_array();
 
 	if (config->upstream.ca_file)
 		json_object_set_new(set, config->upstream.ca_file, json_null());
@@ -216,8 +215,8 @@ static json_t *describe_files(const struct config *config)
 		json_object_set_new(set, client->certificate, json_null());
 		json_object_set_new(set, client->key.source, json_null());
 	}
-	json_object_foreach(set, path, ignored)
-		json_array_append_new(list, json_string(path));
+	for (void *at = json_object_iter(set); at; at = json_object_iter_next(set, at))
+		json_array_append_new(list, json_string(json_object_iter_key(at)));
 	json_decref(set);
 	return list;
 }

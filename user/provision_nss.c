@@ -30,10 +30,11 @@
 #define SECONDS 20
 #define FILE_LIMIT ((size_t)16 << 20)
 #define PLACE "/tmp" /* where the child mounts its tmpfs */
-#define CERTIFICATES PLACE "/cert9.db"
-#define KEYS PLACE "/key4.db"
-#define CA PLACE "/ca.pem"
-#define OUTPUT PLACE "/output"
+#define DATABASE ("sql:" PLACE)
+#define CERTIFICATES (PLACE "/cert9.db")
+#define KEYS (PLACE "/key4.db")
+#define CA (PLACE "/ca.pem")
+#define OUTPUT (PLACE "/output")
 #define COPIES 8 /* of one name: a CA that was made anew keeps its subject */
 
 enum outcome { CHANGED = 10, UNCHANGED, CANNOT_CONFINE, CANNOT_READ, CANNOT_CHANGE };
@@ -124,8 +125,8 @@ static int read_file(const char *path, struct bytes *ret)
 /* The certificates of our name, one behind the other. */
 static bool lists(bool *ret_any, bool *ret_ours, struct span ca_der)
 {
-	static const char *const any[] = {CERTUTIL, "-L", "-d", "sql:" PLACE, NULL};
-	static const char *const named[] = {CERTUTIL, "-L", "-r", "-n", NICKNAME, "-d", "sql:" PLACE,
+	static const char *const any[] = {CERTUTIL, "-L", "-d", DATABASE, NULL};
+	static const char *const named[] = {CERTUTIL, "-L", "-r", "-n", NICKNAME, "-d", DATABASE,
 					    NULL};
 	struct bytes output = {0};
 
@@ -140,9 +141,9 @@ static bool lists(bool *ret_any, bool *ret_ours, struct span ca_der)
 static enum outcome change(const struct provision_nss *job)
 {
 	static const char *const drop[] = {CERTUTIL, "-D", "-n", NICKNAME, "-f", "/dev/null", "-d",
-					   "sql:" PLACE, NULL};
+					   DATABASE, NULL};
 	static const char *const add[] = {CERTUTIL, "-A", "-n", NICKNAME, "-t", "C,,", "-i", CA, "-f",
-					  "/dev/null", "-d", "sql:" PLACE, NULL};
+					  "/dev/null", "-d", DATABASE, NULL};
 	bool any, ours;
 
 	if (!lists(&any, &ours, job->ca_der))

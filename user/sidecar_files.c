@@ -301,7 +301,7 @@ int sidecar_files_find(const char *slug, struct sidecar_files *ret, struct error
 
 static int fill(const struct plan *plan, const struct sidecar_files *files, struct error *error)
 {
-	unsigned generation;
+	unsigned generation = 0;
 
 	if (make_directory(files->plan, error) < 0 || make_directory(files->state, error) < 0 ||
 	    sidecar_files_put(files, plan, &generation, error) < 0 ||

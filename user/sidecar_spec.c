@@ -7,9 +7,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PLAN_INSIDE "/etc/egress-bpf/plan"
-#define CURRENT_INSIDE PLAN_INSIDE "/current"
-#define ROUTES_INSIDE CURRENT_INSIDE "/" PLAN_ROUTES
-#define TOKENS_INSIDE CURRENT_INSIDE "/" SIDECAR_TOKENS
+#define CURRENT_INSIDE (PLAN_INSIDE "/current")
+#define ROUTES_INSIDE (PLAN_INSIDE "/current/" PLAN_ROUTES)
+#define TOKENS_INSIDE (PLAN_INSIDE "/current/" SIDECAR_TOKENS)
 #define STATE_INSIDE "/run/egress-bpf/state"
 #define READY_INSIDE (STATE_INSIDE "/ready")
 #define BUNDLE_INSIDE "/etc/egress-bpf/ca-bundle.pem"
