@@ -8,7 +8,8 @@ import subprocess
 
 import harness
 import world as w
-from harness import Bottle, Case, wait_for
+from harness import Bottle, Case
+from test_events import FLOOD
 from test_ui import Page
 
 A = "https://api.example.test"
@@ -394,30 +395,21 @@ class InBrowser(Case):
         self.bottle.curl(A + "/echo/again", A + "/elsewhere", A + "/elsewhere")
         self.browser.do("await page.waitForSelector('#rows tr:has-text(\"/echo/again\")')")
 
-
-class Flood(Case):
-    measures = True
-
     def test_memory_of_the_page_has_an_end(self):
-        from test_events import FLOOD
-        bottle = Bottle()
-        page = browser = None
+        bottle, page = Bottle(), None
         try:
             page = Page(bottle)
-            browser = Browser()
-            browser.do("await page.goto(args.url); await page.waitForSelector('#link.good')", url=page.url)
+            self.browser.do("await page.goto(args.url); await page.waitForSelector('#link.good')", url=page.url)
             self.ok(bottle.python(FLOOD, "30000"))
             self.ok(bottle.python(FLOOD.replace("nowhere", "end"), "1"))
-            browser.do("await page.waitForSelector('#rows tr:has-text(\".end.test\")')")
-            found = browser.on_page("""return [document.querySelectorAll("#rows tr").length, document.querySelectorAll("#host option").length,
+            self.browser.do("await page.waitForSelector('#rows tr:has-text(\".end.test\")')")
+            found = self.browser.on_page("""return [document.querySelectorAll("#rows tr").length, document.querySelectorAll("#host option").length,
                 document.querySelectorAll("*").length, document.querySelector("#list-state").textContent]""")
             self.assertLessEqual(found[0], 250)
             self.assertLessEqual(found[1], 501)
             self.assertLess(found[2], 6000)
             self.assertIn("last 1,000 verdicts", found[3])
         finally:
-            if browser:
-                browser.end()
             if page:
                 page.end()
             bottle.stop()
