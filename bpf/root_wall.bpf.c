@@ -13,36 +13,15 @@
 
 #include <bpf/bpf_core_read.h>
 
+#include "asker.bpf.h"
 #include "rtnetlink.bpf.h"
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* Not in a map: see unix_wall.bpf.c. The number of its pid namespace, or 0 when that is ours, too. */
-const volatile __u64 bottle_cgroup = 0;
-const volatile __u32 bottle_level = 0;
-const volatile __u32 bottle_pids = 0;
 
 #define PERMITTED 0
 #define REFUSED (-1) /* EPERM */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct ns_common {
-	unsigned int inum;
-};
-struct pid_namespace {
-	struct ns_common ns;
-};
-struct upid {
-	int nr;
-	struct pid_namespace *ns;
-};
-struct pid {
-	unsigned int level;
-	struct upid numbers[1];
-};
-struct task_struct {
-	struct pid *thread_pid;
-};
 struct sock {
 	__u16 sk_protocol;
 };
@@ -51,33 +30,6 @@ struct sk_buff {
 	unsigned char *data;
 };
 #pragma clang attribute pop
-
-/* ---- who asks ------------------------------------------------------------------------------------ */
-
-#define DEEPEST 32 /* MAX_PID_NS_LEVEL of linux/pid_namespace.h */
-
-/* Root may leave the cgroup, but no process leaves its pid namespace other than downwards. */
-static __always_inline bool in_its_pids(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
-
-	for (__u32 i = 0; i <= DEEPEST && i <= level; i++) {
-		struct upid *at = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				  i * bpf_core_type_size(struct upid);
-
-		if (BPF_CORE_READ(at, ns, ns.inum) == bottle_pids)
-			return true;
-	}
-	return false;
-}
-
-static __always_inline bool bottle_asks(void)
-{
-	return bpf_get_current_ancestor_cgroup_id(bottle_level) == bottle_cgroup ||
-	       (bottle_pids && in_its_pids());
-}
 
 static __always_inline int refused(void)
 {
@@ -88,9 +40,10 @@ static __always_inline int refused(void)
 /* ---- sockets --------------------------------------------------------------------------------------- */
 
 /* linux/socket.h. Internet sockets are for the programs on the cgroup, and AF_ALG sends nothing. */
+#define UNIX 1
 static __always_inline bool family_judged(int family)
 {
-	return family == 1 /* AF_UNIX */ || family == 2 /* AF_INET */ || family == 10 /* AF_INET6 */ ||
+	return family == UNIX || family == 2 /* AF_INET */ || family == 10 /* AF_INET6 */ ||
 	       family == 16 /* AF_NETLINK */ || family == 38 /* AF_ALG */;
 }
 
@@ -98,9 +51,11 @@ static __always_inline bool family_judged(int family)
 SEC("fmod_ret/security_socket_create")
 int root_socket(__u64 *arguments)
 {
-	if (family_judged((int)arguments[0]) || (int)arguments[3] || !bottle_asks())
+	int family = (int)arguments[0];
+
+	if (family == UNIX || (int)arguments[3] || (family_judged(family) && !is_at_home()))
 		return PERMITTED;
-	return refused();
+	return bottle_asks() ? refused() : PERMITTED;
 }
 
 /* ---- rtnetlink --------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "root_wall.skel.h"
@@ -18,6 +19,14 @@ const struct kernel_program kernel_root_programs[KERNEL_ROOT_PROGRAM_COUNT] = {
 	{"root_netlink", "5.7"},
 	{"root_bpf", "5.7"},
 };
+
+/* By inode, as the program sees it; 0: nobody is judged by it. */
+static uint32_t our_network(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
 
 static struct root_wall *load(const struct kernel *kernel, const struct kernel_open_options *options,
 			      const struct egress_settings *settings)
@@ -35,6 +44,7 @@ static struct root_wall *load(const struct kernel *kernel, const struct kernel_o
 		skeleton->rodata->bottle_cgroup = settings->bottle_cgroup;
 		skeleton->rodata->bottle_level = settings->bottle_level;
 		skeleton->rodata->bottle_pids = options->pid_namespace;
+		skeleton->rodata->home_network = options->shared_netns ? 0 : our_network();
 		result = root_wall__load(skeleton);
 	}
 	libbpf_set_print(previous);

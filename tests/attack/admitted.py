@@ -12,11 +12,14 @@ FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the miss
 CHECKSUM = "no BTF: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
 NETNSID = "CAP_NET_ADMIN of the host: makes links on its devices, which are taken away a moment later"
+HANDLE = "CAP_SYS_ADMIN of the host, Linux 6.18: opens its namespaces by handles, and is root of the host"
 
 # setting, users, attacks, reason
 ADMITTED = [
     ("*", "*", "dns_wildcard_connected", "a wildcard route allows its names, and asking for them"),
-    ("shared", "root docker", "packet_* xdp_*", "packet sockets of root"),
+    ("shared", "root docker", "packet_* xdp_* setns_by_handle", "packet sockets of root"),
+    ("own", "root", "setns_by_handle", HANDLE),
+    ("wire", "root", "setns_by_handle", HANDLE),
     ("shared", "*", "pppoe", FRAMES),
     ("shared", "*", "prejoin_*", OLD),
     ("shared", "*", "unix_relay_* scm_rights_*", UNIX),
@@ -27,10 +30,10 @@ ADMITTED = [
      TAKE_DOWN),
     ("shared", "root docker", "bpf_unpin", TAKE_DOWN),
     ("shared", "root", "net_address net_tc_mirred net_tun net_vxlan bpf_tcx_redirect "
-     "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside "
+     "bpf_xdp_live_frames net_nft_dup net_nft_forward net_macvlan_outside net_macvlan_at_once "
      "bpf_redirect_peer net_neighbour_use", NET_ADMIN),
     ("wire", "root", "packet_forged_peer", PEERS),
-    ("wire", "root", "net_macvlan_outside", NETNSID),
+    ("wire", "root", "net_macvlan_outside net_macvlan_at_once", NETNSID),
 ]
 if not os.path.exists("/sys/kernel/btf/vmlinux"):
     ADMITTED.append(("wire", "root docker", "packet_checksum_port", CHECKSUM))

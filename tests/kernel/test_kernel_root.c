@@ -207,6 +207,30 @@ static void test_refused(void **state)
 	assert_true(wall_counter(wall, EGRESS_PROTOCOL_NOT_ALLOWED) >= 9);
 }
 
+static int home;
+
+/* In the supervisor's own network namespace, wherever it got the descriptor from. */
+static int refused_at_home(void *unused)
+{
+	(void)unused;
+	if (setns(home, CLONE_NEWNET) < 0)
+		return 1;
+	if (make_socket(AF_INET, SOCK_DGRAM, 0) != EPERM ||
+	    make_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE) != EPERM)
+		return 2;
+	return make_socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static void test_at_home(void **state)
+{
+	struct wall *wall = *state;
+
+	need_root_wall(wall);
+	home = wall->home;
+	assert_int_equal(wall_run(wall, refused_at_home), 0);
+	assert_int_equal(wall_run_outside(wall, refused_at_home), 2);
+}
+
 static void test_permitted(void **state)
 {
 	struct wall *wall = *state;
@@ -283,6 +307,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_refused, setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_permitted, setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_at_home, setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_pid_namespace, setup_pids, teardown_pids),
 	};
 
