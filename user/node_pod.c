@@ -236,8 +236,9 @@ static int own_netns(void)
 
 /* Of the process that is there longest: no later one can come before it. A runtime's own first steps
  * are in the cgroup, too, and still in the host's namespace; only a pod that asked for that has it. */
-static int find_netns(const struct node_pod *pod, int *ret_first_fd)
+static int find_netns(struct node_pod *pod, int *ret_first_fd)
 {
+	struct error error = {0};
 	int ours = own_netns(), first_fd = -1, fd = -1, pid;
 
 	if (pod->state.record.host_network) {
@@ -248,7 +249,10 @@ static int find_netns(const struct node_pod *pod, int *ret_first_fd)
 	if (pid > 0)
 		first_fd = pidfd_open(pid, 0);
 	if (first_fd >= 0)
-		fd = netns_of_pid(pid, NULL);
+		fd = netns_of_pid(pid, &error);
+	/* Not of one that has ended meanwhile: without CAP_SYS_PTRACE it would wait for ever, and why? */
+	if (fd < 0 && error.text[0] && node_tree_first_process(pod->path) == pid)
+		complain(pod, error.text);
 	/* The number is still that process' when it is still the first. */
 	if (fd >= 0 && (ours < 0 || netns_same(fd, ours) || node_tree_first_process(pod->path) != pid)) {
 		close(fd);

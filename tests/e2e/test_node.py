@@ -228,6 +228,7 @@ class Pod:
 class NodeCase(Case):
     """An agent, its kubelet and its directories for each test."""
     more = ()
+    capabilities = CAPABILITIES
 
     def setUp(self):
         super().setUp()
@@ -337,7 +338,7 @@ class NodeCase(Case):
                 "--ready-file", os.path.join(self.directory, "ready"), *self.more]
 
     def start_agent(self, *options, ready=True):
-        names = ",".join("+" + c for c in CAPABILITIES)
+        names = ",".join("+" + c for c in self.capabilities)
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(
                 ["unshare", "--cgroup", "setpriv", "--bounding-set", "-all," + names,
@@ -497,6 +498,14 @@ class Node(NodeCase):
         self.assertEqual(held.communicate(timeout=30)[0].split()[:1], ["refused"])
         pod.start().served()
         self.assertEqual(pod.listed()["denied"], "")
+
+    def test_without_ptrace(self):
+        """A right that is missing is said; the wall stands."""
+        self.capabilities = tuple(c for c in CAPABILITIES if c != "sys_ptrace")
+        self.start_agent()
+        pod = Pod(self, "web").start()
+        self.says("network namespace of process [0-9]+: Permission denied")
+        self.assertEqual(pod.connect(), ["refused"])
 
     def test_tokens_change(self):
         self.start_agent()
