@@ -191,6 +191,9 @@ bench-quick: all ## the same in one short round, within two minutes, without lim
 soak: all ## that nothing grows: memory, descriptors, map entries (root; not part of test)
 	tools/bench/soak $(BUILD)/egress-bpf
 
+check-image: ## container/Dockerfile built and run, without a registry (root, Debian's mirror; not part of test)
+	tools/check-image
+
 demo: ## install packages, build, and show the main job (calls sudo)
 	@tools/bootstrap
 	@$(MAKE) --no-print-directory -j2 all
@@ -230,7 +233,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-kernel-matrix check-manifests check-count bench-quick ALWAYS deb
+.PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
