@@ -183,6 +183,9 @@ static void print_text(const json_t *answer)
 	if (number_of(answer, "evicted") > 0)
 		printf("(%lld older lines had to make room, and are not listed)\n",
 		       number_of(answer, "evicted"));
+	if (number_of(answer, "unlisted") > 0)
+		printf("(%lld more lines, with long paths, have no room here)\n",
+		       number_of(answer, "unlisted"));
 	if (number_of(answer, "lost") > 0)
 		printf("(%lld refusals came faster than they were read, and are not counted)\n",
 		       number_of(answer, "lost"));

@@ -10,12 +10,12 @@
  *   {"groups":[{"id","state","reason","host","address","port","protocol","method","path",
  *               "one_path","count","first","last","allowable","cure","samples":[S...]}],
  *    "asks":[{"id","state","host","port","tls","method","path","reason","time"}],
- *    "grants":[G...], "evicted":N, "lost":N}
+ *    "grants":[G...], "evicted":N, "lost":N, "unlisted":N}
  *   state is pending, denied or allowed; `path` of a group is the one path (`one_path`) or how its
  *   paths begin; `cure` says why no grant can allow it, and what would (`allowable` false). `id` is
  *   the newest sample's. An ask is what the bottle asks for; its `reason` is its own words. S is
  *   {"id","time","allowed","path"}. Newest first. `evicted` counts groups that had to make room,
- *   `lost` refusals that were never read.
+ *   `lost` refusals that were never read, `unlisted` groups that the answer has no room for.
  *   G is {"id","host","port","tls","since","until","persist","in_force","credential","method",
  *   "path","path_type"}: no method or path is every one; `path_type` exact or prefix; `until` null is
  *   the end of the run; `credential` names the route whose credential it has, "" is none.

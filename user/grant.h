@@ -27,6 +27,7 @@ struct grant {
 	bool persist;	   /* is in the file as well: the next reload has it from there */
 	uint64_t ticket;   /* of who waits for it; control_finish() */
 	char credential[512]; /* whose route's it has; "": none */
+	bool makes_strict; /* policy_permit_makes_strict() of the policy before */
 	int line; /* in the file, from which on its route stands; 0: it is not there, or was already */
 };
 /* Zero-initialised is empty. */

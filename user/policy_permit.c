@@ -65,6 +65,13 @@ bool policy_permit_allowed(const struct policy *policy, const struct policy_perm
 	return verdict.reason == EGRESS_ALLOWED && verdict.audited == EGRESS_ALLOWED;
 }
 
+bool policy_permit_makes_strict(const struct policy *before, const struct policy_permit *permit)
+{
+	const struct policy_host *host = policy_find_host(before, permit->host);
+
+	return host && !host->strict && permit->path;
+}
+
 /* The route that came closest, where its path is the request's: a method or a header is missing. */
 static const struct policy_route *closest(const struct policy *policy,
 					  const struct policy_permit *permit)

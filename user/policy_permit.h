@@ -31,6 +31,9 @@ char *policy_permit_route(const struct policy *policy, const struct policy_permi
 			  const struct policy_permit_style *style, struct error *error) WARN_UNUSED;
 /* Whether the policy lets the permission's request pass as it is. */
 bool policy_permit_allowed(const struct policy *policy, const struct policy_permit *permit);
+/* Whether the host took any path by now, and with the permission will not any more: ambiguous ones are
+ * then refused, which policy_permit_check() has no question for. */
+bool policy_permit_makes_strict(const struct policy *before, const struct policy_permit *permit);
 /* Whether `after` allows the permission's request, and differs from `before` in nothing else. -1 with
  * `error` set when not. */
 int policy_permit_check(const struct policy *before, const struct policy *after,

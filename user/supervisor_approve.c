@@ -171,6 +171,10 @@ static void begun(struct supervisor *s, struct grant *grant, const struct grant 
 		(void)json_object_update_new(answer, json_pack("{s:s, s:i}", "file",
 							       s->options.policy_path, "line",
 							       made->line));
+	if (made->makes_strict)
+		(void)json_object_set_new(answer, "note",
+					  json_string("the host's routes had no paths: from now on those that "
+						      "servers read differently (.., //, %2F) are refused"));
 	control_finish(s->control, grant->ticket, answer);
 	grant->ticket = 0;
 }

@@ -12,6 +12,7 @@
 
 /* A worker that writes faster than we read must not keep us here. */
 #define AT_ONCE 20000
+#define LIST_MAX ((size_t)3 << 20) /* of groups in an answer, which ends at 4 MiB: control.h */
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -277,6 +278,16 @@ static json_t *describe_group(const struct supervisor *s, const struct pending_g
 	return object;
 }
 
+/* Paths may be long, and all quotes: a bottle must not make the answer longer than who asks reads. */
+static size_t size_of(const struct pending_group *group)
+{
+	size_t size = 700 + (group->prefix ? 2 * strlen(group->prefix) : 0);
+
+	for (size_t i = 0; i < group->sample_count; i++)
+		size += 120 + (group->samples[i].path ? 2 * strlen(group->samples[i].path) : 0);
+	return size;
+}
+
 static json_t *describe_grants(const struct grants *grants)
 {
 	json_t *list = json_array();
@@ -291,7 +302,7 @@ json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
 	const bool all = json_is_true(json_object_get(request, "all"));
 	struct pending_group *groups[PENDING_GROUPS];
 	json_t *list = json_array(), *one;
-	size_t count;
+	size_t count, size = 0, unlisted = 0;
 
 	if (!s->approvals) {
 		json_decref(list);
@@ -301,11 +312,16 @@ json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
 	count = pending_list(s->approvals->pending, groups);
 	for (size_t i = 0; i < count; i++) {
 		one = describe_group(s, groups[i], all);
-		if (one)
+		size += one ? size_of(groups[i]) : 0;
+		if (one && size > LIST_MAX) {
+			json_decref(one);
+			unlisted++;
+		} else if (one) {
 			(void)json_array_append_new(list, one);
+		}
 	}
-	return json_pack("{s:o, s:o, s:o, s:I, s:I}", "groups", list, "asks",
-			 supervisor_describe_asks(s, all), "grants",
+	return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I}", "groups", list, "asks",
+			 supervisor_describe_asks(s, all), "unlisted", (json_int_t)unlisted, "grants",
 			 describe_grants(&s->approvals->grants), "evicted",
 			 (json_int_t)pending_evicted(s->approvals->pending), "lost",
 			 (json_int_t)pending_lost_count(s->approvals->pending));

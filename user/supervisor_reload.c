@@ -58,6 +58,7 @@ static bool check_grants(struct supervisor_load *load, const struct config *conf
 		if (policy_permit_check(load->old->policy, config->policy, &grant->permit,
 					&load->error) < 0)
 			return false;
+		grant->makes_strict = policy_permit_makes_strict(load->old->policy, &grant->permit);
 		if (grant->persist &&
 		    grant_persist(load->options->policy_path, grant, &load->error) < 0)
 			return false;

@@ -106,6 +106,7 @@ class Approve(BottleCase):
         self.assertEqual((one["reason"], one["protocol"], one["port"]), ("host_not_allowed", "dns", 0))
         told = self.ok(cli("allow", self.bottle.name, one["id"], "--method", "GET", "--path", "/x"))
         self.assertIn("allowed: GET forbidden.example.test:443/x and below\ncredential: none", told)
+        self.assertNotIn("note: ", told)
         result = json.loads(cli("why", "--json", "--name", self.bottle.name, one["id"]).stdout)
         self.assertEqual(result["now"]["reason"], "path_not_allowed")
         self.assertEqual(code(self.bottle, "https://forbidden.example.test/y"), "403")
@@ -115,7 +116,8 @@ class Approve(BottleCase):
         """The wildcard's own routes go on for that name."""
         host = "https://deep.wild.example.test"
         first = refused(self.bottle, "-X", "DELETE", host + "/one")
-        self.ok(cli("allow", self.bottle.name, first))
+        self.assertIn("note: the host's routes had no paths",
+                      self.ok(cli("allow", self.bottle.name, first)))
         self.assertNotEqual(code(self.bottle, "-X", "DELETE", host + "/one"), "403")
         self.assertNotEqual(code(self.bottle, host + "/any"), "403")
         self.assertEqual(code(self.bottle, "-X", "DELETE", host + "/two"), "403")
@@ -315,6 +317,19 @@ class Flood(Case):
             self.assertEqual(group(bottle, path="/silent/one/x")["state"], "denied")
             refused(bottle, "https://api.example.test/silent/one/x")
             self.assertNotIn("/silent/", self.ok(cli("pending", bottle.name)))
+            # Paths that are long and need escapes do not make the answer longer than it may be.
+            long = ("import http.client, ssl, sys\n"
+                    "c = http.client.HTTPSConnection('api.example.test', context="
+                    "ssl.create_default_context(cafile=sys.argv[1]))\n"
+                    "for i in range(400):\n"
+                    "    c.request('GET', f'/{i}/x/y/{sys.argv[2]}' + chr(34) * 990)\n"
+                    "    c.getresponse().read()\n")
+            for i in range(5):
+                self.ok(bottle.python(long, bottle.certificate, str(i)))
+                answer = pending(bottle)  # and with it what came is read
+            self.assertGreater(answer["unlisted"], 0)
+            self.assertGreater(len(answer["groups"]), 100)
+            self.assertIn("have no room here", self.ok(cli("pending", bottle.name)))
         finally:
             bottle.stop()
 
