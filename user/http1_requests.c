@@ -31,10 +31,7 @@ static enum http1_step complain(struct http1 *h, unsigned status, const char *de
 
 static bool set(char *to, size_t size, const char *text)
 {
-	if (!text || strlen(text) >= size)
-		return !text;
-	memcpy(to, text, strlen(text));
-	return true;
+	return !text || (size_t)snprintf(to, size, "%s", text) < size;
 }
 
 static bool set_span(char *to, size_t size, struct span text)

@@ -13,9 +13,9 @@
 
 struct pending_sample {
 	uint64_t id;
-	bool kernel; /* whose id it is: the kernel's feed, or the worker's */
 	uint64_t time_ms;
-	char *path; /* NULL: there was no request yet */
+	char *path;  /* NULL: there was no request yet */
+	bool kernel; /* whose id it is: the kernel's feed, or the worker's */
 	bool path_cut;
 };
 /* One host (or address), port, method, reason, and beginning of the path. */

@@ -211,7 +211,7 @@ json_t *supervisor_describe_asks(const struct supervisor *s, bool all)
 	for (size_t i = 0; i < ASKS_MAX; i++)
 		if (s->approvals->asks.list[i].number)
 			entries[count++] = &s->approvals->asks.list[i];
-	qsort((void *)entries, count, sizeof(entries[0]), newest_first);
+	qsort((void *)entries, count, sizeof(const struct asks_entry *), newest_first);
 	for (size_t i = 0; i < count; i++)
 		if (all || state_of(s, entries[i]) == ASK_PENDING)
 			(void)json_array_append_new(list, describe(s, entries[i]));

@@ -32,8 +32,8 @@ struct supervisor {
 	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
 	struct bytes text, next_text; /* of the policy's file, as they were read; empty: no file */
 	struct grants next_grants;    /* of s->next; those in force are of s->approvals */
-	bool next_reread;	      /* s->next comes from the file, and not from a grant alone */
 	struct approvals *approvals;  /* NULL: without memory there are none */
+	bool next_reread;	      /* s->next comes from the file, and not from a grant alone */
 	bool next_sent;		      /* the worker that runs now was given next_blob */
 	unsigned next_starts;	      /* workers that ended before they were ready with it */
 	struct cert_authority *ca;
