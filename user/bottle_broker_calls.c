@@ -244,6 +244,8 @@ static int bind_path(struct broker_call *call, const struct broker_address *addr
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
 	umask(mask);
+	if (path[strspn(path, "/")] == '\0')
+		name = "."; /* the root itself, which exists */
 	if (slash == path)
 		parent = "/";
 	else if (slash)
