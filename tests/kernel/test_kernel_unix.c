@@ -61,14 +61,24 @@ static int send_to(const char *name)
 
 /* ---- fixture -------------------------------------------------------------------------------- */
 
-static int setup(void **state)
+static int set_up(void **state, bool broker)
 {
 	char path[80];
 
 	if (!mkdtemp(directory) || (let_in_socket = listen_at("let-in", SOCK_STREAM)) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/let-in", directory);
-	return wall_setup_unix(state, path);
+	return wall_setup_unix(state, path, broker);
+}
+
+static int setup(void **state)
+{
+	return set_up(state, false);
+}
+
+static int setup_brokered(void **state)
+{
+	return set_up(state, true);
 }
 
 static int teardown(void **state)
@@ -219,6 +229,62 @@ static void test_it_outlives_us_and_ends(void **state)
 	close(packet);
 }
 
+/* ---- with a broker, where the kernel needs one: here nobody is it --------------------------- */
+
+static int name_own(void *memory)
+{
+	int pair[2];
+
+	(void)memory;
+	if (listen_at("own", SOCK_STREAM) < 0 || listen_at("@own", SOCK_STREAM) < 0 ||
+	    listen_at("own-dgram", SOCK_DGRAM) < 0)
+		return 1;
+	if (call("own", SOCK_STREAM) != ECONNREFUSED || call("@own", SOCK_STREAM) != ECONNREFUSED ||
+	    call("own-dgram", SOCK_DGRAM) != ECONNREFUSED || send_to("own-dgram") != ECONNREFUSED)
+		return 2;
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) < 0 || write(pair[0], "x", 1) != 1)
+		return 3;
+	return 0;
+}
+
+static void see_nameless_denial(void *context, const struct egress_denial *denial)
+{
+	int *seen = context;
+
+	assert_int_equal(denial->hook, EGRESS_HOOK_UNIX_OUT);
+	assert_int_equal(denial->reason, EGRESS_SOCKET_NOT_ALLOWED);
+	assert_true(denial->process.tgid > 0);
+	assert_int_equal(((const struct egress_unix_denial *)denial)->path[0], 0);
+	++*seen;
+}
+
+static void test_nobody_inside_names_anything(void **state)
+{
+	struct wall *wall = *state;
+	struct kernel_status status;
+	struct error error = {0};
+	int seen = 0;
+
+	assert_int_equal(kernel_read_status(wall->name, &status, &error), 0);
+	for (size_t i = 0; i < status.link_count; i++)
+		assert_true(status.links[i].attached);
+	assert_int_equal(kernel_unix_brokered(wall->kernel),
+			 status.settings.unix_wall == EGRESS_UNIX_BROKERED);
+	kernel_status_free(&status);
+	if (!kernel_unix_brokered(wall->kernel)) {
+		printf("this kernel needs no broker, or has no place for its programs\n");
+		skip();
+	}
+	assert_null(kernel_unix_missing(wall->kernel));
+	assert_int_equal(kernel_unix_probe(&error), 1);
+	assert_int_equal(wall_run(wall, name_own), 0);
+	assert_int_equal(wall_counter(wall, EGRESS_SOCKET_NOT_ALLOWED), 4);
+	assert_int_equal(kernel_read_denials(wall->kernel, see_nameless_denial, &seen), 4);
+	assert_int_equal(seen, 4);
+	assert_true(listen_at("outside", SOCK_STREAM) >= 0);
+	assert_int_equal(call("outside", SOCK_STREAM), 0); /* from here, all as ever */
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +292,8 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_younger_sockets_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_from_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_outlives_us_and_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nobody_inside_names_anything, setup_brokered,
+						teardown),
 	};
 
 	return cmocka_run_group_tests_name("kernel: unix", tests, NULL, NULL);

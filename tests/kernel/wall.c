@@ -205,6 +205,7 @@ int wall_open(struct wall *wall, struct error *error)
 		.published_count = 1,
 		.supervisor_pid = (uint32_t)getpid(),
 		.unix_wall = wall->let_in,
+		.unix_broker = wall->unix_broker,
 		.let_in_count = wall->let_in ? 1 : 0,
 		.root_wall = wall->root_wall,
 		.pid_namespace = wall->pid_namespace,
@@ -305,9 +306,9 @@ int wall_setup_shared(void **state)
 	return setup(state, &(struct wall){.shared = true});
 }
 
-int wall_setup_unix(void **state, const char *let_in)
+int wall_setup_unix(void **state, const char *let_in, bool broker)
 {
-	return setup(state, &(struct wall){.let_in = let_in});
+	return setup(state, &(struct wall){.let_in = let_in, .unix_broker = broker});
 }
 
 int wall_setup_root(void **state, uint32_t pid_namespace)

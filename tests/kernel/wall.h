@@ -24,6 +24,7 @@ struct wall {
 	bool root_wall;
 	uint32_t pid_namespace; /* for the root wall */
 	const char *let_in; /* a path; then there is a wall for unix sockets, too */
+	bool unix_broker;   /* as in kernel_open_options */
 	int netns, home; /* the bottle's and the test's own network namespace */
 	struct kernel *kernel;
 	int proxy4, proxy6, dns_udp4, dns_udp6, dns_tcp4;
@@ -41,7 +42,7 @@ struct wall {
 /* cmocka fixtures; *state is a struct wall. */
 int wall_setup(void **state);
 int wall_setup_shared(void **state);
-int wall_setup_unix(void **state, const char *let_in);
+int wall_setup_unix(void **state, const char *let_in, bool broker);
 int wall_setup_root(void **state, uint32_t pid_namespace);
 int wall_teardown(void **state);
 /* Runs the whole group in a child and cleans up whatever it left, also when it was killed. */
