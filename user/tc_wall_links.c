@@ -321,7 +321,7 @@ int links_into(int fd, int other_fd, struct egress_wire **ret, size_t *ret_count
 {
 	struct egress_wire *wires = NULL;
 	struct list list = {0};
-	int32_t id;
+	int32_t id = NETNSA_NSID_NOT_ASSIGNED;
 	size_t count = 0;
 	int result = 0;
 
