@@ -330,7 +330,7 @@ int links_into(int fd, int other_fd, struct egress_wire **ret, size_t *ret_count
 		result = error_set(error, "rtnetlink: %s", strerror(errno));
 	else if (list.count > 0 && !(wires = calloc(list.count, sizeof(*wires))))
 		result = error_set(error, "out of memory");
-	for (size_t i = 0; result == 0 && i < list.count; i++)
+	for (size_t i = 0; result == 0 && wires && i < list.count; i++)
 		if (state_of(&list.links[i], id) == LINKS_INTRUDES)
 			wires[count++] = list.links[i].wire;
 	if (result == 0) {
