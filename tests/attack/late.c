@@ -79,8 +79,13 @@ static void prepare(int type)
 
 static void clean(void)
 {
-	unlink(own.sun_path);
-	unlink(link_path);
+	DIR *stream = opendir(own_directory);
+	const struct dirent *entry;
+
+	while (stream && (entry = readdir(stream)))
+		(void)unlinkat(inside_directory, entry->d_name, 0);
+	if (stream)
+		closedir(stream);
 	rmdir(own_directory);
 }
 
