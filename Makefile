@@ -211,6 +211,7 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, man pages, completions, sch
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
 	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md
+	install -D -m 644 -t $(SHARE)/doc/egress-bpf/docs docs/*.md
 	install -D -m 644 LICENSE $(SHARE)/doc/egress-bpf/LICENSE
 	install -D -m 644 docs/routes.schema.json $(SHARE)/egress-bpf/routes.schema.json
 	install -D -m 644 tools/completions/egress-bpf.bash \

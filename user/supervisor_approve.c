@@ -160,6 +160,8 @@ static void ended(struct supervisor *s, size_t index, const char *why)
 
 static void begun(struct supervisor *s, struct grant *grant, const struct grant *made)
 {
+	static const char strict_note[] = "the host's routes had no paths: from now on those that servers "
+					  "read differently (.., //, %2F) are refused";
 	json_t *answer;
 
 	grant->state = GRANT_IN_FORCE;
@@ -172,9 +174,7 @@ static void begun(struct supervisor *s, struct grant *grant, const struct grant 
 							       s->options.policy_path, "line",
 							       made->line));
 	if (made->makes_strict)
-		(void)json_object_set_new(answer, "note",
-					  json_string("the host's routes had no paths: from now on those that "
-						      "servers read differently (.., //, %2F) are refused"));
+		(void)json_object_set_new(answer, "note", json_string(strict_note));
 	control_finish(s->control, grant->ticket, answer);
 	grant->ticket = 0;
 }

@@ -9,7 +9,8 @@ import harness
 from harness import SECRETS, UID, Case, cli, write
 
 TOP = os.path.dirname(os.path.dirname(harness.HERE))
-DOCS = ["docs/guide.md", "docs/threat-model.md", "docs/comparison.md"]
+DOCS = ["README.md"] + sorted(f"docs/{name}" for name in os.listdir(os.path.join(TOP, "docs"))
+                              if name.endswith(".md"))
 SUDO = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"
@@ -23,6 +24,12 @@ def text(name):
 
 def blocks(name):
     return re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", text(name))
+
+
+def anchors(name):
+    """Of its headings, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"(?m)^#+ (.*)$", text(name))}
 
 
 class Docs(Case):
@@ -60,17 +67,19 @@ class Docs(Case):
 
     def test_links(self):
         for name in DOCS:
-            for link in re.findall(r"\]\((?!https?:)([^)#]+)", text(name)):
-                path = os.path.normpath(os.path.join(TOP, os.path.dirname(name), link))
-                self.assertTrue(os.path.exists(path), f"{name}: {link}")
+            for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text(name)):
+                path = os.path.normpath(os.path.join(os.path.dirname(name), link)) if link else name
+                self.assertTrue(os.path.exists(os.path.join(TOP, path)), f"{name}: {link}")
+                if anchor:
+                    self.assertIn(anchor, anchors(path), f"{name}: {link}")
 
     def test_every_reason_is_in_the_guide(self):
         reasons = set(re.findall(r'\tX\(\w+, "(\w+)"\)', text("bpf/egress_abi.h"))) - {"allowed"}
         listed = set(re.findall(r"`(\w+)`", text("docs/guide.md")))
         self.assertLessEqual(reasons, listed)
 
-    def test_policy_of_the_readme(self):
-        found = [block for kind, block in blocks("README.md")
+    def test_policies_that_are_shown(self):
+        found = [block for name in ("README.md", "docs/policy.md") for kind, block in blocks(name)
                  if kind == "yaml" and block.startswith("routes:")]
         self.assertTrue(found)
         for block in found:
