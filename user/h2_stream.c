@@ -380,11 +380,13 @@ static void h2_release(void *object)
 	s->face = NULL;
 	if (h2)
 		h2_touch(h2);
+	/* Of a stream that is closed, too: the connection's window outlives it, and is given back by
+	 * us alone (h2.c turns nghttp2's own updates off). */
+	consume(s, s->body.length);
 	if (!h2 || s->closed || s->id == 0) {
 		h2_stream_destroy(s);
 		return;
 	}
-	consume(s, s->body.length);
 	bytes_wipe(&s->body);
 	bytes_wipe(&s->head);
 	if ((s->finished && !s->end_sent) || waits_to_cut(s))

@@ -388,6 +388,32 @@ static void windows_follow_their_readers(void **state)
 	turn(p);
 }
 
+/* Uploads that their client gives up, unread by whom they were for: what they took of the connection's
+ * window is given back, or the connection would take no more bodies for as long as it lives. */
+static void uploads_given_up(void **state)
+{
+	static const char block[16 * 1024];
+	struct pair *p = *state;
+	struct stream *client;
+	size_t written = 0;
+
+	for (int round = 0; round < 12; round++) {
+		client = ask(p, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+		for (written = 0; written < 8 * sizeof(block); written += sizeof(block)) {
+			if (stream_write(client, block, sizeof(block)) != sizeof(block))
+				break;
+			turn(p);
+		}
+		assert_int_equal(written, 8 * sizeof(block));
+		assert_int_equal(p->opened_count, 1);
+		stream_free(client);
+		turn(p);
+		stream_free(p->opened[--p->opened_count]);
+		turn(p);
+	}
+	assert_int_equal(nghttp2_session_get_effective_recv_data_length(p->server.h2->session), 0);
+}
+
 /* Everything that was counted is counted off again, nghttp2's memory included. */
 static void nothing_is_left_in_the_count(void **state)
 {
@@ -411,6 +437,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(windows_follow_their_readers), TEST(nothing_is_left_in_the_count),
+		TEST(uploads_given_up),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
 		TEST(given_up_before_it_was_sent),
