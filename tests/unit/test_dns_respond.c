@@ -147,11 +147,13 @@ static void expect_address(const ldns_pkt *packet, const char *address, ldns_rr_
 
 static void expect_question_echoed(const struct exchange *x)
 {
-	const char *query = bytes_span(&x->query).data;
-	const char *response = bytes_span(&x->response).data;
-	size_t length = strlen(query + 12) + 1 + 4;
+	struct span query = bytes_span(&x->query), response = bytes_span(&x->response);
+	const size_t name = 12; /* behind the header (RFC 1035, 4.1.1) */
+	size_t length;
 
-	assert_memory_equal(query + 12, response + 12, length);
+	assert_true(query.length > name && response.length >= query.length);
+	length = strnlen(query.data + name, query.length - name) + 1 + 4;
+	assert_memory_equal(query.data + name, response.data + name, length);
 }
 
 /* ---- the table ------------------------------------------------------------------------------ */
