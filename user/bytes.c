@@ -132,11 +132,13 @@ static struct {
 
 void bytes_count(ptrdiff_t change)
 {
+	/* Relaxed: nobody concludes anything about other memory from it. */
 	__atomic_fetch_add(held, (uint64_t)change, __ATOMIC_RELAXED);
 }
 
 void bytes_count_at(uint64_t *place)
 {
+	/* What was counted moves along, or freeing it would count below zero. */
 	__atomic_store_n(place, *held, __ATOMIC_RELAXED);
 	held = place;
 }
@@ -193,6 +195,8 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 		b->start = 0;
 		return true;
 	}
+	/* Not realloc(3), which would copy what was consumed, too. The old block is not wiped: a
+	 * secret needs all its room at once, before it is appended. */
 	data = malloc(capacity);
 	if (!data)
 		return false;
@@ -206,6 +210,7 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 
 static inline char *reserve(struct bytes *b, size_t more)
 {
+	/* So that no sum below wraps. */
 	if (more > SIZE_MAX / 2 - b->length)
 		return NULL;
 	if (b->start + b->length + more > b->capacity || !b->data) {
@@ -286,6 +291,7 @@ bool bytes_printf(struct bytes *b, const char *format, ...)
 
 	va_start(arguments, format);
 	va_copy(again, arguments);
+	/* Measured first: without memory the content stays as it was. */
 	length = vsnprintf(NULL, 0, format, arguments);
 	va_end(arguments);
 	room = length < 0 ? NULL : bytes_reserve(b, (size_t)length + 1);
@@ -301,6 +307,7 @@ void bytes_consume(struct bytes *b, size_t count)
 {
 	b->start += count;
 	b->length -= count;
+	/* An empty queue starts at the front again, so that most never move their content. */
 	if (b->length == 0)
 		b->start = 0;
 }
@@ -369,6 +376,7 @@ static const uint64_t *hash_key(void)
 
 uint64_t bytes_hash(const void *data, size_t length)
 {
+	/* Keyed: names come from the bottle, which must not be able to choose ones that collide. */
 	const uint64_t *key = hash_key();
 	struct sip s = {
 		key[0] ^ 0x736f6d6570736575u,

@@ -27,6 +27,8 @@ uint64_t connection_now_ms(void)
 {
 	struct timespec now;
 
+	/* A few milliseconds coarse, which is enough for deadlines in seconds, and read without
+	 * asking the hardware; it is asked for with each wake-up. */
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
@@ -73,6 +75,9 @@ void connection_log(const struct connection *c, struct access_record *record)
 		record->port = c->port;
 	if (!record->protocol)
 		record->protocol = protocol_name(c);
+	/* An explicit client names the host itself, so there is no flow record with its id. The
+	 * supervisor is asked only about hosts of the policy, or a bottle could make it bind any
+	 * name. */
 	record->host_id = c->identity.host_id;
 	if (record->host_id == 0 && record->host &&
 	    policy_find_host(c->proxy->config->policy, record->host))
@@ -107,11 +112,13 @@ void connection_close(struct connection *c, enum egress_reason reason, const cha
 	if (c->state == CONNECTION_CLOSED)
 		return;
 	c->state = CONNECTION_CLOSED;
+	/* With a protocol, the record is its own: it knows the request. */
 	if (!c->protocol && reason != EGRESS_ALLOWED) {
 		record.microseconds = connection_now_us() - c->started_us;
 		connection_log(c, &record);
 	}
 	end_session(c, reason, detail);
+	/* After the session: HTTP/2's streams run on the client's until they are freed. */
 	upstream_cancel(c->dial);
 	stream_free(c->upstream);
 	stream_free(c->client);
@@ -175,6 +182,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 	else if (c->state == CONNECTION_PROTOCOL || c->state == CONNECTION_DIALLING)
 		connection_close(c, EGRESS_UPSTREAM_TIMEOUT, "silent for too long");
 	else
+		/* Opened ahead and never used, as browsers do, is no refusal. */
 		connection_close(c, quiet ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST,
 				 "the client's handshake timed out");
 	connection_leave(c);
@@ -240,6 +248,7 @@ static void dial(struct connection *c)
 	c->state = CONNECTION_DIALLING;
 	c->reason = EGRESS_ALLOWED;
 	connection_deadline(c, DIAL_SECONDS);
+	/* Never from the pool: those connections have spoken HTTP. */
 	c->dial = upstream_get(c->proxy->upstream, &target, true, on_dialled, c);
 }
 
@@ -287,6 +296,8 @@ static bool may_keep_upstream(const struct connection *c)
 {
 	bool allow_private;
 
+	/* After an upgrade, tunnel_allowed() judges the request that asked for it, and with it
+	 * this. */
 	if (!c->upstream || c->request_head.length > 0)
 		return true;
 	if (!c->by_address)
@@ -324,6 +335,7 @@ enum egress_reason connection_judge(const struct proxy *proxy, const char *host,
 {
 	const struct policy_host *found = policy_find_host(proxy->config->policy, host);
 
+	/* Before the policy: a route of that name is never asked. */
 	if (policy_is_local(host)) {
 		*ret_mode = POLICY_INTERCEPT;
 		return port == POLICY_LOCAL_PORT ? EGRESS_ALLOWED : EGRESS_PORT_NOT_ALLOWED;
@@ -343,6 +355,7 @@ static void begin_named(struct connection *c)
 
 	if (reason != EGRESS_ALLOWED) {
 		connection_close(c, reason, NULL);
+	/* Without a byte of the client's: in some protocols the server speaks first. */
 	} else if (c->mode == POLICY_TCP) {
 		dial(c);
 	} else if (c->mode == POLICY_PASSTHROUGH) {
@@ -404,6 +417,7 @@ static void take_server_name(struct connection *c, const char *name)
 {
 	enum egress_reason reason = EGRESS_ALLOWED;
 
+	/* No SNI is no agreement, either: nothing would say which name the client checks. */
 	if (!name[0] || (c->host[0] && strcmp(name, c->host) != 0))
 		reason = EGRESS_NAME_MISMATCH;
 	else if (!c->host[0])
@@ -482,6 +496,8 @@ static void run_protocol(struct connection *c)
 			return;
 		case PROTOCOL_CONNECT:
 			end_session(c, EGRESS_ALLOWED, NULL);
+			/* What comes through the tunnel is for its host alone: CONNECT and other
+			 * hosts are refused there, as on a steered connection. */
 			c->explicit = false;
 			if (c->by_address)
 				begin_address(c);
@@ -516,6 +532,8 @@ static void run(struct connection *c)
 	};
 	enum connection_state before;
 
+	/* What the next state needs may have come already, and no edge tells of it twice. A
+	 * dial, too, may be over before upstream_get() returns. */
 	do {
 		before = c->state;
 		steps[before](c);
@@ -549,6 +567,8 @@ static void begin(struct connection *c)
 		memcpy(c->host, c->identity.host, sizeof(c->host));
 		begin_named(c);
 		break;
+	/* In a shared network namespace any process of the host reaches our port: served, it
+	 * would speak with the bottle's credentials. */
 	case IDENTITY_STRANGER:
 		connection_close(c, EGRESS_ADDRESS_NOT_ALLOWED,
 				 "not a connection of the bottle's");
@@ -605,6 +625,7 @@ void connection_accept(struct proxy *proxy, int fd)
 	}
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
 	c->inside++;
+	/* Fail closed: a steered connection without a record is nobody's. */
 	if (identify_accepted(proxy->identify, fd, &c->identity) < 0) {
 		connection_close(c, EGRESS_INTERNAL, "the kernel's record names no host");
 	} else {
@@ -626,6 +647,8 @@ static bool still_allowed(struct connection *c)
 		return false;
 	if (c->by_address)
 		return address_allowed(c, &allow_private);
+	/* A change of mode ends it, too: bytes that were spliced are to be read now, or the
+	 * other way round. */
 	if (c->host[0] && (connection_judge(c->proxy, c->host, c->port, &mode) != EGRESS_ALLOWED ||
 			   mode != c->mode))
 		return false;

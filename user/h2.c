@@ -29,6 +29,7 @@
 
 void h2_touch(struct h2 *h2)
 {
+	/* h2_run() writes by itself before it ends. */
 	if (h2->running || h2->kicked)
 		return;
 	/* In this turn of the loop, behind what else is active: one write for all of it. */
@@ -308,6 +309,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	 * own window alone. */
 	if (!kept || !h2->server)
 		(void)nghttp2_session_consume_connection(session, length);
+	/* Nobody reads it. The windows open all the same, or the peer would never get to its
+	 * end. */
 	if (!kept)
 		return nghttp2_session_consume_stream(session, id, length);
 	if (!bytes_append(&s->body, data, length))
@@ -436,6 +439,7 @@ static void *count_realloc(void *block, size_t size, void *h2)
 	void *grown;
 
 	note_memory(h2, block, -1);
+	/* Counted off first: the old block's size cannot be asked for afterwards. */
 	grown = realloc(block, size);
 	note_memory(h2, grown ? grown : block, 1);
 	return grown;
@@ -451,8 +455,11 @@ static bool new_session(struct h2 *h2)
 	if (!set_callbacks(&callbacks))
 		return false;
 	if (nghttp2_option_new(&option) == 0) {
+		/* Windows open as readers drain (consume() in h2_stream.c), not as frames come. */
 		nghttp2_option_set_no_auto_window_update(option, 1);
+		/* Kept for a tree of priorities that we do not use. */
 		nghttp2_option_set_no_closed_streams(option, 1);
+		/* CVE-2024-28182: a head without end, each frame decoded. */
 		nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_RATE);
 		rc = h2->server ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option,
@@ -474,6 +481,7 @@ static bool submit_settings(struct h2 *h2)
 		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
 	};
 	static const nghttp2_settings_entry client[] = {
+		/* A pushed response answers a request that nobody has judged. */
 		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
 		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP1_HEAD_MAX},
@@ -690,6 +698,7 @@ bool h2_has_room(const struct h2 *h2)
 
 	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
 		return false;
+	/* RFC 9113, 6.5.2: a peer that says nothing sets no limit: one of ours has to do. */
 	if (limit > CONCURRENT_STREAMS)
 		limit = CONCURRENT_STREAMS;
 	for (const struct h2_stream *s = h2->streams; s; s = s->next)

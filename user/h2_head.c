@@ -86,6 +86,7 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
 		keep(&block->host, value);
 		return true;
 	}
+	/* RFC 9113, 8.2.3: HTTP/2 may cut it into crumbs, HTTP/1.1 knows one field. */
 	if (span_equal(n, SPAN("cookie")))
 		return (block->cookie.length == 0 || bytes_append(&block->cookie, "; ", 2)) &&
 		       bytes_append(&block->cookie, v.data, v.length);
@@ -119,6 +120,7 @@ static bool append_upgrade(struct span protocol, struct bytes *to)
 	unsigned char key[KEY_BYTES];
 	char text[4 * ((KEY_BYTES + 2) / 3) + 1];
 
+	/* RFC 8441, 5 has no key, but an origin with HTTP/1.1 insists on one. */
 	if (RAND_bytes(key, sizeof(key)) != 1)
 		return false;
 	EVP_EncodeBlock((unsigned char *)text, key, sizeof(key));
@@ -134,6 +136,8 @@ static bool append_target(const struct h2_block *block, bool tls, struct bytes *
 	struct span path = span_of(block->pseudo[H2_PATH]), host = span_of(block->host);
 	bool plain = span_equal_nocase(scheme, tls ? SPAN("https") : SPAN("http"));
 
+	/* Where scheme and authority say something else than the connection and Host, they go
+	 * into an absolute-form: http1_target() refuses what contradicts. */
 	if (plain && (!host.data || !authority.data || span_equal_nocase(host, authority)))
 		return append_span(to, path);
 	return append_span(to, scheme) && append_span(to, SPAN("://")) &&

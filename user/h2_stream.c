@@ -15,6 +15,7 @@ static ssize_t take(struct bytes *from, void *buffer, size_t size)
 
 	memcpy(buffer, have.data, n);
 	bytes_consume(from, n);
+	/* Wiped, not freed: it may be a head with its credential. */
 	if (from->length == 0)
 		bytes_wipe(from);
 	return (ssize_t)n;
@@ -136,14 +137,18 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, 
 	}
 	if (n > 0)
 		(void)take(&s->out, buffer, n);
+	/* Half, and not one byte: writers come with whole buffers. */
 	if (s->full && s->out.length <= out_limit() / 2) {
 		s->full = false;
 		h2_wake(s);
 	}
+	/* WINDOW_UPDATEs that answer what we send are no chatter: on_begin_frame() in h2.c. */
 	s->h2->chatter = 0;
 	if (s->out.length == 0 && s->finished) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		if (s->out_trailers.length > 0) {
+			/* nghttp2 wants trailers from within this callback, and END_STREAM with
+			 * them. */
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 			submit_trailers(s);
 		}
@@ -391,6 +396,8 @@ static void h2_release(void *object)
 	bytes_wipe(&s->head);
 	if ((s->finished && !s->end_sent) || waits_to_cut(s))
 		return; /* on_sent() in h2.c goes on */
+	/* RFC 9113, 8.1: a server that is done may tell its client to stop sending, without an
+	 * error. */
 	if (s->finished && h2->server)
 		code = NGHTTP2_NO_ERROR;
 	h2_stream_reset(s, code);

@@ -20,6 +20,8 @@ ssize_t http1_read(struct connection *c, struct stream *from, struct bytes *to)
 	char *buffer = http1_payload(&c->proxy->shared->scratch);
 	ssize_t n;
 
+	/* At the limit of all buffers nothing is read from anywhere: peers' windows fill instead
+	 * of our memory. */
 	if (stream_must_wait(from))
 		return -EAGAIN;
 	n = stream_read(from, buffer, HTTP1_PAYLOAD_MAX);
@@ -40,6 +42,7 @@ enum http1_step http1_fault(struct http1 *h, enum egress_reason reason, const ch
 static enum http1_step linger(struct http1 *h)
 {
 	stream_shutdown(h->client);
+	/* A stream ends by a frame, which no RST of the socket overtakes. */
 	if (h->framed)
 		return http1_fault(h, EGRESS_ALLOWED, NULL);
 	http1_deadline(h, LINGER_SECONDS);
@@ -103,6 +106,7 @@ enum http1_step http1_refuse(struct http1 *h, enum egress_reason reason, unsigne
 		.close = close || !x->client_keeps || !x->up.complete,
 	};
 
+	/* Now, though the record is written when the exchange ends: the answer names it. */
 	x->id = access_log_take_id(proxy->log);
 	access_log_id_text(proxy->log, x->id, id);
 	x->reason = reason;
@@ -140,9 +144,12 @@ static enum http1_step grant_connect(struct http1 *h)
 	struct connection *c = h->connection;
 	enum policy_mode mode = POLICY_TCP;
 
+	/* Sent ahead of the answer, they would be the tunnel's if we grant it and a request to
+	 * us if we do not: what they are must not hang on our verdict. */
 	if (h->in.length > 0)
 		return http1_refuse(h, EGRESS_BAD_REQUEST, 0, NULL,
 				    "wait for the answer to CONNECT before sending", true);
+	/* http1_judge() has allowed it already; here it is asked for the mode. */
 	if (!x->asked.by_address &&
 	    connection_judge(c->proxy, x->asked.host, x->asked.port, &mode) != EGRESS_ALLOWED)
 		return http1_refuse(h, EGRESS_INTERNAL, 0, NULL, NULL, true);
@@ -184,6 +191,7 @@ static enum http1_step judge(struct http1 *h, struct http1_head *head)
 	x->route = verdict.route;
 	x->audited = verdict.audited;
 	if (reason != EGRESS_ALLOWED)
+		/* Where a request is not understood, its end is not certain, either. */
 		return http1_refuse(h, reason, 0, NULL, verdict.hint, reason == EGRESS_BAD_REQUEST);
 	switch (x->asked.kind) {
 	case HTTP1_ASKED_LOCAL:
@@ -256,6 +264,7 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 	x->target = head.target;
 	x->old_client = head.minor == 0;
 	x->client_keeps = head.keep_alive;
+	/* Before it is judged: a refusal, too, has to know whether a body comes. */
 	http1_body_start(&x->up, http1_source_framing(h->client, head.framing), head.length,
 			 head.framing == HTTP1_CHUNKED);
 	return judge(h, &head);
@@ -287,6 +296,7 @@ static enum http1_step await_head(struct http1 *h)
 		return begin_exchange(h, (size_t)end);
 	if (h->in.length > HTTP1_HEAD_MAX)
 		return bad_head(h, 431);
+	/* Its first line has not ended yet: for a method and a version 256 bytes are plenty. */
 	if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
 		return bad_head(h, 414);
 	n = http1_read(c, h->client, &h->in);
@@ -298,6 +308,7 @@ static enum http1_step await_head(struct http1 *h)
 			http1_deadline(h, HEAD_SECONDS);
 		return HTTP1_STEP_NEXT;
 	}
+	/* That it left may have been seen already: watch_client() reads ahead. */
 	if (n == -EAGAIN && !h->client_eof)
 		return HTTP1_STEP_WAIT;
 	return http1_fault(h, n == -ENOMEM ? EGRESS_INTERNAL : EGRESS_ALLOWED, NULL);
@@ -346,6 +357,7 @@ enum protocol_next http1_run(void *session)
 			return PROTOCOL_CONNECT;
 		}
 	}
+	/* Events are edges: nothing else would wake us for what has come already. */
 	stream_again(h->client);
 	return PROTOCOL_WAIT;
 }
@@ -385,6 +397,7 @@ bool http1_allowed(void *session)
 {
 	const struct http1 *h = session;
 
+	/* Nothing of the bottle's is on its way; its next request meets the new policy. */
 	if (h->state != HTTP1_DIALLING && h->state != HTTP1_RELAYING)
 		return true;
 	return http1_head_allowed(h->connection, bytes_span(&h->exchange->head),
@@ -428,6 +441,7 @@ void http1_end(void *session, enum egress_reason reason, const char *detail)
 	struct http1 *h = session;
 
 	if (h->exchange) {
+		/* HALF_CLOSED_SECONDS are over: that is not the upstream's fault. */
 		if (h->client_eof && reason == EGRESS_UPSTREAM_TIMEOUT) {
 			reason = EGRESS_ALLOWED;
 			detail = "client closed";

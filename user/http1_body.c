@@ -115,6 +115,7 @@ static int on_message_complete(llhttp_t *parser)
  * used, or -1. */
 static ssize_t parse_chunks(struct http1_body *body, char *data, size_t length)
 {
+	/* Noted ahead: on_body() moves bytes over it. */
 	char before = body->last, last = data[length - 1];
 	llhttp_errno_t error;
 	ssize_t used;
@@ -172,6 +173,7 @@ enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
 			return HTTP1_FLOW_SINK_GONE;
 		bytes_consume(pending, (size_t)n);
 	}
+	/* It may have been a head with its credential. */
 	bytes_wipe(pending);
 	return HTTP1_FLOW_DONE;
 }
@@ -239,6 +241,7 @@ static ssize_t take(const struct http1_body *body, struct stream *source, struct
 {
 	size_t limit = HTTP1_PAYLOAD_MAX;
 
+	/* No further than its end: what follows is the next message's. */
 	if (body->framing == HTTP1_LENGTH && body->remaining < limit)
 		limit = (size_t)body->remaining;
 	if (surplus->length == 0 && stream_must_wait(source))
@@ -320,6 +323,7 @@ static bool take_trailers(struct http1_body *body, struct span lines)
 
 static enum http1_flow source_ended(struct http1_body *body, struct stream *source, ssize_t result)
 {
+	/* Only an end in order is an end: a reset, or TLS that was cut off, is none. */
 	if (result != 0 || body->framing != HTTP1_UNTIL_EOF)
 		return HTTP1_FLOW_CUT;
 	if (!take_trailers(body, stream_trailers(source)))
@@ -375,6 +379,7 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 		if (flow != HTTP1_FLOW_DONE)
 			return flow;
 	}
+	/* Events are edges, and what made this one has not been read to its end. */
 	stream_again(source);
 	return HTTP1_FLOW_WAIT;
 }

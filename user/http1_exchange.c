@@ -22,6 +22,7 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 		.port = x->asked.port,
 		.method = x->method,
 		.target = x->asked.target.length > 0 ? x->asked.target : x->target,
+		/* The first one: what ends it later is a consequence. */
 		.reason = x->reason != EGRESS_ALLOWED ? x->reason : reason,
 		.audited = x->audited,
 		.detail = x->detail[0] ? x->detail : detail,
@@ -48,6 +49,7 @@ void http1_exchange_free(struct http1_exchange *x)
 		return;
 	upstream_cancel(x->dial);
 	stream_free(x->upstream);
+	/* The client's own secrets are in `head`, the route's in `request`. */
 	bytes_wipe(&x->head);
 	bytes_wipe(&x->request);
 	bytes_free(&x->received);
@@ -177,6 +179,7 @@ enum http1_step http1_dialling(struct http1 *h)
 		reason = renew(h);
 	if (reason != EGRESS_ALLOWED)
 		return http1_refuse(h, reason, 0, NULL, NULL, false);
+	/* renew() found another certificate: this connection was opened as somebody else. */
 	if (client_cert_id(x->client) != shown) {
 		drop_upstream(x);
 		return http1_dial(h, false);
@@ -243,6 +246,8 @@ static enum http1_step abort_response(struct http1 *h, enum egress_reason reason
 		h2_set_reset_behind(h->client, code ? code : NGHTTP2_INTERNAL_ERROR);
 		return http1_fault(h, reason, detail);
 	}
+	/* Chunks and lengths show that something is missing. A body that ends with its
+	 * connection shows it only by an RST, or by TLS without close_notify. */
 	if (!h->exchange->down.chunk && h->exchange->down.framing != HTTP1_LENGTH)
 		connection_abort_client(h->connection);
 	else if (stream_ssl(h->client))
@@ -292,6 +297,7 @@ static enum http1_step send_request(struct http1 *h)
 	case HTTP1_FLOW_CUT:
 		return http1_fault(h, EGRESS_ALLOWED, "client closed");
 	case HTTP1_FLOW_MALFORMED:
+		/* A head is out already; a second one would stand in the middle of the body. */
 		if (x->responded || x->interim > 0)
 			return abort_response(h, EGRESS_BAD_REQUEST, "malformed chunks");
 		drop_upstream(x);
@@ -315,8 +321,10 @@ static enum http1_step take_interim(struct http1 *h, struct http1_head *head)
 {
 	struct http1_exchange *x = h->exchange;
 
+	/* Each one restarts the clock: an upstream could keep this open for ever. */
 	if (++x->interim > INTERIM_MAX)
 		return upstream_failed(h, "too many interim responses");
+	/* RFC 9110, 15.2: HTTP/1.0 knows none. */
 	if (x->old_client)
 		return HTTP1_STEP_NEXT;
 	if (!append_response(x, head, false, false, HTTP1_SAY_NOTHING))
@@ -367,6 +375,7 @@ static enum http1_step take_switch(struct http1 *h, struct http1_head *head)
 static enum http1_framing response_framing(const struct http1_exchange *x,
 					   const struct http1_head *head)
 {
+	/* RFC 9112, 6.3: whatever the fields say. */
 	if (span_equal(x->method, SPAN("HEAD")) || head->status == 204 || head->status == 304)
 		return HTTP1_NO_BODY;
 	if (head->framing == HTTP1_NO_BODY)
@@ -393,6 +402,7 @@ static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 	x->status = head->status;
 	x->upstream_keeps = head->keep_alive && framing != HTTP1_UNTIL_EOF &&
 			    !stream_is_framed(x->upstream);
+	/* HTTP/1.0 knows no chunks: the connection's end is the body's. */
 	if (open_ended && !chunk && !h->framed)
 		x->client_keeps = false;
 	if (!x->client_keeps)
@@ -467,6 +477,8 @@ static enum http1_step complete(struct http1 *h)
 	struct http1_exchange *x = h->exchange;
 	struct upstream_target target = target_of(x);
 
+	/* Bytes behind the response would be the next request's answer. An upstream that
+	 * answered before it had all of the body still waits for the rest of it. */
 	if (x->sent && x->upstream_keeps && x->received.length == 0) {
 		stream_set_ready(x->upstream, NULL, NULL);
 		upstream_put(h->connection->proxy->upstream, &target, x->upstream);

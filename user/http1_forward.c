@@ -22,6 +22,8 @@ static bool is_hop_field(struct span name)
 		{"x-egress-request-id", 19},
 	};
 
+	/* What authenticates to a proxy is none of an origin's business (RFC 9110, 11.7.2), and
+	 * no origin may ask for it in our name. */
 	if (name.length > 6 && span_equal_field((struct span){name.data, 6}, SPAN("proxy-")))
 		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -43,6 +45,7 @@ bool http1_drop_hop_fields(struct http1_head *head)
 	struct span lists[NOMINATIONS_MAX];
 	size_t list_count = 0, kept = 0;
 
+	/* Two passes: a field may be nominated behind its own place. */
 	for (size_t i = 0; head->nominates && i < head->count; i++) {
 		if (!span_equal_nocase(head->fields[i].name, SPAN("connection")))
 			continue;
@@ -121,6 +124,8 @@ static bool append_hop_fields(struct bytes *to, const struct http1_head *head, b
 	if (upgrade)
 		return append_span(to, SPAN("Connection: Upgrade\r\n")) &&
 		       http1_append_field(to, SPAN("Upgrade"), head->upgrade);
+	/* A field of the hop (RFC 9110, 10.1.4), so ours is written with the nomination it
+	 * needs. gRPC servers insist on it. */
 	if (head->te_trailers)
 		return append_span(to, SPAN("Connection: TE\r\nTE: trailers\r\n"));
 	return true;

@@ -31,6 +31,7 @@ static const unsigned char classes[256] = {
 	['|'] = ANY,
 	['}'] = DELIMITER,
 	['~'] = ANY,
+	/* obs-text (RFC 9110, 5.5). In a target it is what servers decode in ways of their own. */
 	[0x80 ... 0xff] = VALUE,
 };
 
@@ -94,6 +95,8 @@ long http1_head_end(struct span text, size_t *scanned)
 		if (!end)
 			break;
 		next = (size_t)(end - text.data) + 1;
+		/* RFC 9112, 2.2 lets a recipient take a bare LF. An upstream that does not take
+		 * it would see another head than the one that was judged. */
 		if (next < line + 2 || end[-1] != '\r')
 			return -1;
 		if (next == line + 2)
@@ -134,6 +137,7 @@ static bool cut_word(struct span *line, struct span *ret_word)
 
 static bool parse_version(struct span text, unsigned *ret_minor)
 {
+	/* To the letter. llhttp would take HTTP/0.9 and HTTP/2.0, too. */
 	if (span_equal(text, SPAN("HTTP/1.1")))
 		*ret_minor = 1;
 	else if (span_equal(text, SPAN("HTTP/1.0")))
@@ -145,8 +149,11 @@ static bool parse_version(struct span text, unsigned *ret_minor)
 
 static int parse_request_line(struct span line, struct http1_head *head)
 {
+	/* One SP between the parts, and no more: splitting at any blank, which RFC 9112, 3
+	 * allows, is what parsers disagree about. */
 	if (!cut_word(&line, &head->method) || !cut_word(&line, &head->target))
 		return 400;
+	/* Before its bytes are looked at: RFC 9112, 3 wants 414 for what is too long. */
 	if (head->target.length > HTTP1_TARGET_MAX)
 		return 414;
 	if (!http1_is_token(head->method) || head->method.length > METHOD_MAX ||
@@ -160,6 +167,7 @@ static int parse_status_line(struct span line, struct http1_head *head)
 {
 	struct span version;
 
+	/* RFC 9112, 4 wants a blank even before an empty phrase; servers leave it out. */
 	if (!cut_word(&line, &version) || !parse_version(version, &head->minor) ||
 	    line.length < 3 || (line.length > 3 && line.data[3] != ' '))
 		return 400;
@@ -196,6 +204,7 @@ static int parse_length(struct span value, uint64_t *ret_length)
 {
 	uint64_t length = 0;
 
+	/* No list of equal numbers, either, which RFC 9110, 8.6 allows to be taken for one. */
 	if (value.length == 0 || value.length > LENGTH_DIGITS_MAX)
 		return 400;
 	for (size_t i = 0; i < value.length; i++) {
@@ -217,6 +226,7 @@ static int note_framing(struct http1_head *head, const struct policy_header *fie
 		return parse_length(field->value, &head->length);
 	}
 	if (span_equal_nocase(field->name, SPAN("transfer-encoding"))) {
+		/* RFC 9112, 6.1: with HTTP/1.0 its framing is faulty, whatever it says. */
 		if (head->framing != HTTP1_NO_BODY || head->minor == 0 ||
 		    !span_equal_nocase(field->value, SPAN("chunked")))
 			return 400;
@@ -228,6 +238,7 @@ static int note_framing(struct http1_head *head, const struct policy_header *fie
 static int note_field(struct http1_head *head, const struct policy_header *field)
 {
 	if (span_equal_nocase(field->name, SPAN("host"))) {
+		/* RFC 9112, 3.2: two of them are two readers' choice. */
 		if (head->host.data)
 			return 400;
 		head->host = field->value;
@@ -266,6 +277,7 @@ static int on_headers_complete(llhttp_t *parser)
 
 	head->keep_alive = head->minor == 1 ? !(parser->flags & F_CONNECTION_CLOSE)
 					    : !!(parser->flags & F_CONNECTION_KEEP_ALIVE);
+	/* RFC 9110, 7.8: what Connection does not name is not meant for us. */
 	if (!(parser->flags & F_CONNECTION_UPGRADE))
 		head->upgrade = (struct span){NULL, 0};
 	/* Two parsers that disagree on the framing: refuse, whoever is right. */
@@ -285,6 +297,7 @@ static int run_llhttp(struct span text, llhttp_type_t type, llhttp_t *parser,
 	llhttp_init(parser, type, &settings);
 	parser->data = head;
 	error = llhttp_execute(parser, text.data, text.length);
+	/* `head` does not outlive this; http1_body_start() puts the body in its place. */
 	parser->data = NULL;
 	return error == HPE_OK || error == HPE_PAUSED_UPGRADE ? 0 : 400;
 }

@@ -16,6 +16,7 @@ static enum egress_reason judge_connect(const struct connection *c, const struct
 	const struct policy *policy = c->proxy->config->policy;
 	enum policy_mode mode;
 
+	/* RFC 9110, 9.3.6: with one, it would be open where the tunnel's bytes begin. */
 	if (head->framing != HTTP1_NO_BODY) {
 		set_hint(ret_verdict, "CONNECT has no body");
 		return EGRESS_BAD_REQUEST;
@@ -66,6 +67,7 @@ enum egress_reason http1_judge(const struct connection *c, struct http1_head *he
 	enum egress_reason reason;
 	const char *hint;
 
+	/* Fail closed: who says nothing refuses. */
 	*ret_verdict = (struct policy_verdict){.reason = EGRESS_INTERNAL};
 	reason = http1_target(&context, head, ret_asked, &hint);
 	set_hint(ret_verdict, hint);

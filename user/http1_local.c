@@ -61,6 +61,7 @@ enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head)
 	struct span path = http1_path(h->exchange->asked.target);
 	struct http1_answer health = {.status = 200, .body = SPAN("{\"status\":\"ok\"}\n")};
 
+	/* First: the only page that takes a body, and a method of its own. */
 	if (path.length >= strlen(HTTP1_REQUESTS) &&
 	    strncmp(path.data, HTTP1_REQUESTS, strlen(HTTP1_REQUESTS)) == 0 &&
 	    (path.length == strlen(HTTP1_REQUESTS) || path.data[strlen(HTTP1_REQUESTS)] == '/'))

@@ -47,6 +47,8 @@ bool http1_answer_compose(const struct http1_answer *answer, struct bytes *ret)
 {
 	if (!bytes_printf(ret, "HTTP/1.1 %u %s\r\n", answer->status, phrase(answer->status)))
 		return false;
+	/* RFC 9110, 15.4.5: a 304 has no content, and its length would have to be that of the
+	 * page, which is not composed for it. */
 	if (answer->status != 304 &&
 	    !bytes_printf(ret, "Content-Type: %s\r\nContent-Length: %zu\r\n", answer->type,
 			  answer->body.length))
@@ -58,12 +60,15 @@ bool http1_answer_compose(const struct http1_answer *answer, struct bytes *ret)
 	if (answer->id && answer->id[0] &&
 	    !bytes_printf(ret, "X-Egress-Request-Id: %s\r\n", answer->id))
 		return false;
+	/* A cache may keep a 404, 405 or 414 of its own accord (RFC 9110, 15.1), and the policy
+	 * may change at any time. */
 	if (!bytes_append_text(ret, "Cache-Control: no-store\r\n"))
 		return false;
 	if (answer->close && !bytes_append_text(ret, "Connection: close\r\n"))
 		return false;
 	if (!bytes_append_text(ret, "\r\n"))
 		return false;
+	/* RFC 9110, 9.3.2: the length of what GET would get, and nothing of it. */
 	return answer->head || answer->status == 304 ||
 	       bytes_append(ret, answer->body.data, answer->body.length);
 }

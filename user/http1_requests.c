@@ -113,6 +113,7 @@ static enum http1_step tell(struct http1 *h, const struct ask_answer *answer, bo
 static enum http1_step take(struct http1 *h, struct span body)
 {
 	const struct proxy *proxy = h->connection->proxy;
+	/* With two keys of one name, an operator might be shown another host than is granted. */
 	json_t *object = json_loadb(body.data, body.length, JSON_REJECT_DUPLICATES, NULL);
 	struct ask_answer answer;
 	struct ask ask = {0};
@@ -155,7 +156,9 @@ enum http1_step http1_gather(struct http1 *h)
 		return h->framed && h->in.length > BODY_MAX ? complain(h, 413, "send at most 4096 bytes")
 							     : HTTP1_STEP_NEXT;
 	}
+	/* Behind it may be the next request, pipelined. */
 	length = h->framed ? h->in.length : (size_t)x->up.remaining;
+	/* Read whole: http1_local_answer() may keep the connection. */
 	x->up.complete = true;
 	x->up.remaining = 0;
 	step = take(h, (struct span){bytes_span(&h->in).data, length});
@@ -169,6 +172,7 @@ static enum http1_step begin(struct http1 *h, const struct http1_head *head)
 
 	if (x->up.complete)
 		return complain(h, 400, "send a body of JSON");
+	/* Chunks are taken apart on their way to a sink (http1_body_pump()), and here is none. */
 	if (!h->framed && head->framing != HTTP1_LENGTH)
 		return complain(h, 411, "send Content-Length");
 	if (!h->framed && x->up.remaining > BODY_MAX)

@@ -35,6 +35,8 @@ static bool parse_authority(struct span text, struct authority *ret)
 			return false;
 		host = (struct span){text.data + 1, (size_t)(end - text.data) - 1};
 		port = (struct span){end + 1, text.length - host.length - 2};
+		/* RFC 3986, 3.2.2: in brackets stand addresses of IPv6. "[name]" is read in two
+		 * ways. */
 		if (!memchr(host.data, ':', host.length))
 			return false;
 	} else {
@@ -65,6 +67,7 @@ static enum egress_reason check_host(const struct http1_head *head, const char *
 	struct authority named;
 
 	if (!head->host.data)
+		/* RFC 9112, 3.2: HTTP/1.0 may leave it out, and the connection's name stands. */
 		return head->minor == 0 ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST;
 	if (!parse_authority(head->host, &named))
 		return EGRESS_BAD_REQUEST;
@@ -144,6 +147,7 @@ static enum egress_reason steered(const struct http1_context *context,
 		ret->kind = HTTP1_ASKED_LOCAL;
 	if (ret->host[0])
 		return check_host(head, ret->host, ret->port);
+	/* The kernel knew no name (dns.mode: real, and plain HTTP): Host is all there is. */
 	if (!head->host.data || !parse_authority(head->host, &named))
 		return EGRESS_BAD_REQUEST;
 	if (named.literal || (named.has_port && named.port != ret->port))
@@ -158,6 +162,7 @@ static enum egress_reason connect_form(const struct http1_head *head, struct htt
 	struct authority named;
 
 	ret->kind = HTTP1_ASKED_CONNECT;
+	/* RFC 9110, 9.3.6: there is no default port. */
 	if (!parse_authority(head->target, &named) || !named.has_port) {
 		*ret_hint = "CONNECT needs host:port";
 		return EGRESS_BAD_REQUEST;

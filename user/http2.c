@@ -64,11 +64,13 @@ static void on_opened(void *context, struct stream *stream)
 	struct proxy *proxy = h->connection->proxy;
 	struct request *r = NULL;
 
+	/* Refused ones are counted, too: on_gone() is told of each that was opened. */
 	if (++proxy->request_count <= REQUEST_LIMIT)
 		r = calloc(1, sizeof(*r));
 	if (r)
 		r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
 	if (!r || !r->http1) {
+		/* RFC 9113, 8.7: so the client knows that it may try again, whatever the method. */
 		h2_set_reset_code(stream, NGHTTP2_REFUSED_STREAM);
 		stream_free(stream);
 		free(r);

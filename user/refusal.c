@@ -46,6 +46,7 @@ static bool all_of(struct span text, const char *more)
 	for (size_t i = 0; i < text.length; i++) {
 		char c = text.data[i];
 
+		/* strchr(3) would find a NUL, too: the one at the end of `more`. */
 		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
 		    (c == '\0' || !strchr(more, c)))
 			return false;
@@ -83,6 +84,7 @@ bool refusal_path_valid(struct span path)
 
 static uint16_t put(char **at, struct span text, size_t limit)
 {
+	/* Left out, not cut: half of a host's name is another host's. */
 	if (text.length > limit)
 		return 0;
 	if (text.length > 0)
@@ -100,6 +102,7 @@ static uint16_t put_path(char **at, const struct refusal *refusal, uint16_t *ret
 
 	if (path.length == 0 || path.data[0] != '/')
 		return 0;
+	/* Tokens stand in queries, and no grant can name one. */
 	if (query)
 		path.length = (size_t)(query - path.data);
 	*ret_cut = path.length > REFUSAL_PATH_MAX;
@@ -166,6 +169,7 @@ bool refusal_unpack(struct span packed, struct refusal *ret)
 	memcpy(&head, packed.data, sizeof(head));
 	packed.data += sizeof(head);
 	packed.length -= sizeof(head);
+	/* Lengths of 16 bits, added up in a size_t, do not wrap. */
 	if (packed.length != (size_t)head.protocol + head.host + head.address + head.method + head.path ||
 	    head.reason >= EGRESS_REASON_COUNT)
 		return false;

@@ -95,6 +95,8 @@ static int bio_read(BIO *bio, char *buffer, int size)
 	int result = bio_result(bio, n, BIO_FLAGS_READ);
 
 	if (n == 0)
+		/* OpenSSL asks BIO_eof(3) to tell an end without close_notify from other
+		 * failures. */
 		BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
 	return result;
 }
@@ -162,8 +164,12 @@ int stream_set_tls(struct stream *stream, SSL *ssl)
 
 	/* Read ahead: one recv(2) for a record, not one for its header and one for its body. */
 	SSL_set_read_ahead(ssl, 1);
+	/* What a write did not take is tried again from a queue that has moved meanwhile. Idle
+	 * connections give their buffers back, some 34 KiB each (SSL_CTX_set_mode(3)). */
 	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				  SSL_MODE_RELEASE_BUFFERS);
+	/* RFC 8446, 6.1: an end without close_notify may be an attacker's, who cuts a body
+	 * short. */
 	SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
 	fine = stream->ssl ? nest(stream, ssl) : put_on_socket(stream, ssl);
@@ -236,6 +242,7 @@ int stream_handshake(struct stream *stream)
 		return -EAGAIN;
 	tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES_FAILED
 					     : TALLY_UPSTREAM_HANDSHAKES_FAILED, 1);
+	/* Who asks why finds it in the queue, where a reset of the socket leaves nothing. */
 	if (!ERR_peek_error())
 		ERR_raise(ERR_LIB_SYS, error ? -error : ECONNRESET);
 	return -EPROTO;
@@ -334,6 +341,7 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 {
 	int rc, error = 0;
 
+	/* Within a handshake SSL_shutdown(3) fails and leaves an error behind. */
 	if (stream->tls_error || stream->tls_write_error || !SSL_is_init_finished(ssl))
 		return 0;
 	clear_errors();
@@ -347,6 +355,7 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 static void try_shutdown(struct stream *stream)
 {
 	stream->shutdown_pending =
+		/* The inner one first: it goes through the outer. */
 		stream->ssl && (send_close_notify(stream, stream->ssl) == -EAGAIN ||
 				(stream->outer &&
 				 send_close_notify(stream, stream->outer) == -EAGAIN));
@@ -376,6 +385,7 @@ bool stream_must_wait(struct stream *stream)
 {
 	if (stream->ops || bytes_room() > 0)
 		return false;
+	/* Nobody tells when memory is given back. */
 	event_add(&stream->again, &(struct timeval){0, FULL_WAIT_US});
 	return true;
 }
@@ -394,6 +404,7 @@ void stream_free(struct stream *stream)
 		free(stream);
 		return;
 	}
+	/* Before close(2): the number may be another socket's a moment later. */
 	event_del(&stream->event);
 	event_del(&stream->again);
 	if (stream->ssl) {

@@ -128,6 +128,7 @@ struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
 	if (session->next)
 		session->next->at = &session->next;
 	pool->sessions = session;
+	/* Before anything can fail: session_free() takes it off. */
 	evtimer_assign(&session->timer, pool->base, on_idle, session);
 	session->h2 = h2_new(pool->base, carrier, false, &owner, session);
 	if (!session->h2) {
