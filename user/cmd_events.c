@@ -81,6 +81,7 @@ static bool show(void *context, const char *line)
 	if (events->json && !events->host)
 		return puts(line) >= 0;
 	event = json_loads(line, 0, NULL);
+	/* Lines about lost events have no reason, and pass every filter: a gap must show. */
 	if (event && (events_has_host(event, events->host) || !json_object_get(event, "reason"))) {
 		if (events->json)
 			puts(line);
@@ -105,7 +106,10 @@ int cmd_events(int argc, char **argv)
 		return status;
 	events.query.name = name;
 	events.colour = events_wants_colour(stdout);
+	/* 'events --follow | head' is to end when its reader does. */
 	signal(SIGPIPE, SIG_DFL);
+	/* By the block that was read, not by the line: a flood would cost a system call for each;
+	 * show() flushes where the block ends. */
 	setvbuf(stdout, NULL, _IOFBF, 65536);
 	/* Whoever looks must not take the processor from what is looked at. */
 	(void)setpriority(PRIO_PROCESS, 0, 10);

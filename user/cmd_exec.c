@@ -227,6 +227,7 @@ static int parse_options(struct exec *exec, int argc, char **argv)
 	int option, status;
 
 	exec->argv = argv;
+	/* '+': the first word that is no option begins COMMAND, whose options are its own. */
 	while ((option = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(help_text, stdout);
@@ -393,6 +394,7 @@ static void on_signal(evutil_socket_t fd, short what, void *context)
 	struct signal_note note;
 
 	(void)what;
+	/* PIPE_BUF is larger: a note is written whole or not at all (pipe(7)). */
 	while (read(fd, &note, sizeof(note)) == (ssize_t)sizeof(note)) {
 		if (note.code != SI_KERNEL || !exec->running)
 			bottle_signal(exec->bottle, note.number);
@@ -408,6 +410,7 @@ static int catch_signals(struct error *error)
 
 	if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		return error_set(error, "cannot make a pipe: %s", strerror(errno));
+	/* No handler inside another: their order is the one they are passed on in. */
 	sigfillset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		/* nohup and shells without job control: what is ignored stays ignored. */
@@ -576,6 +579,7 @@ static void take_down(struct exec *exec)
 	free_event(exec->signals);
 	free_event(exec->broker);
 	bottle_free(exec->bottle);
+	/* Asked now: supervisor_stop() frees the policy. */
 	audit = exec->supervisor && policy_is_audit(supervisor_config(exec->supervisor)->policy);
 	supervisor_stop(exec->supervisor, false);
 	if (exec->running && exec->record)

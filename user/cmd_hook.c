@@ -220,6 +220,8 @@ static void become_sidecar(const struct hook *hook, int log_fd)
 	snprintf(pid, sizeof(pid), "%d", (int)hook->pid);
 	for (size_t i = 0; i < hook->more_count; i++)
 		argv[count++] = hook->more[i];
+	/* What is sent to the runtime's process group, or comes with its terminal's end, is not for
+	 * the sidecar; nor are descriptors that the runtime had open. */
 	if (setsid() < 0 || dup2(null, 0) < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0 ||
 	    chdir("/") < 0 || close_range(3, ~0U, 0) < 0)
 		_exit(EXIT_FAILED);
@@ -235,6 +237,7 @@ static pid_t start_sidecar(const struct hook *hook, struct error *error)
 
 	if (mkdir(hook->run_directory, 0755) < 0 && errno != EEXIST)
 		return error_set(error, "%s: %s", hook->run_directory, strerror(errno));
+	/* The last life's file would be taken for this sidecar's word. */
 	unlink(hook->ready_path);
 	unlink(hook->log_path); /* of the container's last life; O_EXCL: nobody else's link */
 	log_fd = open(hook->log_path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
@@ -270,6 +273,8 @@ static int await_ready(const struct hook *hook, pid_t sidecar, struct error *err
 			return 0;
 		pause_briefly();
 	}
+	/* Not SIGTERM: one that hangs in its start would stay, and hold the name against the
+	 * container's next try. */
 	kill(sidecar, SIGKILL);
 	waitpid(sidecar, NULL, 0);
 	return error_set(error, "the sidecar of %s was not ready after %u s", hook->name,

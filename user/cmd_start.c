@@ -159,6 +159,8 @@ int cmd_start(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	/* Tokens are in the environment, which a core file would hold with the rest of the
+	 * memory. */
 	cmd_guard_memory();
 	if (geteuid() != 0) {
 		diag_error("start: needs root: tokens are to be in files that only root can read");

@@ -35,6 +35,8 @@ static int find_slug(const char *what, char **ret, struct error *error)
 		*ret = strdup(plan->slug);
 		plan_free(plan);
 	} else {
+		/* It becomes part of the names of containers and of a directory that is removed: no
+		 * slash, no dots alone. */
 		if (!engine_name_valid(what) || strlen(what) > 48)
 			return error_set(error, "'%s' is neither a plan's directory nor a slug", what);
 		*ret = strdup(what);

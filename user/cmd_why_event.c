@@ -63,6 +63,8 @@ static bool make_url(const json_t *event, char *url, size_t size)
 		host = text_of(event, "address");
 	if (!host || (protocol && (strcmp(protocol, "udp") == 0 || strcmp(protocol, "unix") == 0)))
 		return false;
+	/* A name that was asked for has port 53 or none; what would have followed is most likely
+	 * HTTPS. */
 	if (port <= 0 || (protocol && strcmp(protocol, "dns") == 0))
 		port = 443;
 	if (port == 80)
@@ -146,6 +148,8 @@ int cmd_why_event(const char *name, const char *id, bool json)
 		print_json(search.found, now);
 	else
 		print_text(search.found, now);
+	/* As for a request that is asked about: the policy in force now gives the status, not what
+	 * was decided then. */
 	status = json_is_true(json_object_get(now, "allowed")) ? EXIT_OK : EXIT_FAILED;
 	json_decref(now);
 	json_decref(search.found);

@@ -66,6 +66,8 @@ static void close_client(struct client *c)
 {
 	LIST_REMOVE(c, entry);
 	c->control->client_count--;
+	/* Events before the descriptor: libevent takes a closed one out of epoll by a number that
+	 * may be another's by then. */
 	free_event(c->reading);
 	free_event(c->writing);
 	bytes_free(&c->in);
@@ -84,6 +86,8 @@ static int send_out(struct client *c)
 		struct span text = bytes_span(&c->out);
 		ssize_t count = send(c->fd, text.data, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 
+		/* Any other error is a reader who has gone. MSG_NOSIGNAL: such a one must not end
+		 * the supervisor. */
 		if (count < 0)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
 		bytes_consume(&c->out, (size_t)count);
@@ -114,6 +118,8 @@ static bool append_event(struct client *c, const struct feed_event *event)
 	if (event->lost > 0 && !bytes_printf(&c->out, "{\"lost\":%llu}\n",
 					     (unsigned long long)event->lost))
 		return false;
+	/* What is before the time asked for is skipped here, not by the cursor: the rings are in
+	 * the order of writing, and a taken worker may write any time. */
 	if (event->time_ms < c->since_ms || !is_line(event))
 		return true;
 	return bytes_append(&c->out, event->line, event->length) &&
@@ -130,6 +136,8 @@ static struct source *oldest(struct client *c)
 
 		if (!s->feed)
 			continue;
+		/* Looked at once, then held: feed_next() moves its cursor on, and the newer of two
+		 * lines has to wait in hand. */
 		if (!s->held)
 			s->held = feed_next(s->feed, c->ring, &s->cursor, &s->event);
 		if (s->held && (!found || s->event.time_ms < found->event.time_ms))
@@ -159,6 +167,8 @@ static bool serve(struct client *c)
 {
 	int filled = 1, sent = 1;
 
+	/* An end to it, or one fast reader of a busy feed would keep signals and the worker's calls
+	 * waiting. */
 	for (int round = 0; round < ROUNDS; round++) {
 		filled = c->sources ? fill(c) : 1;
 		sent = filled < 0 ? -1 : send_out(c);
@@ -191,11 +201,15 @@ void control_flush(struct control *control)
 		return;
 	for (c = LIST_FIRST(&control->clients); c; c = next) {
 		next = LIST_NEXT(c, entry);
+		/* One that waits for room in its socket is served by on_writable(); filling more
+		 * would only lose later lines the later. */
 		if (c->sources && !event_pending(c->writing, EV_WRITE, NULL))
 			more |= serve(c);
 		else
 			more |= c->sources != NULL;
 	}
+	/* Nobody follows any more: a supervisor without readers does not wake twenty times a
+	 * second. */
 	if (!more)
 		event_del(control->tick);
 }
@@ -233,9 +247,13 @@ static void begin_events(struct client *c, const json_t *request)
 	c->since_ms = since > 0 ? (uint64_t)since : 0;
 	for (size_t i = 0; i < CONTROL_FEEDS; i++) {
 		c->sources[i].feed = options->feeds[i];
+		/* Following alone begins behind what there is; without it, what there is was asked
+		 * for. */
 		if (options->feeds[i] && c->follow && since == 0)
 			c->sources[i].cursor = feed_end(options->feeds[i], c->ring);
 	}
+	/* By a timer, and not by the writer's word: a wake-up for each verdict would be a system
+	 * call in the data path (tests/e2e/test_events counts them). */
 	event_add(c->control->tick, &tick);
 }
 
@@ -250,6 +268,7 @@ static void begin_answer(struct client *c, struct span line)
 	} else if (strcmp(command, "events") == 0) {
 		begin_events(c, request);
 	} else {
+		/* For control_later(), which is called below answer() and is told no client. */
 		c->control->asking = c;
 		answer = options->answer(options->context, command, request);
 		c->control->asking = NULL;
@@ -267,6 +286,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 {
 	struct client *c = context;
 	char *to = bytes_reserve(&c->in, REQUEST_MAX), *end;
+	/* REQUEST_TIMEOUT_S without a whole line counts as an end: CLIENTS_MAX silent ones would
+	 * shut everybody else out. */
 	ssize_t count = (what & EV_TIMEOUT) || !to ? 0 : recv(fd, to, REQUEST_MAX, MSG_DONTWAIT);
 
 	if (count < 0 && (errno == EAGAIN || errno == EINTR))
@@ -282,6 +303,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	end = memchr(bytes_span(&c->in).data, '\n', c->in.length);
 	if (!end)
 		return;
+	/* Its timeout was for the request; added again without one, since 'events --follow' and
+	 * 'allow' take as long as they take. */
 	event_del(c->reading);
 	begin_answer(c, (struct span){bytes_span(&c->in).data,
 				      (size_t)(end - bytes_span(&c->in).data)});
@@ -301,6 +324,8 @@ void control_finish(struct control *control, uint64_t ticket, json_t *answer)
 	struct client *c = NULL;
 
 	if (control && ticket) {
+		/* By number, not by address: who asked may have gone, and calloc(3) may have put
+		 * another in the same place. */
 		LIST_FOREACH(c, &control->clients, entry)
 			if (c->ticket == ticket)
 				break;
@@ -326,11 +351,15 @@ static bool may_ask(const struct control *control, int fd)
 	char *cgroup = NULL;
 	bool inside;
 
+	/* As they were at connect(2): who hands the socket on to the bottle afterwards is root
+	 * outside. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
 	    (peer.uid != 0 && peer.uid != geteuid()))
 		return false;
 	if (!bottle)
 		return true;
+	/* A pid of 0 is a process that our pid namespace cannot see: whose cgroup that is cannot be
+	 * told, so it is turned away. */
 	if (peer.pid <= 0 || cgroup_of_pid(peer.pid, &cgroup, NULL) < 0)
 		return false;
 	inside = strncmp(cgroup, bottle, length) == 0 &&
@@ -349,6 +378,8 @@ static void on_accept(evutil_socket_t listener, short what, void *context)
 	(void)what;
 	if (fd < 0)
 		return;
+	/* Accepted and closed rather than left in the backlog, where who asks would wait for
+	 * nothing. */
 	c = control->client_count < CLIENTS_MAX && may_ask(control, fd) ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
 		close(fd);
@@ -373,6 +404,8 @@ static int bind_path(struct control *control, const struct sockaddr_un *address)
 	mode_t mask;
 	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result;
 
+	/* A socket's file outlives who bound it, so that it is there says nothing; only connect(2)
+	 * tells the dead from the living. */
 	if (probe >= 0 && connect(probe, name, sizeof(*address)) == 0) {
 		close(probe);
 		return -EADDRINUSE;
@@ -380,6 +413,8 @@ static int bind_path(struct control *control, const struct sockaddr_un *address)
 	if (probe >= 0)
 		close(probe);
 	(void)unlink(address->sun_path);
+	/* bind(2) makes the file with the umask's mode: chmod(2) afterwards would leave a moment in
+	 * which others may connect. */
 	mask = umask(0177);
 	result = bind(control->fd, name, sizeof(*address)) < 0 ? -errno : 0;
 	umask(mask);
@@ -401,6 +436,7 @@ static int open_socket(struct control *control, struct error *error)
 	result = control->fd < 0 ? -errno : bind_path(control, &address);
 	if (result < 0)
 		return error_set(error, "control socket %s: %s", address.sun_path, strerror(-result));
+	/* Noted only when it is bound by us: control_free() removes what it names. */
 	memcpy(control->path, address.sun_path, sizeof(control->path));
 	if (listen(control->fd, 16) < 0)
 		return error_set(error, "control socket %s: %s", address.sun_path, strerror(errno));

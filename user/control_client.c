@@ -25,6 +25,8 @@ static int connect_to(const char *name, struct error *error)
 
 	if (fd < 0)
 		return error_set(error, "cannot make a socket: %s", strerror(errno));
+	/* Before connect(2): with a full backlog it waits, and SO_SNDTIMEO is what limits that
+	 * (unix(7), socket(7)). */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), CONTROL_DIRECTORY "/%s" SUFFIX,
 			     name) >= sizeof(address.sun_path)) {
@@ -71,6 +73,8 @@ static int read_all(int fd, struct bytes *ret, struct error *error)
 		if (count < 0)
 			return error_set(error, "the sidecar does not answer: %s", strerror(errno));
 		bytes_added(ret, (size_t)count);
+		/* The sidecar holds what a bottle chose; it must not fill the memory of who
+		 * looks. */
 		if (ret->length > ANSWER_MAX)
 			return error_set(error, "the sidecar's answer is too long");
 	}
@@ -91,6 +95,7 @@ json_t *control_answer_within(int fd, unsigned seconds, struct error *error)
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	result = read_all(fd, &text, error);
+	/* Also how a sidecar refuses who may not ask: it closes without a word. */
 	if (result == 0 && text.length == 0) {
 		error_set(error, "the sidecar ended before it answered");
 	} else if (result == 0) {
@@ -122,6 +127,7 @@ char **control_list(void)
 	int count = scandir(CONTROL_DIRECTORY, &entries, is_socket, alphasort);
 	char **names;
 
+	/* No directory: nothing has run since the boot. */
 	if (count < 0)
 		count = 0;
 	names = calloc((size_t)count + 1, sizeof(*names));
@@ -137,6 +143,8 @@ char **control_list(void)
 
 void control_forget(const char *name)
 {
+	/* What listens is a sidecar that took the name over meanwhile: its socket is not ours to
+	 * remove. */
 	int fd = connect_to(name, NULL);
 	char path[160];
 

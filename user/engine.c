@@ -47,6 +47,7 @@ bool engine_name_valid(const char *name)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 				      "0123456789_.-";
+	/* It becomes part of a request's path: what has no '/', '?' and '%' needs no escaping. */
 	size_t length = strlen(name);
 
 	return length > 0 && length < ENGINE_NAME_SIZE && strspn(name, letters) == length &&
@@ -97,6 +98,7 @@ static size_t keep_reply(char *data, size_t size, size_t count, void *context)
 {
 	struct bytes *reply = context;
 
+	/* The socket may be anybody's that DOCKER_HOST names: it must not fill our memory. */
 	if (reply->length + size * count > REPLY_MAX || !bytes_append(reply, data, size * count))
 		return 0; /* libcurl's word for: break it off */
 	return size * count;
@@ -109,7 +111,9 @@ static bool prepare(struct engine *engine, const char *path, unsigned seconds)
 
 	if (snprintf(url, sizeof(url), "http://engine%s", path) >= (int)sizeof(url))
 		return false;
+	/* What the last request set would go along otherwise; the connection is kept. */
 	api->easy_reset(engine->handle);
+	/* NOPROXY: the caller's http_proxy is for the network, not for the engine's socket. */
 	return api->easy_setopt(engine->handle, CURLOPT_URL, url) == CURLE_OK &&
 	       api->easy_setopt(engine->handle, CURLOPT_UNIX_SOCKET_PATH, engine->socket) ==
 		       CURLE_OK &&
@@ -150,6 +154,8 @@ static int perform_json(struct engine *engine, struct engine_reply *ret, struct 
 	int result = perform(engine, &ret->status, &reply, error);
 	struct span text = bytes_span(&reply);
 
+	/* A body that is no JSON leaves NULL: 204 has none, and an error's text is then 'no reason
+	 * given'. */
 	if (result == 0 && text.length)
 		ret->body = json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL);
 	bytes_free(&reply);
@@ -227,6 +233,7 @@ void engine_read_errors(struct engine *engine, const char *container, struct byt
 	char path[256];
 	long status = 0;
 
+	/* Without a terminal the engine frames the output; a sidecar never has one. */
 	snprintf(path, sizeof(path), "/containers/%s/logs?stderr=1&tail=20", container);
 	if (prepare(engine, path, 10) && perform(engine, &status, &frames, NULL) == 0 &&
 	    status == 200)
@@ -241,6 +248,8 @@ static size_t note_octets(char *data, size_t size, size_t count, void *context)
 	bool *seen = context;
 
 	(void)data;
+	/* What the event says is not read: whoever waits looks at the container again, which is
+	 * true at that time. */
 	*seen = true;
 	return size * count;
 }

@@ -65,12 +65,14 @@ int events_query(const struct events_query *query, bool (*each)(void *context, c
 		if (count <= 0)
 			break;
 		bytes_added(&in, (size_t)count);
+		/* NULL for each read: who prints flushes then, not for each line. */
 		if (!hand_over(&in, &welcomed, each, context, error) || !each(context, NULL))
 			break;
 	}
 	if (fd >= 0)
 		close(fd);
 	bytes_free(&in);
+	/* Once welcomed, an end is the sidecar's end and no failure. */
 	if (welcomed)
 		return 0;
 	return error_set(error, "%s: the sidecar does not let us ask", query->name);
@@ -94,6 +96,8 @@ uint64_t events_parse_since(const char *text)
 	time_t when;
 
 	end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	/* With the log's milliseconds or without, which are cut off: one event more rather than one
+	 * less. */
 	if (end && (strcmp(end, "Z") == 0 || (*end == '.' && end[strspn(end, ".0123456789")] == 'Z'))) {
 		when = timegm(&tm);
 		return when > 0 ? (uint64_t)when * 1000 : 0;
@@ -207,6 +211,8 @@ void events_print(FILE *to, const json_t *event, bool colour)
 				colour ? PLAIN : "");
 		return;
 	}
+	/* Cut to their columns: in a taken worker's line any of these texts may be as long as the
+	 * line. */
 	fprintf(to, "%-12.12s  %-10.20s  %s%-22.40s%s  %-6.10s  ", time ? time + 1 : "",
 		text_of(event, "id"), colour ? paint : "", *audit ? audit : reason,
 		colour ? PLAIN : "", text_of(event, "source"));
@@ -220,6 +226,7 @@ void events_print(FILE *to, const json_t *event, bool colour)
 
 bool events_wants_colour(FILE *to)
 {
+	/* no-color.org: present and not empty. */
 	const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
 
 	return isatty(fileno(to)) && !(no && *no) && !(terminal && strcmp(terminal, "dumb") == 0);

@@ -24,6 +24,8 @@ static bool copy_text(const char **text)
 
 static bool copy(const struct grant *from, struct grant *ret)
 {
+	/* All three are copied even after one failed: release() must find no text of `from`, which
+	 * is another's to free. */
 	bool fine;
 
 	*ret = *from;
@@ -43,6 +45,7 @@ int grants_add(struct grants *grants, const struct grant *grant, struct error *e
 		return error_set(error, "%d grants are in force: write routes, or end some with "
 				 "'egress-bpf deny'", GRANTS_MAX);
 	list = reallocarray(grants->list, grants->count + 1, sizeof(*list));
+	/* Kept also when the copy fails: realloc(3) has freed the old array by then. */
 	if (list)
 		grants->list = list;
 	if (!list || !copy(grant, &list[grants->count]))
@@ -75,6 +78,8 @@ struct grant *grants_find(const struct grants *grants, const char *id)
 	return NULL;
 }
 
+/* A load works on a copy of its own, since 'deny' and timers change the list while a policy is read
+ * on the other thread. */
 bool grants_select(const struct grants *grants, bool (*wanted)(void *context, const struct grant *),
 		   void *context, struct grants *ret)
 {
@@ -96,6 +101,7 @@ bool grants_select(const struct grants *grants, bool (*wanted)(void *context, co
 
 void grant_sources_free(struct grant_sources *sources)
 {
+	/* The first ones belong to who gave them: arguments of the command, the bytes of a file. */
 	for (size_t i = sources->borrowed; i < sources->count; i++) {
 		free((char *)sources->list[i].name);
 		free((char *)sources->list[i].text.data);
@@ -111,6 +117,8 @@ static bool add_source(struct grant_sources *sources, struct grant *grant, const
 	const struct policy_permit_style style = {.indent = "  "};
 	char *route = policy_permit_route(base, &grant->permit, &style, NULL), *name, *text;
 
+	/* Noted now, from the policy that the route is made for: the operator is told which secret
+	 * goes along, and after a reload that may be another. */
 	policy_permit_credential(base, &grant->permit, grant->credential);
 	if (!route)
 		return false;
@@ -155,6 +163,7 @@ static bool drop_faulty(struct grants *grants, const struct diag_list *errors, s
 {
 	bool any = false;
 
+	/* Backwards, as grants_remove() moves those behind down. */
 	for (size_t i = grants->count; i-- > 0;) {
 		for (size_t j = 0; j < errors->count; j++) {
 			const struct diag_item *item = &errors->items[j];
@@ -162,6 +171,7 @@ static bool drop_faulty(struct grants *grants, const struct diag_list *errors, s
 			if (strncmp(item->source, "grant ", 6) != 0 ||
 			    strcmp(item->source + 6, grants->list[i].id) != 0)
 				continue;
+			/* A grant must not keep a new policy out of force: the grant goes. */
 			diag_warning("%s: %s; it ends", item->source, item->text);
 			error_set(first, "the policy has no place for it: %s", item->text);
 			grants_remove(grants, i);
@@ -177,6 +187,8 @@ struct config *grants_parse(struct grants *grants, const struct config_source *s
 			    struct grant_sources *ret_sources, struct diag_list *errors,
 			    struct error *dropped)
 {
+	/* The file alone first: its own errors are told as those of a file, and grants are made for
+	 * what it says, not for what other grants add to it. */
 	struct config *base = config_parse(sources, count, errors), *config = NULL;
 	struct grant_sources made = {0};
 	struct diag_list found = {0};

@@ -57,6 +57,8 @@ static int write_entry(const char *path, struct span old, const struct config *c
 		error_set(error, "out of memory");
 	free(entry);
 	edited = text.length > 0 ? parse(path, bytes_span(&text), error) : NULL;
+	/* Read back as a policy and compared before anything is written: the text was put together
+	 * by hand, and layout, anchors or a duplicate could give it another meaning. */
 	if (edited && policy_permit_check(config->policy, edited->policy, &grant->permit, error) == 0)
 		result = config_replace_file(path, old, bytes_span(&text), error);
 	config_free(edited);
@@ -77,6 +79,7 @@ static int try_once(const char *path, struct grant *grant, struct error *error)
 	config = parse(path, bytes_span(&old), error);
 	if (!config)
 		return -1;
+	/* By a second grant at the same time, or by an edit, it may be there by now. */
 	result = policy_permit_allowed(config->policy, &grant->permit)
 			 ? 0 : write_entry(path, bytes_span(&old), config, grant, error);
 	config_free(config);

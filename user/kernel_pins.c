@@ -33,6 +33,7 @@ bool kernel_name_valid(const char *name)
 				      "0123456789._-";
 	size_t length = name ? strlen(name) : 0;
 
+	/* It becomes a directory of bpffs and part of other paths: no slash, no leading dot. */
 	return length >= 1 && length <= 64 && name[0] != '.' && strspn(name, allowed) == length;
 }
 
@@ -195,6 +196,8 @@ int kernel_pins_lock(const char *name, int *ret_fd, struct error *error)
 
 		if (fd < 0 && errno != ENOENT)
 			return error_set(error, KERNEL_PIN_ROOT "/%s: %s", name, strerror(errno));
+		/* A lock on the directory itself needs no file that could be left behind, and the
+		 * kernel gives it back at kill -9. */
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && still_there(fd, name)) {
 			*ret_fd = fd;
 			return 0;

@@ -68,6 +68,9 @@ static int read_counters(struct reader *reader, struct error *error)
 		return error_set(error, "out of memory");
 	for (uint32_t i = 0; i < EGRESS_COUNTER_COUNT && result == 0; i++) {
 		result = bpf_map_lookup_elem(reader->maps[KERNEL_MAP_COUNTERS], &i, values);
+		/* A per-CPU map gives a value for each possible CPU, those that are offline
+		 * included (bpf(2), libbpf_num_possible_cpus()): with fewer the kernel would write
+		 * past the end. */
 		for (size_t cpu = 0; cpu < reader->cpus && result == 0; cpu++)
 			reader->status.counters[i] += values[cpu];
 	}
@@ -130,6 +133,7 @@ static int read_host(void *context, const struct kernel_host *host)
 	status->host = *host;
 	status->removed = is_removed(reader, host);
 	read_host_counters(reader, status);
+	/* Beyond that hosts are judged all the same, but have no counters of their own. */
 	if (host->id < EGRESS_MAX_COUNTED_HOSTS &&
 	    bpf_map_lookup_elem(reader->maps[KERNEL_MAP_HOST_VERDICTS], &host->id,
 				&status->verdicts) < 0)
@@ -174,6 +178,9 @@ static void read_links(struct kernel_status *status)
 		snprintf(link->name, sizeof(link->name), "%s", kernel_programs[i].name);
 		link->attached = kernel_link_cgroup(status->name, kernel_programs[i].name) ==
 				 status->settings.bottle_cgroup;
+		/* A cgroup that was removed keeps its links while a socket of it lives, over ten
+		 * seconds on a busy machine; kernel_link_cgroup() looks the id up as a file handle,
+		 * which is ESTALE then. */
 		status->cgroup_alive |= link->attached;
 	}
 	if (status->settings.unix_wall == EGRESS_UNIX_WALLED)
@@ -194,6 +201,7 @@ static int read_wires(struct reader *reader, struct error *error)
 	for (uint32_t i = 0; i < EGRESS_MAX_WIRES; i++) {
 		if (bpf_map_lookup_elem(reader->maps[KERNEL_MAP_WIRES], &i, &wire) < 0)
 			return error_set(error, "cannot read the wires: %s", strerror(errno));
+		/* A wire that is gone is not an open one: its veth ended with the container. */
 		if (wire.state == 0 || (wire.outside && kernel_tc_gone(status->name, wire.outside)))
 			continue;
 		status->wires[status->wire_count++] = (struct kernel_wire_status){
@@ -215,6 +223,8 @@ static int read_all(struct reader *reader, const char *name, struct error *error
 	if (read_wires(reader, error) < 0)
 		return -1;
 	read_links(&reader->status);
+	/* By the lock and not by the pid: that may be another process by now, and the lock goes
+	 * with its holder. */
 	if (kernel_pins_locked(name))
 		reader->status.supervisor_pid = reader->status.settings.supervisor_pid;
 	return 0;

@@ -26,6 +26,8 @@ static struct bpf_program *program_of(const struct unix_doors *skeleton, size_t 
 /* `maps`: those of the wall, or NULL to try with new ones. NULL with errno set. */
 static struct unix_doors *load(const int maps[KERNEL_MAP_COUNT])
 {
+	/* That a kernel before 6.7 refuses these is no error: the probe's failure is not for the
+	 * terminal. */
 	libbpf_print_fn_t previous = libbpf_set_print(NULL);
 	struct unix_doors *skeleton = unix_doors__open();
 	int result = skeleton ? 0 : -errno;
@@ -36,6 +38,8 @@ static struct unix_doors *load(const int maps[KERNEL_MAP_COUNT])
 
 		result = map ? bpf_map__reuse_fd(map, maps[i]) : -ENOENT;
 	}
+	/* By number: libbpf 1.1 does not know the section names cgroup/connect_unix and
+	 * sendmsg_unix. */
 	for (size_t i = 0; result == 0 && i < KERNEL_UNIX_PROGRAM_COUNT; i++)
 		result = bpf_program__set_expected_attach_type(program_of(skeleton, i),
 							       attach_types[i]);
@@ -67,6 +71,7 @@ static int attach(const char *name, size_t i, int cgroup_fd, int program, struct
 	if (link < 0)
 		return error_set(error, "program '%s': cannot attach to the cgroup: %s", hook,
 				 strerror(errno));
+	/* Pinned, so that the refusal outlives us as the other programs' does. */
 	if (bpf_obj_pin(link, kernel_pin_path(path, name, "link", hook)) < 0)
 		result = error_set(error, "cannot pin %s: %s", path, strerror(errno));
 	close(link);

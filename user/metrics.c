@@ -56,6 +56,8 @@ static void say_verdicts(struct scrape *s)
 		const struct bottle_facts *facts = &s->bottles[b];
 
 		for (int i = 0; i < EGRESS_REASON_COUNT; i++) {
+			/* The kernel has no such counter: what it lets pass is steered, direct or
+			 * loopback, and counted as that. */
 			if (i != EGRESS_ALLOWED)
 				say(s, "egress_verdicts_total{bottle=\"%s\",source=\"kernel\",reason=\"%s\"} "
 				    "%" PRIu64 "\n", facts->name, reason_name(i),
@@ -156,6 +158,9 @@ static void say_host_family(struct scrape *s, const struct host_family *f)
 			uint64_t others = 0;
 
 			for (size_t i = 0; i < status->host_count; i++) {
+				/* By id, and ids are never given twice: a host has its label for
+				 * good, or never. A wildcard and a bottle that asks for thousands
+				 * of names must not make a time series of each. */
 				if (status->hosts[i].host.id > METRICS_HOSTS)
 					others += value_of(&status->hosts[i], f, which);
 				else
@@ -315,10 +320,13 @@ static void say_latency(struct scrape *s)
 		const json_t *counts = json_object_get(sidecar, "latency_buckets");
 		uint64_t total = 0;
 
+		/* A sidecar of another version may count otherwise: no histogram rather than a
+		 * wrong one. */
 		if (!sidecar || json_array_size(counts) != FEED_BUCKETS)
 			continue;
 		for (unsigned i = 0; i < FEED_BUCKETS; i++) {
 			total += (uint64_t)json_integer_value(json_array_get(counts, i));
+			/* The last bucket has no end, and is the one of +Inf below. */
 			if (i + 1 < FEED_BUCKETS)
 				say(s, "%s_bucket{bottle=\"%s\",le=\"%.9g\"} %" PRIu64 "\n", name,
 				    s->bottles[b].name, (double)feed_bucket_end(i) / 1e6, total);
@@ -340,6 +348,8 @@ static bool read_bottle(const char *name, struct bottle_facts *ret)
 	if (kernel_read_status(name, &ret->status, NULL) < 0)
 		return false;
 	ret->name = ret->status.name;
+	/* Of a dead one's socket nobody answers; the pins alone say that it is dead, without
+	 * waiting. */
 	fd = ret->status.supervisor_pid
 		     ? control_ask(name, json_pack("{s:s}", "command", "status"), NULL) : -1;
 	ret->sidecar = fd < 0 ? NULL : control_answer(fd, NULL);
@@ -355,6 +365,7 @@ bool metrics_collect(const char *name, struct bytes *ret)
 	while (names && names[count])
 		count++;
 	s.bottles = calloc(count + 1, sizeof(*s.bottles));
+	/* A bottle that goes between the list and the look is left out: no error of the others. */
 	for (size_t i = 0; s.bottles && i < (name ? 1 : count); i++)
 		s.count += read_bottle(name ? name : names[i], &s.bottles[s.count]);
 	if (s.bottles) {

@@ -31,6 +31,7 @@ int node_state_write_file(const char *path, struct span text, struct error *erro
 
 	if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary))
 		return error_set(error, "%s: the path is too long", path);
+	/* O_TRUNC, for an agent that was killed here left one; the directory is root's alone. */
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set(error, "%s: %s", temporary, strerror(errno));
@@ -146,6 +147,8 @@ int node_state_each(const char *directory, void (*each)(void *context, const cha
 		if (!dot || strcmp(dot, STATE_SUFFIX) != 0)
 			continue;
 		*dot = '\0';
+		/* What others put there is no pod, and its name becomes no path and no wall's
+		 * name. */
 		if (node_uid_valid(uid))
 			each(context, uid);
 	}

@@ -85,6 +85,7 @@ static struct pending_group *group_new(const struct refusal *r, uint64_t hash, u
 	group->port = r->port;
 	group->first_ms = time_ms;
 	group->one_path = true;
+	/* Hostile length: what does not fit is no protocol of ours, and left empty. */
 	if (r->protocol.length < sizeof(group->protocol))
 		memcpy(group->protocol, r->protocol.data, r->protocol.length);
 	if (copy(r->host, &group->host) && copy(r->address, &group->address) &&
@@ -133,6 +134,8 @@ static void group_see(struct pending_group *group, const struct refusal *r, uint
 	sample->path_cut = r->path_cut;
 	group->count++;
 	group->last_ms = time_ms;
+	/* The prefix holds the whole path until a second one comes: one refusal a thousand times is
+	 * shown as that path, and not as its directory. */
 	if (group->one_path && !is_text(group->prefix, r->path)) {
 		prefix = prefix_of(span_from(group->prefix ? group->prefix : ""));
 		group->one_path = false;
@@ -175,6 +178,7 @@ static struct pending_group **place_for_one(struct pending *pending)
 	for (size_t i = 0; i < pending->count; i++) {
 		struct pending_group **at = &pending->groups[i];
 
+		/* There is always one: PENDING_DENIED is less than PENDING_GROUPS. */
 		if (!(*at)->denied && (!oldest || (*at)->seen < (*oldest)->seen))
 			oldest = at;
 	}
@@ -216,6 +220,8 @@ bool pending_add(struct pending *pending, const struct refusal *refusal, uint64_
 			(void)deny_one(pending, group);
 		*place_for_one(pending) = group;
 	}
+	/* Order by a clock of our own: the worker's times may be anything, and several are of one
+	 * millisecond. */
 	group->seen = ++pending->clock;
 	group_see(group, refusal, time_ms, kernel);
 	return true;

@@ -97,6 +97,8 @@ static int check_file(int fd, int dir_fd, const char *directory, const char *nam
 static int read_file(int dir_fd, const char *directory, const char *name, struct bytes *ret,
 		     struct error *error)
 {
+	/* O_NONBLOCK: a FIFO in place of the file would hold a start up for ever. The directory's
+	 * descriptor: a path that is swapped meanwhile cannot mix two plans. */
 	int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), result;
 
 	if (fd < 0)
@@ -244,6 +246,7 @@ static const char *take_values(const json_t *root, struct plan *plan)
 static int take_plan(struct span text, struct plan *plan, char ret_digest[65], struct error *error)
 {
 	json_error_t problem;
+	/* Readers differ in which of two equal keys they take; nothing here may depend on that. */
 	json_t *root = json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, &problem);
 	const char *digest = json_string_value(json_object_get(root, "routes_sha256"));
 	const char *key = NULL, *problem_text;
@@ -274,6 +277,7 @@ static int take_plan(struct span text, struct plan *plan, char ret_digest[65], s
 
 static bool name_paths(const char *directory, struct plan *plan)
 {
+	/* Absolute, as the engine's daemon has another working directory. */
 	plan->directory = realpath(directory, NULL);
 	return plan->directory &&
 	       asprintf(&plan->routes_file, "%s/" PLAN_ROUTES, plan->directory) >= 0 &&
@@ -286,6 +290,8 @@ static int read_plan(struct plan *plan, int dir_fd, struct error *error)
 {
 	char want[65], got[65];
 
+	/* 'prepare' renames the plan last: a crash between its two renames leaves a digest that
+	 * does not fit. */
 	if (read_file(dir_fd, plan->directory, PLAN_FILE, &plan->text, error) < 0 ||
 	    take_plan(bytes_span(&plan->text), plan, want, error) < 0 ||
 	    read_file(dir_fd, plan->directory, PLAN_ROUTES, &plan->routes, error) < 0)

@@ -23,6 +23,8 @@
 
 static bool in_memory(const char *path)
 {
+	/* By the file system's type, as a mount point's name proves nothing: in containers /run may
+	 * be on the disk. */
 	struct statfs fs;
 
 	return statfs(path, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
@@ -33,6 +35,8 @@ static int check_ours(const char *path, struct error *error)
 {
 	struct stat status;
 
+	/* lstat(2): a link to a directory of root's, made by somebody else, would pass
+	 * otherwise. */
 	if (lstat(path, &status) < 0)
 		return error_set(error, "%s: %s", path, strerror(errno));
 	if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077))
@@ -90,6 +94,8 @@ static int write_file(const char *path, struct span text, mode_t mode, struct er
 	if (fd < 0)
 		return error_set(error, "%s: %s", path, strerror(errno));
 	written = write(fd, text.data, text.length);
+	/* The umask may have taken bits of 0644 away, which the container's user needs to read the
+	 * bundle. */
 	if (fchmod(fd, mode) < 0 || close(fd) < 0 || written != (ssize_t)text.length)
 		return error_set(error, "%s: cannot be written", path);
 	return 0;
@@ -133,6 +139,8 @@ static int write_tokens(const struct plan *plan, const char *directory, struct e
 	for (size_t i = 0; i < plan->token_count; i++) {
 		const char *value = getenv(plan->tokens[i].token_ref);
 
+		/* sidecar_tokens_check() said so before; asked again, since an empty file would be
+		 * an empty credential. */
 		if (!value || !*value)
 			return error_set(error, "the variable %s has no value",
 					 plan->tokens[i].token_ref);
@@ -174,12 +182,15 @@ static bool mark_path(char path[4096], const char *directory)
 static int remove_tree(char *path, struct error *error)
 {
 	char *const roots[] = {path, NULL};
+	/* FTS_PHYSICAL: links are removed, never followed. FTS_XDEV: nothing that is mounted below
+	 * is emptied. */
 	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
 	FTSENT *entry;
 	int result = 0;
 
 	if (!tree)
 		return error_set(error, "%s: %s", path, strerror(errno));
+	/* Directories on the way back, when they are empty. ENOENT: another stop was faster. */
 	while ((entry = fts_read(tree)))
 		if (entry->fts_info != FTS_D && remove(entry->fts_accpath) < 0 && errno != ENOENT)
 			result = error_set(error, "%s: %s", entry->fts_path, strerror(errno));
@@ -220,6 +231,7 @@ static int write_plan(const struct plan *plan, const char *directory, struct err
 	     write_inside(directory, PLAN_CA, bytes_span(&ca), 0600, error) < 0 ||
 	     write_inside(directory, PLAN_CA_CERT, bytes_span(&certificate), 0644, error) < 0))
 		result = -1;
+	/* It has the key. */
 	bytes_wipe(&ca);
 	bytes_free(&certificate);
 	return result;
@@ -234,6 +246,8 @@ int sidecar_files_put(const struct sidecar_files *files, const struct plan *plan
 	if (!name_generation(path, files, generation))
 		return error_set(error, "%s: too long a path", files->plan);
 	snprintf(tokens, sizeof(tokens), "%s/" SIDECAR_TOKENS, path);
+	/* Of a start that was killed before it switched: half a generation, with tokens perhaps of
+	 * another plan. */
 	if ((access(path, F_OK) == 0 && remove_tree(path, error) < 0) ||
 	    make_directory(path, error) < 0 || make_directory(tokens, error) < 0 ||
 	    write_plan(plan, path, error) < 0 || write_tokens(plan, tokens, error) < 0)
@@ -253,6 +267,7 @@ int sidecar_files_switch(const struct sidecar_files *files, unsigned generation,
 		    (int)sizeof(beside))
 		return error_set(error, "%s: too long a path", files->plan);
 	snprintf(target, sizeof(target), "%u", generation);
+	/* Of a switch that was killed between the two calls. */
 	unlink(beside);
 	if (symlink(target, beside) < 0 || rename(beside, link) < 0)
 		return error_set(error, "%s: %s", link, strerror(errno));
@@ -264,6 +279,8 @@ void sidecar_files_sweep(const struct sidecar_files *files)
 	const unsigned current = current_generation(files);
 	char path[PATH_MAX];
 
+	/* One each side of it is all there can be: the last one, and one that was put but never
+	 * switched to. */
 	for (unsigned i = current > 1 ? current - 1 : 1; i <= current + 1; i++) {
 		if (i != current && name_generation(path, files, i) && access(path, F_OK) == 0)
 			(void)!remove_tree(path, NULL);
@@ -289,6 +306,8 @@ int sidecar_files_find(const char *slug, struct sidecar_files *ret, struct error
 
 	if (result == 0 && !name_files(&files))
 		result = error_set(error, "out of memory");
+	/* The base, too: who owns it could have renamed the bottle's directory away and made
+	 * another. */
 	if (result == 0)
 		result = check_ours(base, error) < 0 ? -1 : check_ours(files.directory, error);
 	free(base);
@@ -316,6 +335,7 @@ int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struc
 	char *base = NULL, mark[4096];
 	int result = -1;
 
+	/* Nothing of an earlier start is taken over: its tokens may be of routes that are gone. */
 	if (sidecar_files_remove(plan->slug, error) < 0 ||
 	    name_directory(plan->slug, &base, &files.directory, error) < 0)
 		return -1;

@@ -39,6 +39,8 @@ size_t status_open_wires(const struct kernel_status *status)
 
 static const char *wall0_name(const struct kernel_status *status)
 {
+	/* First of all: in a shared namespace the wires are the host's, and no number of walled
+	 * ones makes it a wall. */
 	if (status->settings.shared_netns)
 		return "shared";
 	if (status_open_wires(status) > 0)

@@ -75,6 +75,8 @@ static void expire(struct supervisor *s)
 	for (size_t i = 0; i < a->grants.count; i++) {
 		struct grant *grant = &a->grants.list[i];
 
+		/* A new one is left: the load that brings it into force answers who asked for
+		 * it. */
 		if (grant->expires_ms && grant->expires_ms <= now && grant->state == GRANT_IN_FORCE)
 			grant->state = GRANT_ENDING;
 	}
@@ -94,6 +96,8 @@ void supervisor_approvals_pulse(struct supervisor *s)
 	if (!s->approvals)
 		return;
 	supervisor_drain_refusals(s);
+	/* What was to end and could not, for want of a readable policy, is tried again with each
+	 * pulse, not in a loop. */
 	s->approvals->failed = false;
 	expire(s);
 }
@@ -208,6 +212,7 @@ void supervisor_approvals_ended(struct supervisor *s, const char *why)
 		} else if (!why && !made && grant->state != GRANT_NEW) {
 			ended(s, i, NULL);
 		}
+		/* ended() has removed this one and moved the next into its place. */
 		i += a->grants.count == before;
 	}
 	if (!a)
@@ -244,6 +249,7 @@ static int read_wish(const json_t *request, struct wish *ret, struct error *erro
 		return error_set(error, "a grant is for 1 second to 31 days");
 	if (ret->persist && seconds)
 		return error_set(error, "for a time, or persistently: not both");
+	/* Who asks is root, but what he says becomes YAML: no octet that could end a scalar. */
 	if (ret->method && strcmp(ret->method, "*") != 0 && !refusal_method_valid(span_from(ret->method)))
 		return error_set(error, "'%.40s' is not a method", ret->method);
 	if (ret->path && !refusal_path_valid(span_from(ret->path)))
@@ -278,6 +284,8 @@ static int make_permit(const struct wish *wish, const struct asked *asked, struc
 	if (wish->path) {
 		ret->path = wish->path;
 		ret->path_type = POLICY_PATH_PREFIX;
+		/* A prefix that does not hold the refused path would open something else, and leave
+		 * what was asked for refused. */
 		if (asked->request && !is_below(asked->path, wish->path))
 			return error_set(error, "%s was for %s, which is not below %.80s", wish->id,
 					 asked->path, wish->path);
@@ -304,6 +312,8 @@ static int add_grant(struct supervisor *s, const struct wish *wish, const struct
 	snprintf(grant.id, sizeof(grant.id), "%s", wish->id);
 	if (wish->seconds > 0) {
 		grant.until_ms = grant.since_ms + (uint64_t)wish->seconds * 1000;
+		/* Two clocks: UNTIL_MS is for people; the end itself must not move when somebody
+		 * sets the time. */
 		grant.expires_ms = clock_ms(CLOCK_BOOTTIME) + (uint64_t)wish->seconds * 1000;
 	}
 	return grants_add(&s->approvals->grants, &grant, error);
@@ -324,6 +334,8 @@ static int allow(struct supervisor *s, const json_t *request, struct error *erro
 	if (asked_never(&asked))
 		return error_set(error, "%s cannot be allowed so (%s): %s", wish.id,
 				 reason_name(asked.reason), asked_never(&asked));
+	/* The id is the source's name in the policy, and 'deny' finds by it: two of one id could
+	 * not be told apart. */
 	if (grants_find(&s->approvals->grants, wish.id))
 		return error_set(error, "%s is allowed already; to change that, end it first: 'egress-bpf "
 				 "deny %s %s'", wish.id, s->options.name, wish.id);
@@ -364,6 +376,7 @@ static int deny(struct supervisor *s, const json_t *request, struct error *error
 	if (!id || strlen(id) >= FEED_ID_SIZE)
 		return error_set(error, "say the id of a refusal");
 	grant = grants_find(&s->approvals->grants, id);
+	/* The refusal may be too old to be known: a grant of it has to be endable all the same. */
 	result = supervisor_find_refusal(s, id, &asked, &group, grant ? NULL : error);
 	if (result < 0 && !grant)
 		return -1;
@@ -401,6 +414,8 @@ void supervisor_open_approvals(struct supervisor *s)
 	s->approvals = a;
 	if (a && a->pending && a->timer)
 		return;
+	/* The bottle is served without: approvals are a comfort, and what they would allow stays
+	 * refused. */
 	diag_warning("no memory for what is refused: 'egress-bpf pending' and its like will not answer");
 	supervisor_close_approvals(s);
 }

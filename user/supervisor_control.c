@@ -76,6 +76,7 @@ static json_t *json_buckets(const struct feed *feed)
 	uint64_t counts[FEED_BUCKETS] = {0};
 	json_t *list = json_array();
 
+	/* Host 0 is all of them together: feed.h. */
 	if (feed)
 		feed_latencies(feed, 0, counts);
 	for (unsigned i = 0; i < FEED_BUCKETS; i++)
@@ -152,6 +153,7 @@ static json_t *json_source(const struct config_source *source, size_t *left)
 	size_t length = source->text.length;
 	json_t *text;
 
+	/* Cut at the end of a line, for the page shows the text by its lines' numbers. */
 	if (length > *left)
 		for (length = *left; length > 0 && source->text.data[length - 1] != '\n'; length--)
 			;
@@ -205,6 +207,7 @@ void supervisor_open_feeds(struct supervisor *s)
 	unsigned short number = 0;
 	int fd = feed_memory();
 
+	/* Without luck it is 0: two logs could share ids, and nothing else is lost. */
 	(void)!getrandom(&number, sizeof(number), 0);
 	snprintf(mark, sizeof(mark), "%04x-", number);
 	memcpy(s->mark, mark, sizeof(s->mark));
@@ -242,6 +245,8 @@ void supervisor_open_control(struct supervisor *s)
 
 void supervisor_close_control(struct supervisor *s)
 {
+	/* The last verdicts are in the feed already; followers have them before their connection
+	 * ends. */
 	control_flush(s->control);
 	control_free(s->control);
 	s->control = NULL;

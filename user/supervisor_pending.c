@@ -28,6 +28,8 @@ static void drain(struct supervisor *s, size_t which)
 
 		if (!feed_next(feed, FEED_PENDING, cursor, &event))
 			return;
+		/* The first line read has no line before it to count from: its own number says how
+		 * many were written over. */
 		pending_lost(s->approvals->pending, first ? cursor->sequence - 1 : event.lost);
 		if (refusal_unpack((struct span){event.line, event.length}, &refusal))
 			(void)pending_add(s->approvals->pending, &refusal, event.time_ms, which == 1);
@@ -61,12 +63,16 @@ static bool from_refusal(const struct refusal *r, struct asked *ret)
 	put(asked.method, sizeof(asked.method), r->method);
 	put(asked.path, sizeof(asked.path), r->path);
 	put(host, sizeof(host), r->host);
+	/* An IP literal in a Host or CONNECT is an address, not a name: no host's grant may open
+	 * it. */
 	if (address_parse(host, &address))
 		(void)address_format(&address, asked.address);
 	else if (host[0] && !policy_normalise_host(r->host, asked.host))
 		return false;
 	asked.raw = !asked.host[0];
 	asked.request = asked.method[0] && asked.path[0] == '/' && strcmp(asked.method, "CONNECT") != 0;
+	/* Where no request was read (DNS, a connect() that the kernel refused), the port is all
+	 * there is to tell TLS by. */
 	asked.tls = asked.request ? strcmp(asked.protocol, "http") != 0 : asked.port != 80;
 	if (asked.port == 0)
 		asked.port = 443; /* a name alone was asked for */
@@ -150,6 +156,7 @@ static int parse_id(const struct supervisor *s, const char *text, uint64_t *ret_
 		return error_set(error, "%.40s is of another sidecar, or of one before this", text);
 	kernel = *number == 'k';
 	number += kernel;
+	/* Digits alone, and so few that they fit: strtoull(3) takes signs and blanks, too. */
 	if (*number < '1' || *number > '9' || strlen(number) > 18)
 		return error_set(error, "'%.40s' is not the id of a refusal", text);
 	*ret_id = strtoull(number, &end, 10);
@@ -179,10 +186,13 @@ int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *
 	uint64_t number = 0;
 	bool kernel = false;
 
+	/* Asks first: their ids ("3f2a-a5") are none for parse_id(). */
 	if (supervisor_find_ask(s, id, ret))
 		return 0;
 	if (parse_id(s, id, &number, &kernel, error) < 0)
 		return -1;
+	/* The program reads its refusal's id in the answer a moment before the record is in the
+	 * table. */
 	supervisor_drain_refusals(s);
 	group = pending_find(s->approvals->pending, number, kernel, &sample);
 	if (group)

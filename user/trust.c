@@ -59,6 +59,8 @@ static int add(struct trust_paths *paths, const char *path, struct error *error)
 	struct stat status;
 	char **items;
 
+	/* Real paths, each once: distributions link these to each other, and each is covered by a
+	 * bind mount, of which the second would lie on the first. */
 	if (!real || stat(real, &status) < 0 || !S_ISREG(status.st_mode) ||
 	    contains(paths, real)) {
 		free(real);
@@ -142,6 +144,8 @@ static int add_java_of_path(struct trust_paths *paths, const char *search_path,
 	while (*search_path) {
 		size_t length = strcspn(search_path, ":");
 
+		/* An entry that is empty or relative means our directory, which is the caller's:
+		 * nothing there says where Java is. */
 		if (search_path[0] == '/' && add_java_in(paths, search_path, length, error) < 0)
 			return -1;
 		search_path += length + (search_path[length] == ':');
