@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* When all buffers together hold what they may. Before that, windows and queues have become small
- * (h2_stream.c); now nothing more is read (stream_must_wait()), and room is made by ending what holds
- * most: a reader that stalls costs itself its answer, and not its neighbours theirs. Nothing is
- * refused for being new: who came first would keep all others out for as long as it likes. */
+ * (h2_stream.c); now nothing more is read (stream_must_wait()), not even that a client has left, so
+ * that room has to be made here or there will never be any. It is made by ending what holds most: a
+ * reader that stalls costs itself its answer, and not its neighbours theirs; and then who holds most
+ * in many small parts. Nothing is refused for being new: who came first would keep all others out
+ * for as long as it likes. */
 #include "connection_private.h"
 #include "feed.h"
 
 #define STALLED_MS 2000 /* who moves nothing for so long goes first */
 #define AIM(limit) ((limit) - (limit) / 8)
-#define LEAST 8192 /* ending smaller ones would only add work */
+/* What a reader that stalls makes us hold, at the least: WINDOW_MIN in h2_private.h. A request that
+ * waits for its answer holds its head alone, and is not ended for somebody else's heap of them. */
+#define LEAST ((size_t)32 * 1024)
 #define ROUNDS_MAX 32
 
+static bool is_full(void)
+{
+	return bytes_held() > AIM(bytes_limit());
+}
+
+/* Of one request each. */
 static size_t largest(const struct proxy *proxy, uint64_t before_ms)
 {
 	size_t most = 0, held;
@@ -28,7 +38,7 @@ static void end_largest(struct proxy *proxy, size_t at_least, uint64_t before_ms
 
 	for (struct connection *c = proxy->connections; c; c = next) {
 		next = c->next;
-		if (bytes_held() <= AIM(bytes_limit()))
+		if (!is_full())
 			return;
 		if (!c->protocol || c->protocol->held(c->session, before_ms) < at_least)
 			continue;
@@ -42,12 +52,50 @@ static void end_largest(struct proxy *proxy, size_t at_least, uint64_t before_ms
  * connections there are. */
 static void shed(struct proxy *proxy, uint64_t before_ms)
 {
-	for (int round = 0; round < ROUNDS_MAX && bytes_held() > AIM(bytes_limit()); round++) {
+	for (int round = 0; round < ROUNDS_MAX && is_full(); round++) {
 		size_t most = largest(proxy, before_ms);
 
 		if (most < LEAST)
 			return;
 		end_largest(proxy, most / 2 > LEAST ? most / 2 : LEAST, before_ms);
+	}
+}
+
+static size_t total_of(const struct connection *c)
+{
+	return c->protocol ? c->protocol->total(c->session) : 0;
+}
+
+static void end_heaviest(struct proxy *proxy, size_t at_least)
+{
+	struct connection *next;
+
+	for (struct connection *c = proxy->connections; c && is_full(); c = next) {
+		next = c->next;
+		if (total_of(c) < at_least)
+			continue;
+		c->inside++;
+		connection_shed(c);
+		connection_abort_client(c);
+		connection_close(c, EGRESS_LIMIT, CONNECTION_SHED);
+		connection_leave(c);
+	}
+}
+
+/* Nothing is large, and all is full: whole connections, and without a least. Closer to the heaviest
+ * than above, since those who are ended here need not have stalled. */
+static void shed_connections(struct proxy *proxy)
+{
+	for (int round = 0; round < ROUNDS_MAX && is_full(); round++) {
+		size_t most = 0, total;
+
+		for (const struct connection *c = proxy->connections; c; c = c->next) {
+			total = total_of(c);
+			most = total > most ? total : most;
+		}
+		if (most == 0)
+			return;
+		end_heaviest(proxy, most - most / 8);
 	}
 }
 
@@ -59,6 +107,8 @@ static void on_full(evutil_socket_t fd, short what, void *context)
 	(void)fd, (void)what;
 	shed(proxy, now - STALLED_MS);
 	shed(proxy, now);
+	if (bytes_held() >= bytes_limit())
+		shed_connections(proxy);
 }
 
 /* From within somebody's reading: nobody can be ended here. */

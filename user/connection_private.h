@@ -56,6 +56,8 @@ struct protocol {
 	 * (connection_now_ms()), and the end of those that hold at least so much. */
 	size_t (*held)(const void *session, uint64_t before_ms);
 	void (*shed)(void *session, size_t at_least, uint64_t before_ms);
+	/* All that the connection holds, of all its requests together. */
+	size_t (*total)(const void *session);
 	/* Logs what is under way as ended by `reason`, and frees. */
 	void (*end)(void *session, enum egress_reason reason, const char *detail);
 };

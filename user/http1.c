@@ -426,6 +426,11 @@ size_t http1_held(const void *session, uint64_t before_ms)
 	return held;
 }
 
+static size_t http1_total(const void *session)
+{
+	return http1_held(session, UINT64_MAX);
+}
+
 static void http1_shed(void *session, size_t at_least, uint64_t before_ms)
 {
 	struct connection *c = ((struct http1 *)session)->connection;
@@ -462,5 +467,6 @@ const struct protocol http1_protocol = {
 	.idle = http1_idle,
 	.held = http1_held,
 	.shed = http1_shed,
+	.total = http1_total,
 	.end = http1_end,
 };

@@ -192,6 +192,16 @@ static size_t http2_held(const void *session, uint64_t before_ms)
 	return most;
 }
 
+static size_t http2_total(const void *session)
+{
+	const struct http2 *h = session;
+	size_t total = h2_held(h->session);
+
+	for (const struct request *r = h->requests; r; r = r->next)
+		total += request_held(r, UINT64_MAX);
+	return total;
+}
+
 /* One request after the other; the whole connection only when what its client does not read of
  * everything else is the most there is. */
 static void http2_shed(void *session, size_t at_least, uint64_t before_ms)
@@ -238,6 +248,7 @@ const struct protocol http2_protocol = {
 	.idle = http2_idle,
 	.held = http2_held,
 	.shed = http2_shed,
+	.total = http2_total,
 	.drain = http2_drain,
 	.end = http2_end,
 };

@@ -247,6 +247,14 @@ static bool tunnel_idle(void *session)
 	return false;
 }
 
+static size_t tunnel_total(const void *session)
+{
+	const struct tunnel *t = session;
+
+	return t->up.pending.capacity + t->down.pending.capacity +
+	       stream_held(t->connection->upstream);
+}
+
 static size_t tunnel_held(const void *session, uint64_t before_ms)
 {
 	const struct tunnel *t = session;
@@ -254,8 +262,7 @@ static size_t tunnel_held(const void *session, uint64_t before_ms)
 	/* The deadline is set anew with each byte that moves. */
 	if (t->connection->deadline_ms > before_ms + TUNNEL_SECONDS * UINT64_C(1000))
 		return 0;
-	return t->up.pending.capacity + t->down.pending.capacity +
-	       stream_held(t->connection->upstream);
+	return tunnel_total(session);
 }
 
 static void tunnel_shed(void *session, size_t at_least, uint64_t before_ms)
@@ -296,5 +303,6 @@ const struct protocol tunnel_protocol = {
 	.idle = tunnel_idle,
 	.held = tunnel_held,
 	.shed = tunnel_shed,
+	.total = tunnel_total,
 	.end = tunnel_end,
 };

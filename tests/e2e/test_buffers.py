@@ -36,6 +36,25 @@ while True:
     print(json.dumps(reset), flush=True)
 """
 
+# As many requests as it is let, each with a head that says so much and a body that never comes.
+TRICKLE = r"""
+import json, sys, time
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+clients, fields = [], json.loads(sys.argv[4]) + [["x-fill", "f" * int(sys.argv[7])]]
+for _ in range(int(sys.argv[5])):
+    try:
+        c = Client(sys.argv[3])
+        clients.append(c)
+        c.socket.settimeout(1)
+        for n in range(int(sys.argv[6])):
+            c.socket.sendall(c.headers(fields, 2 * n + 1, False))
+    except OSError:
+        pass
+print("asked", flush=True)
+time.sleep(600)
+"""
+
 
 class Sampler(threading.Thread):
     """The most that the buffers held, as `status` says it."""
@@ -72,10 +91,11 @@ class Buffers(WithOrigins):
                 [PYTHON, HOSTILE, harness.world.directory, "203.0.113.24", "h2"]))
         harness.world.wait_port("203.0.113.24", 443)
 
-    def stall(self, host, path):
-        process = self.bottle.popen([PYTHON, "-c", STALL, H2CLIENT, host,
-                                     json.dumps(pseudo(path, authority=host)), str(CONNECTIONS),
-                                     str(STREAMS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def stall(self, host, path, code=STALL, *numbers):
+        request = pseudo(path, "POST" if numbers else "GET", authority=host)
+        process = self.bottle.popen([PYTHON, "-c", code, H2CLIENT, host, json.dumps(request),
+                                     *map(str, numbers or (CONNECTIONS, STREAMS))],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(lambda: (process.kill(), process.communicate()))
         self.assertEqual(process.stdout.readline(), "asked\n")
         return process
@@ -107,4 +127,17 @@ class Buffers(WithOrigins):
         self.assertGreater(self.bottle.counter("limit"), 0)
         self.assertIn("all buffers are full", json.dumps(self.bottle.log()[-4000:]))
         # And nothing is left of them, in memory or in the count.
+        harness.wait_for(lambda: buffers(self.bottle)["bytes"] < 4 << 20, 40, "the buffers to be empty")
+
+    @measures
+    def test_many_that_hold_little(self):
+        """Six thousand requests of 6 KiB each: none is worth ending, all together they are."""
+        before = buffers(self.bottle)["ended"]
+        process = self.stall("h2.example.test", "/echo", TRICKLE, 70, 100, 1700)
+        harness.wait_for(lambda: buffers(self.bottle)["ended"] > before, 20, "somebody ended")
+        for host in ("h2.example.test", "api.example.test"):
+            self.assertEqual(self.ok(self.bottle.curl(f"https://{host}/echo", "-o", "/dev/null", "-w",
+                                                      "%{http_code}")), "200")
+        process.kill()
+        process.communicate()
         harness.wait_for(lambda: buffers(self.bottle)["bytes"] < 4 << 20, 40, "the buffers to be empty")
