@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -23,7 +22,6 @@
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 /* As deep as daemons put them: /run/NAME/INSTANCE/x.sock. */
 #define WALK_DEPTH 4
-#define WALK_FDS 16
 
 /* Sessions make their sockets here, also after we have looked. The bottle gets its own. */
 static const char *const replaced[] = {
@@ -322,22 +320,62 @@ static int replace_directories(struct launch *launch, struct error *error)
 
 /* ---- covering sockets ------------------------------------------------------------------------ */
 
-/* nftw(3) passes no context on; the init has one thread and one list. */
-static struct list *walk_found;
-
-static int walk_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+/* What the directory says it is; only file systems that do not say cost a system call per file, of
+ * which /tmp may have thousands, and the command waits for us. */
+static unsigned char kind_of(int directory_fd, const struct dirent *entry)
 {
-	if (kind == FTW_F && S_ISSOCK(status->st_mode) && list_add(walk_found, path) < 0)
-		return FTW_STOP;
-	return kind == FTW_D && place->level >= WALK_DEPTH ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
+	struct stat status;
+
+	if (entry->d_type != DT_UNKNOWN)
+		return entry->d_type;
+	return fstatat(directory_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0
+		       ? IFTODT(status.st_mode)
+		       : DT_UNKNOWN;
 }
 
-/* FTW_PHYS: a symbolic link is followed by nobody here. */
+/* `path` has `length` octets, and room for PATH_MAX; it is as before when this returns. A symbolic
+ * link is followed by nobody here; what cannot be opened is passed over. */
+static int walk_directory(struct bottle_sockets *sockets, int parent_fd, char *path, size_t length,
+			  size_t name_at, int level)
+{
+	int fd = openat(parent_fd, path + name_at,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int rc = 0;
+
+	if (!directory) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while (rc == 0 && (entry = readdir(directory))) {
+		size_t more = strlen(entry->d_name);
+		unsigned char kind = kind_of(fd, entry);
+
+		if ((kind != DT_SOCK && kind != DT_DIR) || length + more + 2 > PATH_MAX ||
+		    strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		path[length] = '/';
+		memcpy(path + length + 1, entry->d_name, more + 1);
+		if (kind == DT_SOCK)
+			rc = list_add(&sockets->paths, path);
+		else if (level < WALK_DEPTH)
+			rc = walk_directory(sockets, fd, path, length + 1 + more, length + 1,
+					    level + 1);
+		path[length] = '\0';
+	}
+	closedir(directory);
+	return rc;
+}
+
 static int walk(struct bottle_sockets *sockets, struct error *error)
 {
-	walk_found = &sockets->paths;
+	char path[PATH_MAX];
+
 	for (size_t i = 0; i < COUNT(walked); i++) {
-		if (nftw(walked[i], walk_one, WALK_FDS, FTW_PHYS | FTW_ACTIONRETVAL) == FTW_STOP)
+		snprintf(path, sizeof(path), "%s", walked[i]);
+		if (walk_directory(sockets, AT_FDCWD, path, strlen(path), 0, 1) < 0)
 			return out_of_memory(error);
 	}
 	return 0;
