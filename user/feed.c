@@ -140,6 +140,14 @@ uint64_t feed_take_id(struct feed *feed)
 	return __atomic_add_fetch(&feed->shared->ids, 1, __ATOMIC_RELAXED);
 }
 
+void feed_raise_ids(struct feed *feed, uint64_t id)
+{
+	uint64_t now = __atomic_load_n(&feed->shared->ids, __ATOMIC_RELAXED);
+
+	if (now < id || now - id > UINT32_MAX)
+		__atomic_store_n(&feed->shared->ids, id, __ATOMIC_RELAXED);
+}
+
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 {
 	char digits[20];

@@ -32,6 +32,8 @@ void feed_free(struct feed *feed); /* accepts NULL */
 
 /* An id for a decision that is written later: unique for the memory's life, never 0. */
 uint64_t feed_take_id(struct feed *feed);
+/* The next one is greater than `id`: a writer that was taken over may have set it back. */
+void feed_raise_ids(struct feed *feed, uint64_t id);
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE]);
 /* One line, without a line break; one longer than FEED_LINE_MAX is dropped. `time_ms` is of
  * CLOCK_REALTIME. Only ever one writer at a time. */

@@ -117,7 +117,7 @@ static struct pending_sample *sample_for(struct pending_group *group, struct spa
 	return group->sample_count < PENDING_SAMPLES ? &group->samples[group->sample_count++] : oldest;
 }
 
-/* Without memory for its path the group loses the sample, and nothing else. */
+/* Without memory for its path the sample has none, and is allowed only by a path that is said. */
 static void group_see(struct pending_group *group, const struct refusal *r, uint64_t time_ms,
 		      bool kernel)
 {

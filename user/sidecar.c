@@ -538,9 +538,11 @@ int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 		  struct sidecar_names *ret_names, struct error *error)
 {
 	struct start s = {.engine = engine, .options = options};
-	int result = -1, running = -1;
+	int result = -1, running = -1, lock = -1;
 
-	if (sidecar_names(engine, options->plan->slug, &s.names, error) == 0 &&
+	lock = sidecar_files_lock(options->plan->slug, true, error);
+
+	if (lock >= 0 && sidecar_names(engine, options->plan->slug, &s.names, error) == 0 &&
 	    check_machine(&s, error) == 0 && check_files(options->plan, error) == 0)
 		running = is_running(engine, s.names.sidecar, NULL, error);
 	if (running >= 0)
@@ -549,6 +551,7 @@ int sidecar_start(struct engine *engine, const struct sidecar_options *options,
 		undo(&s);
 	else
 		*ret_names = s.names;
+	sidecar_files_unlock(options->plan->slug, lock);
 	sidecar_files_free(&s.files);
 	free(s.root);
 	free(s.cgroup);
@@ -594,6 +597,8 @@ int sidecar_stop(struct engine *engine, const char *slug, struct error *error)
 		error_set(error, "out of memory");
 	else if (end_containers(engine, &names, sidecar_files_unfinished(slug), error) == 0)
 		result = remove_wall(slug, cgroup, &names, error);
+	/* What a start that was killed has left; one that runs keeps its own. */
+	sidecar_files_unlock(slug, sidecar_files_lock(slug, false, NULL));
 	free(cgroup);
 	free(root);
 	return result;

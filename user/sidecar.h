@@ -61,6 +61,11 @@ struct sidecar_files {
 };
 #define SIDECAR_TOKENS "tokens" /* in a generation */
 
+/* One start of a bottle at a time, for which the next waits (`wait`) or not: two would fill one generation
+ * with the routes of the one and the tokens of the other. The descriptor is for sidecar_files_unlock(),
+ * which accepts -1. */
+int sidecar_files_lock(const char *slug, bool wait, struct error *error) WARN_UNUSED;
+void sidecar_files_unlock(const char *slug, int fd);
 /* Makes the directory anew, with every token of the plan from our environment. */
 int sidecar_files_make(const struct plan *plan, struct sidecar_files *ret, struct error *error)
 	WARN_UNUSED;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -196,6 +197,69 @@ static int remove_tree(char *path, struct error *error)
 			result = error_set(error, "%s: %s", entry->fts_path, strerror(errno));
 	fts_close(tree);
 	return result;
+}
+
+/* ---- one start at a time ---------------------------------------------------------------------- */
+
+static int open_lock(const char *base, const char *path, struct error *error)
+{
+	int fd;
+
+	if (make_directory(base, error) < 0)
+		return -1;
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/* ENOENT: who had it removed the directory meanwhile. */
+	return fd < 0 && errno != ENOENT ? error_set(error, "%s: %s", path, strerror(errno)) : fd;
+}
+
+/* Who had the lock before us may have removed the file that we wait at. */
+static bool is_there(int fd, const char *path)
+{
+	struct stat ours, there;
+
+	return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+	       ours.st_dev == there.st_dev;
+}
+
+int sidecar_files_lock(const char *slug, bool wait, struct error *error)
+{
+	const int how = LOCK_EX | (wait ? 0 : LOCK_NB);
+	char *base = NULL, *directory = NULL, path[PATH_MAX];
+	struct error why = {0};
+	int fd = -1;
+
+	if (name_directory(slug, &base, &directory, error) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s.lock", directory);
+	while (!why.text[0]) {
+		fd = open_lock(base, path, &why);
+		if (fd >= 0 && flock(fd, how) < 0)
+			error_set(&why, "%s: %s", path, strerror(errno));
+		else if (fd >= 0 && is_there(fd, path))
+			break;
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	free(base);
+	free(directory);
+	return fd >= 0 ? fd : error_set(error, "%s", why.text);
+}
+
+void sidecar_files_unlock(const char *slug, int fd)
+{
+	char *base = NULL, *directory = NULL, path[PATH_MAX];
+
+	if (fd < 0)
+		return;
+	if (name_directory(slug, &base, &directory, NULL) == 0) {
+		snprintf(path, sizeof(path), "%s.lock", directory);
+		unlink(path);
+		rmdir(base); /* stays while others live there */
+	}
+	close(fd);
+	free(base);
+	free(directory);
 }
 
 /* ---- generations ------------------------------------------------------------------------------ */

@@ -47,7 +47,8 @@ json_t *supervisor_describe_grant(const struct grant *grant)
 
 /* ---- their ends -------------------------------------------------------------------------------- */
 
-/* What has no end never comes first. */
+/* What has no end never comes first. One that is not in force yet ends when it is: a timer for it would
+ * go off all the while. */
 static void arm_timer(struct approvals *a)
 {
 	uint64_t next = UINT64_MAX, now = clock_ms(CLOCK_BOOTTIME);
@@ -56,7 +57,7 @@ static void arm_timer(struct approvals *a)
 	for (size_t i = 0; i < a->grants.count; i++) {
 		const struct grant *grant = &a->grants.list[i];
 
-		if (grant->expires_ms && grant->state != GRANT_ENDING && grant->expires_ms < next)
+		if (grant->expires_ms && grant->state == GRANT_IN_FORCE && grant->expires_ms < next)
 			next = grant->expires_ms;
 	}
 	evtimer_del(a->timer);
@@ -170,6 +171,8 @@ static void begun(struct supervisor *s, struct grant *grant, const struct grant 
 
 	grant->state = GRANT_IN_FORCE;
 	memcpy(grant->credential, made->credential, sizeof(grant->credential));
+	/* Told there is none: a route that a reload brings must not give it one. */
+	grant->permit.credential = grant->credential[0] != '\0';
 	say(grant, "allowed");
 	answer = supervisor_describe_grant(grant);
 	(void)json_object_set_new(answer, "ok", json_true());
@@ -267,7 +270,8 @@ static bool is_below(const char *path, const char *prefix)
 	       (path[length] == '\0' || path[length] == '/' || prefix[length - 1] == '/');
 }
 
-/* This host, this method, this exact path; wider only by the operator's word. */
+/* This host and port, and of method and path those that were shown; wider only by the operator's
+ * word. */
 static int make_permit(const struct wish *wish, const struct asked *asked, struct policy_permit *ret,
 		       struct error *error)
 {
@@ -279,20 +283,22 @@ static int make_permit(const struct wish *wish, const struct asked *asked, struc
 	};
 	if (wish->method)
 		ret->method = strcmp(wish->method, "*") == 0 ? NULL : wish->method;
-	else if (asked->request)
+	else if (asked->method[0])
 		ret->method = asked->method;
 	if (wish->path) {
 		ret->path = wish->path;
 		ret->path_type = POLICY_PATH_PREFIX;
 		/* A prefix that does not hold the refused path would open something else, and leave
 		 * what was asked for refused. */
-		if (asked->request && !is_below(asked->path, wish->path))
+		if (asked->path[0] && !is_below(asked->path, wish->path))
 			return error_set(error, "%s was for %s, which is not below %.80s", wish->id,
 					 asked->path, wish->path);
-	} else if (asked->request && asked->path_cut) {
+	} else if (asked->path_cut) {
 		return error_set(error, "the path is too long, or no text, to be allowed as it is: say "
 				 "--path PREFIX");
-	} else if (asked->request) {
+	} else if (asked->partial) {
+		return error_set(error, "%s was no request for a path: say --path PREFIX", wish->id);
+	} else if (asked->path[0]) {
 		ret->path = asked->path;
 		ret->path_type = POLICY_PATH_EXACT;
 	}
@@ -380,7 +386,11 @@ static int deny(struct supervisor *s, const json_t *request, struct error *error
 	result = supervisor_find_refusal(s, id, &asked, &group, grant ? NULL : error);
 	if (result < 0 && !grant)
 		return -1;
-	if (group && !pending_deny(s->approvals->pending, group))
+	/* Who hears that it is denied must not find it allowed a moment later. */
+	if (grant && grant->state == GRANT_NEW)
+		return error_set(error, "%s is being allowed at this moment: say it again when it is", id);
+	/* A grant ends also when the table of what is silenced is full. */
+	if (group && !pending_deny(s->approvals->pending, group) && !grant)
 		return error_set(error, "%d lines are silenced already, and no more can be", PENDING_DENIED);
 	supervisor_decide_ask(s, id, true);
 	if (!grant || grant->state != GRANT_IN_FORCE)
@@ -409,10 +419,11 @@ void supervisor_open_approvals(struct supervisor *s)
 
 	if (a) {
 		a->pending = pending_new();
+		a->ids = pending_ids_new();
 		a->timer = evtimer_new(s->base, on_timer, s);
 	}
 	s->approvals = a;
-	if (a && a->pending && a->timer)
+	if (a && a->pending && a->ids && a->timer)
 		return;
 	/* The bottle is served without: approvals are a comfort, and what they would allow stays
 	 * refused. */
@@ -429,6 +440,7 @@ void supervisor_close_approvals(struct supervisor *s)
 	s->approvals = NULL;
 	supervisor_event_free(a->timer);
 	pending_free(a->pending);
+	pending_ids_free(a->ids);
 	grants_free(&a->grants);
 	free(a);
 }

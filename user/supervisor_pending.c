@@ -16,6 +16,13 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* The kernel's feed is written by us; of the worker's an id is what it was at first. */
+static bool take_record(struct supervisor *s, bool kernel, struct span record, struct refusal *ret)
+{
+	return refusal_unpack(record, ret) &&
+	       (kernel || pending_ids_bind(s->approvals->ids, ret->id, record));
+}
+
 static void drain(struct supervisor *s, size_t which)
 {
 	const struct feed *feed = which ? s->kernel_feed : s->feed;
@@ -31,7 +38,7 @@ static void drain(struct supervisor *s, size_t which)
 		/* The first line read has no line before it to count from: its own number says how
 		 * many were written over. */
 		pending_lost(s->approvals->pending, first ? cursor->sequence - 1 : event.lost);
-		if (refusal_unpack((struct span){event.line, event.length}, &refusal))
+		if (take_record(s, which == 1, (struct span){event.line, event.length}, &refusal))
 			(void)pending_add(s->approvals->pending, &refusal, event.time_ms, which == 1);
 		else
 			pending_lost(s->approvals->pending, 1);
@@ -51,7 +58,14 @@ static void put(char *to, size_t size, struct span text)
 	snprintf(to, size, "%.*s", (int)text.length, text.length ? text.data : "");
 }
 
-/* A name that no policy could hold is none. */
+/* These two are said of a host before there is a request; all others are of one. */
+static bool is_of_name(enum egress_reason reason)
+{
+	return reason == EGRESS_HOST_NOT_ALLOWED || reason == EGRESS_PORT_NOT_ALLOWED;
+}
+
+/* A name that no policy could hold is none. A record is a taken worker's word: one of a request without
+ * its method or path ("OPTIONS *", too) must not become a grant of the whole host. */
 static bool from_refusal(const struct refusal *r, struct asked *ret)
 {
 	struct asked asked = {.reason = r->reason, .port = r->port, .path_cut = r->path_cut};
@@ -70,7 +84,11 @@ static bool from_refusal(const struct refusal *r, struct asked *ret)
 	else if (host[0] && !policy_normalise_host(r->host, asked.host))
 		return false;
 	asked.raw = !asked.host[0];
-	asked.request = asked.method[0] && asked.path[0] == '/' && strcmp(asked.method, "CONNECT") != 0;
+	if (strcmp(asked.method, "CONNECT") == 0 && !asked.path[0])
+		asked.method[0] = '\0'; /* host and port, and what is in the tunnel is judged itself */
+	asked.request = asked.method[0] && asked.path[0];
+	asked.partial = !asked.request &&
+			(asked.method[0] || asked.path[0] || !is_of_name(asked.reason));
 	/* Where no request was read (DNS, a connect() that the kernel refused), the port is all
 	 * there is to tell TLS by. */
 	asked.tls = asked.request ? strcmp(asked.protocol, "http") != 0 : asked.port != 80;
@@ -96,14 +114,18 @@ static void from_group(const struct pending_group *group, const struct pending_s
 	};
 }
 
+/* What stands for any: no rule names it, so that it passes where everything does. */
+#define NO_METHOD "EGRESS-ANY"
+#define NO_PATH "/egress-any"
+
 bool asked_is_allowed(const struct asked *asked, const struct policy *policy)
 {
 	const struct policy_request request = {
 		.host = asked->host,
 		.port = asked->port,
 		.tls = asked->tls,
-		.method = span_from(asked->method),
-		.target = span_from(asked->path),
+		.method = span_from(asked->method[0] ? asked->method : NO_METHOD),
+		.target = span_from(asked->path[0] ? asked->path : NO_PATH),
 	};
 	const struct policy_host *host = policy_find_host(policy, asked->host);
 	struct policy_verdict verdict;
@@ -113,7 +135,7 @@ bool asked_is_allowed(const struct asked *asked, const struct policy *policy)
 		return address_parse(asked->address, &address) &&
 		       strcmp(asked->protocol, "udp") != 0 &&
 		       policy_find_cidr(policy, &address, asked->port);
-	if (!asked->request)
+	if (!asked->method[0] && !asked->path[0])
 		return host && policy_host_allows_port(host, asked->port);
 	policy_decide(policy, &request, &verdict);
 	return verdict.reason == EGRESS_ALLOWED;
@@ -165,14 +187,19 @@ static int parse_id(const struct supervisor *s, const char *text, uint64_t *ret_
 }
 
 /* What is no sample any more may still be in the feed. */
-static bool find_in_feed(const struct feed *feed, uint64_t id, struct feed_event *event,
+static bool find_in_feed(const struct supervisor *s, bool kernel, uint64_t id, struct feed_event *event,
 			 struct refusal *ret)
 {
+	const struct feed *feed = kernel ? s->kernel_feed : s->feed;
 	struct feed_cursor cursor = {0};
 
-	for (int i = 0; feed && i < AT_ONCE && feed_next(feed, FEED_PENDING, &cursor, event); i++)
-		if (refusal_unpack((struct span){event->line, event->length}, ret) && ret->id == id)
+	for (int i = 0; feed && i < AT_ONCE && feed_next(feed, FEED_PENDING, &cursor, event); i++) {
+		const struct span record = {event->line, event->length};
+
+		if (refusal_unpack(record, ret) && ret->id == id &&
+		    (kernel || pending_ids_same(s->approvals->ids, id, record)))
 			return true;
+	}
 	return false;
 }
 
@@ -197,7 +224,7 @@ int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *
 	group = pending_find(s->approvals->pending, number, kernel, &sample);
 	if (group)
 		from_group(group, sample, &refusal);
-	else if (find_in_feed(kernel ? s->kernel_feed : s->feed, number, &event, &refusal))
+	else if (find_in_feed(s, kernel, number, &event, &refusal))
 		group = pending_group_of(s->approvals->pending, &refusal);
 	else
 		return error_set(error, "%s is " CONTROL_UNKNOWN_ID ": it is too old, or was none; "

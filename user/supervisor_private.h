@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "ledger.h"
 #include "pending.h"
+#include "pending_ids.h"
 #include "ready.h"
 #include "self_test.h"
 #include "sockets.h"
@@ -130,7 +131,8 @@ void supervisor_close_control(struct supervisor *s);
 /* One refusal as a request that could be allowed. */
 struct asked {
 	bool raw;     /* an address, and no name */
-	bool request; /* method and path are those of a request; else only host and port were named */
+	bool request; /* method and path are those of a request */
+	bool partial; /* of a request that is not known whole: no grant but of a path that is said */
 	bool tls, path_cut;
 	enum egress_reason reason;
 	uint16_t port;
@@ -175,6 +177,7 @@ struct asks {
 struct approvals {
 	struct asks asks;
 	struct pending *pending;
+	struct pending_ids *ids; /* of the worker's */
 	struct feed_cursor cursors[CONTROL_FEEDS];
 	struct grants grants;
 	struct event *timer; /* the next end of a grant */

@@ -4,8 +4,12 @@
  * refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "background.h"
 
@@ -33,13 +37,56 @@ static void set_first(const struct diag_list *errors, struct error *first)
 		error_set(first, "%s:%d: %s", item->source, item->line, item->text);
 }
 
+/* ---- the files, of one moment ----------------------------------------------------------------- */
+
+/* `start` changes a plan's routes and tokens by one link that both paths go through. Were each looked up
+ * for itself, the routes could be of the one plan and the tokens of the other, where a slot's name is
+ * another host's credential: so the directory is looked up once, and held. */
+struct place {
+	int fd; /* -1: the paths have no directory in common, and are as they were given */
+	char policy[PATH_MAX], tokens[PATH_MAX];
+};
+
+static const char *leave_out(const char *path, const char *directory, size_t length)
+{
+	return strncmp(path, directory, length) == 0 && path[length] == '/' ? path + length : NULL;
+}
+
+static void place_open(const struct supervisor_options *options, struct place *ret)
+{
+	const char *slash = options->policy_path ? strrchr(options->policy_path, '/') : NULL;
+	const char *rest = NULL;
+	char directory[PATH_MAX];
+	size_t length = slash ? (size_t)(slash - options->policy_path) : 0;
+
+	*ret = (struct place){.fd = -1};
+	if (length > 0 && length < sizeof(directory) && options->token_directory)
+		rest = leave_out(options->token_directory, options->policy_path, length);
+	if (!rest)
+		return;
+	snprintf(directory, sizeof(directory), "%.*s", (int)length, options->policy_path);
+	ret->fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (ret->fd < 0)
+		return; /* and what is read by its name says why */
+	snprintf(ret->policy, sizeof(ret->policy), "/proc/self/fd/%d%s", ret->fd, slash);
+	snprintf(ret->tokens, sizeof(ret->tokens), "/proc/self/fd/%d%s", ret->fd, rest);
+}
+
+static void place_close(const struct place *place)
+{
+	if (place->fd >= 0)
+		close(place->fd);
+}
+
 /* The secrets of a grant are those in force: an expiry must not fail for a file that is gone. */
 static bool load_secrets(struct supervisor_load *load, struct config *config,
-			 struct diag_list *errors)
+			 const struct place *place, struct diag_list *errors)
 {
+	const char *tokens = place->fd >= 0 ? place->tokens : load->options->token_directory;
+
 	if (load->reread)
 		return check_files(config, &load->error) &&
-		       config_load_secrets_from(config, load->options->token_directory, errors);
+		       config_load_secrets_from(config, tokens, errors);
 	if (config_copy_secrets(config, load->old))
 		return true;
 	error_set(&load->error, "the secrets in force are not those of the routes");
@@ -58,6 +105,8 @@ static bool check_grants(struct supervisor_load *load, const struct config *conf
 		if (policy_permit_check(load->old->policy, config->policy, &grant->permit,
 					&load->error) < 0)
 			return false;
+		/* What was told, and not what the file has meanwhile for who reloads it. */
+		grant->permit.credential = grant->credential[0] != '\0';
 		grant->makes_strict = policy_permit_makes_strict(load->old->policy, &grant->permit);
 		if (grant->persist &&
 		    grant_persist(load->options->policy_path, grant, &load->error) < 0)
@@ -67,7 +116,8 @@ static bool check_grants(struct supervisor_load *load, const struct config *conf
 }
 
 static struct config *make_config(struct supervisor_load *load, const struct config_source *sources,
-				  size_t count, struct diag_list *errors)
+				  size_t count, const struct place *place,
+				  struct diag_list *errors)
 {
 	const size_t wanted = load->grants.count;
 	struct grant_sources all = {0};
@@ -79,7 +129,7 @@ static struct config *make_config(struct supervisor_load *load, const struct con
 		error_set(&load->error, "%s", dropped.text);
 		fine = false;
 	}
-	fine = fine && load_secrets(load, config, errors) &&
+	fine = fine && load_secrets(load, config, place, errors) &&
 	       config_pack(all.list, all.count, config, &load->blob) && check_grants(load, config);
 	grant_sources_free(&all);
 	if (fine)
@@ -88,8 +138,7 @@ static struct config *make_config(struct supervisor_load *load, const struct con
 	return NULL;
 }
 
-/* From the background thread, too. */
-struct config *supervisor_load_config(struct supervisor_load *load)
+static struct config *load_from(struct supervisor_load *load, const struct place *place)
 {
 	const struct supervisor_options *options = load->options;
 	struct config_source sources[8];
@@ -98,7 +147,8 @@ struct config *supervisor_load_config(struct supervisor_load *load)
 	size_t count = 0;
 
 	if (options->policy_path && load->reread &&
-	    config_read_file(options->policy_path, &load->text, &load->error) < 0) {
+	    config_read_file(place->fd >= 0 ? place->policy : options->policy_path, &load->text,
+			     &load->error) < 0) {
 		diag_error("%s", load->error.text);
 		return NULL;
 	}
@@ -106,13 +156,25 @@ struct config *supervisor_load_config(struct supervisor_load *load)
 		sources[count++] = (struct config_source){options->policy_path, bytes_span(&load->text)};
 	for (size_t i = 0; i < options->extra_count && count < 8; i++)
 		sources[count++] = options->extra[i];
-	config = make_config(load, sources, count, &errors);
+	config = make_config(load, sources, count, place, &errors);
 	if (config && load->reread && policy_is_audit(config->policy))
 		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
 			     "only logged; addresses and protocols are");
 	set_first(&errors, &load->error);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
+	return config;
+}
+
+/* From the background thread, too. */
+struct config *supervisor_load_config(struct supervisor_load *load)
+{
+	struct config *config;
+	struct place place;
+
+	place_open(load->options, &place);
+	config = load_from(load, &place);
+	place_close(&place);
 	return config;
 }
 

@@ -236,6 +236,9 @@ static void start_worker(struct supervisor *s)
 	clock_gettime(CLOCK_MONOTONIC, &s->started);
 	s->next_sent = s->next != NULL;
 	s->pulses_missed = 0;
+	/* The one before may have spoilt the count: what this one refuses would be nobody's. */
+	if (s->feed && s->approvals)
+		feed_raise_ids(s->feed, pending_ids_newest(s->approvals->ids));
 	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
 			 &error) < 0) {
 		diag_error("%s", error.text);

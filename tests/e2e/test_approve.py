@@ -112,6 +112,14 @@ class Approve(BottleCase):
         self.assertEqual(code(self.bottle, "https://forbidden.example.test/y"), "403")
         self.assertNotEqual(code(self.bottle, "https://forbidden.example.test/x/1"), "403")
 
+    def test_what_is_no_path_is_not_the_host(self):
+        """`OPTIONS *`: listed, and no grant of all that the host has."""
+        self.bottle.curl("-X", "OPTIONS", "--request-target", "*", self.URL)
+        one = wait_for(lambda: [g for g in pending(self.bottle)["groups"] if g.get("method") == "OPTIONS"
+                                and "path" not in g], 5, "the record")[0]
+        said = cli("allow", self.bottle.name, one["id"])
+        self.assertEqual((said.returncode, "say --path PREFIX" in said.stderr), (1, True), said.stderr)
+
     def test_below_a_wildcard(self):
         """The wildcard's own routes go on for that name."""
         host = "https://deep.wild.example.test"
@@ -178,6 +186,16 @@ class Approve(BottleCase):
         second = refused(self.bottle, self.URL + "/beside-a-bad-file")
         self.ok(cli("allow", self.bottle.name, second))
         self.assertNotEqual(code(self.bottle, self.URL + "/beside-a-bad-file"), "403")
+        # Told that there is no credential: one that a reload brings for the host is not for it.
+        bare = refused(self.bottle, "-X", "DELETE", "https://deep.wild.example.test/bare")
+        self.assertIn("credential: none", self.ok(cli("allow", self.bottle.name, bare)))
+        self.bottle.reload(policy(harness.ROUTES + "  - {host: deep.wild.example.test, path_allowlist: [/other], "
+                                  "auth_scheme: Bearer, token_env: E2E_TOKEN_0}\n"))
+        wait_for(lambda: self.bottle.errors().count("policy reloaded") > count + 1, 10, "the credential")
+        self.assertNotEqual(code(self.bottle, "-X", "DELETE", "https://deep.wild.example.test/bare"), "403")
+        self.assertEqual(self.header(self.arrived()[-1], "authorization"), [])
+        self.ok(cli("deny", self.bottle.name, bare))
+        count = self.bottle.errors().count("policy reloaded") - 1
         # A policy that has another use for the host's port has no place for grants on it.
         self.bottle.reload(policy(harness.ROUTES.replace(
             "  - host: both.example.test\n",
@@ -410,6 +428,27 @@ class Asking(BottleCase):
         two = self.bottle.curl("-d", "{}", self.PAGE, "--next", "-sS", "-w", "%{http_code}",
                                "http://_egress.local/health").stdout
         self.assertTrue(two.endswith('{"status":"ok"}\n200'), two)
+
+    def test_half_a_request_is_no_more_than_that(self):
+        """A path without a method, a method without a path: what is shown is what is allowed."""
+        page, deep = "https://half.example.test", "https://forbidden.example.test"
+        path = self.patient({"host": "half.example.test", "path": "/only/this", "reason": "x"})[1]["id"]
+        method = self.patient({"host": "forbidden.example.test", "method": "GET", "reason": "x"})[1]["id"]
+        text = self.ok(cli("pending", self.bottle.name))
+        self.assertRegex(text, rf"(?m)^{path} .* any +half\.example\.test:443/only/this$")
+        self.assertIn("allowed: any method, half.example.test:443/only/this\n",
+                      self.ok(cli("allow", self.bottle.name, path)))
+        self.assertIn("allowed: GET forbidden.example.test:443, any path\n",
+                      self.ok(cli("allow", self.bottle.name, method)))
+        self.assertEqual([self.state(path), self.state(method)], ["allowed", "allowed"])
+        self.assertEqual([code(self.bottle, page + "/other"), code(self.bottle, "-X", "PUT", page + "/only/this/x"),
+                          code(self.bottle, "-X", "POST", deep + "/x")], ["403"] * 3)
+        self.assertNotEqual(code(self.bottle, deep + "/x"), "403")
+        # Of a host that is known, too: it is not allowed for being known.
+        known = self.patient({"host": "api.example.test", "path": "/half/known", "reason": "x"})[1]
+        self.assertEqual(known["state"], "pending")
+        for one in (path, method):
+            self.ok(cli("deny", self.bottle.name, one))
 
     def test_limits(self):
         """A bottle that asks for ever is told to stop, and the operator reads what he can."""

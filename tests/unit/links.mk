@@ -84,4 +84,4 @@ links_test_h2 := $(h2_modules) http1_head stream tally bytes
 grant_modules := grant grant_persist config_edit config_replace policy_permit policy_diff policy_diff_cidr \
 	policy_space $(config_modules)
 links_test_grant := $(grant_modules)
-links_test_pending := pending refusal ask bytes
+links_test_pending := pending pending_ids refusal ask bytes

@@ -11,6 +11,7 @@
 
 #include "ask.h"
 #include "pending.h"
+#include "pending_ids.h"
 
 static struct refusal refused(uint64_t id, const char *host, const char *path)
 {
@@ -202,6 +203,34 @@ static void assert_reason(const char *from, const char *expected)
 	assert_string_equal(ask.reason, expected);
 }
 
+/* A worker that was taken over: what an id meant to who read it, it means for good. */
+static void test_ids(void **state)
+{
+	struct pending_ids *ids = pending_ids_new();
+	const uint64_t far = (uint64_t)1 << 40;
+
+	(void)state;
+	assert_true(pending_ids_bind(ids, 17, SPAN("pypi.org")));
+	assert_true(pending_ids_same(ids, 17, SPAN("pypi.org")));
+	assert_false(pending_ids_same(ids, 17, SPAN("evil.org")));
+	assert_false(pending_ids_bind(ids, 17, SPAN("evil.org")));
+	assert_false(pending_ids_bind(ids, 17, SPAN("pypi.org")));
+	/* Out of order, and a flood that pushes it out. */
+	assert_true(pending_ids_bind(ids, 9, SPAN("a")));
+	for (uint64_t i = 18; i < 40000; i++)
+		assert_true(pending_ids_bind(ids, i, SPAN("b")));
+	assert_false(pending_ids_bind(ids, 17, SPAN("evil.org")));
+	assert_false(pending_ids_same(ids, 17, SPAN("pypi.org")));
+	assert_false(pending_ids_bind(ids, 0, SPAN("c")));
+	assert_false(pending_ids_same(ids, 0, SPAN("")));
+	/* The ids cannot be used up by one. */
+	assert_false(pending_ids_bind(ids, far, SPAN("d")));
+	assert_int_equal(pending_ids_newest(ids), 39999);
+	assert_true(pending_ids_bind(ids, 40000 + UINT32_MAX, SPAN("d")));
+	assert_true(pending_ids_bind(ids, 39999 + 100, SPAN("e")));
+	pending_ids_free(ids);
+}
+
 static void test_words(void **state)
 {
 	struct ask ask = {.port = 443, .host = "a.test", .reason = "x"};
@@ -236,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_hostile_records),
 		cmocka_unit_test(test_groups),	       cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_another_reason), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_ids),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
