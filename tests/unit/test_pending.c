@@ -226,7 +226,7 @@ static void test_ids(void **state)
 	/* The ids cannot be used up by one. */
 	assert_false(pending_ids_bind(ids, far, SPAN("d")));
 	assert_int_equal(pending_ids_newest(ids), 39999);
-	assert_true(pending_ids_bind(ids, 40000 + UINT32_MAX, SPAN("d")));
+	assert_true(pending_ids_bind(ids, (uint64_t)40000 + UINT32_MAX, SPAN("d")));
 	assert_true(pending_ids_bind(ids, 39999 + 100, SPAN("e")));
 	pending_ids_free(ids);
 }
