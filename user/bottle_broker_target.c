@@ -45,6 +45,7 @@ int broker_target_address(pid_t thread, uint64_t pointer, int length, struct bro
 		return -EINVAL;
 	memset(ret, 0, sizeof(*ret));
 	ret->length = (socklen_t)length;
+	/* A part that can be read is EFAULT, too: copy_from_user() is all or nothing. */
 	if (length > 0 && process_vm_readv(thread, &here, 1, &there, 1, 0) != length)
 		return -EFAULT;
 	return 0;
@@ -56,6 +57,7 @@ int broker_target_directory(const struct broker *broker, pid_t thread)
 	int fd;
 
 	snprintf(path, sizeof(path), "%d/cwd", (int)thread);
+	/* By a descriptor of the broker's own /proc: no mount of the bottle's is in the way. */
 	fd = openat(broker->processes, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
@@ -81,6 +83,7 @@ int broker_target_umask(const struct broker *broker, pid_t thread, mode_t *ret)
 	char line[256];
 	bool found = false;
 
+	/* No system call tells another's umask; /proc does since Linux 4.7. */
 	while (file && !found && fgets(line, sizeof(line), file))
 		found = sscanf(line, "Umask: %o", &value) == 1;
 	if (file)
@@ -153,5 +156,6 @@ bool broker_target_interrupted(const struct broker *broker, pid_t thread)
 	}
 	if (file)
 		fclose(file);
+	/* What is blocked or ignored would not have ended the call either. */
 	return pending & ~blocked & ~ignored;
 }

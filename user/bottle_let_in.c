@@ -40,6 +40,8 @@ static int read_device(int mount, uint32_t *ret_device)
 	char *line = NULL;
 	int id, rc = -1;
 
+	/* By the mount's id: st_dev of btrfs and overlayfs is made up for each subvolume or layer,
+	 * and no program sees that number. */
 	while (rc < 0 && file && getline(&line, &size, file) >= 0) {
 		if (sscanf(line, "%d %*d %u:%u", &id, &major, &minor) == 3 && id == mount) {
 			*ret_device = (uint32_t)major << KERNEL_MINOR_BITS | minor;
@@ -54,6 +56,8 @@ static int read_device(int mount, uint32_t *ret_device)
 
 int bottle_let_in_find(const char *path, struct egress_unix_file *ret, struct error *error)
 {
+	/* O_PATH: a socket cannot be opened otherwise (ENXIO), and the numbers below are of what
+	 * this descriptor holds. */
 	int fd = open(path, O_PATH | O_CLOEXEC), mount = 0, rc = -1;
 	struct egress_unix_file file = {0};
 	unsigned long inode = 0;

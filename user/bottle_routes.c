@@ -121,6 +121,7 @@ static int parse_target(const char *text, struct rule *rule, struct error *error
 	const char *colon = memchr(host, ':', (size_t)(path - host));
 	const char *host_end = colon ? colon : path;
 
+	/* What stands before '@' in a URL is a name and a password: --secret is for that. */
 	if (host_end == host || !plain_text(text) || strchr(host, '@') || strstr(host, "://"))
 		return error_set(error, "'%s' is not HOST[:PORT][/PATH]", text);
 	if (colon && !span_port((struct span){colon + 1, (size_t)(path - colon - 1)}, &rule->port))
@@ -208,6 +209,7 @@ static int parse_secret(char *text, struct rule *rule, struct error *error)
 	if (!at || !env_name_valid(text, (size_t)(at - text)))
 		return error_set(error, "a secret is ENV@HOST, where ENV is the name of an "
 					"environment variable (never the value)");
+	/* So a path with a comma needs a policy file. */
 	options = strchr(at, ',');
 	if (options)
 		*options++ = '\0';
@@ -287,6 +289,8 @@ static int append_route(struct bytes *text, const struct rule *where, const stru
 		json_object_set_new(route, where->scheme->key, json_string(where->scheme->value));
 	if (secret)
 		json_object_set_new(route, "auth", auth_json(secret));
+	/* In ASCII, as YAML 1.1 also breaks lines at U+0085, U+2028 and U+2029, which JSON leaves
+	 * alone: line N has to stay option N. */
 	line = route ? json_dumps(route, JSON_ENSURE_ASCII) : NULL;
 	json_decref(route);
 	ok = line && bytes_printf(text, "%s%s", first ? "" : ", ", line);

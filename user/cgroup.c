@@ -251,6 +251,7 @@ pid_t cgroup_any_pid(const char *path)
 
 int cgroup_create(const char *path, struct error *error)
 {
+	/* EEXIST is an error: a cgroup that is there has processes or a wall of somebody else's. */
 	if (mkdir(path, 0755) < 0)
 		return error_set(error, "cannot make cgroup %s: %s", path, strerror(errno));
 	return 0;
@@ -352,6 +353,7 @@ struct cgroup_rights cgroup_rights(const char *path)
 		return rights;
 	snprintf(process, sizeof(process), "%d", (int)pid);
 	found = namespace_of(process, "pid");
+	/* In our own every process of the host would be judged as the bottle's. */
 	if (found != namespace_of("self", "pid"))
 		rights.pid_namespace = found;
 	rights.administers_us = namespace_of(process, "user") == namespace_of("self", "user") &&

@@ -66,6 +66,7 @@ static json_int_t parse_time(const char *text)
 	size_t digits = strspn(text, "0123456789");
 	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
 
+	/* Eight digits of days fit json_int_t; what is too long for a grant the sidecar says. */
 	if (digits == 0 || digits > 8 || !unit || text[digits + 1])
 		return 0;
 	return (json_int_t)strtol(text, NULL, 10) * lengths[unit - units];
@@ -184,6 +185,7 @@ static json_t *ask(const char *name, json_t *request, struct error *ret_error)
 
 	for (int i = 0; !answer && i < TRIES; i++) {
 		*ret_error = (struct error){0};
+		/* control_ask() takes the reference over, and there may be a next time. */
 		fd = control_ask(name, json_incref(request), ret_error);
 		if (fd >= 0)
 			answer = control_answer_within(fd, PATIENCE_S, ret_error);

@@ -77,6 +77,7 @@ int cmd_ca(int argc, char **argv)
 	bool replace = false;
 	int option;
 
+	/* A CA's key is made here: no core file is to have it. */
 	cmd_guard_memory();
 	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		switch (option) {

@@ -49,6 +49,8 @@ int cmd_detach(int argc, char **argv)
 	if (result == 1)
 		error_set(&error, "there is no wall named '%s'; 'egress-bpf status' lists them",
 			  argv[optind]);
+	/* Also where there was no wall: a sidecar that was killed may have left its socket's
+	 * file. */
 	if (result >= 0)
 		control_forget(argv[optind]);
 	if (result == 0)

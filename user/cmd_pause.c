@@ -29,6 +29,8 @@ int cmd_pause(int argc, char **argv)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
+	/* Blocked, signals are queued for the first process of a pid namespace, too; with their
+	 * default action it would be sent none (pid_namespaces(7)). */
 	while (sigwait(&signals, &got) == 0 && got == SIGCHLD)
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;

@@ -152,6 +152,7 @@ static int deliver(const struct prepare *p, const struct plan_draft *draft)
 	if (draft->route_count == 0)
 		diag_notice("%s: bottle %s has no routes: it will reach nothing", p->manifest,
 			    p->bottle);
+	/* Written before anything is printed: who reads the output finds what it tells of. */
 	if (!p->print && plan_write(draft, p->directory, p->new_ca, &error) < 0) {
 		diag_error("prepare: %s", error.text);
 		return EXIT_FAILED;
@@ -282,6 +283,7 @@ int cmd_prepare(int argc, char **argv)
 	struct prepare p = {.manifest = NULL};
 	int status;
 
+	/* A CA's key is made here: no core file is to have it. */
 	cmd_guard_memory();
 	status = read_options(&p, argc, argv);
 	if (status == 0)

@@ -69,6 +69,7 @@ static int provision_pid(const char *text, struct span ca_pem, bool remove, stru
 	struct rootfs *root;
 	int result;
 
+	/* strtol(3) takes blanks and a sign, hence the look at the first character. */
 	if (pid <= 0 || pid > INT_MAX || *end || !isdigit((unsigned char)text[0]))
 		return error_set(error, "--pid %s: not the number of a process", text);
 	if (rootfs_open_process((pid_t)pid, &root, error) < 0)
@@ -141,6 +142,7 @@ static int provision_processes(const struct processes *processes, struct span ca
 		bool known = false;
 
 		if (rootfs_open_process(processes->list[i], &root, &problem) < 0) {
+			/* One that has ended since the list was read is no failure. */
 			if (kill(processes->list[i], 0) == 0 || errno != ESRCH)
 				result = error_set(error, "%s", problem.text);
 			continue;
@@ -275,6 +277,7 @@ int cmd_provision_ca(int argc, char **argv)
 
 	if (status != 0)
 		return status == HELPED ? EXIT_OK : status;
+	/* Its default action ends us in the middle of a read that nothing else would interrupt. */
 	alarm(TIME_LIMIT);
 	if (carry_out(&request, &error) == 0)
 		return EXIT_OK;

@@ -245,6 +245,7 @@ static int take_option(struct run *run, int option)
 		run->supervisor.self_test = false;
 		return EXIT_OK;
 	case OPTION_WORKER_UID:
+		/* (uid_t)-1 is no user: to setresuid(2) it means 'as it is', which is root here. */
 		if (!parse_number(optarg, UINT32_MAX - 1, &number))
 			return cmd_usage("run", "--worker-uid %s: not a user id, or root's", optarg);
 		run->supervisor.worker_uid = (uid_t)number;
@@ -379,6 +380,8 @@ static int find_netns(struct run *run, struct error *error)
 		return 0;
 	}
 	if (run->follow.container) {
+		/* A copy: ours is closed after each life of the container, the follower's when it
+		 * has seen the end. */
 		run->supervisor.netns_fd = dup(run->follow.found.netns_fd);
 		if (run->supervisor.netns_fd < 0)
 			return error_set(error, "network namespace: %s", strerror(errno));
@@ -419,6 +422,7 @@ static int find_name(struct run *run, struct error *error)
 {
 	const char *last = run->cgroup_path ? strrchr(run->cgroup_path, '/') : NULL;
 
+	/* As the node's agent names it, so that one pod never has two walls by two names. */
 	if (run->name[0] == '\0' && run->pod)
 		snprintf(run->name, sizeof(run->name), NODE_WALL_PREFIX "%s", run->pod);
 	else if (run->name[0] == '\0' && run->follow.container)
@@ -485,8 +489,11 @@ static pid_t start_metrics(const struct run *run)
 		diag_warning("run: --metrics: %s", strerror(errno));
 	if (child != 0)
 		return child;
+	/* A mask that was set for our loop outlives execve(2). */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* If we died before prctl(2) nobody sends that signal: hence the look at the parent. No
+	 * environment, as tokens are in it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == ours &&
 	    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
 		execle("/proc/self/exe", "egress-bpf", "metrics", run->name, "--listen", run->metrics,
@@ -501,6 +508,7 @@ static void stop_metrics(const struct run *run, pid_t child)
 		return;
 	kill(child, SIGKILL);
 	(void)waitpid(child, NULL, 0);
+	/* Killed, it could not remove its unix socket. */
 	if (run->metrics[0] == '/')
 		(void)unlink(run->metrics);
 }
@@ -575,6 +583,7 @@ static void end(struct run *run, struct supervisor *supervisor)
 	supervisor_stop(supervisor, false);
 	if (over)
 		take_wall_away(run);
+	/* After the worker's end: its last lines are in the record's file by then. */
 	record_write(run->record, &(struct report){.bottle = run->name}, run->name);
 }
 
@@ -586,6 +595,7 @@ static int start(struct run *run, struct supervisor **ret)
 	struct error error = {0};
 	int status;
 
+	/* Of the container's last life: each has a record of its own. */
 	record_free(run->record);
 	run->record = NULL;
 	if (record_open(&run->outputs, &run->record, &error) < 0) {

@@ -191,6 +191,8 @@ bool run_follow_empty(const struct run_follow *follow)
 	const char *path = follow->found.cgroup_path;
 
 	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
+		/* By the id: an engine that restarts the container makes another cgroup of the same
+		 * path. */
 		if (id_of(path) != follow->cgroup_id || cgroup_any_pid(path) == 0)
 			return true;
 		nanosleep(&pause, NULL);

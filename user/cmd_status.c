@@ -220,6 +220,7 @@ static int show(const char *name, json_t *list)
 		return EXIT_FAILED;
 	}
 	result = status_is_whole(&status) ? EXIT_OK : EXIT_FAILED;
+	/* A dead one's socket is not asked: the pins say it all, at once. */
 	sidecar = status.supervisor_pid ? status_ask_sidecar(name) : NULL;
 	if (list) {
 		json_array_append_new(list, status_json(&status, sidecar));
@@ -288,7 +289,9 @@ static int watch(const char *name, bool json)
 	const bool terminal = !json && isatty(STDOUT_FILENO);
 	int result;
 
+	/* 'status --watch | head' is to end when its reader does. */
 	signal(SIGPIPE, SIG_DFL);
+	/* A whole picture in one write: half of one would be on the screen otherwise. */
 	setvbuf(stdout, NULL, _IOFBF, 65536);
 	do {
 		/* To the top, and what is left of the old picture cleared behind the new: no flicker. */

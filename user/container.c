@@ -62,6 +62,7 @@ static bool component_is(const char *component, size_t length, const char *id)
 		return false;
 	if (!is_id(id)) /* a containerd's, which may be any text */
 		return length == strlen(id) && memcmp(component, id, length) == 0;
+	/* An ID's beginning is enough, as for the engine itself: search() sees to two of them. */
 	return (size_t)(end - start) >= strlen(id) && memcmp(start, id, strlen(id)) == 0;
 }
 
@@ -88,6 +89,7 @@ static int search(FTS *tree, const char *id, char **ret_path)
 		if (entry->fts_info != FTS_D || entry->fts_level == 0 ||
 		    !component_is(entry->fts_name, entry->fts_namelen, id))
 			continue;
+		/* What is below is the container's own making, which may carry any ID. */
 		fts_set(tree, entry, FTS_SKIP);
 		if (path) {
 			free(path);
@@ -156,6 +158,7 @@ static int ask_engine(struct container_finder *finder, struct found *ret, struct
 	state = json_object_get(reply.body, "State");
 	id = json_string_value(json_object_get(reply.body, "Id"));
 	message = json_string_value(json_object_get(reply.body, "message"));
+	/* 404 is an answer: the name may be containerd's, or an ID among the cgroups. */
 	if (reply.status != 200 && reply.status != 404) {
 		result = error_set(error, "the engine at %s does not tell of container %s: %.300s",
 				   engine_socket(finder->engine), finder->name,
@@ -242,6 +245,8 @@ static int use_place(struct container_finder *finder, const char *place, struct 
 
 	if (!place && stat(CONTAINERD_STATE "/" CONTAINERD_TASKS, &status) == 0)
 		finder->state = CONTAINERD_STATE;
+	/* Only where no place was named: who names one means that engine's container and no other
+	 * of the name. */
 	finder->search = !place;
 	if (place && place[0] == '/' && stat(place, &status) == 0 && S_ISDIR(status.st_mode)) {
 		finder->state = place;
@@ -365,6 +370,8 @@ int container_await(struct container_finder *finder, int stop_fd, struct contain
 
 		if (result == 1)
 			return 1;
+		/* An engine that is restarted is waited for; anything else it says will not be
+		 * otherwise later. */
 		if (result < 0 && !finder->away)
 			return error_set(error, "%s", why.text);
 		await_news(finder, since, stop_fd);

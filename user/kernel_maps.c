@@ -142,6 +142,8 @@ int kernel_bind_host(struct kernel *kernel, const struct kernel_host *host, cons
 	if (fill_target(&target, host->id, ports, port_count, error) < 0)
 		return -1;
 	memcpy(value.name, host->name, sizeof(value.name));
+	/* The address last: programs begin there, so that until then nothing leads to a host that
+	 * is half written. */
 	if (bpf_map_update_elem(kernel->maps[KERNEL_MAP_HOSTS], &host->id, &value, BPF_NOEXIST) < 0)
 		return map_error("hosts", error);
 	if (add_host_counters(kernel, host->id) < 0) {
@@ -248,6 +250,7 @@ static int all_keys(int fd, size_t key_size, char **ret_keys, size_t *ret_count)
 			keys = more;
 			previous = count ? keys + (count - 1) * key_size : NULL;
 		}
+		/* ENOENT is the end of the keys: bpf(2). */
 		if (bpf_map_get_next_key(fd, previous, keys + count * key_size) < 0) {
 			if (errno != ENOENT)
 				break;
@@ -345,6 +348,7 @@ int kernel_set_cidrs(struct kernel *kernel, const struct egress_cidr_key *keys,
 {
 	int fd = kernel->maps[KERNEL_MAP_CIDRS];
 
+	/* What closes comes first: in between less is allowed than either list says, never more. */
 	if (remove_other_cidrs(fd, keys, count, error) < 0)
 		return -1;
 	for (size_t i = 0; i < count; i++)

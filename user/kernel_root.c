@@ -111,6 +111,7 @@ uint32_t kernel_root_install(struct kernel *kernel, const struct kernel_open_opt
 	if (kernel->adopted && stands(options->name))
 		return EGRESS_UNIX_WALLED;
 	remove_all(options->name);
+	/* Asked first: loading would parse all of vmlinux's BTF only to be refused. */
 	if (!kernel_takes_tracing() || !(skeleton = load(kernel, options, settings)))
 		return EGRESS_UNIX_UNABLE;
 	result = attach_all(options->name, skeleton);

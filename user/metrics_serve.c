@@ -53,8 +53,11 @@ static int listen_unix(const char *path, struct error *error)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return error_set(error, "%s: too long for a unix socket", path);
 	memcpy(address.sun_path, path, strlen(path));
+	/* A socket of an earlier life is in the way of bind(2); anything else there is somebody's
+	 * file and stays. */
 	if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode))
 		(void)unlink(path);
+	/* The mode from the first moment on: who may connect may read. */
 	mask = umask(0177);
 	fd = listen_at((struct sockaddr *)&address, sizeof(address));
 	umask(mask);
@@ -151,6 +154,7 @@ static NORETURN void speak(int listener, int source, pid_t parent)
 		_exit(1);
 	evhttp_set_gencb(http, on_other, NULL);
 	evhttp_set_allowed_methods(http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	/* libevent's own limits are none: anybody who reaches the port could fill this process. */
 	evhttp_set_max_headers_size(http, 8192);
 	evhttp_set_max_body_size(http, 0);
 	evhttp_set_timeout(http, TIMEOUT_S);

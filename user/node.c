@@ -96,6 +96,8 @@ static void on_place(void *context, const struct node_place *place)
 	}
 	pod->seen = true;
 	pod->early = !node->first_scan_done;
+	/* The question that is on its way now may have been answered before it was there:
+	 * after_answer(). */
 	pod->came = node->questions;
 	pod->next = node->pods;
 	node->pods = pod;
@@ -122,6 +124,8 @@ static void look_at_pods(struct node *node)
 
 	for (struct node_pod *pod = node->pods, *next; pod; pod = next) {
 		next = pod->next;
+		/* Once gone it stays gone: a cgroup made anew under its name is another pod, which
+		 * on_place() takes in when this one has ended. */
 		pod->gone = pod->gone || !pod->seen;
 		if (node->ending)
 			continue;
@@ -191,6 +195,8 @@ static void remove_leftovers(struct node *node)
 
 static void complain(struct node *node, const char *text)
 {
+	/* The same each time is said once: a kubelet that is away for an hour would fill the
+	 * log. */
 	if (strcmp(node->said, text) != 0)
 		diag_error("node: the kubelet at %s: %s; walls stay as they are, and new pods are %s",
 			   node->options->kubelet.url, text,
@@ -288,6 +294,7 @@ static void on_answer(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	if (got < 0 && errno == EINTR)
 		return;
+	/* The child speaks with the network: what it says has an end here, too. */
 	if (got > 0 && node->answer.length < LINES_MAX) {
 		bytes_added(&node->answer, (size_t)got);
 		return;

@@ -103,6 +103,8 @@ static void take_ports(struct node_record *record, const json_t *containers)
 		json_array_foreach(json_object_get(container, "ports"), k, port) {
 			const char *protocol = text_of(port, "protocol");
 
+			/* TCP is the API's default where none is said; the wall publishes no
+			 * other. */
 			if (!protocol || strcmp(protocol, "TCP") == 0)
 				add_port(record, json_integer_value(
 							 json_object_get(port, "containerPort")));
@@ -158,6 +160,8 @@ int node_pods_parse(struct span json, struct node_records *ret, struct error *er
 	const json_t *items, *pod;
 	bool complete = true;
 	size_t i;
+	/* NUL is let in, to be refused where it stands: without the flag one odd label would hide
+	 * all pods. */
 	json_t *list = json_loadb(json.data, json.length, JSON_ALLOW_NUL, NULL);
 
 	items = json_object_get(list, "items");
@@ -248,6 +252,7 @@ int node_pods_read(struct span lines, struct node_records *ret, struct error *er
 		record = add(&records);
 		right = record && read_line(line, record);
 	}
+	/* Nothing behind the end either: a second list would be a second word. */
 	right = right && ended && rest && *rest == '\0';
 	free(text);
 	if (!right) {

@@ -64,6 +64,8 @@ static const char *add_slot(struct config_context *context, struct plan_draft *d
 	struct plan_slot *slot = config_alloc(context->arena, sizeof(*slot));
 
 	*slot = (struct plan_slot){token_env, token_ref->value, context->source, token_ref->line};
+	/* Doubled at each power of two: ten thousand slots are copied a few times, not each
+	 * time. */
 	if ((draft->slot_count & (draft->slot_count - 1)) == 0) {
 		size_t size = draft->slot_count ? 2 * draft->slot_count : 1;
 

@@ -153,6 +153,7 @@ bool plan_make(struct plan_draft *draft, const struct config_source *manifest, c
 					(provider_count + 1) * sizeof(*draft->documents));
 	if (!plan_find_bottle(draft, manifest, name, &bottle, errors))
 		return false;
+	/* Providers' routes come first and own their hosts; slots are numbered in this order. */
 	for (size_t i = 0; i < provider_count; i++)
 		add_provider(draft, &providers[i], errors);
 	add_manifest(draft, manifest, &bottle, errors);

@@ -104,6 +104,7 @@ static bool certutil(const char *const *arguments)
 		    dup2(null, 2) < 0)
 			_exit(127);
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		/* The memfds, too: only what the child itself reads back goes into them. */
 		close_range(3, ~0u, 0);
 		execve(CERTUTIL, (char *const *)arguments, (char *const *)environment);
 		_exit(127);
@@ -140,6 +141,7 @@ static bool lists(bool *ret_any, bool *ret_ours, struct span ca_der)
 
 static enum outcome change(const struct provision_nss *job)
 {
+	/* An empty password file: certutil would ask at a terminal otherwise. */
 	static const char *const drop[] = {CERTUTIL, "-D", "-n", NICKNAME, "-f", "/dev/null", "-d",
 					   DATABASE, NULL};
 	static const char *const add[] = {CERTUTIL, "-A", "-n", NICKNAME, "-t", "C,,", "-i", CA, "-f",

@@ -200,10 +200,12 @@ static int ip_options(struct attempt_place *place)
 
 	if (fd < 0)
 		return fd;
+	/* Where the option cannot be had, the packet without it would prove nothing. */
 	if (setsockopt(fd, IPPROTO_IP, IP_OPTIONS, record_route, sizeof(record_route)) < 0) {
 		close(fd);
 		return -ENOPROTOOPT;
 	}
+	/* This one is counted as loopback, too: the counter is set right by as many afterwards. */
 	place->loopbacks++;
 	return finish(fd, (int)sendto(fd, "egress", 6, 0, (void *)&to.sa, to.length));
 }
@@ -317,6 +319,7 @@ static bool same_target(const struct target *a, const struct sockaddr_storage *b
 static int exchange(int fd, struct attempt_place *place, const struct target *server,
 		    bool connected)
 {
+	/* A late answer to the question before must not pass for this one's. */
 	uint16_t id = (uint16_t)(getpid() ^ (int)++place->queries << 8);
 	uint8_t query[512], reply[1500];
 	size_t length = write_query(query, place->dns_name, id);
@@ -358,6 +361,7 @@ static int ask(struct attempt_place *place, const struct egress_address *address
 		return finish(fd, -1);
 	for (unsigned i = 0; i < place->patience && result == -ETIMEDOUT; i++)
 		result = exchange(fd, place, &server, connected);
+	/* What asked getpeername(2) has to find the server it chose: resolvers compare. */
 	if (result == 0 && connected &&
 	    (getpeername(fd, (void *)&peer, &length) < 0 || !same_target(&server, &peer)))
 		result = -EXDEV;

@@ -347,6 +347,7 @@ static int judge_counters(const struct scratch *s, struct self_test_report *repo
 static int test(struct scratch *s, void (*with_wall)(void *context, const char *name),
 		void *context, struct self_test_report *report)
 {
+	/* Forgets the probes that settled the wire. */
 	(void)wire_count(s->sniffer);
 	if (run_child(s, s->control, ATTEMPT_CONTROL, &s->free) < 0)
 		return -1;

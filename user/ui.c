@@ -152,6 +152,7 @@ static int serve_with(const struct ui_options *options, struct ui_http *http, in
 	pid_t parent = getpid(), child;
 	char byte;
 
+	/* Messages keep their bounds: no length to parse on the side with rights. */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
 	catch_stop();
@@ -169,6 +170,7 @@ static int serve_with(const struct ui_options *options, struct ui_http *http, in
 	/* A link is given out when the other has no rights any more. */
 	if (recv(pair[0], &byte, 1, 0) == 1) {
 		say_ready(&http->session, ready);
+		/* Only the other one judges sessions; here they would wait for a core file. */
 		OPENSSL_cleanse(&http->session, sizeof(http->session));
 		serve(pair[0], options->name);
 	}

@@ -53,6 +53,7 @@ int ui_ask(int pair, json_t *request, struct error *error)
 		return error_set(error, "the request is too long");
 	fd = send(pair, text, length, MSG_NOSIGNAL) == (ssize_t)length
 		     ? receive(pair, text, sizeof(text)) : -2;
+	/* Without the one with rights there is nothing to serve. */
 	if (fd == -2)
 		_exit(1);
 	return fd >= 0 ? fd : error_set(error, "%s", text);
@@ -106,10 +107,13 @@ static bool is_for_sidecar(const char *command)
 
 static int answer_with(const char *name, const char *text, size_t length, struct error *error)
 {
+	/* Of two commands in one object is_for_sidecar() would judge the one, and the sidecar might
+	 * take the other. */
 	json_t *request = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
 	const char *command = json_string_value(json_object_get(request, "command"));
 	int fd = -1;
 
+	/* The command is one of ours; the rest of the request the sidecar judges as anybody's. */
 	if (command && is_for_sidecar(command))
 		return control_ask(name, request, error);
 	if (command && strcmp(command, "status") == 0)
@@ -144,6 +148,8 @@ bool ui_answer(int pair, const char *name)
 {
 	struct error error = {0};
 	char text[MESSAGE_MAX];
+	/* One message each (SOCK_SEQPACKET): what is longer is cut, is no JSON then, and is
+	 * refused. */
 	ssize_t length = recv(pair, text, sizeof(text), 0);
 	int fd;
 

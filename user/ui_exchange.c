@@ -89,6 +89,8 @@ static void end_answer(struct exchange *e, const char *error)
 
 	if (!error)
 		e->in = NULL;
+	/* The exchange before the reply: sending it may close the connection, whose callback would
+	 * free it a second time. */
 	release(e);
 	if (error)
 		ui_http_reply_error(request, HTTP_SERVUNAVAIL, error);
@@ -196,6 +198,7 @@ static bool send_lines(struct exchange *e)
 		evhttp_send_reply_chunk_with_cb(e->request, out, on_drained, e);
 	if (out)
 		evbuffer_free(out);
+	/* What has no line's end by then is none of the sidecar's lines. */
 	return fine && evbuffer_get_length(e->in) <= LINE_MAX_SIZE;
 }
 

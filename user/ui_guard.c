@@ -12,6 +12,7 @@ static bool make_secret(char ret[UI_SECRET_SIZE])
 {
 	unsigned char bytes[UI_SECRET_SIZE / 2];
 
+	/* getrandom(2) of up to 256 bytes is whole or fails; before the pool is ready it waits. */
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return false;
 	for (size_t i = 0; i < sizeof(bytes); i++)
@@ -56,6 +57,8 @@ bool ui_guard_host(const struct ui_session *session, const struct ui_headers *he
 
 bool ui_guard_site(const struct ui_session *session, const struct ui_headers *headers, bool changes)
 {
+	/* A page's request that changes something always has an Origin (Fetch standard); without
+	 * one it is none of a browser's page. Reading from the same origin has none. */
 	if (headers->origin ? strcmp(headers->origin, session->origin) != 0 : changes)
 		return false;
 	return !headers->fetch_site || strcmp(headers->fetch_site, "same-origin") == 0;
@@ -86,6 +89,7 @@ bool ui_session_exchange(struct ui_session *session, const char *token)
 {
 	if (!is_secret(session->token, token, strlen(token)))
 		return false;
+	/* Empty from now on, which equals nothing: the link was good once. */
 	OPENSSL_cleanse(session->token, sizeof(session->token));
 	return true;
 }

@@ -101,6 +101,7 @@ static void post(struct ui_http *http, struct evhttp_request *request, const cha
 	json_t *question = json_loadb(text ? text : "", evbuffer_get_length(in),
 				      JSON_REJECT_DUPLICATES, NULL);
 
+	/* Set over whatever command the body names: the resource says what may be asked. */
 	if (json_is_object(question) &&
 	    json_object_set_new(question, "command", json_string(command)) == 0) {
 		ask(http, request, question);
@@ -138,6 +139,8 @@ static void open_session(struct ui_http *http, struct evhttp_request *request, c
 		ui_http_reply_error(request, 401, "this link was used, or is none of ours");
 		return;
 	}
+	/* HttpOnly: a script on our page cannot read it out. Strict: no other site's link sends it.
+	 * Not Secure, for loopback speaks plain HTTP. */
 	snprintf(cookie, sizeof(cookie), "%s=%s; Path=/; HttpOnly; SameSite=Strict",
 		 http->session.cookie_name, http->session.cookie);
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Set-Cookie", cookie);
@@ -167,6 +170,7 @@ static void serve_file(struct evhttp_request *request, const struct ui_file *fil
 	struct evbuffer *body = evbuffer_new();
 	struct span text = bytes_span(&file->text);
 
+	/* By reference: the files are read once and live as long as the process. */
 	if (body)
 		evbuffer_add_reference(body, text.data, text.length, NULL, NULL);
 	ui_http_reply(request, HTTP_OK, file->type, body);
@@ -237,6 +241,8 @@ static void on_request(struct evhttp_request *request, void *context)
 		ui_http_reply_error(request, HTTP_BADREQUEST, "a header is there twice");
 		return;
 	}
+	/* Before anything else, files included: a name that was rebound to 127.0.0.1 makes us its
+	 * own origin to a browser. */
 	if (!ui_guard_host(&http->session, &given)) {
 		ui_http_reply_error(request, 403, "that is not our name");
 		return;
@@ -262,6 +268,7 @@ static void on_idle_check(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
+	/* A page that is open holds a stream, also while nothing happens. */
 	if (http->streams > 0)
 		http->seen = now();
 	else if (now() - http->seen >= (time_t)http->idle_s)
@@ -298,6 +305,8 @@ static bool listen_with(struct ui_http *http, int fd)
 		return false;
 	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound), on_accept_error);
 	evhttp_set_gencb(server, on_request, http);
+	/* Any other method, OPTIONS too, libevent refuses: no preflight of another site
+	 * succeeds. */
 	evhttp_set_allowed_methods(server, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
 	evhttp_set_max_headers_size(server, HEADERS_MAX);
 	evhttp_set_max_body_size(server, BODY_MAX);
