@@ -13,6 +13,7 @@
 /* What a reader that stalls makes us hold, at the least: WINDOW_MIN in h2_private.h. A request that
  * waits for its answer holds its head alone, and is not ended for somebody else's heap of them. */
 #define LEAST ((size_t)32 * 1024)
+#define SESSION_LEAST (4 * LEAST) /* above what nghttp2 holds for a busy one */
 #define ROUNDS_MAX 32
 
 static bool is_full(void)
@@ -61,6 +62,18 @@ static void shed(struct proxy *proxy, uint64_t before_ms)
 	}
 }
 
+/* A host that takes nothing, and what clients wanted to send it and left behind. */
+static void shed_upstream(struct proxy *proxy)
+{
+	for (int round = 0; round < ROUNDS_MAX && is_full(); round++) {
+		size_t most = upstream_stuck(proxy->upstream);
+
+		if (most < SESSION_LEAST)
+			return;
+		upstream_shed(proxy->upstream, most / 2 > SESSION_LEAST ? most / 2 : SESSION_LEAST);
+	}
+}
+
 static size_t total_of(const struct connection *c)
 {
 	return c->protocol ? c->protocol->total(c->session) : 0;
@@ -106,6 +119,7 @@ static void on_full(evutil_socket_t fd, short what, void *context)
 
 	(void)fd, (void)what;
 	shed(proxy, now - STALLED_MS);
+	shed_upstream(proxy);
 	shed(proxy, now);
 	if (bytes_held() >= bytes_limit())
 		shed_connections(proxy);

@@ -667,6 +667,16 @@ size_t h2_held(const struct h2 *h2)
 	return held;
 }
 
+size_t h2_stuck(const struct h2 *h2)
+{
+	return h2->pending.length > 0 ? h2_held(h2) : 0;
+}
+
+void h2_abort(struct h2 *h2)
+{
+	h2->over = true;
+}
+
 size_t h2_shed(struct h2 *h2, size_t at_least)
 {
 	size_t count = 0;

@@ -42,6 +42,10 @@ bool h2_run(struct h2 *h2) WARN_UNUSED;
 bool h2_is_idle(const struct h2 *h2); /* no streams, nothing to send */
 /* What waits to be sent for nobody in particular, and what is left of finished streams. */
 size_t h2_held(const struct h2 *h2);
+/* The same, where the peer takes nothing at the moment; else 0. */
+size_t h2_stuck(const struct h2 *h2);
+/* It is over with the next h2_run(), and all its streams have failed. */
+void h2_abort(struct h2 *h2);
 /* Server: resets the finished streams whose answer the peer does not read, where that is at least so
  * many bytes each. How many there were. */
 size_t h2_shed(struct h2 *h2, size_t at_least);

@@ -599,6 +599,16 @@ void upstream_forget(struct upstream *upstream, const char *host)
 	h2_pool_forget(upstream->sessions, host);
 }
 
+size_t upstream_stuck(const struct upstream *upstream)
+{
+	return h2_pool_stuck(upstream->sessions);
+}
+
+void upstream_shed(struct upstream *upstream, size_t at_least)
+{
+	h2_pool_shed(upstream->sessions, at_least);
+}
+
 enum upstream_protocol upstream_protocol(const struct upstream *upstream, const char *host,
 					 uint16_t port)
 {

@@ -77,6 +77,11 @@ enum upstream_protocol upstream_protocol(const struct upstream *upstream, const 
  * was given to upstream_get(). A framed stream is freed: its connection is kept anyway. */
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
 		  struct stream *stream);
+/* The most that a session of HTTP/2 holds whose host takes nothing at the moment: requests, also those
+ * that were given up meanwhile, for they are nobody else's by then. */
+size_t upstream_stuck(const struct upstream *upstream);
+/* Ends the sessions that hold so much, and their requests. Not from within a stream's callback. */
+void upstream_shed(struct upstream *upstream, size_t at_least);
 /* Closes idle connections to a host (its route is gone); NULL: all. */
 void upstream_forget(struct upstream *upstream, const char *host);
 

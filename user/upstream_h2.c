@@ -155,6 +155,31 @@ void h2_pool_forget(struct h2_pool *pool, const char *host)
 	}
 }
 
+size_t h2_pool_stuck(const struct h2_pool *pool)
+{
+	size_t most = 0, held;
+
+	for (const struct session *session = pool->sessions; session; session = session->next) {
+		held = h2_stuck(session->h2);
+		most = held > most ? held : most;
+	}
+	return most;
+}
+
+/* Whose requests run here may ask anew at once, for which a session is put in front. */
+void h2_pool_shed(struct h2_pool *pool, size_t at_least)
+{
+	struct session *next;
+
+	for (struct session *session = pool->sessions; session; session = next) {
+		next = session->next;
+		if (h2_stuck(session->h2) < at_least)
+			continue;
+		h2_abort(session->h2);
+		run(session);
+	}
+}
+
 struct h2_pool *h2_pool_new(struct event_base *base, unsigned idle_ms)
 {
 	struct h2_pool *pool = calloc(1, sizeof(*pool));

@@ -22,6 +22,10 @@ struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
 /* No new requests on a host's sessions; they end with those under way. NULL: all hosts. */
 void h2_pool_forget(struct h2_pool *pool, const char *host);
 
+/* See upstream_stuck() and upstream_shed(). */
+size_t h2_pool_stuck(const struct h2_pool *pool);
+void h2_pool_shed(struct h2_pool *pool, size_t at_least);
+
 /* By ALPN, for so long. */
 #define H2_KNOWN_SECONDS 600
 #define H2_FAILED_SECONDS 20 /* a host that did not answer is not asked for each handshake anew */

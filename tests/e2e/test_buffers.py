@@ -55,6 +55,29 @@ print("asked", flush=True)
 time.sleep(600)
 """
 
+# Large heads for an origin that takes none of them, given up by who sent them.
+GIVEN_UP = r"""
+import json, sys, time
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+fields = json.loads(sys.argv[4]) + [["x-fill", "f" * int(sys.argv[7])]]
+for _ in range(int(sys.argv[5])):
+    c = Client(sys.argv[3])
+    c.socket.settimeout(3)
+    try:
+        for n in range(int(sys.argv[6])):
+            block = c.headers(fields, 0, False)[9:]
+            parts = [block[at:at + 16384] for at in range(0, len(block), 16384)]
+            c.socket.sendall(b"".join(frame(9 if i else 1, (0 if i else 1) | (4 if i == len(parts) - 1 else 0),
+                                            2 * n + 1, part) for i, part in enumerate(parts)))
+    except OSError:
+        pass
+    time.sleep(0.2)
+    c.socket.close()
+print("asked", flush=True)
+time.sleep(600)
+"""
+
 
 class Sampler(threading.Thread):
     """The most that the buffers held, as `status` says it."""
@@ -129,15 +152,26 @@ class Buffers(WithOrigins):
         # And nothing is left of them, in memory or in the count.
         harness.wait_for(lambda: buffers(self.bottle)["bytes"] < 4 << 20, 40, "the buffers to be empty")
 
+    def served(self):
+        for host in ("h2.example.test", "api.example.test"):
+            self.assertEqual(self.ok(self.bottle.curl(f"https://{host}/echo", "-o", "/dev/null", "-w",
+                                                      "%{http_code}")), "200")
+
+    @measures
+    def test_an_origin_that_takes_nothing(self):
+        """What waits for it is nobody's any more, and ends with its connection."""
+        with Sampler(self.bottle) as sampler:
+            self.stall("grpc.example.test", "/e2e.Test/deaf", GIVEN_UP, 24, 50, 60000)
+        self.assertGreater(sampler.most, LIMIT << 19)
+        self.served()
+
     @measures
     def test_many_that_hold_little(self):
         """Six thousand requests of 6 KiB each: none is worth ending, all together they are."""
         before = buffers(self.bottle)["ended"]
         process = self.stall("h2.example.test", "/echo", TRICKLE, 70, 100, 1700)
         harness.wait_for(lambda: buffers(self.bottle)["ended"] > before, 20, "somebody ended")
-        for host in ("h2.example.test", "api.example.test"):
-            self.assertEqual(self.ok(self.bottle.curl(f"https://{host}/echo", "-o", "/dev/null", "-w",
-                                                      "%{http_code}")), "200")
+        self.served()
         process.kill()
         process.communicate()
         harness.wait_for(lambda: buffers(self.bottle)["bytes"] < 4 << 20, 40, "the buffers to be empty")

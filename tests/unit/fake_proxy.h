@@ -100,6 +100,17 @@ void upstream_cancel(struct upstream_request *request)
 		fake->held = NULL;
 }
 
+size_t upstream_stuck(const struct upstream *upstream)
+{
+	(void)upstream;
+	return 0;
+}
+
+void upstream_shed(struct upstream *upstream, size_t at_least)
+{
+	(void)upstream, (void)at_least;
+}
+
 void upstream_put(struct upstream *upstream, const struct upstream_target *target,
 		  struct stream *stream)
 {

@@ -8,6 +8,7 @@ import socketserver
 import ssl
 import struct
 import sys
+import time
 
 import hpack
 
@@ -227,6 +228,8 @@ class Handler(socketserver.BaseRequestHandler):
             kind, flags, stream = start[3], start[4], struct.unpack("!I", start[5:])[0]
             if kind == 4 and not flags & 1:
                 self.request.sendall(frame(4, 1, 0))
+            elif kind == 1 and not flags & 4:
+                time.sleep(120)  # and takes nothing more
             elif kind == 1:
                 fields = [(str(n), str(v)) for n, v in decoder.decode(payload)]
                 self.note(payload, fields=fields)
