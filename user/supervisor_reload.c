@@ -4,11 +4,13 @@
  * refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "background.h"
@@ -41,48 +43,59 @@ static void set_first(const struct diag_list *errors, struct error *first)
 
 /* `start` changes a plan's routes and tokens by one link that both paths go through. Were each looked up
  * for itself, the routes could be of the one plan and the tokens of the other, where a slot's name is
- * another host's credential: so the directory is looked up once, and held. */
+ * another host's credential: so the link is followed once. */
 struct place {
-	int fd; /* -1: the paths have no directory in common, and are as they were given */
+	int fd; /* of the directory; -1: the paths have none in common, and are as they were given */
+	char directory[PATH_MAX]; /* without links */
 	char policy[PATH_MAX], tokens[PATH_MAX];
 };
 
-static const char *leave_out(const char *path, const char *directory, size_t length)
+static int place_failed(const struct supervisor_options *options, struct error *error)
 {
-	return strncmp(path, directory, length) == 0 && path[length] == '/' ? path + length : NULL;
+	return error_set(error, "%s: %s", options->policy_path, strerror(errno));
 }
 
-static void place_open(const struct supervisor_options *options, struct place *ret)
+static int place_open(const struct supervisor_options *options, struct place *ret, struct error *error)
 {
 	const char *slash = options->policy_path ? strrchr(options->policy_path, '/') : NULL;
-	const char *rest = NULL;
-	char directory[PATH_MAX];
 	size_t length = slash ? (size_t)(slash - options->policy_path) : 0;
+	char directory[PATH_MAX];
 
-	*ret = (struct place){.fd = -1};
-	if (length > 0 && length < sizeof(directory) && options->token_directory)
-		rest = leave_out(options->token_directory, options->policy_path, length);
-	if (!rest)
-		return;
+	ret->fd = -1;
+	ret->policy[0] = ret->tokens[0] = '\0';
+	if (length == 0 || length >= sizeof(directory) || !options->token_directory ||
+	    strncmp(options->token_directory, options->policy_path, length + 1) != 0)
+		return 0;
 	snprintf(directory, sizeof(directory), "%.*s", (int)length, options->policy_path);
-	ret->fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (ret->fd < 0)
-		return; /* and what is read by its name says why */
-	snprintf(ret->policy, sizeof(ret->policy), "/proc/self/fd/%d%s", ret->fd, slash);
-	snprintf(ret->tokens, sizeof(ret->tokens), "/proc/self/fd/%d%s", ret->fd, rest);
+	if (!realpath(directory, ret->directory))
+		return place_failed(options, error);
+	if (snprintf(ret->policy, PATH_MAX, "%s%s", ret->directory, slash) >= PATH_MAX ||
+	    snprintf(ret->tokens, PATH_MAX, "%s%s", ret->directory,
+		     options->token_directory + length) >= PATH_MAX)
+		return error_set(error, "%s: too long a path", options->policy_path);
+	ret->fd = open(ret->directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return ret->fd < 0 ? place_failed(options, error) : 0;
 }
 
-static void place_close(const struct place *place)
+/* Held, its number (stat(2), st_ino) is nobody else's: what has it now had it all the while. */
+static int place_close(const struct place *place, struct error *error)
 {
-	if (place->fd >= 0)
-		close(place->fd);
+	struct stat held, there;
+	bool same;
+
+	if (place->fd < 0)
+		return 0;
+	same = fstat(place->fd, &held) == 0 && stat(place->directory, &there) == 0 &&
+	       held.st_ino == there.st_ino && held.st_dev == there.st_dev;
+	close(place->fd);
+	return same ? 0 : error_set(error, "%s changed while it was read", place->directory);
 }
 
 /* The secrets of a grant are those in force: an expiry must not fail for a file that is gone. */
 static bool load_secrets(struct supervisor_load *load, struct config *config,
 			 const struct place *place, struct diag_list *errors)
 {
-	const char *tokens = place->fd >= 0 ? place->tokens : load->options->token_directory;
+	const char *tokens = place->tokens[0] ? place->tokens : load->options->token_directory;
 
 	if (load->reread)
 		return check_files(config, &load->error) &&
@@ -147,7 +160,7 @@ static struct config *load_from(struct supervisor_load *load, const struct place
 	size_t count = 0;
 
 	if (options->policy_path && load->reread &&
-	    config_read_file(place->fd >= 0 ? place->policy : options->policy_path, &load->text,
+	    config_read_file(place->policy[0] ? place->policy : options->policy_path, &load->text,
 			     &load->error) < 0) {
 		diag_error("%s", load->error.text);
 		return NULL;
@@ -172,10 +185,16 @@ struct config *supervisor_load_config(struct supervisor_load *load)
 	struct config *config;
 	struct place place;
 
-	place_open(load->options, &place);
+	if (place_open(load->options, &place, &load->error) < 0) {
+		diag_error("%s", load->error.text);
+		return NULL;
+	}
 	config = load_from(load, &place);
-	place_close(&place);
-	return config;
+	if (place_close(&place, config ? &load->error : NULL) == 0 || !config)
+		return config;
+	diag_error("%s", load->error.text);
+	config_free(config);
+	return NULL;
 }
 
 void supervisor_load_release(struct supervisor_load *load)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a reload does to connections that are under way: ends what is gone, keeps the rest."""
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -164,3 +165,52 @@ class Reload(BottleCase):
             with harness.world.in_origin():
                 w.sh(f"ip addr del {address}/24 dev wire")
             os.remove(token)
+
+
+class Linked(harness.Bottle):
+    """Its routes and tokens are below one link, as a started sidecar's are."""
+    def __init__(self, link):
+        self.link = link
+        super().__init__(options=["--token-dir", link + "/tokens"])
+
+    def command(self):
+        self.policy_path = self.link + "/routes.yaml"
+        return super().command()
+
+
+class OneMoment(harness.Case):
+    def generation(self, name, token):
+        """A directory whose only slot is one host's or the other's."""
+        at = harness.world.path(name)
+        os.makedirs(at + "/tokens")
+        with open(at + "/tokens/EGRESS_TOKEN_0", "w", encoding="utf-8") as file:
+            file.write(token)
+        os.chmod(at + "/tokens/EGRESS_TOKEN_0", 0o600)
+        return at
+
+    def test_a_link_that_moves_between_routes_and_tokens(self):
+        """The slot's name is in both plans: no host ever gets what the other plan has in it."""
+        routes = "\n  - {host: %s.example.test, auth_scheme: Bearer, token_env: EGRESS_TOKEN_0}\n"
+        link, slow = harness.world.path("moment-current"), None
+        first, slow, third = (self.generation("moment-" + n, "of-" + n + "-" + harness.MARK)
+                              for n in ("first", "slow", "third"))
+        for at, host in ((first, "api"), (third, "second")):
+            write(os.path.basename(at) + "/routes.yaml", policy(routes % host))
+        os.mkfifo(slow + "/routes.yaml")
+
+        def switch(to):
+            os.symlink(to, link + ".new")
+            os.rename(link + ".new", link)
+        switch(first)
+        bottle = Linked(link)
+        self.addCleanup(bottle.stop)
+        switch(slow)
+        bottle.process.send_signal(signal.SIGHUP)
+        # Opened for writing when it is for reading: the sidecar has looked up where its routes are.
+        with open(slow + "/routes.yaml", "w", encoding="utf-8") as file:
+            switch(third)
+            file.write(policy(routes % "api"))
+        wait_for(lambda: "policy reloaded" in bottle.errors() or "reload:" in bottle.errors(), 10)
+        bottle.curl("https://api.example.test/echo")
+        self.assertEqual(self.header(self.arrived()[-1], "authorization"),
+                         ["Bearer of-slow-" + harness.MARK])
