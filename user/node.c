@@ -19,6 +19,7 @@
 #include "bytes.h"
 #include "exit_status.h"
 #include "node_pod.h"
+#include "privileges.h"
 #include "ready.h"
 
 #define END_MS 15000   /* longer than a supervisor takes over its worker */
@@ -45,10 +46,12 @@ struct node {
 	bool ask_again;	 /* a pod came while it was asked */
 	bool answered;	 /* once, at least */
 	bool ending, first_scan_done;
+	bool rescan; /* the next tick looks into the directories, too */
 	int tokens_watch;   /* of files_fd */
 	bool tokens_changed; /* since the pods were last told */
 	struct bytes answer;
 	char said[256];
+	struct error unseen; /* of the last scan, so that it is said once */
 };
 
 static time_t now_s(void)
@@ -95,6 +98,7 @@ static void on_place(void *context, const struct node_place *place)
 		return;
 	}
 	pod->seen = true;
+	pod->appeared = now_s();
 	pod->early = !node->first_scan_done;
 	/* The question that is on its way now may have been answered before it was there:
 	 * after_answer(). */
@@ -116,34 +120,52 @@ static void remove_pod(struct node *node, struct node_pod *pod)
 	node_pod_free(pod);
 }
 
-/* A tick only while somebody waits for what gives no notice: a first process, a wires' end. */
+/* A tick only while somebody waits for what gives no notice: a first process, a wires' end. All pods are
+ * held before the first wall is put up, which takes its time. Where a pod has ended another one of its
+ * name may stand since the last scan, unseen behind it. */
 static void look_at_pods(struct node *node)
 {
 	bool waiting = false;
 	time_t now = now_s();
 
-	for (struct node_pod *pod = node->pods, *next; pod; pod = next) {
+	for (struct node_pod *pod = node->pods; pod && !node->ending; pod = pod->next)
+		node_pod_hold(pod, now);
+	for (struct node_pod *pod = node->pods, *next; pod && !node->ending; pod = next) {
 		next = pod->next;
-		/* Once gone it stays gone: a cgroup made anew under its name is another pod, which
-		 * on_place() takes in when this one has ended. */
-		pod->gone = pod->gone || !pod->seen;
-		if (node->ending)
-			continue;
-		if (node_pod_step(pod, now))
+		if (node_pod_step(pod, now)) {
 			remove_pod(node, pod);
-		else
+			node->rescan = true;
+		} else {
 			waiting = waiting || node_pod_waits(pod);
+		}
 	}
-	if (waiting)
+	if (waiting || node->rescan)
 		after(node, WATCH_TICK, TICK_MS);
+}
+
+/* What could not be looked at or watched is looked at again with the next tick. */
+static void scan(struct node *node)
+{
+	struct error error = {0};
+
+	node->rescan = node_tree_scan(node->tree, on_place, node, &error) < 0;
+	if (node->rescan && strcmp(node->unseen.text, error.text) != 0)
+		diag_error("node: %s; trying it again and again: until then pods may come unnoticed",
+			   error.text);
+	node->unseen = error;
 }
 
 static void look(struct node *node)
 {
 	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
 		pod->seen = false;
-	node_tree_scan(node->tree, on_place, node);
+	scan(node);
 	node->first_scan_done = true;
+	/* Once gone it stays gone: a cgroup made anew under its name is another pod, which on_place()
+	 * takes in when this one has ended. */
+	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
+		pod->gone = pod->gone ||
+			    (!pod->seen && node_tree_gone(pod->path, pod->state.cgroup_id));
 	look_at_pods(node);
 }
 
@@ -157,7 +179,8 @@ static void on_tree(evutil_socket_t fd, short what, void *context)
 	look(node);
 }
 
-/* While we end, it is the children's last moment. */
+/* While we end, it is the children's last moment. Without news of the tree it is not looked at: one pod
+ * that waits for its sandbox would have all directories read five times a second. */
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
 	struct node *node = context;
@@ -167,7 +190,10 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	for (struct node_pod *pod = node->pods; node->ending && pod; pod = pod->next)
 		if (pod->child > 0)
 			kill(pod->child, SIGKILL);
-	look(node);
+	if (node->rescan)
+		look(node);
+	else
+		look_at_pods(node);
 }
 
 /* ---- what earlier agents left ----------------------------------------------------------------- */
@@ -507,6 +533,7 @@ int node_run(const struct node_options *options)
 	int status = EXIT_FAILED;
 
 	(void)setrlimit(RLIMIT_CORE, &none); /* tokens pass through our memory */
+	privileges_raise_file_limit();	     /* two for each pod */
 	if (open_node(&node, &error) < 0) {
 		diag_error("node: %s", error.text);
 	} else {

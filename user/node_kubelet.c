@@ -67,6 +67,8 @@ static int read_files(struct ask *ask, struct error *error)
 
 	if (kubelet->ca_file && read_whole(kubelet->ca_file, &ask->ca, error) < 0)
 		return -1;
+	if (kubelet->ca_file && ask->ca.length == 0)
+		return error_set(error, "%s is empty", kubelet->ca_file);
 	if (!kubelet->token_file)
 		return 0;
 	if (read_whole(kubelet->token_file, &ask->token, error) < 0)
@@ -127,11 +129,20 @@ static bool connect_elsewhere(struct ask *ask)
 							ask->connect_to) == CURLE_OK;
 }
 
+/* In the place of the roots that libcurl was built with, which are a file and a directory: the latter
+ * would be asked as well. */
+static bool trust_only(struct ask *ask)
+{
+	struct curl_blob ca = {(void *)bytes_span(&ask->ca).data, ask->ca.length, CURL_BLOB_NOCOPY};
+
+	return ask->api->easy_setopt(ask->handle, CURLOPT_CAPATH, NULL) == CURLE_OK &&
+	       ask->api->easy_setopt(ask->handle, CURLOPT_CAINFO_BLOB, &ca) == CURLE_OK;
+}
+
 /* Neither a redirect nor a proxy of the environment gets to see the token. */
 static bool prepare(struct ask *ask)
 {
 	const struct libcurl *api = ask->api;
-	struct curl_blob ca = {(void *)bytes_span(&ask->ca).data, ask->ca.length, CURL_BLOB_NOCOPY};
 	char url[1024];
 
 	if (snprintf(url, sizeof(url), "%s/pods", ask->kubelet->url) >= (int)sizeof(url))
@@ -145,9 +156,7 @@ static bool prepare(struct ask *ask)
 		       CURLE_OK &&
 	       api->easy_setopt(ask->handle, CURLOPT_WRITEFUNCTION, keep_answer) == CURLE_OK &&
 	       api->easy_setopt(ask->handle, CURLOPT_WRITEDATA, &ask->answer) == CURLE_OK &&
-	       (ask->ca.length == 0 ||
-		api->easy_setopt(ask->handle, CURLOPT_CAINFO_BLOB, &ca) == CURLE_OK) &&
-	       add_token(ask) && connect_elsewhere(ask);
+	       (!ask->kubelet->ca_file || trust_only(ask)) && add_token(ask) && connect_elsewhere(ask);
 }
 
 /* Words of our own for what one meets most: the kubelet's body is not shown to anybody. */
@@ -158,6 +167,11 @@ static int perform(struct ask *ask, struct error *error)
 
 	if (code == CURLE_OK)
 		code = ask->api->easy_getinfo(ask->handle, CURLINFO_RESPONSE_CODE, &status);
+	if (code == CURLE_PEER_FAILED_VERIFICATION)
+		return error_set(error, "its certificate is not signed by %s, or is of another name "
+				 "(a kubelet that signs its own: --kubelet-ca with the node's "
+				 "/var/lib/kubelet/pki/kubelet.crt)",
+				 ask->kubelet->ca_file ? "--kubelet-ca" : "the system's roots");
 	if (code != CURLE_OK)
 		return error_set(error, "%s", ask->api->easy_strerror(code));
 	if (status == 401)

@@ -24,6 +24,7 @@ _Static_assert(NODE_PORTS_MAX <= EGRESS_MAX_PUBLISHED, "a pod's ports are one wa
 #define DELAY_MAX_S 30u
 #define DELAY_FORGIVEN_S 60
 #define RETRY_S 2
+#define PATIENCE_S 2 /* with a kubelet that neither answers nor fails: libcurl gives up after ten */
 #define STOP_GRACE_S 15 /* longer than the supervisor's own */
 
 /* ---- making ----------------------------------------------------------------------------------- */
@@ -127,21 +128,31 @@ void node_pod_classify(struct node_pod *pod, const struct node_record *record)
 
 /* ---- the wall --------------------------------------------------------------------------------- */
 
+/* Round this very cgroup, and whole: an agent that was killed while it put it up has left maps, which
+ * look like a wall and refuse nothing, or some of the links. */
+static bool stands(const struct node_pod *pod, const struct kernel_status *status)
+{
+	for (size_t i = 0; i < status->link_count; i++)
+		if (!status->links[i].attached)
+			return false;
+	return status->settings.bottle_cgroup == pod->state.cgroup_id;
+}
+
 /* Of this name, and round another cgroup: a static pod's, before it was made anew. */
 static int remove_stale(const struct node_pod *pod, bool *ret_stands, struct error *error)
 {
 	struct kernel_status status;
-	bool same, alive;
+	bool ours, alive;
 
 	*ret_stands = false;
 	if (!kernel_pinned(pod->wall) || kernel_read_status(pod->wall, &status, NULL) < 0)
 		return 0; /* what is damaged is for kernel_open() to judge */
-	same = status.settings.bottle_cgroup == pod->state.cgroup_id;
+	*ret_stands = stands(pod, &status);
+	ours = status.settings.bottle_cgroup == pod->state.cgroup_id;
 	alive = status.cgroup_alive;
 	kernel_status_free(&status);
-	*ret_stands = same;
-	if (same || alive)
-		return 0;
+	if (ours || alive)
+		return 0; /* what is ours and half is made whole by kernel_open() */
 	return kernel_detach(pod->wall, false, error) < 0 ? -1 : 0;
 }
 
@@ -184,6 +195,21 @@ static void set_frozen(const struct node_pod *pod, const char *value)
 	close(fd);
 }
 
+/* The agent must not freeze itself, nor a pod that an earlier agent's wall holds already: the latter
+ * serves somebody. */
+void node_pod_hold(struct node_pod *pod, time_t now)
+{
+	struct error error = {0};
+
+	if (pod->kind != NODE_LABELLED || pod->gone || pod->walled || pod->held ||
+	    now < pod->not_before || node_tree_holds(pod->path, getpid()))
+		return;
+	if (remove_stale(pod, &pod->walled, &error) < 0 || pod->walled)
+		return; /* the step meets the error again, and tells it */
+	set_frozen(pod, "1");
+	pod->held = true;
+}
+
 /* Without a wall it must not run on: what can be had instead is that it does not run at all. A frozen
  * process can still be killed (cgroups(7)), so the kubelet can end the pod. */
 static void hold(struct node_pod *pod, const struct error *why)
@@ -200,17 +226,18 @@ static void hold(struct node_pod *pod, const struct error *why)
 	note_state(pod);
 }
 
-/* 1: nothing is left. With a child the wall is its; it ends first. */
+/* 1: nothing is left. With a child the wall is its; it ends first. Our descriptors stay until then: it
+ * may just be opening the namespace by their number, which must not be another pod's by then. */
 static bool take_wall_away(struct node_pod *pod)
 {
 	struct error error = {0};
 	int result;
 
-	close_netns(pod);
 	if (pod->child > 0) {
 		node_pod_stop(pod);
 		return false;
 	}
+	close_netns(pod);
 	result = !kernel_pinned(pod->wall) ? 0
 		 : pod->gone		   ? kernel_detach_ended(pod->wall, &error)
 					   : kernel_detach(pod->wall, false, &error);
@@ -408,12 +435,17 @@ void node_pod_reload(struct node_pod *pod, bool tokens)
 
 /* ---- what is next ----------------------------------------------------------------------------- */
 
-/* True when a wall is meant to stand. */
-static bool wants_wall(const struct node_pod *pod)
+static bool denied_while_unknown(const struct node_pod *pod)
 {
-	if (pod->kind != NODE_UNKNOWN)
-		return pod->kind == NODE_LABELLED;
-	return pod->asked && !pod->early && !pod->options->ignore_unknown;
+	return pod->kind == NODE_UNKNOWN && !pod->early && !pod->options->ignore_unknown;
+}
+
+/* True when a wall is meant to stand. A kubelet may be slow by a pod's doing. */
+static bool wants_wall(const struct node_pod *pod, time_t now)
+{
+	return pod->kind == NODE_LABELLED ||
+	       (denied_while_unknown(pod) &&
+		(pod->asked || now - pod->appeared >= PATIENCE_S));
 }
 
 /* A pod that is unknown has a wall and nobody behind it: there is no policy to serve, and it is
@@ -456,7 +488,7 @@ bool node_pod_step(struct node_pod *pod, time_t now)
 		return take_wall_away(pod);
 	if (now < pod->not_before)
 		return false;
-	if (wants_wall(pod))
+	if (wants_wall(pod, now))
 		step_walled(pod, now);
 	else if (pod->kind == NODE_PLAIN && (pod->walled || pod->held || kernel_pinned(pod->wall)))
 		(void)take_wall_away(pod);
@@ -467,5 +499,7 @@ bool node_pod_waits(const struct node_pod *pod)
 {
 	if (pod->gone || pod->stopping || has_ended(pod->first_fd))
 		return true;
-	return wants_wall(pod) && (!pod->walled || (pod->kind == NODE_LABELLED && pod->child <= 0));
+	if (pod->kind == NODE_LABELLED)
+		return !pod->walled || pod->child <= 0;
+	return denied_while_unknown(pod) && !pod->walled;
 }

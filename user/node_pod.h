@@ -28,11 +28,12 @@ struct node_pod {
 	char *path;
 	bool early;    /* was there when the agent came: unknown, it is left alone */
 	unsigned came; /* after how many questions to the kubelet */
+	time_t appeared; /* CLOCK_MONOTONIC */
 	bool asked;    /* the kubelet was asked since the pod appeared, and did not tell of it */
 	bool seen;     /* by the scan that is under way */
 	bool gone;     /* its cgroup is */
 	bool walled;   /* its pins stand */
-	bool held;     /* frozen, for want of a wall */
+	bool held;     /* frozen, until it has a wall */
 	bool moved;    /* its label was changed, and that was said */
 	int netns_fd;  /* of the sandbox; -1: not found yet */
 	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */
@@ -51,6 +52,9 @@ void node_pod_free(struct node_pod *pod);
 /* What the kubelet says of it. The first label is for life: a pod that may change its own labels
  * must not change its policy so. */
 void node_pod_classify(struct node_pod *pod, const struct node_record *record);
+/* Freezes a pod that is to have a wall and has none yet, so that it does not run on while those before
+ * it get theirs; the step that puts it up lets it go. */
+void node_pod_hold(struct node_pod *pod, time_t now);
 /* Does what is to be done next, whatever happened. Never waits. True when nothing of the pod is left
  * and it can be freed. */
 bool node_pod_step(struct node_pod *pod, time_t now);

@@ -242,30 +242,59 @@ struct scan {
 	struct node_tree *tree;
 	void (*each)(void *context, const struct node_place *place);
 	void *context;
+	struct error *error;
+	int result;
 };
 
+/* What has ended meanwhile is not worth a word. The first of what failed is told. */
+static void failed(struct scan *scan, const char *path)
+{
+	if (errno == ENOENT || errno == ENOTDIR || errno == ENODEV || scan->result < 0)
+		return;
+	scan->result = error_set(scan->error, "%s: %s", path, strerror(errno));
+}
+
+/* kernfs numbers inodes by the ids of cgroups. Any other failure than "no such file" proves nothing:
+ * with no descriptor or memory left, all pods would look gone. */
+bool node_tree_gone(const char *path, uint64_t id)
+{
+	struct stat status;
+
+	if (stat(path, &status) < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == ENODEV;
+	return status.st_ino != id;
+}
+
 /* "populated" of cgroup.events changes when a sandbox ends and when another one comes (cgroups(7)). */
-static void tell(const struct scan *scan, const char *uid, const char *path)
+static void tell(struct scan *scan, const char *uid, const char *path)
 {
 	struct node_place place = {.uid = uid, .path = path};
 	char events[PATH_MAX];
-	uint32_t level;
+	struct stat status;
 
-	if (snprintf(events, sizeof(events), "%s/cgroup.events", path) < (int)sizeof(events))
-		(void)inotify_add_watch(scan->tree->inotify_fd, events, IN_MODIFY);
-	if (cgroup_identity(path, &place.id, &level, NULL) == 0)
-		scan->each(scan->context, &place);
+	if (snprintf(events, sizeof(events), "%s/cgroup.events", path) < (int)sizeof(events) &&
+	    inotify_add_watch(scan->tree->inotify_fd, events, IN_MODIFY) < 0)
+		failed(scan, events);
+	if (stat(path, &status) < 0) {
+		failed(scan, path);
+		return;
+	}
+	place.id = status.st_ino;
+	scan->each(scan->context, &place);
 }
 
 /* The watch comes before the look, so that nothing falls between them. */
-static void look_into(const struct scan *scan, const char *path, bool classes)
+static void look_into(struct scan *scan, const char *path, bool classes)
 {
 	DIR *directory;
 	struct dirent *entry;
 	char child[PATH_MAX], uid[NODE_UID_SIZE];
 
-	(void)inotify_add_watch(scan->tree->inotify_fd, path, NEWS);
+	if (inotify_add_watch(scan->tree->inotify_fd, path, NEWS) < 0)
+		failed(scan, path);
 	directory = opendir(path);
+	if (!directory)
+		failed(scan, path);
 	while (directory && (entry = readdir(directory))) {
 		if (entry->d_type != DT_DIR || snprintf(child, sizeof(child), "%s/%s", path,
 							entry->d_name) >= (int)sizeof(child))
@@ -279,13 +308,15 @@ static void look_into(const struct scan *scan, const char *path, bool classes)
 		closedir(directory);
 }
 
-void node_tree_scan(struct node_tree *tree,
-		    void (*each)(void *context, const struct node_place *place), void *context)
+int node_tree_scan(struct node_tree *tree,
+		   void (*each)(void *context, const struct node_place *place), void *context,
+		   struct error *error)
 {
-	const struct scan scan = {tree, each, context};
+	struct scan scan = {tree, each, context, error, 0};
 
 	for (size_t i = 0; i < tree->root_count; i++)
 		look_into(&scan, tree->roots[i], true);
+	return scan.result;
 }
 
 /* ---- processes -------------------------------------------------------------------------------- */
@@ -411,7 +442,7 @@ int node_tree_own_pod(const char *const *roots, const char *uid, char **ret_pod,
 		return error_set(error, "--pod %s: not a pod's uid", uid);
 	if (node_tree_open(roots, &tree, error) < 0 || !tree)
 		return -1;
-	node_tree_scan(tree, keep_wanted, &wanted);
+	(void)!node_tree_scan(tree, keep_wanted, &wanted, NULL); /* found or not is what counts */
 	node_tree_free(tree);
 	if (!wanted.path)
 		return error_set(error, "--pod %s: no cgroup of such a pod; is the host's cgroup file "

@@ -37,9 +37,13 @@ void node_tree_free(struct node_tree *tree);
 int node_tree_fd(const struct node_tree *tree);
 void node_tree_drain(struct node_tree *tree);
 /* Calls back for every pod there is. Never looks into a pod's own cgroup, whose processes may make
- * directories of any name there. */
-void node_tree_scan(struct node_tree *tree,
-		    void (*each)(void *context, const struct node_place *place), void *context);
+ * directories of any name there. -1 with `error` set when some directory could not be looked at or
+ * watched: then a pod that was not called back for may be there, and no news come of it. */
+int node_tree_scan(struct node_tree *tree,
+		   void (*each)(void *context, const struct node_place *place), void *context,
+		   struct error *error) WARN_UNUSED;
+/* True only when it is known that the cgroup of this id is no longer at `path`. */
+bool node_tree_gone(const char *path, uint64_t id);
 
 /* The process of a pod that is there longest: the sandbox's own, which no process of the pod can
  * pretend to be. 0: there is none yet. */

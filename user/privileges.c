@@ -14,8 +14,7 @@
 
 #include "../bpf/egress_abi.h"
 
-/* Each connection takes two descriptors and, spliced, pipes. */
-static void raise_file_limit(void)
+void privileges_raise_file_limit(void)
 {
 	struct rlimit limit;
 
@@ -71,7 +70,7 @@ int privileges_drop(uid_t uid, gid_t gid, int map_fd, struct error *error)
 {
 	bool root = geteuid() == 0;
 
-	raise_file_limit();
+	privileges_raise_file_limit(); /* a connection takes two and, spliced, pipes */
 	if (root) {
 		capng_clear(CAPNG_SELECT_BOUNDS);
 		if (capng_apply(CAPNG_SELECT_BOUNDS) < 0)

@@ -13,6 +13,8 @@
  * look-up shows; -1: no map). Raises the limit of open files as far as it goes. Without root it
  * only gives up what there is. -1 with `error` set; then do not go on. */
 int privileges_drop(uid_t uid, gid_t gid, int map_fd, struct error *error) WARN_UNUSED;
+/* The soft limit of open files as far as it goes. */
+void privileges_raise_file_limit(void);
 /* From here on only the system calls that a worker needs: any other one kills the process (SIGSYS).
  * For good, and for every thread to come; wants no_new_privs. Does nothing in a build with
  * AddressSanitizer. -1 with `error` set. */

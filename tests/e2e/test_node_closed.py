@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The node agent where something is half done, slow, scarce or forged: whatever it is, a labelled pod
+is behind its wall or does not run."""
+import glob
+import os
+import resource
+import subprocess
+import time
+
+import harness
+import test_node
+import world as w
+from harness import wait_for
+from test_node import Pod, read
+
+
+def frozen(pod):
+    return "frozen 1" in read(os.path.join(pod.path, "cgroup.events"))
+
+
+class Closed(test_node.NodeCase):
+    def limit_files(self, soft):
+        """A low soft limit, as containerd 2 gives to containers; the hard one stays."""
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    def test_half_a_wall(self):
+        """An agent that was killed between the maps' pins and the programs' links."""
+        self.start_agent()
+        pod = Pod(self, "web")  # no sandbox yet, so no wall on its wire either
+        wait_for(lambda: (pod.listed() or {}).get("wall") == "closed" and not frozen(pod), 20,
+                 "the wall")
+        self.kill_agent()
+        for link in glob.glob(f"/sys/fs/bpf/egress-bpf/{pod.wall}/link-*"):
+            os.unlink(link)
+        pod.start()
+        wait_for(lambda: pod.connect() == ["out"], 20, "the links to go")
+        # With no `run` that could mend it.
+        self.start_agent("--", "--no-such-option", ready=False)
+        self.says("its 'run' ended")
+        self.assertEqual(pod.connect(), ["refused"])
+
+    def test_slow_kubelet(self):
+        """One that takes connections and does not answer: long before it is given up."""
+        self.start_agent()
+        self.kubelet.slow = True
+        self.addCleanup(setattr, self.kubelet, "slow", False)
+        began = time.monotonic()
+        pod = Pod(self, "web")
+        wait_for(pod.walled, 9, "a wall before the kubelet's time is over")
+        self.assertLess(time.monotonic() - began, 9)
+        pod.start()
+        self.assertEqual(pod.connect(), ["refused"])
+
+    def test_many_at_once(self):
+        """Walls take their time, one after the other: who waits for one does not run."""
+        self.start_agent("--unknown", "ignore")
+        self.kubelet.away = True
+        pods = [Pod(self, "web") for _ in range(8)]
+        self.says("left alone")
+        self.kubelet.away = False
+        wait_for(lambda: any(p.walled() for p in pods), 40, "the first wall")
+        # In the order in which they change: a wall stands before its pod is let go.
+        for pod in pods:
+            self.assertTrue(frozen(pod) or pod.walled(), pod.name)
+        wait_for(lambda: all(p.walled() for p in pods), 60, "all walls")
+        wait_for(lambda: not any(frozen(p) for p in pods), 20, "all pods to go on")
+
+    def test_few_files(self):
+        """Two descriptors a pod: a soft limit is no limit to the pods of a node."""
+        back = self.limit_files(40)
+        try:
+            self.start_agent()
+        finally:
+            back()
+        pod = Pod(self, "web").start().served()
+        self.assertEqual(pod.connect(), ["refused"])
+        self.assertNotIn("Too many open files", self.errors())
+
+    def test_no_files_left(self):
+        """What cannot be looked at is not gone: no wall is taken down for that."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        used = len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (used, hard))
+        Pod(self)
+        self.says("Too many open files; trying it again")
+        self.assertEqual(pod.connect(), ["refused"])
+        self.ok(pod.curl("https://api.example.test/echo"))
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        late = Pod(self, "web")
+        wait_for(late.walled, 20, "pods to be seen again")
+        self.ok(pod.curl("https://api.example.test/echo"))
+
+    def test_empty_authorities(self):
+        """An empty --kubelet-ca is not the system's roots."""
+        empty = harness.write("node-empty-ca", "")
+        self.start_agent("--kubelet-ca", empty, ready=False)
+        self.says("node-empty-ca is empty")
+        self.assertEqual(self.kubelet.asked, 0)
+
+    def test_other_authorities(self):
+        """With --kubelet-ca nobody else may sign, not even who the node itself trusts."""
+        store = os.path.join(self.directory, "store")
+        os.mkdir(store)
+        w.sh(f"cp {harness.world.path('test-ca.pem')} {store}/ca.pem; openssl rehash {store}")
+        other = os.path.join(self.directory, "other")
+        self.ok(harness.cli("ca", "init", other))
+        options = self.options
+
+        def changed():
+            given = options()
+            given[given.index("--kubelet-ca") + 1] = os.path.join(other, "ca-cert.pem")
+            return given
+        self.options = changed
+        names = ",".join("+" + c for c in self.capabilities)
+
+        def preexec():
+            w.die_with_parent()
+            w.unshare(w.CLONE_NEWNS)
+            w.mount("none", "/", None, w.MS_REC | w.MS_PRIVATE)
+            w.mount(store, "/etc/ssl/certs", None, w.MS_BIND)
+        with open(self.err_path, "a", encoding="utf-8") as err:
+            self.process = subprocess.Popen(
+                ["unshare", "--cgroup", "setpriv", "--bounding-set", "-all," + names,
+                 "--inh-caps", "-all", harness.world.program, "node", *self.options()],
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=harness.environment(),
+                preexec_fn=preexec)
+        self.says("the kubelet")
+        self.assertEqual(self.kubelet.asked, 0, self.errors())
+        self.says("--kubelet-ca")
