@@ -94,6 +94,7 @@ static size_t utf8_length(const unsigned char *text, size_t left)
 	unsigned char low = 0x80, high = 0xbf;
 	size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
 
+	/* 0xc0 and 0xc1 could begin overlong forms alone. */
 	if (text[0] < 0xc2 || text[0] > 0xf4 || left < length)
 		return 0;
 	if (text[0] == 0xe0)
@@ -436,6 +437,7 @@ static void write_also(struct access_log *log, const char *text, size_t length)
 	}
 	log->also_left -= fits;
 	if (fits < length) {
+		/* journal.c adds it up: a report made of this says that something is missing. */
 		(void)!write(log->also_fd, full, sizeof(full) - 1);
 		log->also_fd = -1;
 	}
@@ -522,9 +524,11 @@ static void write_feed(struct access_log *log, const struct access_record *recor
 
 void access_log_write(struct access_log *log, const struct access_record *record)
 {
+	/* Taken before, where the client was told it. */
 	const uint64_t id = record->id ? record->id : access_log_take_id(log);
 	struct timespec now;
 
+	/* First: the counters are right even where nothing else is written. */
 	if (log->verdicts)
 		verdicts_count(log->verdicts, record->reason, record->host_id, record->bytes_up,
 			       record->bytes_down);
@@ -597,6 +601,7 @@ struct access_log *access_log_new(int fd, const char *bottle, bool log_query)
 	log->fd = fd;
 	log->also_fd = -1;
 	log->own_fd = -1;
+	/* None yet: 0 is a second like any other. */
 	log->second = -1;
 	log->log_query = log_query;
 	log->bottle = bottle ? strdup(bottle) : NULL;

@@ -106,6 +106,7 @@ static bool walk(struct span text, struct search *ret)
 
 	if (!yaml_parser_initialize(&parser))
 		return false;
+	/* As config_tree.c reads it: guessed, its marks would count other characters. */
 	yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text.data, text.length);
 	while (more && yaml_parser_parse(&parser, &event)) {

@@ -97,6 +97,7 @@ static void read_wish(struct config_context *context, const struct config_node *
 		config_mapping(context, node, keys, sizeof(keys) / sizeof(keys[0]), &draft);
 	if (draft.verdict.value)
 		read_verdict(context, &draft.verdict, ret);
+	/* One that is there but is no text has been reported by its parser. */
 	else if (!draft.verdict.line && node->kind == CONFIG_MAPPING)
 		config_fault(context, node->line, "verdict: " VERDICTS, "has no verdict");
 	if (draft.headers)
@@ -124,6 +125,7 @@ static void read_request(struct config_context *context, const struct config_nod
 	}
 	ret->method = config_strdup(context->arena,
 				    (struct span){node->key, (size_t)(space - node->key)});
+	/* The node's text, which the arena keeps as long as `ret` lives. */
 	ret->url = space + 1;
 }
 
@@ -201,6 +203,7 @@ struct expectations *expectations_open(const char *path, struct diag_list *error
 		abort();
 	ret->arena = arena;
 	if (config_read_file(path, &content, &error) < 0)
+		/* The list says the name itself. */
 		diag_list_add(errors, path, 0, "%s", error.text + strlen(path) + 2);
 	else
 		root = config_tree_parse(arena, path, bytes_span(&content), errors);

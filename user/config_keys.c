@@ -117,6 +117,7 @@ static void unknown_key(struct config_context *context, const struct config_node
 	for (size_t i = 0; i < count; i++) {
 		size_t distance = edit_distance(node->key, keys[i].name), length = strlen(cure);
 
+		/* Else a short key would be near to any short word. */
 		if (distance < least && distance < strlen(keys[i].name)) {
 			least = distance;
 			nearest = &keys[i];
@@ -154,6 +155,7 @@ void config_mapping(struct config_context *context, const struct config_node *no
 		    const struct config_key *keys, size_t count, void *ret)
 {
 	if (node->kind != CONFIG_MAPPING) {
+		/* Those were reported by the reader. */
 		if (node->kind != CONFIG_INVALID)
 			config_fault(context, node->line, "a mapping (key: value)",
 				     "%sis %s, not a mapping", context->path[0] ? "" : "the file ",
@@ -242,12 +244,14 @@ static bool parse_decimal(const char *text, unsigned long limit, unsigned long *
 {
 	unsigned long value = 0;
 
+	/* YAML 1.1 reads a leading zero as octal. */
 	if (text[0] == '\0' || (text[0] == '0' && text[1] != '\0'))
 		return false;
 	for (; *text; text++) {
 		if (*text < '0' || *text > '9')
 			return false;
 		value = value * 10 + (unsigned long)(*text - '0');
+		/* Within the loop, so that it cannot wrap. */
 		if (value > limit)
 			return false;
 	}

@@ -533,6 +533,7 @@ static void build_scheme(struct config_context *context, const struct draft_auth
 	if (spec->scheme != POLICY_AUTH_BASIC)
 		FAULT_AT(context, "username", auth->username.line, "scheme: Basic, or no username",
 			 "\"%.40s\" goes with Basic only", spec->username);
+	/* RFC 7617, 2: the first colon ends the name. */
 	else if (strchr(spec->username, ':'))
 		FAULT_AT(context, "username", auth->username.line, "a name without a colon",
 			 "\"%.40s\" holds a colon", spec->username);
@@ -559,6 +560,7 @@ static void build_source(struct config_context *context, const struct draft_auth
 	if (auth->token_file.value) {
 		spec->kind = POLICY_SECRET_FILE;
 		spec->source = auth->token_file.value;
+		/* A relative one would hang on the directory that somebody started us in. */
 		if (spec->source[0] != '/')
 			FAULT_AT(context, "token_file", auth->token_file.line,
 				 "an absolute path, such as /run/secrets/token",

@@ -50,6 +50,8 @@ static int read_small_file(const char *key, const char *path, bool public, struc
 	if (check_file(fd, key, path, public, error) < 0)
 		goto out;
 	while (got > 0 && ret->length <= POLICY_SECRET_SIZE) {
+		/* For the most that there can be: growing would leave copies of the secret
+		 * behind. */
 		char *room = bytes_reserve(ret, POLICY_SECRET_SIZE + 1 - ret->length);
 
 		got = room ? read(fd, room, POLICY_SECRET_SIZE + 1 - ret->length) : -1;

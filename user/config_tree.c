@@ -168,6 +168,7 @@ static struct config_node *parse_scalar(struct reader *r, const yaml_event_t *ev
 
 	node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 	node->text = config_strdup(r->arena, text);
+	/* strcmp(3) would take what stands before it for the whole. */
 	if (text.length > 0 && memchr(text.data, '\0', text.length))
 		refuse(r, node, "NUL characters are", "text without them");
 	refuse_decorations(r, node, event->data.scalar.anchor, event->data.scalar.tag);
@@ -254,6 +255,7 @@ static struct config_node *parse_mapping(struct reader *r, const yaml_event_t *s
 			break;
 		value = parse_node(r, &event, depth + 1);
 		yaml_event_delete(&event);
+		/* check_key() compares each with all before it. */
 		if (node->count == MAX_KEYS) {
 			stop(r, key->line, "more than 64 keys in one mapping",
 			     "a list, where there are many");

@@ -148,6 +148,7 @@ static void apply_proxy_auth(struct config_context *context, const struct draft_
 	if (!auth->username.line)
 		config_fault(context, auth->line, "{username: NAME, token_env: VARIABLE}",
 			     "has no username");
+	/* RFC 7617, 2: the first colon ends the name. */
 	else if (auth->username.value && strchr(auth->username.value, ':'))
 		config_fault(context, auth->username.line, "a name without a colon",
 			     "the username holds a colon");
@@ -250,6 +251,7 @@ char *config_no_proxy_text(const struct config *config)
 		if (one->name)
 			fine = bytes_printf(&list, "%s%s", comma, one->name);
 		else
+			/* IPv4 is kept mapped: its prefix is 96 bits longer. */
 			fine = bytes_printf(&list, "%s%s/%u", comma,
 					    address_format(&one->cidr.address, address),
 					    one->cidr.prefix_length -

@@ -88,6 +88,8 @@ static bool to_a_labels(const char *host, char ret[EGRESS_NAME_SIZE])
 	for (const char *at = host; *at; at++) {
 		if (!((unsigned char)*at & 0x80))
 			continue;
+		/* Nontransitional, as browsers do: by the older mapping another name would be
+		 * dialled. */
 		if (idn2_to_ascii_8z(host, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT) != IDN2_OK)
 			return false;
 		fine = policy_normalise_host(span_from(ascii), ret);
@@ -239,6 +241,7 @@ bool config_method(struct config_context *context, const struct config_text *tex
 
 	for (size_t i = 0; i < length; i++)
 		lower |= text->value[i] >= 'a' && text->value[i] <= 'z';
+	/* CONNECT never comes to a route: host and port alone decide about it. */
 	if (is_token(text->value) && !lower && length <= 32 && strcmp(text->value, "CONNECT") != 0)
 		return true;
 	if (is_token(text->value) && lower && length <= 32) {

@@ -151,12 +151,14 @@ static void advance(struct dns_connection *connection)
 {
 	struct span message;
 
+	/* What could be written has made room for more answers. */
 	do {
 		if (!serve_messages(connection) || !flush(connection)) {
 			connection_close(connection);
 			return;
 		}
 	} while (may_answer(connection) && next_message(connection, &message));
+	/* Whoever closed its own side alone still gets its answers. */
 	if (connection->ended && !connection->pending && !connection->out.length) {
 		connection_close(connection);
 		return;
@@ -229,6 +231,7 @@ static void connection_open(struct dns_tcp *tcp, int fd)
 		close(fd);
 		return;
 	}
+	/* The newcomer is served: who has been silent for longest will miss it least. */
 	if (tcp->connection_count == MAX_CONNECTIONS)
 		connection_close(longest_idle(tcp));
 	connection->tcp = tcp;

@@ -124,6 +124,7 @@ void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct
 		.length = line.length,
 	};
 
+	/* Readers and make_room() take a longer one for nonsense, and skip all that is there. */
 	if (line.length > FEED_LINE_MAX)
 		return;
 	/* Readers must see the tail move before the bytes behind it change. */
@@ -132,6 +133,7 @@ void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct
 	copy_in(feed, ring, head, &record, sizeof(record));
 	copy_in(feed, ring, head + sizeof(record), line.data, line.length);
 	r->sequence = record.sequence;
+	/* Last: what the head has passed is whole. */
 	store(&r->head, head + need);
 }
 
@@ -213,6 +215,7 @@ void feed_add_latency(struct feed *feed, uint32_t host_id, uint64_t microseconds
 
 	while (bucket + 1 < FEED_BUCKETS && microseconds > feed_bucket_end(bucket))
 		bucket++;
+	/* Host 0 is all of them together. */
 	count(feed, 0, bucket);
 	__atomic_fetch_add(&feed->shared->latency_sum, microseconds, __ATOMIC_RELAXED);
 	if (host_id > 0 && host_id < EGRESS_MAX_COUNTED_HOSTS)
@@ -283,8 +286,11 @@ static int try_next(const struct feed *feed, enum feed_ring ring, struct feed_cu
 		return -1;
 	}
 	copy_out(feed, ring, cursor->at + sizeof(record), ret->line, record.length);
+	/* The tail is looked at after the copy was made, or a record that was written over
+	 * meanwhile would pass for whole. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	tail = load(&r->tail);
+	/* Unsigned: a cursor behind the tail is further away than any size. */
 	if (cursor->at - tail > places[ring].size) {
 		cursor->at = tail;
 		return -1;
@@ -340,6 +346,7 @@ struct feed *feed_open(int fd, const char *mark)
 	feed->shared = memory;
 	if (mark)
 		snprintf(feed->shared->mark, MARK_SIZE, "%s", mark);
+	/* The last byte stays NUL, whatever the memory holds. */
 	memcpy(feed->mark, feed->shared->mark, MARK_SIZE - 1);
 	return feed;
 }

@@ -149,6 +149,7 @@ static void add_line(struct journal *journal, const json_t *line)
 int journal_read(int fd, struct journal *ret, struct error *error)
 {
 	struct journal journal = {.index = json_object()};
+	/* fclose(3) takes the copy along; `fd` stays the caller's. */
 	int own = dup(fd);
 	FILE *file = own >= 0 && lseek(own, 0, SEEK_SET) == 0 ? fdopen(own, "r") : NULL;
 	size_t size = 0;
@@ -162,6 +163,8 @@ int journal_read(int fd, struct journal *ret, struct error *error)
 		return error_set(error, "cannot read back what happened");
 	}
 	while ((length = getline(&text, &size, file)) > 0) {
+		/* access_log.c escapes any byte, NUL too, at which jansson would refuse the
+		 * whole line. */
 		json_t *line = json_loadb(text, (size_t)length, JSON_ALLOW_NUL, NULL);
 
 		if (json_is_object(line))

@@ -120,6 +120,8 @@ static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X5
 		return NULL;
 	SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_RENEGOTIATION |
 					     SSL_OP_NO_COMPRESSION);
+	/* The root itself has signed the leaf, and clients have the root: OpenSSL would look for
+	 * a chain in each handshake. */
 	SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
 	SSL_CTX_set_alpn_select_cb(context, select_protocol, NULL);
@@ -165,6 +167,7 @@ static bool mint(struct leaf_cache *cache, struct leaf *leaf)
 
 	if (cache->sign(cache->context, leaf->host, bytes_span(&cache->public_key), &der) == 0)
 		cert = parse_cert(bytes_span(&der));
+	/* From another authority it would be refused, by each client anew. */
 	if (cert && X509_check_issued(cache->issuer, cert) == X509_V_OK)
 		context = new_context(cache, leaf->host, cert);
 	if (context) {

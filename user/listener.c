@@ -51,6 +51,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 			accepting(listener, false);
 			event_add(listener->pause, &pause_time);
 			return;
+		/* ECONNABORTED is one client's, who left the queue: the next may still stand in
+		 * it. */
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			return;
 		}
@@ -75,6 +77,7 @@ static void on_closed(void *context)
 	if (!listener->full)
 		return;
 	listener->full = false;
+	/* The other brake may still be on. */
 	if (!listener->stopped && !evtimer_pending(listener->pause, NULL))
 		accepting(listener, true);
 }
@@ -99,6 +102,7 @@ struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
 		if (!event)
 			goto fail;
 		listener->events[listener->count] = event;
+		/* Counted, so that listener_free() frees it. */
 		if (event_add(event, NULL) < 0) {
 			listener->count++;
 			goto fail;

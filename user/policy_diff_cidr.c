@@ -21,6 +21,8 @@ static bool address_behind(const struct cidr *cidr, struct egress_address *ret)
 	while (bit-- > 0) {
 		uint8_t mask = (uint8_t)(0x80 >> (bit % 8));
 
+		/* One is added at the prefix's last bit; a bit that becomes 1 takes up the
+		 * carry. */
 		address.bytes[bit / 8] ^= mask;
 		if (address.bytes[bit / 8] & mask) {
 			*ret = address;

@@ -72,6 +72,7 @@ static void print_match(FILE *to, const struct policy_match *match)
 		fputs("]", to);
 		next = ", ";
 	}
+	/* An alternative without a rule is {}: left out, it would allow less. */
 	fprintf(to, "%s}\n", next[0] == ',' ? "" : next);
 }
 
@@ -195,6 +196,7 @@ char *policy_effective(const struct policy *policy)
 	}
 	for (size_t i = 0; i < policy->cidr_count; i++)
 		print_cidr(to, &policy->cidrs[i]);
+	/* Before fclose(3), after which there is nobody to ask. */
 	failed = ferror(to) != 0;
 	if (fclose(to) != 0 || failed) {
 		free(text);

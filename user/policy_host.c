@@ -144,6 +144,8 @@ const struct policy_cidr *policy_find_cidr(const struct policy *policy,
 					   const struct egress_address *address, uint16_t port)
 {
 	for (size_t i = 0; i < policy->cidr_count; i++) {
+		/* Longest prefix first (policy_finish()): as in the kernel's trie, the first
+		 * block that holds the address decides, by its ports as well. */
 		const struct policy_cidr *cidr = &policy->cidrs[i];
 
 		if (!cidr_contains(&cidr->cidr, address))

@@ -62,6 +62,8 @@ bool policy_permit_allowed(const struct policy *policy, const struct policy_perm
 	struct policy_verdict verdict;
 
 	decide(policy, permit, &verdict);
+	/* What passes by audit alone would be refused when that ends: it still needs a
+	 * permission. */
 	return verdict.reason == EGRESS_ALLOWED && verdict.audited == EGRESS_ALLOWED;
 }
 
@@ -92,6 +94,8 @@ static const struct policy_route *model_of(const struct policy *policy,
 	const struct policy_host *host = policy_find_host(policy, permit->host);
 	const struct policy_route *model = NULL;
 
+	/* Without TLS a credential would be refused (plaintext_auth), and so would the
+	 * permission. */
 	if (!permit->credential || !permit->tls || !host)
 		return NULL;
 	for (size_t i = 0; i < host->route_count; i++) {

@@ -141,6 +141,7 @@ static bool take_config(struct server *s, struct reload *reload)
 	s->config = reload->next;
 	reload->next = NULL;
 	set_dns_mode(s);
+	/* A large policy takes long to free, too. */
 	if (background_run(s->background, free_config, ignore, old) < 0)
 		config_free(old);
 	return true;
@@ -450,6 +451,7 @@ static int open_proxy(struct server *s, struct error *error)
 		if (!s->feed)
 			return error_set(error, "cannot map the memory of events");
 		access_log_feed(s->log, s->feed);
+		/* While there is one thread: open_control() makes the other. */
 		bytes_count_at(feed_buffers_held(s->feed));
 		tally_count_at(feed_tallies(s->feed));
 	}

@@ -157,6 +157,7 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 		.address = request->address,
 	};
 
+	/* upstream_get() is still on the stack, and must not touch the request any more. */
 	if (request->finished)
 		*request->finished = true;
 	detach(request);
@@ -172,6 +173,8 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 static void begin_session(struct upstream_request *request, struct stream *carrier)
 {
 	struct pool_key key = key_of_request(request);
+	/* Dialled under settings that were replaced meanwhile, it serves this request and no
+	 * other. */
 	bool current = stream_mark(carrier) >> 2 == request->upstream->generation;
 	struct stream *stream = h2_pool_add(request->upstream->sessions, &key, &request->address,
 					    carrier, current);
@@ -204,6 +207,7 @@ static void succeed(struct upstream_request *request)
 		     request->host);
 		return;
 	}
+	/* So that detach() does not free it. */
 	request->stream = NULL;
 	stream_set_ready(stream, NULL, NULL);
 	if (request->tls && !request->http1)
@@ -258,6 +262,7 @@ static void on_handshake(void *context)
 
 	if (rc == -EAGAIN)
 		return;
+	/* RFC 7301, 3.2: it speaks nothing of what was offered. */
 	if (rc < 0 && request->http1 &&
 	    ERR_GET_REASON(ERR_peek_error()) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL) {
 		request->not_http1 = true;
@@ -481,6 +486,7 @@ static void serve_followers(const struct upstream_request *leader, enum egress_r
 			continue;
 		}
 		lead(request);
+		/* The others follow this one. Where it was HTTP/1.1 after all, each leads. */
 		if (h2_pool_protocol(upstream->sessions, leader->host, leader->port) ==
 		    UPSTREAM_HTTP2)
 			break;
@@ -552,6 +558,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 
 	if (!fresh && take_idle(upstream, &key, target->http1, done, context))
 		return NULL;
+	/* Known not to agree to it: a handshake would be lost. */
 	if (target->tls && target->http1 && !target->anyhow &&
 	    h2_pool_alone(upstream->sessions, key.host, key.port)) {
 		done(context, &(struct upstream_result){.reason = EGRESS_UPSTREAM_PROTOCOL,

@@ -194,6 +194,8 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 			      .deadline = now_ms() + pool->idle_ms};
 	memcpy(idle->host, key->host, size);
 	link_idle(pool, idle);
+	/* Watched while it rests: one that the origin has closed would cost the next request a
+	 * try, and a POST its answer. */
 	stream_set_ready(stream, on_ready, idle);
 	/* When armed already, for an older one, it looks again by itself. */
 	if (!event_pending(&pool->timer, EV_TIMEOUT, NULL))
@@ -207,6 +209,7 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 	struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)];
 	struct stream *stream;
 
+	/* The newest comes first, which is the least likely to be closed by the other side. */
 	while (idle && !matches(idle, key, hash))
 		idle = idle->next;
 	if (!idle)

@@ -505,6 +505,7 @@ static void be_quiet(int is_warning, const char *message)
 static void set_options(struct evdns_base *dns)
 {
 	evdns_base_set_option(dns, "randomize-case:", "0"); /* some servers do not echo the case */
+	/* Three tries of 2 s are over within the 10 s that a request has in upstream.c. */
 	evdns_base_set_option(dns, "timeout:", "2");
 	evdns_base_set_option(dns, "attempts:", "3");
 	evdns_base_set_option(dns, "max-inflight:", "512");
