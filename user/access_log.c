@@ -258,6 +258,7 @@ static void put_path(struct access_log *log, struct span target, size_t limit)
 	if (!target.data || target.length == 0)
 		return;
 	path = without_authority(target);
+	/* Queries hold tokens and signatures; log_query is for whoever wants them all the same. */
 	query = log->log_query ? NULL : memchr(path.data, '?', path.length);
 	if (query)
 		path.length = (size_t)(query - path.data);
@@ -324,6 +325,7 @@ static void format(struct access_log *log, const struct access_record *record, u
 	struct line *line = &log->line;
 	char text[ADDRESS_TEXT_SIZE];
 
+	/* In front is room for the line break of write_lines(). */
 	line->length = 1;
 	put_time(log, now);
 	put_id(log, id);
@@ -507,6 +509,8 @@ static void write_feed(struct access_log *log, const struct access_record *recor
 		       const struct timespec *now)
 {
 	const uint64_t ms = (uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000;
+	/* This line is the feed's alone: what format() says in it about losses has not been told
+	 * in the log. */
 	const uint64_t told = log->told;
 	struct span line;
 

@@ -274,6 +274,8 @@ static struct config *finish(struct config *config, const char *source, bool rou
 		diag_list_add(errors, source, 0,
 			      "routes: is missing; would be right: routes: [{host: NAME}], or [] to "
 			      "refuse everything");
+	/* The responder answers that name with the proxy's address: the route would never be
+	 * asked. */
 	if (policy_find_host(config->policy, config->dns.proxy_name))
 		diag_list_add(errors, source, 0,
 			      "dns.name: \"%s\" is a host of the routes too; would be right: another "

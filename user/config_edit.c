@@ -159,6 +159,8 @@ int config_find_place(struct span text, struct config_place *ret, struct error *
 
 static bool append_lines(struct bytes *ret, const char *entry, bool crlf)
 {
+	/* A file with CRLF keeps it everywhere: mixed line ends are a change in every editor and
+	 * diff. */
 	for (const char *end; crlf && (end = strchr(entry, '\n')); entry = end + 1)
 		if (!bytes_append(ret, entry, (size_t)(end - entry)) || !bytes_append_text(ret, "\r\n"))
 			return false;

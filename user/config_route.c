@@ -67,6 +67,7 @@ static void parse_auth(struct config_context *context, const struct config_node 
 
 	auth->line = node->line;
 	auth->broken = node->kind != CONFIG_MAPPING || node->count == 0;
+	/* "auth: {}" may be meant as no credential, or wait for one that was forgotten. */
 	if (node->kind == CONFIG_MAPPING && node->count == 0)
 		config_fault(context, node->line,
 			     "{scheme: Bearer, token_env: VARIABLE}, or no such key: then nothing is "
@@ -424,6 +425,7 @@ static void build_matches(struct config_context *context, const struct draft_rou
 	}
 	spec->matches = matches;
 	spec->match_count = draft->matches.count;
+	/* For hints, which name the key that the file has. */
 	spec->uses_matches = true;
 }
 
@@ -461,6 +463,7 @@ static void build_rules(struct config_context *context, const struct draft_route
 		config_fault(context, draft->path_allowlist.line,
 			     "matches alone, with a prefix for each path",
 			     "has both path_allowlist and matches");
+	/* A condition on each match, or one match more: it could be read either way. */
 	if (draft->matches.line && draft->methods.line)
 		FAULT_AT(context, "methods", draft->methods.line, "methods inside of matches",
 			 "does not go with matches");

@@ -178,6 +178,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	struct h2 *h2 = context;
 	struct h2_stream *s;
 
+	/* Trailers begin here, too: their stream is known. */
 	if (!h2->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
 	s = h2_stream_new(h2, frame->hd.stream_id);
@@ -239,6 +240,7 @@ static bool take_head(struct h2_stream *s, bool end)
 		       h2_block_response(&s->block, end, s->switching ? s->accept : NULL, &status,
 					 &s->head);
 	}
+	/* Behind an interim head comes another (RFC 9113, 8.1), and not trailers. */
 	s->head_came |= status >= 200;
 	h2_block_clear(&s->block);
 	return fine;
@@ -267,6 +269,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	struct h2 *h2 = context;
 	struct timespec now;
 
+	/* These are bounded by how many streams there may be, and by the rate of resets. */
 	if (hd->type == NGHTTP2_HEADERS)
 		return 0;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -578,6 +581,8 @@ static bool gather(struct h2 *h2)
 	const uint8_t *data;
 	ssize_t n;
 
+	/* What nghttp2 hands out is good until the next call alone; and copied together, many
+	 * frames are one record and one send(2). */
 	while (h2->pending.length < GATHER_SIZE) {
 		n = nghttp2_session_mem_send(h2->session, &data);
 		if (n == 0)
@@ -643,6 +648,8 @@ bool h2_run(struct h2 *h2)
 	}
 	if (h2->woken && !h2->over)
 		event_add(&h2->again, &(struct timeval){0});
+	/* When nghttp2 wants to read and to write no more, the connection is to be closed
+	 * (nghttp2_session_want_read). */
 	if (h2->over || (h2->pending.length == 0 && !nghttp2_session_want_read(h2->session) &&
 			 !nghttp2_session_want_write(h2->session))) {
 		h2->over = true;
@@ -663,6 +670,7 @@ size_t h2_held(const struct h2 *h2)
 	size_t held = h2->pending.capacity + h2->memory;
 
 	for (const struct h2_stream *s = h2->streams; s; s = s->next)
+		/* Streams that have an owner are counted by it: stream_held(). */
 		held += s->face ? 0 : h2_stream_held(s);
 	return held;
 }
@@ -692,6 +700,8 @@ size_t h2_shed(struct h2 *h2, size_t at_least)
 
 void h2_drain(struct h2 *h2)
 {
+	/* With the last stream that was taken up: what the client has sent since, it may safely
+	 * send to another connection (RFC 9113, 6.8). */
 	(void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
 				    nghttp2_session_get_last_proc_stream_id(h2->session),
 				    NGHTTP2_NO_ERROR, NULL, 0);

@@ -152,10 +152,13 @@ bool h2_block_request(const struct h2_block *block, bool tls, bool end, bool *re
 	struct span host = span_of(block->host);
 	bool switching = span_equal_nocase(protocol, SPAN("websocket")) && !end &&
 			 span_equal(method, SPAN("CONNECT"));
+	/* Only CONNECT has none (RFC 9113, 8.5): its target is the authority. */
 	bool has_path = block->pseudo[H2_PATH] != NULL;
 
 	if (!host.data)
 		host = span_of(block->pseudo[H2_AUTHORITY]);
+	/* Anything else than a WebSocket we could not translate, and would not know what to
+	 * judge by. */
 	if (protocol.data && !switching)
 		return false;
 	if (!append_span(ret, switching ? SPAN("GET") : method) || !append_span(ret, SPAN(" ")) ||
@@ -184,6 +187,7 @@ bool h2_block_response(const struct h2_block *block, bool end, const char *accep
 	struct span status = span_of(block->pseudo[H2_STATUS]);
 	unsigned number = 0;
 
+	/* Whether these are digits, http1_response_parse() will say: the head is parsed again. */
 	if (status.length != 3)
 		return false;
 	for (size_t i = 0; i < 3; i++)
@@ -241,6 +245,7 @@ static void put_all(struct h2_fields *fields, const struct http1_head *head, boo
 	for (size_t i = 0; i < head->count; i++) {
 		struct span name = head->fields[i].name;
 
+		/* RFC 8441, 5: the key of the handshake and its answer have no place in HTTP/2. */
 		if (!is_connection_field(name) && !span_equal_nocase(name, SPAN("host")) &&
 		    !span_equal_nocase(name, SPAN("sec-websocket-accept")) &&
 		    !(switching && span_equal_nocase(name, SPAN("sec-websocket-key"))))
@@ -294,6 +299,7 @@ bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
 	put(ret, SPAN(":method"), switching ? SPAN("CONNECT") : head.method);
 	if (switching)
 		put(ret, SPAN(":protocol"), SPAN("websocket"));
+	/* HTTP/2 is agreed on in TLS (ALPN) and nowhere else. */
 	put(ret, SPAN(":scheme"), SPAN("https"));
 	put(ret, SPAN(":authority"), head.host);
 	put(ret, SPAN(":path"), head.target);
@@ -309,6 +315,7 @@ bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 
 	if (http1_response_parse(text, NULL, &head) != 0)
 		return false;
+	/* HTTP/2 has no 101 (RFC 9113, 8.6): a tunnel is open with 200 (RFC 8441, 5). */
 	if (head.status == 101 && switching)
 		head.status = 200;
 	for (unsigned i = 0, rest = head.status; i < 3; i++, rest /= 10)

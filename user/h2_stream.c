@@ -27,6 +27,7 @@ static size_t window_limit(const struct h2_stream *s)
 
 	if (bytes_pressed())
 		return WINDOW_MIN;
+	/* Not below zero: half of it is free, or it would be pressed. */
 	share = (bytes_limit() - bytes_held()) / WINDOW_SHARE;
 	if (s->h2->server || share < STREAM_WINDOW)
 		return STREAM_WINDOW; /* a bottle is near: there is no delay to be made up for */
@@ -202,6 +203,7 @@ void h2_stream_submit(struct h2_stream *s)
 		return;
 	s->head_ready = false;
 	s->h2->ready_heads--;
+	/* upstream_failed() in http1_exchange.c asks again by HTTP/1.1 then. */
 	if (may < 0)
 		s->code = NGHTTP2_HTTP_1_1_REQUIRED;
 	fine = may < 0 ? false : s->h2->server ? submit_response(s, bare ? NULL : &provider)
@@ -245,6 +247,7 @@ static bool write_head(struct h2_stream *s, const char *data, size_t length)
 	bool interim, fine;
 	long end;
 
+	/* Twice what may come in: the credential, say, comes on top of that. */
 	if (s->out_head.length + length > 2 * HTTP1_HEAD_MAX ||
 	    !bytes_append(&s->out_head, data, length))
 		return false;
@@ -352,6 +355,7 @@ static void h2_again(void *object)
 
 	h2_wake(s);
 	if (s->h2)
+		/* As in stream_again(): others have their turn first. */
 		event_add(&s->h2->again, &(struct timeval){0});
 }
 

@@ -417,6 +417,7 @@ size_t http1_held(const void *session, uint64_t before_ms)
 	const struct http1_exchange *x = h->exchange;
 	size_t held = h->in.capacity + h->answer.capacity;
 
+	/* connection_pressure.c ends what stalls before what moves. */
 	if (h->moved_ms > before_ms)
 		return 0;
 	if (x)

@@ -74,6 +74,7 @@ bool http1_may_upgrade(const struct http1_head *head)
 	struct span name = head->upgrade;
 	const char *slash = name.data ? memchr(name.data, '/', name.length) : NULL;
 
+	/* RFC 9110, 7.8: in HTTP/1.0 it is to be ignored. */
 	if (!name.data || head->minor == 0 || head->framing != HTTP1_NO_BODY ||
 	    begins(name, SPAN("h2")) || begins(name, SPAN("h3")) || begins(name, SPAN("http")) ||
 	    begins(name, SPAN("tls")))

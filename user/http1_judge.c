@@ -21,6 +21,8 @@ static enum egress_reason judge_connect(const struct connection *c, const struct
 		set_hint(ret_verdict, "CONNECT has no body");
 		return EGRESS_BAD_REQUEST;
 	}
+	/* What is asked for inside is judged when it comes; now there are a host and a port
+	 * alone. */
 	if (!asked->by_address)
 		return connection_judge(c->proxy, asked->host, asked->port, &mode);
 	return policy_find_cidr(policy, &asked->address, asked->port) ? EGRESS_ALLOWED
@@ -89,6 +91,7 @@ bool http1_head_allowed(const struct connection *c, struct span text,
 	struct http1_asked asked;
 	llhttp_t parser;
 
+	/* From the raw head: hosts and routes of the first verdict are the old policy's. */
 	return http1_request_parse(text, &parser, &head) == 0 &&
 	       http1_judge(c, &head, &asked, &verdict) == EGRESS_ALLOWED &&
 	       (!upstream || connection_may_keep(c->proxy, asked.host, asked.port, upstream));

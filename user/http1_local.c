@@ -42,6 +42,8 @@ static enum http1_step allowlist(struct http1 *h, const struct http1_head *head)
 		snprintf(etag + used, 3, "%02x", config->hash[i]);
 	etag[used++] = '"';
 	etag[used] = '\0';
+	/* The digest of the sources: who asks again and again gets 304 until a reload has
+	 * changed them. */
 	page.etag = etag;
 	if (etag_matches(head, etag)) {
 		page.status = 304;
@@ -68,6 +70,7 @@ enum http1_step http1_local_page(struct http1 *h, const struct http1_head *head)
 		return http1_requests_page(h, head, path);
 	if (!span_equal(head->method, SPAN("GET")) && !span_equal(head->method, SPAN("HEAD")))
 		return http1_refuse(h, EGRESS_METHOD_NOT_ALLOWED, 405, NULL, "GET or HEAD", false);
+	/* Unread, it would stand in front of the next request. */
 	if (!h->exchange->up.complete)
 		return http1_refuse(h, EGRESS_BAD_REQUEST, 0, NULL, "send no body", true);
 	if (span_equal(path, SPAN("/allowlist")))

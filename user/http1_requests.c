@@ -124,6 +124,7 @@ static enum http1_step take(struct http1 *h, struct span body)
 	json_decref(object);
 	if (fault)
 		return complain(h, 400, fault);
+	/* The supervisor looks at each field again, for we may have been taken over. */
 	if (!proxy->ask || proxy->ask(proxy->ask_context, &ask, &answer) < 0)
 		return say(h, 503, json_pack("{s:s}", "error", "nobody listens"));
 	return tell(h, &answer, true);

@@ -193,6 +193,7 @@ static enum egress_reason absolute_form(const struct http1_context *context,
 	}
 	ret->port = named.has_port ? named.port : 80;
 	memcpy(ret->host, named.host, sizeof(ret->host));
+	/* A cidr route is raw TCP, where no request is judged: CONNECT leads there. */
 	if (named.literal)
 		return EGRESS_ADDRESS_NOT_ALLOWED;
 	if (is_local(context, ret->host)) {

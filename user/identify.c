@@ -184,10 +184,14 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	}
 	if (flow_key(fd, &key) < 0)
 		return -1;
+	/* Taken, not read: a record that stayed would name a host for whoever has that port
+	 * next. */
 	found = kernel_take_flow(identify->flows_fd, &key, &flow);
 	if (found < 0)
 		return -1;
 	if (found == 0) {
+		/* The bottle's own SYN leaves a record. Without one, and by loopback, it is
+		 * another process of a shared network namespace. */
 		if (came_by_loopback(fd))
 			identity.kind = IDENTITY_STRANGER;
 		*ret = identity;
@@ -197,6 +201,7 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 		return -1;
 	identity.has_process = true;
 	identity.process = flow.process;
+	/* An explicit client dialled our own listener: who it wants it says by itself. */
 	if (identity.kind != IDENTITY_EXPLICIT) {
 		identity.port = flow.destination_port;
 		identity.address = flow.destination;

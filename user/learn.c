@@ -236,6 +236,8 @@ static bool print_route(FILE *to, struct group *group)
 /* A request, or a connection to a host that a route of the policy splices. */
 static bool is_learnt(const struct journal_entry *entry)
 {
+	/* A port of the host's is let in by an option, and no policy could; a CONNECT says
+	 * nothing that the requests inside of it do not. */
 	if (entry->reason != EGRESS_ALLOWED || strcmp(entry->source, "proxy") != 0 ||
 	    !entry->host[0] || strcmp(entry->host, HOST_PORT_NAME) == 0 ||
 	    strcmp(entry->method, "CONNECT") == 0)
@@ -362,6 +364,7 @@ bool learn_write(FILE *to, struct journal *journal, const struct learn_options *
 	journal_sort(journal);
 	if (fine && options->wildcards) {
 		fine = widen_hosts(journal);
+		/* Again: the wider names have other places. */
 		journal_sort(journal);
 	}
 	for (size_t i = 0; fine && i < journal->entry_count; i++) {

@@ -87,6 +87,7 @@ static void host_free(struct policy_host *host)
 
 void policy_unref(struct policy *policy)
 {
+	/* Acquire and release: who frees it must see all that the others did with it. */
 	if (!policy || __atomic_sub_fetch(&policy->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	policy_audit_release(policy);

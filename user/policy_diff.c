@@ -485,6 +485,8 @@ static bool diff_host(struct diff *d, const char *target)
 
 	if (asprintf(&name, "%s%s", wildcard ? PROBE_LABEL : "", target + wildcard) < 0)
 		return false;
+	/* As a request finds it: what one policy writes out may be below a wildcard of the
+	 * other. */
 	before = policy_find_host(d->before, name);
 	after = policy_find_host(d->after, name);
 	d->target = target;

@@ -29,6 +29,7 @@ static const char *show(struct span text, char ret[SHOWN_TEXT + 4])
 /* "api.github.com (routes.yaml:3)" */
 static const char *show_route(const struct policy_route *route, char ret[PLACE_SIZE])
 {
+	/* The name alone: where it lies on the host is not the bottle's to know. */
 	const char *slash = strrchr(route->file, '/');
 	char host[SHOWN_TEXT + 4];
 

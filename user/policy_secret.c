@@ -221,6 +221,7 @@ int policy_set_secret(struct policy *policy, size_t index, struct span value, st
 	copy = span_copy(value);
 	if (!copy)
 		return out_of_memory(error);
+	/* Only now: without memory for the new one the old one stays. */
 	wipe(entry->shown.value);
 	entry->shown.value = copy;
 	for (struct policy_route *route = entry->routes; route; route = route->next_of_secret) {

@@ -166,6 +166,7 @@ bool refusal_unpack(struct span packed, struct refusal *ret)
 
 	if (packed.length < sizeof(head))
 		return false;
+	/* Not by a pointer: `packed` is aligned for nothing. */
 	memcpy(&head, packed.data, sizeof(head));
 	packed.data += sizeof(head);
 	packed.length -= sizeof(head);

@@ -16,6 +16,7 @@ static void print_text(FILE *to, const char *text)
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
 
+		/* Bytes of UTF-8 pass: jansson, which read the journal, takes nothing else. */
 		if (isalnum(c) || c >= 0x80 || strchr("./:-", c))
 			fputc(c, to);
 		else
@@ -120,6 +121,7 @@ bool report_write_summary(FILE *to, const struct report *report)
 	else
 		fputs("It asked for nothing.\n", to);
 	print_refused(to, report->journal, false);
+	/* In a table of its own: what audit let pass did go out. */
 	print_refused(to, report->journal, true);
 	if (report->journal->lost > 0)
 		fprintf(to, "\n**Not complete: %" PRIu64 " decisions are missing.**\n",

@@ -220,6 +220,7 @@ static void *tunnel_start(struct connection *c)
 	if (!t)
 		return NULL;
 	t->connection = c;
+	/* What TLS or HTTP/2 has unpacked is in our memory, not in a socket. */
 	t->splice = !stream_ssl(c->client) && !stream_ssl(c->upstream) &&
 		    !stream_is_framed(c->upstream);
 	t->up = (struct direction){.from = c->client, .to = c->upstream};

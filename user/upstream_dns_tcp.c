@@ -52,6 +52,7 @@ static void finish(struct dns_tcp *query, const struct found *found)
 	dns_tcp_fn done = query->done;
 	void *context = query->context;
 
+	/* The query is gone before `done`, which may begin or end others. */
 	dns_tcp_cancel(query);
 	done(context, found->addresses, found->count, found->ttl);
 }
@@ -215,6 +216,7 @@ static bool compose(struct dns_tcp *query, const char *name)
 		return false;
 	}
 	ldns_pkt_set_id(packet, query->id);
+	/* RFC 7766, 8: the length goes out with its message, for servers that read both at once. */
 	fine = ldns_pkt2wire(&wire, packet, &length) == LDNS_STATUS_OK && length <= UINT16_MAX &&
 	       bytes_append(&query->out, (const char[]){(char)(length >> 8), (char)length}, 2) &&
 	       bytes_append(&query->out, wire, length);
@@ -248,6 +250,7 @@ struct dns_tcp *dns_tcp_start(struct event_base *base, const struct sockaddr *se
 	query->type = v6 ? LDNS_RR_TYPE_AAAA : LDNS_RR_TYPE_A;
 	query->done = done;
 	query->context = context;
+	/* Before anything can fail: dns_tcp_cancel() takes it off. */
 	evtimer_assign(&query->timer, base, on_timeout, query);
 	if (compose(query, name))
 		query->stream = dial(base, server, server_length);

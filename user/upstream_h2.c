@@ -62,6 +62,8 @@ static void on_idle(evutil_socket_t fd, short what, void *context)
 	struct session *session = context;
 
 	(void)fd, (void)what;
+	/* RFC 9113, 6.8: GOAWAY before the end, so that the origin does not take it for a
+	 * failure. */
 	h2_drain(session->h2);
 	(void)!h2_run(session->h2); /* says GOAWAY, if the socket takes it */
 	session_free(session);
@@ -234,6 +236,7 @@ void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
 {
 	uint64_t hash = known_hash(host, port);
 	struct known *known = place_of(pool, hash);
+	/* That it agreed on HTTP/2 once more says nothing about HTTP/1.1. */
 	bool alone = is_known(known, hash) && known->alone && protocol == UPSTREAM_HTTP2;
 
 	*known = (struct known){hash, now() + seconds, protocol, alone};

@@ -202,6 +202,7 @@ void proxy_hop_cancel(struct proxy_hop *hop)
 	if (!hop)
 		return;
 	event_del(&hop->timer);
+	/* The stream is the caller's and may live on: it must not call us. */
 	stream_set_ready(hop->stream, NULL, NULL);
 	upstream_proxy_unref(hop->proxy);
 	bytes_wipe(&hop->out);
@@ -392,6 +393,7 @@ static bool read_head(struct proxy_hop *hop)
 		return false;
 	}
 	if (end > 0) {
+		/* What was peeked at behind the head stays in the socket. */
 		n = (ssize_t)((size_t)end - before);
 		hop->head.length = (size_t)end;
 	}

@@ -569,6 +569,7 @@ int resolver_reconfigure(struct resolver *resolver, const struct config *config,
 			drop(lookup);
 			continue;
 		}
+		/* abandon_queries() cancels there, where they were asked. */
 		resolver->dns = old;
 		abandon_queries(lookup);
 		event_del(&lookup->delay);
@@ -578,6 +579,7 @@ int resolver_reconfigure(struct resolver *resolver, const struct config *config,
 			event_add(&lookup->delay, &(struct timeval){0});
 	}
 	resolver->dns = dns;
+	/* 1: what is still under way is called back as failed, and frees itself in on_answer(). */
 	evdns_base_free(old, 1);
 	return 0;
 }
