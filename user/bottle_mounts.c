@@ -48,6 +48,8 @@ int launch_proc(struct launch *launch, struct error *error)
 	for (size_t i = 0; i < COUNT(proc_read_only); i++) {
 		const char *path = proc_read_only[i];
 
+		/* Twice: with MS_BIND mount(2) looks at no flag but MS_REC, so read-only takes a
+		 * remount. */
 		if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0) {
 			if (errno == ENOENT)
 				continue;

@@ -89,6 +89,8 @@ static int drop_capabilities(struct error *error)
 
 int launch_user(struct launch *launch, struct error *error)
 {
+	/* The bounding set takes CAP_SETPCAP, the user CAP_SETUID: the capabilities themselves go
+	 * last. */
 	if (drop_bounding_set(error) < 0 || become(launch->options->user, error) < 0 ||
 	    drop_capabilities(error) < 0)
 		return -1;

@@ -406,6 +406,7 @@ static int check_mode(int fd, const char *path, struct error *error)
 /* The whole file; the caller wipes it. */
 static int read_key_file(const char *path, struct bytes *ret_text, struct error *error)
 {
+	/* O_NONBLOCK: a FIFO of that name would hold the start up for ever. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), result;
 	char *room;
 	ssize_t count;

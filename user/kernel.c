@@ -164,6 +164,7 @@ static struct egress *load_once(const struct kernel_open_options *options, bool 
 		return NULL;
 	}
 	skeleton->rodata->has_set_retval = set_retval;
+	/* Read-only data: where there is none, the verifier takes the look-ups for it out. */
 	skeleton->rodata->spared_cgroup = options->spared_cgroup;
 	if (adopt && reuse_maps(skeleton->obj, options->name, error) < 0)
 		code = EINVAL;
@@ -194,6 +195,7 @@ static struct egress *load_programs(const struct kernel_open_options *options, b
 	load_log[0] = '\0';
 	skeleton = load_once(options, adopt, true, &first);
 	if (!skeleton) {
+		/* Without bpf_set_retval(), before Linux 5.18: every refusal is EPERM then. */
 		load_log_length = 0;
 		skeleton = load_once(options, adopt, false, error);
 	}
@@ -361,6 +363,7 @@ static int build_or_adopt(struct kernel *kernel, const struct kernel_open_option
 		return -1;
 	if (build(kernel, options, error) == 0)
 		return 0;
+	/* Only what was made just now: an adopted wall never comes this way. */
 	(void)!kernel_pins_remove(options->name, error);
 	return -1;
 }

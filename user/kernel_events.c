@@ -73,6 +73,7 @@ int kernel_read_denials(struct kernel *kernel,
 	kernel->each_denial = each;
 	kernel->each_denial_context = context;
 	kernel->denials_read = 0;
+	/* Our own -EAGAIN comes back as an error, too: after a full round it is none. */
 	if (ring_buffer__consume(kernel->ring) < 0 && kernel->denials_read < KERNEL_DENIALS_AT_ONCE)
 		return -1;
 	return kernel->denials_read;

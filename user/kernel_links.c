@@ -55,6 +55,8 @@ uint64_t kernel_link_cgroup(const char *name, const char *program)
 	if (link_info(link, &info) == 0 && info.type == BPF_LINK_TYPE_CGROUP)
 		id = info.cgroup.cgroup_id;
 	close(link);
+	/* A removed cgroup keeps its links until its last socket has gone, and they go on telling
+	 * its id. */
 	return id && cgroup_exists(id) ? id : 0;
 }
 

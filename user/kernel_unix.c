@@ -185,6 +185,7 @@ bool kernel_unix_attached(const char *name, const char *program)
 
 	if (link < 0)
 		return false;
+	/* Under the same names there may be links on the cgroup: kernel_unix_doors.c. */
 	attached = bpf_obj_get_info_by_fd(link, &info, &length) == 0 &&
 		   info.type == BPF_LINK_TYPE_TRACING;
 	close(link);

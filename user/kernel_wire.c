@@ -52,6 +52,7 @@ static int choose(const struct kernel *kernel, struct wire *skeleton, bool close
 	bpf_map__set_autocreate(skeleton->maps.rodata, !closed);
 	bpf_map__set_autocreate(skeleton->maps.cidrs, !closed);
 	bpf_map__set_autocreate(skeleton->maps.peers, !closed);
+	/* A map has room for one at least, or is refused with EINVAL. */
 	bpf_map__set_max_entries(skeleton->maps.cidrs, (__u32)(count ? count : 1));
 	if (share_map(kernel, skeleton->maps.counters, KERNEL_MAP_COUNTERS, error) < 0)
 		return -1;
@@ -124,6 +125,7 @@ static bool lets_pass(const struct kernel *kernel, const struct egress_target *t
 static int keep(int kept[KERNEL_DIRECTIONS], const struct bpf_program *out,
 		const struct bpf_program *in, struct error *error)
 {
+	/* Copies, for the skeleton closes its own when it goes. */
 	kept[KERNEL_WIRE_OUT] = fcntl(bpf_program__fd(out), F_DUPFD_CLOEXEC, 3);
 	kept[KERNEL_WIRE_IN] = fcntl(bpf_program__fd(in), F_DUPFD_CLOEXEC, 3);
 	if (kept[KERNEL_WIRE_OUT] >= 0 && kept[KERNEL_WIRE_IN] >= 0)
@@ -188,6 +190,8 @@ int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys
 {
 	int programs[KERNEL_DIRECTIONS] = {-1, -1};
 
+	/* All of it is loaded and looked at before the first filter is replaced: what fails leaves
+	 * the old policy in force everywhere. */
 	if (kernel_wire_load(kernel, keys, targets, count, programs, error) < 0)
 		return -1;
 	for (size_t i = 0; i < KERNEL_DIRECTIONS; i++) {

@@ -238,6 +238,8 @@ pid_t node_kubelet_ask(const struct node_kubelet *kubelet, int *ret_fd, struct e
 		return error_set(error, "pipe: %s", strerror(errno));
 	pid = fork();
 	if (pid == 0) {
+		/* Other pods' namespaces, pins and policies are open in the agent: nothing that
+		 * reads a network is to hold them. */
 		if (dup2(ends[1], STDOUT_FILENO) < 0 || close_range(3, ~0u, 0) < 0)
 			_exit(1);
 		run(kubelet, agent);

@@ -272,6 +272,7 @@ static void tell(struct scan *scan, const char *uid, const char *path)
 	char events[PATH_MAX];
 	struct stat status;
 
+	/* Again with each look: a watch that is there stays as it is, inotify_add_watch(2). */
 	if (snprintf(events, sizeof(events), "%s/cgroup.events", path) < (int)sizeof(events) &&
 	    inotify_add_watch(scan->tree->inotify_fd, events, IN_MODIFY) < 0)
 		failed(scan, events);

@@ -147,6 +147,7 @@ static int fill(int dir_fd, const char *directory, const struct plan_draft *draf
 	int result;
 
 	snprintf(common_name, sizeof(common_name), "egress-bpf %s", draft->slug);
+	/* What may fail, for want of room or for a bad CA, comes before the first rename. */
 	result = write_files(dir_fd, draft, error);
 	if (result == 0)
 		result = settle_ca(dir_fd, directory, common_name, new_ca, error);
@@ -243,6 +244,7 @@ int plan_write(const struct plan_draft *draft, const char *directory, bool new_c
 	       struct error *error)
 {
 	struct stat st;
+	/* lstat(2): a link that leads nowhere is there, too, and update() refuses it. */
 	int result = lstat(directory, &st) < 0 && errno == ENOENT ? create(directory, draft, error)
 								   : -EEXIST;
 

@@ -152,6 +152,7 @@ int ready_say(struct ready *ready, const char *status, struct error *error)
 
 	if (!ready)
 		return 0;
+	/* What can fail comes first: systemd is not told of a file that is not there. */
 	if (ready->file && write_file(ready->file, error) < 0)
 		return -1;
 	snprintf(text, sizeof(text), "READY=1\nSTATUS=%.400s", status);
@@ -165,6 +166,8 @@ void ready_reloading(struct ready *ready)
 	char text[128];
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
+	/* Without its own time systemd does not take the message for Type=notify-reload:
+	 * sd_notify(3). */
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading",
 		 (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u);
 	notify(ready, text);

@@ -83,6 +83,7 @@ static int become(long uid, long gid, struct error *error)
 		return error_set(error, "cannot drop groups: %s", strerror(errno));
 	setfsgid((gid_t)gid);
 	setfsuid((uid_t)uid);
+	/* setfsuid(2) tells no error: asked with an id that is none it returns what is in force. */
 	if (setfsgid((gid_t)-1) != gid || setfsuid((uid_t)-1) != uid)
 		return error_set(error, "cannot take the file-system ids %ld and %ld", uid, gid);
 	return 0;
@@ -416,6 +417,7 @@ static int replace(const struct rootfs_file *file, struct span content)
 	int fd, result;
 
 	snprintf(temporary, sizeof(temporary), ".egress-bpf.%d.new", getpid());
+	/* Of one that was killed, or put there by the bottle: O_EXCL then finds no name. */
 	unlinkat(file->dir_fd, temporary, 0);
 	fd = openat(file->dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 		    0600);

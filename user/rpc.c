@@ -208,6 +208,8 @@ static ssize_t exchange(int fd, enum call_type type, union call *call, size_t le
 	int64_t deadline = now_ms() + CALL_TIMEOUT_MS;
 
 	call->header.type = type;
+	/* Never reused within a worker's life but after 2^32 calls; a reply that is late has
+	 * another number. */
 	call->header.sequence = atomic_fetch_add(&last_sequence, 1) + 1;
 	if (send_call(fd, call, length, deadline) < 0)
 		return -1;

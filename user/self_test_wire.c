@@ -208,6 +208,8 @@ int wire_sniff(struct error *error)
 		result = set_address(WIRE_OUTSIDE, WIRE_PEER);
 	if (result < 0)
 		return error_set(error, "%s: %s", WIRE_OUTSIDE, strerror(-result));
+	/* SOCK_DGRAM: without the link's header (packet(7)), so that is_traffic() begins at the IP
+	 * header. */
 	fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
 		result = errno;
@@ -240,6 +242,7 @@ unsigned wire_count(int sniffer_fd)
 
 		if (got < 0)
 			return count;
+		/* What this end sends itself is seen, too: its probes, its neighbour messages. */
 		if (from.sll_pkttype != PACKET_OUTGOING &&
 		    is_traffic(packet, got, ntohs(from.sll_protocol)))
 			count++;

@@ -207,6 +207,8 @@ static int start_holder(struct start *s, struct error *error)
 	if (running < 0)
 		return -1;
 	if (running == 0) {
+		/* One that runs is kept, since containers are in its network; one that does not has
+		 * the name. */
 		if (remove_container(s->engine, s->names.holder, error) < 0)
 			return -1;
 		s->holder = true;
@@ -247,6 +249,7 @@ static int await_ready(struct start *s, struct error *error)
 	for (unsigned i = 0; i < steps; i++) {
 		if (access(path, F_OK) == 0)
 			return 0;
+		/* The file often, the engine seldom: each question is a request to a daemon. */
 		if (i % 8 == 7) {
 			int running = is_running(s->engine, s->names.sidecar, NULL, error);
 
@@ -417,6 +420,7 @@ static int put_generation(struct start *s, unsigned old, struct error *error)
 	if (result == 0)
 		result = sidecar_files_switch(&s->files, generation, error);
 	if (result == 0 && reload(s, hash, error) < 0) {
+		/* An engine may restart it at any time: it is to find what it runs with now. */
 		(void)!sidecar_files_switch(&s->files, old, NULL);
 		result = -1;
 	}
@@ -576,6 +580,8 @@ static int end_containers(struct engine *engine, const struct sidecar_names *nam
 	for (int i = 0; i < (linger ? LINGER_ATTEMPTS : 1); i++) {
 		if (i > 0)
 			pause_briefly();
+		/* From the inside out: who is in the holder's network ends before the holder
+		 * does. */
 		if (end_container(engine, names->bottle, error) < 0 ||
 		    end_container(engine, names->sidecar, error) < 0 ||
 		    remove_container(engine, names->holder, error) < 0)

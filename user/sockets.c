@@ -119,6 +119,7 @@ static int open_dns(struct sockets *s, uint16_t wanted, struct error *error)
 	if (!address_parse(loopbacks[0], &v4) || !address_parse(loopbacks[1], &v6))
 		return error_set(error, "internal: loopback address");
 	for (int attempt = 0; attempt < 16; attempt++) {
+		/* A port that is free for IPv4 may be taken for IPv6: then another, for both. */
 		result = open_dns_pair(s, &v4, attempt == 0 ? wanted : 0);
 		if (result == 0) {
 			result = open_dns_pair(s, &v6, s->dns_port);
@@ -304,6 +305,7 @@ static bool has_address(void)
 	struct ifaddrs *list = NULL;
 	bool found = false;
 
+	/* In doubt nothing is added. */
 	if (getifaddrs(&list) < 0)
 		return true;
 	for (const struct ifaddrs *i = list; i && !found; i = i->ifa_next)
@@ -333,6 +335,8 @@ static void give_address(void)
 
 	if (fd < 0)
 		return;
+	/* SIOCSIFADDR also gives the mask of the address's class, a route to 254 more addresses:
+	 * hence the /32. */
 	if (!has_address() && set_address(fd, SIOCSIFADDR, DUMMY_ADDRESS))
 		(void)set_address(fd, SIOCSIFNETMASK, UINT32_MAX);
 	close(fd);

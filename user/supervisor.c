@@ -79,6 +79,7 @@ static void log_denial(void *context, const struct egress_denial *denial)
 		.reason = denial->reason < EGRESS_REASON_COUNT ? denial->reason : EGRESS_INTERNAL,
 	};
 
+	/* The test's own attempts would stand in the log as the bottle's. */
 	if (s->self_test && self_test_owns(s->self_test, denial))
 		return;
 	access_log_write(s->log, &record);
@@ -255,6 +256,7 @@ static int open_walls(struct supervisor *s, struct error *error)
 		if (!shares_our_netns(s) &&
 		    tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0)
 			return -1;
+		/* Of an adopted wall: what was led to that DNS port before still sends to it. */
 		kernel_get_ports(s->kernel, &proxy_port, &sockets.dns_port);
 	}
 	if (sockets_open(&sockets, &s->sockets, error) < 0)
@@ -265,6 +267,8 @@ static int open_walls(struct supervisor *s, struct error *error)
 			     strerror(-s->sockets.reserve_result));
 	if (!sockets.wall)
 		return 0;
+	/* Marked before the wall is told where they are: what is steered meets a socket that may
+	 * take it. */
 	if (mark_listeners(s, error) < 0)
 		return -1;
 	if (kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, error) < 0)
@@ -336,6 +340,7 @@ static int test_wall(struct supervisor *s, struct error *error)
 	if (self_test_start(s->kernel, &options, &s->self_test, error) < 0)
 		return -1;
 	self_test_run(s->self_test, s->base);
+	/* While the test is still there to know its own among them. */
 	(void)kernel_read_denials(s->kernel, log_denial, s);
 	result = self_test_finish(s->self_test, &failures, error);
 	self_test_free(s->self_test);
@@ -402,6 +407,7 @@ int supervisor_start(struct supervisor **supervisor)
 	struct supervisor *s = *supervisor;
 	struct error error = {0};
 
+	/* The worker before the test: half of what is tested is that DNS is answered. */
 	if (open_walls(s, &error) < 0 || open_events(s, &error) < 0 ||
 	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
 	    test_wall(s, &error) < 0) {
@@ -477,10 +483,12 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	if (!s)
 		return;
 	s->stopping = true;
+	/* First of all: no load may end on its thread in what is freed below. */
 	background_free(s->background);
 	supervisor_end_worker(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);
+	/* After the last denials, which its followers are to have. */
 	supervisor_close_control(s);
 	supervisor_close_approvals(s);
 	supervisor_event_free(s->denials);
@@ -513,6 +521,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);
+	/* Policies as workers get them, with the secrets. */
 	bytes_wipe(&s->blob);
 	bytes_wipe(&s->next_blob);
 	bytes_free(&s->text);

@@ -103,6 +103,8 @@ static int read_answer(int fd, int (*each)(void *context, const struct nlmsghdr 
 				more = false;
 			} else {
 				result = each(context, message);
+				/* Only the answer to a dump has an end of its own, NLMSG_DONE:
+				 * netlink(7). */
 				more = message->nlmsg_flags & NLM_F_MULTI;
 			}
 		}
@@ -178,6 +180,7 @@ static void read_kind(struct link *link, const struct rtattr *info)
 
 static void read_attribute(struct link *link, const struct rtattr *attribute)
 {
+	/* NLA_F_NESTED is part of the number as it comes. */
 	switch (attribute->rta_type & NLA_TYPE_MASK) {
 	case IFLA_IFNAME:
 		copy_name(link->wire.name, attribute);
@@ -283,6 +286,7 @@ static void collect(const struct list *list, int32_t home_id, bool walled, struc
 			continue;
 		wires[*count] = link->wire;
 		wires[*count].state = state;
+		/* An index of another namespace must not be taken for one of ours. */
 		if (state == EGRESS_WIRE_FOREIGN)
 			wires[*count].outside = 0;
 		(*count)++;
