@@ -271,6 +271,8 @@ static bool forget_caller(int *socket)
 	close_range(4, ~0U, 0);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
+		/* Each name that is bound and each call that waits takes descriptors; the soft
+		 * limit was the caller's. */
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	return null >= 0 && *socket == 3;
@@ -394,6 +396,7 @@ static NORETURN void broker_main(const struct bottle_options *options, pid_t ini
 	broker.processes = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (broker.processes < 0 || !let_in(&broker, options))
 		_exit(1);
+	/* Waits here until the init knows whether it needs one. */
 	if (!receive(socket, &broker))
 		_exit(0);
 	broker.hidden = make_hidden(options->user);

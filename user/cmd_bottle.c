@@ -18,6 +18,8 @@ static int say_which(const char *command, char **names)
 	for (size_t i = 0; names && names[i]; i++)
 		if (!bytes_printf(&text, "%s%s", i > 0 ? ", " : "", names[i]))
 			break;
+	/* Which of several is never guessed: what is allowed or denied would be another
+	 * bottle's. */
 	if (text.length > 0)
 		status = cmd_usage(command, "there are several bottles, say which: %.*s",
 				   (int)text.length, bytes_span(&text).data);
@@ -34,6 +36,8 @@ int cmd_bottle(const char *command, const char *name, char **ret)
 
 	if (name && !kernel_name_valid(name))
 		return cmd_usage(command, "'%s' cannot be a bottle's name", name);
+	/* By the control sockets and not by the pins: a wall without a sidecar can be asked
+	 * nothing. */
 	names = name ? NULL : control_list();
 	if (name)
 		*ret = strdup(name);

@@ -38,6 +38,7 @@ static int print_once(const char *name)
 	else
 		diag_error("metrics: out of memory");
 	bytes_free(&text);
+	/* A full disk or a closed pipe must not pass for a scrape. */
 	return fine && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
@@ -64,6 +65,7 @@ int cmd_metrics(int argc, char **argv)
 	if (optind + 1 < argc)
 		return cmd_usage("metrics", "say one NAME, or none");
 	name = argv[optind];
+	/* It stands in labels without being escaped: user/metrics.c. */
 	if (name && !kernel_name_valid(name))
 		return cmd_usage("metrics", "'%s' cannot be a bottle's name", name);
 	if (!address)

@@ -255,6 +255,7 @@ static int do_hash(struct work *w)
 		}
 	}
 	if (!w->remove && result == 0) {
+		/* MAX_FILES is far: only our own tables came before. */
 		w->files[w->count++] = file;
 		if (settle_own(w, file) < 0)
 			return -1;
@@ -399,6 +400,7 @@ static int change_database(struct work *w, struct rootfs_file *database, struct 
 	else
 		result = settle(w, database, &certificates);
 	bytes_free(&certificates);
+	/* The bottle's own private keys may be in it. */
 	bytes_wipe(&key_content);
 	return result;
 }
