@@ -4,8 +4,10 @@
  * on none of them being lost. */
 #include "node.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +49,7 @@ struct node {
 	bool answered;	 /* once, at least */
 	bool ending, first_scan_done;
 	bool rescan; /* the next tick looks into the directories, too */
-	int tokens_watch;   /* of files_fd */
+	int policies_watch; /* of files_fd */
 	bool tokens_changed; /* since the pods were last told */
 	struct bytes answer;
 	char said[256];
@@ -364,7 +366,8 @@ static void on_ask(evutil_socket_t fd, short what, void *context)
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
-/* With -1 the kernel says that events were lost: any of them may have been of the tokens. */
+/* With -1 the kernel says that events were lost: any of them may have been of the tokens, as all are that
+ * are not of the policies. */
 static void on_files(evutil_socket_t fd, short what, void *context)
 {
 	_Alignas(struct inotify_event) char events[4096];
@@ -376,11 +379,32 @@ static void on_files(evutil_socket_t fd, short what, void *context)
 		for (char *at = events; at < events + got;) {
 			const struct inotify_event *event = (const void *)at;
 
-			node->tokens_changed |= event->wd == node->tokens_watch || event->wd < 0;
+			node->tokens_changed |= event->wd != node->policies_watch;
 			at += sizeof(*event) + event->len;
 		}
 	}
 	after(node, WATCH_SETTLE, SETTLE_MS);
+}
+
+/* A Secret may be a volume of its own at DIR/NAME, and then changes within that. Again after each change: a
+ * new NAME may be there, and with a projected volume the directories behind the links are others. */
+static void watch_tokens(const struct node *node)
+{
+	const char *tokens = node->options->tokens;
+	DIR *directory = tokens ? opendir(tokens) : NULL;
+	const struct dirent *entry;
+	char path[PATH_MAX];
+
+	while (directory && (entry = readdir(directory)))
+		if (node_policy_valid(entry->d_name) &&
+		    snprintf(path, sizeof(path), "%s/%s", tokens, entry->d_name) <
+			    (int)sizeof(path) &&
+		    inotify_add_watch(node->files_fd, path, FILE_NEWS) < 0 &&
+		    errno != ENOTDIR && errno != ENOENT)
+			diag_error("node: %s: %s: after a change there, send SIGHUP", path,
+				   strerror(errno));
+	if (directory)
+		closedir(directory);
 }
 
 static void on_settled(evutil_socket_t fd, short what, void *context)
@@ -389,6 +413,7 @@ static void on_settled(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
+	watch_tokens(node); /* before the files are read: what changes after that is news */
 	for (struct node_pod *pod = node->pods; pod; pod = pod->next)
 		node_pod_reload(pod, node->tokens_changed);
 	node->tokens_changed = false;
@@ -405,14 +430,20 @@ static int watch_directory(struct node *node, const char *directory, struct erro
 /* A mounted ConfigMap or Secret changes by one rename of "..data" in its directory. */
 static int watch_files(struct node *node, struct error *error)
 {
+	int tokens = 0;
+
 	node->files_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (node->files_fd < 0)
 		return error_set(error, "inotify: %s", strerror(errno));
-	if (watch_directory(node, node->options->policies, error) < 0)
-		return -1;
+	node->policies_watch = watch_directory(node, node->options->policies, error);
 	if (node->options->tokens)
-		node->tokens_watch = watch_directory(node, node->options->tokens, error);
-	return node->options->tokens && node->tokens_watch < 0 ? -1 : 0;
+		tokens = watch_directory(node, node->options->tokens, error);
+	if (node->policies_watch < 0 || tokens < 0)
+		return -1;
+	if (tokens == node->policies_watch)
+		node->policies_watch = 0; /* one directory, one watch: news are of both */
+	watch_tokens(node);
+	return 0;
 }
 
 /* ---- signals ---------------------------------------------------------------------------------- */
@@ -527,7 +558,7 @@ static void close_node(struct node *node)
 /* The first look comes before the first question: what is there then is there before us. */
 int node_run(const struct node_options *options)
 {
-	struct node node = {.options = options, .files_fd = -1, .answer_fd = -1, .tokens_watch = -1};
+	struct node node = {.options = options, .files_fd = -1, .answer_fd = -1, .policies_watch = -1};
 	const struct rlimit none = {0, 0};
 	struct error error = {0};
 	int status = EXIT_FAILED;

@@ -96,6 +96,36 @@ class Closed(test_node.NodeCase):
         wait_for(late.walled, 20, "pods to be seen again")
         self.ok(pod.curl("https://api.example.test/echo"))
 
+    def test_tokens_of_their_own(self):
+        """A Secret mounted at TOKENS/NAME itself: a token that was taken back is not used on."""
+        os.unlink(os.path.join(self.tokens, "web"))
+        own = os.path.join(self.tokens, "web")
+        os.makedirs(os.path.join(own, "..1"))
+        os.symlink("..1", os.path.join(own, "..data"))
+        for variable, value in harness.SECRETS.items():
+            self.write_token(os.path.join(own, "..1", variable), value)
+            os.symlink("..data/" + variable, os.path.join(own, variable))
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        os.makedirs(os.path.join(own, "..2"))
+        for variable in harness.SECRETS:
+            self.write_token(os.path.join(own, "..2", variable), "another-" + harness.MARK)
+        os.symlink("..2", os.path.join(own, "..data_tmp"))
+        os.rename(os.path.join(own, "..data_tmp"), os.path.join(own, "..data"))
+
+        def arrives():
+            mark = len(harness.origin_requests())
+            self.ok(pod.curl("https://api.example.test/echo"))
+            return self.header(harness.origin_requests(mark)[0], "Authorization") == [
+                "Bearer another-" + harness.MARK]
+        wait_for(arrives, 20, "the new token")
+
+    @staticmethod
+    def write_token(path, value):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(value)
+        os.chmod(path, 0o400)
+
     def test_empty_authorities(self):
         """An empty --kubelet-ca is not the system's roots."""
         empty = harness.write("node-empty-ca", "")
