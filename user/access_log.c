@@ -540,6 +540,8 @@ void access_log_write(struct access_log *log, const struct access_record *record
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	format(log, record, id, &now, log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT);
+	/* Lines of one pass of the loop go to a file together. A pipe gets each by itself: more
+	 * than PIPE_BUF at once may be taken in part. */
 	if (log->kind == REGULAR || log->also_fd >= 0)
 		gather(log);
 	if (log->kind != REGULAR && log->kind != NOTHING)

@@ -273,6 +273,7 @@ bool bytes_append_text(struct bytes *b, const char *text)
 
 bool bytes_append_number(struct bytes *b, uint64_t number)
 {
+	/* By hand: heads are made for each request, and vsnprintf(3) showed in them. */
 	char digits[20];
 	size_t at = sizeof(digits);
 

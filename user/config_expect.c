@@ -199,6 +199,7 @@ struct expectations *expectations_open(const char *path, struct diag_list *error
 	struct bytes content = {0};
 	struct error error = {0};
 
+	/* As for config_alloc(): a list that lost a request would pass by not asking it. */
 	if (!ret || !arena)
 		abort();
 	ret->arena = arena;

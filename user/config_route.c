@@ -193,6 +193,7 @@ static void build_target(struct config_context *context, const struct draft_rout
 	if (draft->host.line && draft->cidr.line)
 		config_fault(context, draft->cidr.line, "one of them; one route for each",
 			     "has both host and cidr");
+	/* By the line: a key with a bad value is there all the same, and has been reported. */
 	else if (!draft->host.line && !draft->cidr.line)
 		config_fault(context, draft->line,
 			     "host: NAME, such as api.example.com, or cidr: BLOCK",

@@ -118,6 +118,8 @@ static void apply_password(struct config_context *context, const struct draft_pr
 	bool by_file = auth->token_file.value != NULL;
 	char *file = NULL;
 
+	/* By their lines, not their values: a key with a bad value is there all the same, and
+	 * has been reported. */
 	if (auth->token_env.line && auth->token_file.line)
 		config_fault(context, auth->token_file.line, "one of them",
 			     "has both token_env and token_file");

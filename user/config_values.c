@@ -348,6 +348,7 @@ static bool is_host_port(const char *text, bool names)
 		host[length - 1] = '\0';
 		return strchr(host, ':') && address_parse(host + 1, &address);
 	}
+	/* IPv6 without brackets: where its port begins would be a guess. */
 	if (strchr(host, ':'))
 		return false;
 	return address_parse(host, &address) ||
@@ -360,6 +361,7 @@ bool config_proxy_url(struct config_context *context, const struct config_text *
 	static const char cure[] = "http://HOST:PORT or https://HOST:PORT";
 	const char *url = text->value, *authority = strstr(url, "://");
 
+	/* First, so that no other message is about a URL with a password in it. */
 	if (strchr(url, '@'))
 		config_fault(context, text->line,
 			     "http://HOST:PORT, and proxy_auth: {username: NAME, token_env: VARIABLE} "

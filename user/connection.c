@@ -75,9 +75,8 @@ void connection_log(const struct connection *c, struct access_record *record)
 		record->port = c->port;
 	if (!record->protocol)
 		record->protocol = protocol_name(c);
-	/* An explicit client names the host itself, so there is no flow record with its id. The
-	 * supervisor is asked only about hosts of the policy, or a bottle could make it bind any
-	 * name. */
+	/* An explicit client names the host itself, so there is no flow record with its id. A name
+	 * that no route allows has none, and is not worth a call of the supervisor. */
 	record->host_id = c->identity.host_id;
 	if (record->host_id == 0 && record->host &&
 	    policy_find_host(c->proxy->config->policy, record->host))

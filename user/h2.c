@@ -105,6 +105,8 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	s->h2 = h2;
 	s->id = id;
 	s->window = STREAM_WINDOW;
+	/* RFC 9113, 7: a client that gives up no longer needs what it asked for; a server's
+	 * stream that ends unfinished has failed. */
 	s->own_code = h2->server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
 	s->next = h2->streams;
 	if (s->next)

@@ -214,6 +214,7 @@ static bool take_head(struct http1 *h, size_t length)
 	rest.length -= length;
 	if (rest.length > 0 && !bytes_append(&after, rest.data, rest.length))
 		return false;
+	/* The exchange's spans point into it, while `in` takes what comes next. */
 	h->exchange->head = h->in;
 	h->exchange->head.length = length;
 	h->in = after;
@@ -351,6 +352,7 @@ enum protocol_next http1_run(void *session)
 					 : connection_fault(h->connection, h->reason, h->detail);
 		case HTTP1_STEP_RELAY:
 			return PROTOCOL_RELAY;
+		/* No record of the CONNECT itself: what comes through it has its own. */
 		case HTTP1_STEP_CONNECT:
 			http1_exchange_free(h->exchange);
 			h->exchange = NULL;

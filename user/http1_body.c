@@ -61,6 +61,7 @@ static bool take_trailer(struct http1_body *body)
 static bool trailer_append(struct http1_body *body, struct bytes *part, const char *data,
 			   size_t length)
 {
+	/* Of all trailers together, while they come: llhttp has no limit of its own. */
 	if (body->trailers.length + body->name.length + body->value.length + length > TRAILERS_MAX)
 		return false;
 	return bytes_append(part, data, length);
@@ -108,6 +109,7 @@ static int on_message_complete(llhttp_t *parser)
 	if (!take_trailer(body))
 		return HPE_USER;
 	body->ended = true;
+	/* Else llhttp would go on into what is pipelined behind it. */
 	return HPE_PAUSED;
 }
 
@@ -364,6 +366,8 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 	for (int turn = 0; turn < PUMP_BUDGET; turn++) {
 		enum http1_flow flow = HTTP1_FLOW_DONE;
 
+		/* A head waits for the first bytes of its body: one TLS record and one send(2)
+		 * for both. */
 		if (!body->corked || body->complete)
 			flow = http1_flush(&body->pending, sink);
 		if (flow == HTTP1_FLOW_DONE && body->complete)

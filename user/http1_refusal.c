@@ -122,6 +122,7 @@ bool http1_refusal_compose(const struct http1_refusal *refusal, struct bytes *re
 		.close = refusal->close,
 	};
 	struct bytes body = {NULL, 0, 0, 0};
+	/* By jansson, which escapes: method and path are the client's bytes. */
 	char *text = describe(refusal);
 	bool fine = text && bytes_append_text(&body, text) && bytes_append_text(&body, "\n");
 

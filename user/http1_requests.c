@@ -113,7 +113,7 @@ static enum http1_step tell(struct http1 *h, const struct ask_answer *answer, bo
 static enum http1_step take(struct http1 *h, struct span body)
 {
 	const struct proxy *proxy = h->connection->proxy;
-	/* With two keys of one name, an operator might be shown another host than is granted. */
+	/* Which of two keys of one name was meant nobody knows. */
 	json_t *object = json_loadb(body.data, body.length, JSON_REJECT_DUPLICATES, NULL);
 	struct ask_answer answer;
 	struct ask ask = {0};

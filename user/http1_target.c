@@ -224,6 +224,7 @@ static enum egress_reason own_page(const struct http1_context *context,
 enum egress_reason http1_target(const struct http1_context *context, const struct http1_head *head,
 				struct http1_asked *ret, const char **ret_hint)
 {
+	/* Longer than the target, perhaps: compared only where that is longer. */
 	struct span scheme = {head->target.data, sizeof("http://") - 1};
 
 	*ret = (struct http1_asked){.kind = HTTP1_ASKED_HOST};

@@ -207,6 +207,7 @@ static struct policy_host *host_new(struct policy *policy, const char *name, str
 	if (!host || copy_text(name, &host->name, error) < 0)
 		goto failed;
 	hosts = policy_grow(policy->hosts, policy->host_count, sizeof(void *));
+	/* Also when the rest fails: the old array is gone. */
 	if (hosts)
 		policy->hosts = hosts;
 	if (!hosts ||

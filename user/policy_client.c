@@ -39,12 +39,14 @@ int policy_client_init(struct policy *policy, struct policy_route *route,
 	if (client)
 		return 0;
 	clients = policy_grow(policy->clients, policy->client_count, sizeof(void *));
+	/* Also when the rest fails: the old array is gone. */
 	if (clients)
 		policy->clients = clients;
 	client = clients ? calloc(1, sizeof(*client)) : NULL;
 	if (!client)
 		return error_set(error, "out of memory");
 	client->key.kind = POLICY_SECRET_FILE;
+	/* The first route that names the pair is where errors point to. */
 	client->key.file = route->file;
 	client->key.line = route->line;
 	client->certificate = strdup(spec->client_cert);

@@ -320,6 +320,7 @@ static bool take_set(struct diff *d, const size_t start[POLICY_AXES])
 	if (!report(d, &d->pairs[value - 1]) || !first(&d->space, at))
 		return false;
 	do {
+		/* Told: no set that follows may hold it again. */
 		*cell(d, at) = 0;
 	} while (step(&d->space, at));
 	return true;

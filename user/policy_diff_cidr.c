@@ -163,6 +163,7 @@ static void diff_cidr(const struct blocks *d, const struct cidr *block)
 
 		for (size_t j = 0; j < i; j++)
 			again |= ports[j] == ports[i];
+		/* By what people are told, as in policy_diff.c. */
 		if (again || strcmp(cidr_outcome(before), cidr_outcome(after)) == 0)
 			continue;
 		report_port(d, target, ports[i], before, after);

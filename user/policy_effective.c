@@ -155,6 +155,7 @@ void policy_print_route(FILE *to, const struct policy_route *route, const char *
 		policy_print_auth(to, &route->auth);
 	if (route->client)
 		policy_print_client(to, route->client);
+	/* The route's own word; that of the whole policy is config_effective()'s to print. */
 	if (route->audit)
 		fputs("    enforcement: audit\n", to);
 	print_flag(to, "allow_private", route->allow_private);

@@ -338,6 +338,7 @@ int policy_permit_check(const struct policy *before, const struct policy *after,
 		check.path = calloc(1, path.length + 1);
 		if (!check.path)
 			return error_set(error, "out of memory");
+		/* Rules are kept in this form, and policy_diff() tells its changes in it. */
 		if (policy_path_normalise(path, check.path, &length, &why) == POLICY_PATH_AMBIGUOUS) {
 			free(check.path);
 			return error_set(error, "the path holds %s", why);

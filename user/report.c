@@ -82,6 +82,7 @@ static json_t *describe_hosts(const struct journal *journal)
 	for (size_t i = 0; i < journal->entry_count; i++) {
 		const struct journal_entry *entry = &journal->entries[i], *next = entry + 1;
 
+		/* The journal is sorted: the entries of one host stand together. */
 		if (!decisions) {
 			decisions = json_array();
 			sums = (struct sums){0};

@@ -114,6 +114,7 @@ static long bio_control(BIO *bio, int command, long number, void *pointer)
 	(void)number, (void)pointer;
 	if (command == BIO_CTRL_EOF)
 		return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+	/* OpenSSL flushes behind each flight of a handshake, and takes 0 for a failure. */
 	return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
 }
 
@@ -210,6 +211,7 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 		return -EAGAIN; /* the owner's callback put it off, and knows when to try again */
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
+	/* errno may be 0: the peer went away without a word. */
 	case SSL_ERROR_SYSCALL:
 		return tls_fail(stream, saved_errno ? -saved_errno : -ECONNRESET);
 	default:

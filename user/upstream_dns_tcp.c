@@ -112,6 +112,7 @@ static bool answers_us(const struct dns_tcp *query, const ldns_pkt *packet)
 	const ldns_rr_list *questions = ldns_pkt_question(packet);
 	const ldns_rr *question;
 
+	/* Anything but NOERROR is no address: the other family may still have one. */
 	if (ldns_pkt_id(packet) != query->id || !ldns_pkt_qr(packet) || ldns_pkt_tc(packet) ||
 	    ldns_pkt_get_rcode(packet) != LDNS_RCODE_NOERROR ||
 	    ldns_rr_list_rr_count(questions) != 1)

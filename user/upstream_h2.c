@@ -124,6 +124,7 @@ struct stream *h2_pool_add(struct h2_pool *pool, const struct pool_key *key,
 		.pool = pool, .carrier = carrier, .address = *address, .key = *key,
 		.closing = !share};
 	memcpy(session->host, key->host, size);
+	/* The caller's text does not live as long. */
 	session->key.host = session->host;
 	session->next = pool->sessions;
 	session->at = &pool->sessions;
