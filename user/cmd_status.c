@@ -275,14 +275,6 @@ static int show_once(const char *name, bool json)
 	return result;
 }
 
-static bool is_gone(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), KERNEL_PIN_ROOT "/%s", name);
-	return access(path, F_OK) < 0;
-}
-
 /* Until a signal ends us, the output goes away, or the bottle. */
 static int watch(const char *name, bool json)
 {
@@ -300,7 +292,7 @@ static int watch(const char *name, bool json)
 		result = show_once(name, json);
 		if (!terminal)
 			putchar('\n');
-		if (fflush(stdout) != 0 || (name && is_gone(name)))
+		if (fflush(stdout) != 0 || (name && !kernel_pinned(name)))
 			return result;
 		sleep(1);
 	} while (true);

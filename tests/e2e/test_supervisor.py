@@ -40,6 +40,18 @@ class FailedStart(Case):
         self.assertEqual(again.returncode, 1, again.stderr)
         self.assertIn("cannot listen", again.stderr)
         self.assertEqual(cli("status", bottle.name).returncode, 0)
+        with open(harness.world.path("dotted-watch"), "w+", encoding="utf-8") as out:
+            watch = subprocess.Popen([harness.world.program, "status", bottle.name, "--watch"],
+                                     stdout=out, stdin=subprocess.DEVNULL,
+                                     preexec_fn=w.die_with_parent)
+            try:
+                def pictures():
+                    with open(out.name, encoding="utf-8") as file:
+                        return file.read().count("SIDECAR DEAD")
+                wait_for(lambda: pictures() > 1, 10, "a second picture")
+            finally:
+                watch.kill()
+                watch.wait()
 
     def test_sigterm_during_the_start_is_heard(self):
         bottle = Bottle()
