@@ -166,6 +166,7 @@ static bool add_alternative_name(X509 *cert, const char *host, bool critical)
 	GENERAL_NAME *name = general_name(host);
 	bool ok = false;
 
+	/* As a structure, and not in X509V3's text form, where a comma begins another name. */
 	if (names && name && sk_GENERAL_NAME_push(names, name) > 0) {
 		name = NULL;
 		ok = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, critical, 0) == 1;
@@ -307,6 +308,7 @@ static int write_temporary(int dir_fd, const char *name, mode_t mode, BIO *conte
 	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return -errno;
+	/* Synced before it gets its name: after a crash the name has all of it, or is not there. */
 	result = span_write((struct span){data, (size_t)length}, fd) < 0 || fchmod(fd, mode) < 0 ||
 				 fsync(fd) < 0
 			 ? -errno : 0;
@@ -442,6 +444,7 @@ static void parse_key_file(struct cert_authority *ca, struct span text)
 		return;
 	ca->cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
 	BIO_free(bio);
+	/* From the start again: a PEM file may have the two in either order. */
 	bio = BIO_new_mem_buf(text.data, (int)text.length);
 	if (bio)
 		ca->key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);

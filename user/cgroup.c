@@ -41,6 +41,7 @@ static void unescape(char *text)
 /* The mount point of a line whose file system is cgroup2, else NULL. Changes the line. */
 static char *mount_point_of(char *line)
 {
+	/* Before it stand optional fields, as many as there are: proc(5). */
 	char *separator = strstr(line, " - "), *save = NULL, *field;
 
 	if (!separator || strncmp(separator + 3, "cgroup2 ", 8) != 0)
@@ -169,6 +170,7 @@ bool cgroup_exists(uint64_t id)
 	char *path = NULL;
 	int root, fd;
 
+	/* In doubt it is there: no wall is taken down for a look that failed. */
 	if (cgroup_root(&path, NULL) < 0 || !path)
 		return true;
 	root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

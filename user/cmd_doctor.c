@@ -185,6 +185,7 @@ static void look_at_settings(struct doctor *doctor)
 	add_fact(doctor, "unprivileged bpf", NULL, "%s",
 		 strcmp(text, "0") == 0 ? "allowed; better: sysctl kernel.unprivileged_bpf_disabled=2"
 					: "not allowed");
+	/* Shown and not judged: since Linux 5.11 memory of maps is charged to the cgroup. */
 	if (limit.rlim_cur == RLIM_INFINITY)
 		add_fact(doctor, "memlock", NULL, "unlimited");
 	else

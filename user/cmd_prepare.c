@@ -62,6 +62,7 @@ static void release(struct prepare *p)
 
 static bool is_plain_name(const char *name)
 {
+	/* It becomes part of a path: neither slash nor dot. */
 	return *name && strlen(name) <= 64 &&
 	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
 }

@@ -451,6 +451,8 @@ static int find_authority(struct run *run, struct error *error)
 	snprintf(file, sizeof(file), "%s/ca.pem", run->ca_directory);
 	if (access(file, F_OK) == 0)
 		return 0;
+	/* For everybody to read, as the certificate in it is; the key's file has 0600 of its
+	 * own. */
 	if ((mkdir(STATE_DIRECTORY, 0755) < 0 && errno != EEXIST) ||
 	    (mkdir(run->ca_directory, 0755) < 0 && errno != EEXIST))
 		return error_set(error, "cannot make %s: %s", run->ca_directory, strerror(errno));
@@ -580,6 +582,7 @@ static void end(struct run *run, struct supervisor *supervisor)
 		ready_waiting(run->supervisor.ready, "waiting for the container");
 	else
 		ready_stopping(run->supervisor.ready);
+	/* Not with the wall: that goes below, if the bottle is over, or by 'detach'. */
 	supervisor_stop(supervisor, false);
 	if (over)
 		take_wall_away(run);

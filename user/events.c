@@ -82,6 +82,7 @@ static uint64_t before_now(uint64_t seconds)
 {
 	time_t now = time(NULL);
 
+	/* Never 0, which means that no time was said. */
 	return seconds < (uint64_t)now ? ((uint64_t)now - seconds) * 1000 : 1;
 }
 

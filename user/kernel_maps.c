@@ -200,6 +200,8 @@ int kernel_bind_shared(struct kernel *kernel, const struct egress_address *addre
 	else if (target.host_id != EGRESS_HOST_MANY)
 		return error_set(error, "the address belongs to one host");
 	target.host_id = EGRESS_HOST_MANY;
+	/* Added, never replaced: other names may have the same address, and their ports stay
+	 * open. */
 	for (size_t i = 0; i < port_count; i++)
 		if (!add_port(&target, ports[i]))
 			return error_set(error, "more than %d ports at one address",
@@ -276,6 +278,7 @@ int kernel_forget_shared(struct kernel *kernel, struct error *error)
 	for (size_t i = 0; i < count && result == 0; i++) {
 		const void *key = keys + i * sizeof(struct egress_address);
 
+		/* Only those: the address of one host stays that host's. */
 		if (bpf_map_lookup_elem(fd, key, &target) == 0 &&
 		    target.host_id == EGRESS_HOST_MANY && bpf_map_delete_elem(fd, key) < 0 &&
 		    errno != ENOENT)

@@ -37,6 +37,7 @@ static void say(struct scrape *s, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
+	/* No line is longer: a host's name has 253 characters at most. */
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	s->fine = s->fine && bytes_append_text(s->out, text);

@@ -51,6 +51,7 @@ static struct target target6_of(const struct egress_address *address, uint16_t p
 /* A socket whose packets go no further than the next hop; or -errno. */
 static int open_socket(int family, int type, int protocol)
 {
+	/* Not blocking: where no wall answers, a SYN would be waited for by the minute. */
 	int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), one = 1;
 
 	if (fd < 0)

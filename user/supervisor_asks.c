@@ -117,6 +117,7 @@ void supervisor_take_ask(struct supervisor *s, const struct ask *ask, struct ask
 	struct asked asked;
 
 	*ret = (struct ask_answer){.state = ASK_BUSY};
+	/* Before anything is looked at: what is not valid costs a turn, too. */
 	if (!asks || !take_token(asks))
 		return;
 	if (!to_asked(ask, &asked)) {
@@ -128,6 +129,7 @@ void supervisor_take_ask(struct supervisor *s, const struct ask *ask, struct ask
 		entry = make_place(s, asks);
 	if (!entry)
 		return;
+	/* Asked again, the last words count; its id, and an operator's answer, stay. */
 	entry->ask = *ask;
 	ask_set_reason(&entry->ask, span_from(ask->reason));
 	entry->time_ms = clock_ms(CLOCK_REALTIME);

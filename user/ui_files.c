@@ -58,6 +58,7 @@ int ui_files_load(struct error *error)
 	char directory[PATH_MAX];
 	int result = find_directory(directory, error);
 
+	/* All at the start: the process that serves them may open nothing. */
 	for (size_t i = 0; result == 0 && i < FILE_COUNT; i++)
 		result = load(&files[i], directory, error);
 	return result;
