@@ -241,6 +241,26 @@ class Start(Started):
         generations = glob.glob(f"/dev/shm/egress-bpf-sidecars/{self.slug}/plan/[0-9]*")
         self.assertEqual(len(generations), 1, generations)
 
+    def test_two_starts_at_a_time(self):
+        """Each plan goes in whole, one after the other, and no host sees another's token."""
+        first, second = ("Bearer " + harness.SECRETS[f"E2E_TOKEN_{i}"] for i in (0, 1))
+        self.started()
+        plans = [self.plan, self.plan + "-2"]
+        shutil.copytree(*plans)
+        manifest = write(self.slug + "-second.yaml", NEW_MANIFEST.format(name=self.slug))
+        self.ok(cli("prepare", manifest, "--bottle", self.slug, "--out", plans[1]))
+        for _ in range(3):
+            starts = [subprocess.Popen([harness.world.program, "start", plan, "--image", IMAGE, "--engine",
+                                        self.engine.socket], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE, text=True, env=environment())
+                      for plan in plans * 2]
+            for one in starts:
+                said = one.communicate(timeout=100)[1]
+                self.assertEqual(one.returncode, 0, said)
+            self.assertEqual(self.sent("https://second.example.test/x"), [second])
+            self.assertIn(self.sent("https://api.example.test/echo"), ([first], "403"))
+        self.assertEqual(glob.glob("/dev/shm/egress-bpf-sidecars/*.lock"), [])
+
     def test_on_a_bridge_through_a_proxy_with_a_password(self):
         """The plan of an ordinary user; the proxy's CA is a file of the host."""
         world, password = harness.world, "px-" + harness.MARK
