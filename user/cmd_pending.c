@@ -122,6 +122,31 @@ static void print_group(const json_t *group)
 	}
 }
 
+#define SAYS_COLUMNS 56 /* with what is before it, less than any terminal has */
+
+/* A terminal would break the line itself, at its left edge, where the bottle's words could look like
+ * another line of ours, with an id. What is not ASCII may be two columns wide. */
+static void print_words(const char *text)
+{
+	char part[4 * SAYS_COLUMNS + 1];
+
+	while (*text) {
+		size_t length = 0, columns = 0;
+
+		do {
+			columns += (unsigned char)text[length] < 0x80 ? 1 : 2;
+			do
+				length++;
+			while (((unsigned char)text[length] & 0xc0) == 0x80 && length < sizeof(part) - 1);
+		} while (text[length] && columns < SAYS_COLUMNS - 1 && length < sizeof(part) - 4);
+		snprintf(part, sizeof(part), "%.*s", (int)length, text);
+		events_print_safe(stdout, part);
+		text += length;
+		if (*text)
+			printf("\n%21s", "");
+	}
+}
+
 static void print_ask(const json_t *ask)
 {
 	printf("%-10s  ", text_of(ask, "id"));
@@ -131,7 +156,7 @@ static void print_ask(const json_t *ask)
 	if (strcmp(text_of(ask, "state"), "pending") != 0)
 		printf("  [%s]", text_of(ask, "state"));
 	fputs("\n            it says: ", stdout);
-	events_print_safe(stdout, text_of(ask, "reason"));
+	print_words(text_of(ask, "reason"));
 	putchar('\n');
 }
 

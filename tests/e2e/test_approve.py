@@ -419,6 +419,13 @@ class Asking(BottleCase):
         text = self.ok(cli("pending", self.bottle.name))
         self.assertIn("it says: ?]0;owned??31m?txt.exe???allowed: everything \U0001f376 yyy", text)
         self.assertEqual(re.sub("[\x20-\x7e\n\U0001f376]", "", text), "")
+        # A terminal breaks no line of it: the bottle's words never stand where an id does.
+        forged = "x" * 59 + "3f2a-17     12:00:00       1  host_not_allowed      GET      pypi.org:443/"
+        self.patient({"host": "forged.example.test", "reason": forged + "\u4e00" * 60 + forged})
+        wide = [sum(2 if ord(c) > 127 else 1 for c in line) for line in
+                re.findall(r"(?m)^ .*$", self.ok(cli("pending", self.bottle.name)))]
+        self.assertLess(max(wide), 80)
+        self.assertNotRegex(self.ok(cli("pending", self.bottle.name)), "(?m)^3f2a-17")
         shown = [a for a in pending(self.bottle)["asks"] if a["id"] == answer["id"]][0]
         self.assertLess(len(shown["reason"].encode()), 512)
         # Another method, and half a body: the next request on the connection is its own.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`start` and `stop` on a real Docker engine: least rights, no trace of a secret, nothing left."""
+import fcntl
 import glob
 import json
 import os
@@ -249,16 +250,24 @@ class Start(Started):
         shutil.copytree(*plans)
         manifest = write(self.slug + "-second.yaml", NEW_MANIFEST.format(name=self.slug))
         self.ok(cli("prepare", manifest, "--bottle", self.slug, "--out", plans[1]))
-        for _ in range(3):
+        with open(f"/dev/shm/egress-bpf-sidecars/{self.slug}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             starts = [subprocess.Popen([harness.world.program, "start", plan, "--image", IMAGE, "--engine",
                                         self.engine.socket], stdout=subprocess.DEVNULL,
                                        stderr=subprocess.PIPE, text=True, env=environment())
                       for plan in plans * 2]
-            for one in starts:
-                said = one.communicate(timeout=100)[1]
-                self.assertEqual(one.returncode, 0, said)
-            self.assertEqual(self.sent("https://second.example.test/x"), [second])
-            self.assertIn(self.sent("https://api.example.test/echo"), ([first], "403"))
+            waiting = {f"-> FLOCK  ADVISORY  WRITE {one.pid} " for one in starts}
+
+            def all_wait():
+                with open("/proc/locks", encoding="utf-8") as locks:
+                    text = locks.read()
+                return all(one in text for one in waiting)
+            wait_for(all_wait, 30, "the starts to wait")
+        for one in starts:
+            said = one.communicate(timeout=100)[1]
+            self.assertEqual(one.returncode, 0, said)
+        self.assertEqual(self.sent("https://second.example.test/x"), [second])
+        self.assertIn(self.sent("https://api.example.test/echo"), ([first], "403"))
         self.assertEqual(glob.glob("/dev/shm/egress-bpf-sidecars/*.lock"), [])
 
     def test_on_a_bridge_through_a_proxy_with_a_password(self):

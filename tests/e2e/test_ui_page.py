@@ -367,9 +367,33 @@ class InBrowser(Case):
         said = self.browser.do("""const row = page.locator("#pending-list li:has-text('/race/x')");
             await row.locator("button.go").click(); await row.locator(".error:not(:empty)").waitFor();
             const text = await row.locator(".error").textContent(); await page.unroute("**/api/pending");
+            await page.mouse.move(5, 5); await page.evaluate(() => document.activeElement.blur());
             await row.waitFor({state: "detached"}); said.length = 0; return text""")
         self.assertIn("allowed already", said)
         self.ok(harness.cli("deny", self.bottle.name, event))
+
+    def test_what_is_under_a_hand_stays(self):
+        """The bottle chooses when it is refused: neither the choice nor the row changes under a pointer."""
+        self.assertEqual(self.status_of("/hand/of/first"), "403")
+        row = "page.locator(\"#pending-list li:has-text('/hand/of/')\")"
+        chosen = "await row.locator('select').nth(0).evaluate(e => e.selectedOptions[0].textContent)"
+        self.browser.do(f"const row = {row}; await row.waitFor(); await row.locator('button.go').hover()")
+        for path in ("/hand/of/second", "/hand/of/third"):
+            self.assertEqual(self.status_of(path), "403")
+        self.assertEqual(self.browser.do(f"""const row = {row};
+            await page.waitForFunction(() => [...document.querySelectorAll("#pending-list li")].some(
+                li => li.textContent.includes("/hand/of/…") && li.textContent.includes("3 times"))); return {chosen}"""),
+                         "only /hand/of/first")
+        self.ok(harness.cli("deny", self.bottle.name, self.event("/hand/of/third")["id"]))
+        self.browser.do("""for (let i = 0; i < 2; i++) await page.waitForResponse("**/api/pending");""")
+        self.assertEqual(self.browser.do(f"return {row}.count()"), 1)
+        self.browser.do(f"await page.mouse.move(5, 5); await {row}.waitFor({{state: 'detached'}})")
+
+    def test_a_name_is_shown_to_its_end(self):
+        """Who owns a name stands at its end."""
+        name = ".".join(["api.github.com", "x" * 63, "y" * 63, "z" * 63, "w" * 30, "evil.test"])
+        self.bottle.curl("https://" + name + "/")
+        self.browser.do("await page.waitForSelector(\"#pending-list li:has-text('evil.test')\")")
 
     def test_what_the_bottle_asks_for(self):
         body = json.dumps({"host": "wish.example.test", "method": "GET", "path": "/left-pad",

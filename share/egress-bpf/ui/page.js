@@ -39,7 +39,10 @@ function safe(value, limit = 2048) {
 }
 
 // For attributes, which have no elements in them.
-const shown = value => safe(value, 200).textContent;
+const shown = value => safe(value, 400).textContent;
+
+// A name is never cut: what matters of it, who owns it, is its end. It has at most 253 characters (RFC 1035).
+const whole = (method, where, path) => [safe([method, where].filter(Boolean).join(" "), 400), safe(path, 240)];
 
 // Leaves what is the same alone, so that nothing flickers and no selection is lost.
 function put(node, ...children) {
@@ -518,12 +521,19 @@ function newRow(key) {
 	return li;
 }
 
-function drawRow(li, g) {
+// What is chosen, and where the buttons are, is not changed under a hand: a bottle decides what is refused
+// next, and would decide what is allowed.
+function inHand() {
+	return $("pending-list").matches(":hover") || $("pending-list").contains(document.activeElement);
+}
+
+function drawRow(li, g, hold) {
 	const {what, scope, term, tick, allow, deny} = li.parts;
-	const name = [g.method || (g.protocol === "dns" ? "look-up of" : g.protocol || ""), target(g) + (g.path || "") + (g.one_path || !g.path ? "" : "…")]
-		.filter(Boolean).join(" ");
+	const verb = g.method || (g.protocol === "dns" ? "look-up of" : g.protocol || "");
+	const path = (g.path || "") + (g.one_path || !g.path ? "" : "…");
+	const name = [verb, target(g) + path].filter(Boolean).join(" ");
 	li.group = g;
-	put(what, el("span", {class: "to"}, safe(name, 240)),
+	put(what, el("span", {class: "to"}, ...whole(verb, target(g), path)),
 		g.asked ? el("blockquote", null, "It says: ", safe(g.reason, 500)) : null,
 		el("span", {class: "more"}, g.asked ? "asked for " : [safe(g.reason), ", ", plural(g.count, "time"), ", last "],
 			span(Date.now() / 1000 - g.last / 1000) + " ago",
@@ -531,7 +541,8 @@ function drawRow(li, g) {
 	for (const node of [scope, term, allow])
 		node.hidden = g.allowable === false;
 	tick.hidden = g.allowable === false || g.protocol === "http" || g.port === 80;
-	choices(scope, scopes(g));
+	if (!hold)
+		choices(scope, scopes(g));
 	allow.setAttribute("aria-label", "Allow " + shown(name));
 	deny.setAttribute("aria-label", "Set aside " + shown(name));
 }
@@ -573,7 +584,7 @@ function drawGrants(grants) {
 			el("p", {class: "error bad-text", role: "alert"}));
 		const path = !g.path ? "" : g.path_type === "prefix" ? g.path + "…" : g.path;
 		const name = `${g.method || "any method"} ${target(g)}${path}`;
-		put(li.firstChild, el("span", {class: "to"}, safe(name, 240)), el("span", {class: "more"},
+		put(li.firstChild, el("span", {class: "to"}, ...whole(g.method || "any method", target(g), path)), el("span", {class: "more"},
 			g.persist ? "in the policy's file" : g.until ? span((g.until - Date.now()) / 1000) + " left" : "until the sidecar ends",
 			g.in_force ? "" : ", not in force yet", g.credential ? ", with the credential of " : "", safe(g.credential)));
 		const end = li.querySelector("button");
@@ -598,18 +609,18 @@ async function refreshPending() {
 		return;
 	const all = [...(answer.asks || []).map(asGroup), ...(answer.groups || [])].filter(g => g.state === "pending");
 	const groups = all.slice(0, 50);
-	const seen = new Map([...$("pending-list").children].map(li => [li.key, li]));
+	const seen = new Map([...$("pending-list").children].map(li => [li.key, li])), hold = inHand();
 	for (const g of groups) {
-		const key = rowKey(g), li = seen.get(key) || newRow(key);
+		const key = rowKey(g), old = seen.get(key), li = old || newRow(key);
 		if (!li.busy)
-			drawRow(li, g);
+			drawRow(li, g, old && hold);
 		if (!seen.delete(key))
 			$("pending-list").append(li); // at the end: what is under a hand does not move
 	}
 	for (const li of seen.values())
-		if (!li.busy)
+		if (!li.busy && !hold)
 			leave(li);
-	$("pending-none").hidden = groups.length > 0;
+	$("pending-none").hidden = $("pending-list").childElementCount > 0;
 	$("pending-count").textContent = groups.length ? groups.length + (all.length > groups.length ? ` of ${all.length}` : "") : "";
 	drawGrants(answer.grants || []);
 }
