@@ -61,6 +61,8 @@ struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
 void h2_mark(struct stream *stream);
 /* The error code of a stream that the peer reset (RFC 9113, 7). */
 uint32_t h2_reset_code(const struct stream *stream);
+/* It is over, and not in order: the peer reset it, or the session broke off. */
+bool h2_was_reset(const struct stream *stream);
 /* With which code to reset the stream if it is freed unfinished; `behind`: when all that was written
  * is out, instead of at once. */
 void h2_set_reset_code(struct stream *stream, uint32_t code);

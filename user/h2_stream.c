@@ -436,6 +436,13 @@ uint32_t h2_reset_code(const struct stream *stream)
 	return s && s->reset ? s->code : NGHTTP2_NO_ERROR;
 }
 
+bool h2_was_reset(const struct stream *stream)
+{
+	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	return s && s->reset;
+}
+
 void h2_set_reset_code(struct stream *stream, uint32_t code)
 {
 	struct h2_stream *s = stream_object(stream, &h2_stream_ops);

@@ -41,7 +41,11 @@ static void on_ready(void *context)
 	struct request *r = context;
 	struct http2 *h = r->http2;
 
-	if (http1_run(r->http1) == PROTOCOL_CLOSE)
+	/* Not for the exchange to find out: one whose upstream takes nothing reads nothing, either,
+	 * and would outlive its client by as long as that lasts (RFC 9113, 5.4.2). */
+	if (h2_was_reset(r->stream))
+		end_request(r, EGRESS_ALLOWED, "client closed");
+	else if (http1_run(r->http1) == PROTOCOL_CLOSE)
 		end_request(r, r->http1->reason, r->http1->detail[0] ? r->http1->detail : NULL);
 	connection_deadline(h->connection, h->requests ? EXCHANGE_SECONDS : IDLE_SECONDS);
 }
@@ -218,6 +222,8 @@ static void http2_shed(void *session, size_t at_least, uint64_t before_ms)
 		h2_set_reset_code(r->stream, NGHTTP2_ENHANCE_YOUR_CALM);
 		end_request(r, EGRESS_LIMIT, CONNECTION_SHED);
 	}
+	if (!h->requests)
+		connection_deadline(c, IDLE_SECONDS);
 	for (size_t count = h2_shed(h->session, at_least / 4); count > 0; count--)
 		connection_shed(c);
 	if (session_held(h) >= at_least) {

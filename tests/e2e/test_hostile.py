@@ -133,6 +133,28 @@ class Hostile(BottleCase):
         answer = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path])))
         self.assertEqual((answer["streams"]["1"]["body"], answer["streams"]["1"]["reset"]), ("part", 2))
 
+    def test_given_up_before_an_origin_that_takes_nothing(self):
+        """The client's reset ends its request, though more of it could be neither sent nor read."""
+        code = """
+import json, sys, time
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+c = Client("h2.example.test")
+c.receive(0.3)  # SETTINGS, which say how much may be sent
+c.socket.sendall(c.headers(json.loads(sys.argv[3]), 1, False) + frame(0, 0, 1, b"d" * 16000) * 15)
+print("sent", flush=True)
+time.sleep(1)
+c.socket.sendall(frame(3, 0, 1, bytes(4)))
+time.sleep(60)
+"""
+        process = self.bottle.popen([harness.PYTHON, "-c", code, H2CLIENT,
+                                     json.dumps(pseudo("/silent", "POST", "h2.example.test"))],
+                                    stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        self.assertEqual(process.stdout.readline(), "sent\n")
+        harness.wait_for(lambda: [r for r in self.bottle.log() if r.get("path") == "/silent"], 10, "its record")
+        self.assertIsNone(process.poll())
+
     @measures
     def test_amplified_heads(self):
         """A head of 60 KiB costs an origin thirty bytes: those that nobody waits for are not kept."""
