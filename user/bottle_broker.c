@@ -147,7 +147,8 @@ static int hand_out(struct broker *broker, const struct seccomp_notif *request, 
  * every unix address that it names. bind() has no such program, and is never left to it. */
 static void take(struct broker *broker, const struct seccomp_notif *request)
 {
-	int fd = broker_target_socket((pid_t)request->pid, (int)request->data.args[0]);
+	int fd = broker_target_socket(broker, (pid_t)request->pid,
+				      (int)request->data.args[0]);
 	bool connects = request->data.nr == SCMP_SYS(connect);
 	int domain = AF_UNSPEC, rc = fd < 0 ? fd : 0;
 	socklen_t size = sizeof(domain);
@@ -363,12 +364,19 @@ static bool enter(const struct broker *broker, pid_t init)
 	return entered;
 }
 
+/* Early, while the init is still at work: some 160 system calls, and libcap-ng reads the /proc of a
+ * pid namespace that we are in. What we hold is not touched by it. */
+static bool drop_bounding_set(void)
+{
+	capng_clear(CAPNG_SELECT_ALL);
+	return capng_apply(CAPNG_SELECT_BOUNDS) >= 0;
+}
+
 /* What is left: to take descriptors and memory from callers that are not dumpable, and chroot() for
  * the threads that bind. No right over files beyond the user's. */
 static bool become(const struct bottle_user *user)
 {
-	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_apply(CAPNG_SELECT_BOUNDS) < 0 || prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 ||
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 ||
 	    setgroups(user->group_count, user->groups) < 0 ||
 	    setresgid(user->gid, user->gid, user->gid) < 0 ||
 	    setresuid(user->uid, user->uid, user->uid) < 0)
@@ -394,7 +402,7 @@ static NORETURN void broker_main(const struct bottle_options *options, pid_t ini
 	if (!forget_caller(&socket))
 		_exit(1);
 	broker.processes = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (broker.processes < 0 || !let_in(&broker, options))
+	if (broker.processes < 0 || !let_in(&broker, options) || !drop_bounding_set())
 		_exit(1);
 	/* Waits here until the init knows whether it needs one. */
 	if (!receive(socket, &broker))

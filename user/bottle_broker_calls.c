@@ -162,19 +162,20 @@ static void make_parents(char *path)
 	}
 }
 
+/* In the reverse order, in which each is found and empty. One that fails was named by "..". */
 static void remove_parents(char *path)
 {
 	char *slash;
 
 	while ((slash = strrchr(path, '/')) && slash != path) {
 		*slash = '\0';
-		if (rmdir(path) < 0)
-			break;
+		(void)rmdir(path);
 	}
 }
 
 /* Binds where nobody finds it, under a root of our own, so that getsockname() tells what was asked
- * for. The file is needed only to get hold of it. */
+ * for. The file is needed only to get hold of it. Who may call is decided by the mode of the file that
+ * is seen, which may change: none of the caller's umask here, and a socket that we may always call. */
 static int bind_hidden(struct broker_call *call, const struct broker_address *address, int *ret_real)
 {
 	char path[sizeof(address->un.sun_path) + 1] = "";
@@ -184,10 +185,12 @@ static int bind_hidden(struct broker_call *call, const struct broker_address *ad
 	       address->length - offsetof(struct sockaddr_un, sun_path));
 	if (fchdir(call->broker->hidden) < 0 || chroot(".") < 0)
 		return -errno;
+	umask(0);
 	pthread_mutex_lock(&hidden_lock);
 	make_parents(path);
 	rc = result_of(bind(call->socket, &address->any, address->length));
 	if (rc == 0) {
+		(void)chmod(path, 0600);
 		*ret_real = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		(void)unlink(path);
 		rc = *ret_real < 0 ? -EIO : 0;
@@ -241,6 +244,9 @@ static int bind_path(struct broker_call *call, const struct broker_address *addr
 	rc = broker_target_umask(call->broker, caller(call), &mask);
 	if (rc < 0)
 		return rc;
+	/* The umask and the directory, too, were those of a caller that still waits. */
+	if (!broker_call_waits(call))
+		return -ESRCH;
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
 	umask(mask);

@@ -3,12 +3,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bottle_broker_private.h"
 
-/* Two descriptors each; a program that leaves this many socket files behind gets ENOBUFS. */
+/* A program that leaves this many socket files behind gets ENOBUFS. */
 #define NAMES_MAX 4096
+
+/* Two descriptors each, and half of all there may be are for calls: without any, every bind() and
+ * connect() of the bottle would fail from then on, also those of internet sockets. */
+static size_t names_max(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 >= NAMES_MAX)
+		return NAMES_MAX;
+	return files.rlim_cur / 4;
+}
 
 static void forget(struct broker_names *names, size_t i)
 {
@@ -35,7 +47,7 @@ static int add(struct broker_names *names, const struct broker_name *name)
 	struct broker_name *items;
 
 	forget_unlinked(names);
-	if (names->count == NAMES_MAX)
+	if (names->count >= names_max())
 		return -ENOBUFS;
 	items = reallocarray(names->items, names->count + 1, sizeof(*items));
 	if (!items)

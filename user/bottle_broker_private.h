@@ -60,7 +60,7 @@ struct broker_address {
 /* ---- bottle_broker_target.c: the caller ------------------------------------------------------ */
 
 /* A duplicate of its descriptor `fd`. */
-int broker_target_socket(pid_t thread, int fd);
+int broker_target_socket(const struct broker *broker, pid_t thread, int fd);
 /* Copies the address once; everything is decided by the copy. */
 int broker_target_address(pid_t thread, uint64_t pointer, int length, struct broker_address *ret);
 /* O_PATH. */

@@ -14,27 +14,6 @@
 
 #define THREAD_OF_ITS_OWN O_EXCL /* PIDFD_THREAD, Linux 6.9 */
 
-static int open_pidfd(pid_t thread)
-{
-	int fd = (int)syscall(SYS_pidfd_open, thread, THREAD_OF_ITS_OWN);
-
-	/* Before, only of the whole process: its table of descriptors, unless the thread left that. */
-	return fd < 0 && errno == EINVAL ? (int)syscall(SYS_pidfd_open, thread, 0) : fd;
-}
-
-int broker_target_socket(pid_t thread, int fd)
-{
-	int pidfd = open_pidfd(thread), duplicate;
-
-	if (pidfd < 0)
-		return -EPERM;
-	duplicate = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	if (duplicate < 0)
-		duplicate = -errno;
-	close(pidfd);
-	return duplicate;
-}
-
 /* In the kernel's own order: move_addr_to_kernel(). */
 int broker_target_address(pid_t thread, uint64_t pointer, int length, struct broker_address *ret)
 {
@@ -74,6 +53,44 @@ static FILE *open_status(const struct broker *broker, pid_t thread)
 	if (!file && fd >= 0)
 		close(fd);
 	return file;
+}
+
+/* In our own pid namespace; -1. */
+static pid_t process_of(const struct broker *broker, pid_t thread)
+{
+	FILE *file = open_status(broker, thread);
+	int process = -1;
+	char line[256];
+
+	while (file && process < 0 && fgets(line, sizeof(line), file))
+		(void)sscanf(line, "Tgid: %d", &process);
+	if (file)
+		fclose(file);
+	return process;
+}
+
+/* Before Linux 6.9 there are none of threads, only of processes (EINVAL): with the process's table of
+ * descriptors, which is the thread's, too, unless it left that by unshare(2). */
+static int open_pidfd(const struct broker *broker, pid_t thread)
+{
+	int fd = (int)syscall(SYS_pidfd_open, thread, THREAD_OF_ITS_OWN);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = (int)syscall(SYS_pidfd_open, process_of(broker, thread), 0);
+	return fd;
+}
+
+int broker_target_socket(const struct broker *broker, pid_t thread, int fd)
+{
+	int pidfd = open_pidfd(broker, thread), duplicate;
+
+	if (pidfd < 0)
+		return -EPERM;
+	duplicate = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (duplicate < 0)
+		duplicate = -errno;
+	close(pidfd);
+	return duplicate;
 }
 
 int broker_target_umask(const struct broker *broker, pid_t thread, mode_t *ret)

@@ -94,6 +94,30 @@ new().connect('soft')""")
 os.umask(0o027); s = bound('a'); print(oct(os.stat('a').st_mode), os.stat('a').st_uid == os.getuid())
 t = new(); os.fchmod(t.fileno(), 0o600); t.bind('b'); print(oct(os.stat('b').st_mode))""")
 
+    def test_modes_that_shut_out(self):
+        """Given when it is bound, taken back afterwards; and nothing of it stays for the next."""
+        self.agree("""
+old = os.umask(0o777); s = new(); print(code(s.bind, top + '/u')); os.umask(old); s.listen()
+os.chmod('u', 0o777); print(code(new().connect, 'u')); v = bound(top + '/v')
+print(code(new().connect, top + '/v'))
+s = new(); os.fchmod(s.fileno(), 0); s.bind('m'); s.listen(); os.chmod('m', 0o700)
+print(code(new().connect, 'm')); os.mkdir('up'); bound('up/../w'); os.rmdir('up'); print(code(bound, 'up'))""")
+
+    def test_few_descriptors(self):
+        """Socket files take the broker's descriptors, but never the last ones."""
+        text = """
+rc = 'ok'; count = 0
+while rc == 'ok' and count < 2000: rc = code(new().bind, f's{count}'); count += 1
+print(count > 100, rc in ('ok', 'ENOBUFS'), code(socket.socket().connect, ('127.0.0.1', 1)))
+for i in range(count - 1): os.unlink(f's{i}')
+print(code(new().bind, 'again'))"""
+        command = harness.exec_command([PYTHON, "-c", PRELUDE + text, self.directory()])
+        result = subprocess.run(["prlimit", "--nofile=1024", *command], stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, check=False, timeout=60,
+                                env=harness.environment(SUDO_UID=str(UID), SUDO_GID=str(UID)),
+                                cwd=harness.world.path("home"))
+        self.assertEqual(self.ok(result), "True True ECONNREFUSED\nok\n")
+
     def test_datagrams(self):
         self.agree("""
 d = bound('d', D); c = new(D); c.connect('d'); c.send(b'one'); print(d.recv(9))

@@ -35,6 +35,7 @@ links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kern
 	kernel_events kernel_status cgroup address diag
 links_test_bottle_summary := bottle_summary reason
 links_test_bottle_seccomp := bottle_seccomp diag
+links_test_bottle_broker_target := bottle_broker_target
 links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets bottle_files \
 	bottle_broker bottle_broker_calls bottle_broker_names bottle_broker_target \
 	bottle_privileges bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
