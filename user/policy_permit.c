@@ -43,28 +43,54 @@ static bool same_identity(const struct policy_route *a, const struct policy_rout
 				same_text(a->auth.username, b->auth.username));
 }
 
-static void decide(const struct policy *policy, const struct policy_permit *permit,
-		   struct policy_verdict *ret)
+/* What stands for any: no rule is likely to name it, so that it passes where all of them do. */
+#define ANY_METHOD "EGRESS-ANY"
+#define ANY_PATH "/egress-any"
+
+static void decide_path(const struct policy *policy, const struct policy_permit *permit,
+			const char *path, struct policy_verdict *ret)
 {
 	const struct policy_request request = {
 		.host = permit->host,
 		.port = permit->port,
 		.tls = permit->tls,
-		.method = span_from(permit->method ? permit->method : "GET"),
-		.target = span_from(permit->path ? permit->path : "/"),
+		.method = span_from(permit->method ? permit->method : ANY_METHOD),
+		.target = span_from(path),
 	};
 
 	policy_decide(policy, &request, ret);
 }
 
+static void decide(const struct policy *policy, const struct policy_permit *permit,
+		   struct policy_verdict *ret)
+{
+	decide_path(policy, permit, permit->path ? permit->path : ANY_PATH, ret);
+}
+
+static bool passes(const struct policy_verdict *verdict)
+{
+	return verdict->reason == EGRESS_ALLOWED && verdict->audited == EGRESS_ALLOWED;
+}
+
+/* Of a prefix what is below it, too: an exact path of the same text is a part of it. */
 bool policy_permit_allowed(const struct policy *policy, const struct policy_permit *permit)
 {
 	struct policy_verdict verdict;
+	bool allowed, ends;
+	size_t length;
+	char *below;
 
 	decide(policy, permit, &verdict);
-	/* What passes by audit alone would be refused when that ends: it still needs a
-	 * permission. */
-	return verdict.reason == EGRESS_ALLOWED && verdict.audited == EGRESS_ALLOWED;
+	if (!passes(&verdict) || !permit->path || permit->path_type != POLICY_PATH_PREFIX)
+		return passes(&verdict);
+	length = strlen(permit->path);
+	ends = length > 0 && permit->path[length - 1] == '/';
+	if (asprintf(&below, "%s%s", permit->path, ends ? ANY_PATH + 1 : ANY_PATH) < 0)
+		return false;
+	decide_path(policy, permit, below, &verdict);
+	allowed = passes(&verdict);
+	free(below);
+	return allowed;
 }
 
 bool policy_permit_makes_strict(const struct policy *before, const struct policy_permit *permit)

@@ -164,6 +164,33 @@ static void test_persist(void **state)
 	assert_int_equal(grant.line, 0);
 }
 
+/* A part of it is not all of it: what the file lacks is written. */
+static void test_persist_wider(void **state)
+{
+	struct grant grant = get("a.test", "/x");
+	struct error error = {0};
+
+	(void)state;
+	write_file("routes:\n  - host: a.test\n    matches:\n      - paths: [{type: exact, value: /x}]\n"
+		   "        methods: [GET]\n", 0600);
+	grant.permit.method = NULL;
+	assert_int_equal(grant_persist(path, &grant, &error), 0);
+	assert_int_equal(grant.line, 6);
+	grant.line = 0;
+	assert_int_equal(grant_persist(path, &grant, &error), 0);
+	assert_int_equal(grant.line, 0);
+	grant.permit.path_type = POLICY_PATH_PREFIX;
+	assert_int_equal(grant_persist(path, &grant, &error), 0);
+	assert_int_not_equal(grant.line, 0);
+	grant.line = 0;
+	grant.permit.path = NULL;
+	assert_int_equal(grant_persist(path, &grant, &error), 0);
+	assert_int_not_equal(grant.line, 0);
+	grant.line = 0;
+	assert_int_equal(grant_persist(path, &grant, &error), 0);
+	assert_int_equal(grant.line, 0);
+}
+
 static void test_persist_flow(void **state)
 {
 	struct grant grant = get("b.test", "/y");
@@ -354,7 +381,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places),	       cmocka_unit_test(test_no_place),
-		cmocka_unit_test(test_persist),	       cmocka_unit_test(test_persist_flow),
+		cmocka_unit_test(test_persist),
+		cmocka_unit_test(test_persist_wider),	       cmocka_unit_test(test_persist_flow),
 		cmocka_unit_test(test_persist_refused), cmocka_unit_test(test_persist_link),
 		cmocka_unit_test(test_beside),	       cmocka_unit_test(test_wildcard),
 		cmocka_unit_test(test_two_credentials), cmocka_unit_test(test_no_place_for_it),
