@@ -121,6 +121,9 @@ static void parse_headers(struct config_context *context, const struct config_no
 	headers->list = parse_list(context, node, keys, sizeof(keys) / sizeof(keys[0]),
 				   sizeof(struct draft_header), "[{name: x-version, value: \"1\"}]");
 	headers->count = headers->list ? node->count : 0;
+	if (headers->count > POLICY_MAX_HEADERS)
+		config_fault(context, node->line, "at most 16 headers of one match", "has %zu headers",
+			     headers->count);
 }
 
 static void parse_matches(struct config_context *context, const struct config_node *node, void *ret)

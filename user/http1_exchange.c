@@ -456,7 +456,8 @@ static enum http1_step await_response(struct http1 *h)
 	char text[128];
 	ssize_t n;
 
-	if (end < 0 || x->received.length > HTTP1_HEAD_MAX)
+	/* What came with a head that ends in time is body, and may be any amount. */
+	if (end < 0 || (end == 0 && x->received.length > HTTP1_HEAD_MAX))
 		return upstream_failed(h, "malformed response");
 	if (end > 0)
 		return take_response_head(h, (size_t)end);

@@ -158,6 +158,8 @@ enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port)
 bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
 /* True when what goes to that port is spliced, unseen: raw TCP, or TLS on a passthrough port. */
 bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls);
+/* Of one match. */
+#define POLICY_MAX_HEADERS 16
 /* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS]);
 /* Whether some route with the port lets it be dialled at private addresses; false for a port of

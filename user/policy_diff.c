@@ -137,7 +137,7 @@ static uint32_t ask_both(struct diff *d, const char *name, const size_t at[POLIC
 	const struct policy_point *port = &d->space.axes[POLICY_AXIS_PORT].points[at[POLICY_AXIS_PORT]];
 	const struct policy_match *match =
 		d->space.axes[POLICY_AXIS_HEADERS].points[at[POLICY_AXIS_HEADERS]].match;
-	struct policy_header headers[EGRESS_MAX_PORTS];
+	struct policy_header headers[POLICY_MAX_HEADERS];
 	struct policy_request request = {
 		.host = name,
 		.port = port->port,
@@ -149,7 +149,7 @@ static uint32_t ask_both(struct diff *d, const char *name, const size_t at[POLIC
 	};
 	struct pair pair;
 
-	for (size_t i = 0; match && i < match->header_count && i < EGRESS_MAX_PORTS; i++)
+	for (size_t i = 0; match && i < match->header_count && i < POLICY_MAX_HEADERS; i++)
 		headers[request.header_count++] = (struct policy_header){
 			span_from(match->headers[i].name), span_from(match->headers[i].value)};
 	ask(d->before, &request, &pair.before);

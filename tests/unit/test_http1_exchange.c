@@ -458,6 +458,27 @@ static void malformed_responses(void **state)
 	}
 }
 
+/* The read that brings the end of a head may bring more body than a head may have. */
+static void long_head_with_body(void **state)
+{
+	enum { LINE = 1000, LINES = 40, BODY = 30000 };
+	char *text = calloc(1, (LINES + 1) * (LINE + 16) + BODY), *end = text;
+	struct fake *f = *state;
+
+	fake_connect(f);
+	fake_client_sends(f, v1);
+	end += sprintf(end, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n", BODY);
+	for (int i = 0; i < LINES; i++)
+		end += sprintf(end, "X-%d: %0*d\r\n", i, LINE, 0);
+	fake_upstream_sends(f, text);
+	end = text + sprintf(text, "\r\n%0*d", BODY, 7);
+	fake_upstream_sends(f, text);
+	if (strncmp(fake_client_got(f), "HTTP/1.1 200 ", 13) != 0)
+		fail_msg("%.200s", f->text);
+	assert_int_equal(f->last.reason, EGRESS_ALLOWED);
+	free(text);
+}
+
 /* A response that breaks off must not look whole, however it is framed. */
 static void upstream_dies_in_body(void **state)
 {
@@ -694,6 +715,7 @@ int main(void)
 		TEST(malformed_chunks_from_client),
 		TEST(no_body_responses),
 		TEST(until_eof),
+		TEST(long_head_with_body),
 		TEST(old_client),
 		TEST(expect_continue),
 		TEST(pipelined),
