@@ -232,7 +232,10 @@ class Install(Case):
              "share/bash-completion/completions/egress-bpf",
              "share/zsh/vendor-completions/_egress-bpf",
              "share/fish/vendor_completions.d/egress-bpf.fish",
-             "share/egress-bpf/routes.schema.json", "share/egress-bpf/providers/codex.yaml", "share/doc/egress-bpf/README.md",
+             "share/egress-bpf/routes.schema.json", "share/egress-bpf/providers/codex.yaml",
+             "share/doc/egress-bpf/README.md",
+             *(f"share/doc/egress-bpf/docs/{name}" for name in os.listdir(os.path.join(TOP, "docs"))
+               if name.endswith(".md")),
              *(f"share/egress-bpf/ui/{name}" for name in ("icon.svg", "page.css", "page.html", "page.js")),
              "share/doc/egress-bpf/LICENSE", "lib/systemd/system/egress-bpf@.service"]
 

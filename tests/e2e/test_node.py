@@ -243,6 +243,7 @@ class NodeCase(Case):
         self.addCleanup(w.remove_cgroup, self.root)
         self.directory = harness.world.path(self._testMethodName)
         os.mkdir(self.directory)
+        self.addCleanup(shutil.rmtree, self.directory)  # tokens are in it, which test_secrets looks for
         self.state = os.path.join(self.directory, "state")
         self.err_path = os.path.join(self.directory, "err")
         self.process, self.versions = None, 0
@@ -282,7 +283,7 @@ class NodeCase(Case):
             os.chmod(os.path.join(data, variable), 0o400)
         os.symlink("..2026_11_22", os.path.join(self.tokens, "..data"))
         os.symlink("..data/web", os.path.join(self.tokens, "web"))
-        self.token_path = write(self._testMethodName + "-token", TOKEN + "\n", 0o600)
+        self.token_path = write(self._testMethodName + "/kubelet-token", TOKEN + "\n", 0o600)
 
     def swap(self, **changes):
         """A ConfigMap volume's update: a new directory, then one rename of the link `..data`."""

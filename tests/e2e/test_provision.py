@@ -179,6 +179,7 @@ class Provision(Case):
                               check=True).stdout
         return dict(line.split() for line in said.splitlines() if line.rstrip().endswith(",,"))
 
+    @harness.measures  # of memory, which certutil has little of, and a sanitizer takes much
     def test_nss_databases(self):
         # Not by `ca init`: NSS has one name for all certificates of one subject.
         self.other = os.path.join(self.top, "other.pem")
