@@ -90,9 +90,9 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
 	if (span_equal(n, SPAN("cookie")))
 		return (block->cookie.length == 0 || bytes_append(&block->cookie, "; ", 2)) &&
 		       bytes_append(&block->cookie, v.data, v.length);
-	/* HTTP/1.1's half of a handshake that HTTP/2 has no use for (RFC 8441, 5); next to ours it would
-	 * be a second answer. */
-	if (span_equal(n, SPAN("sec-websocket-accept")))
+	/* HTTP/1.1's halves of a handshake that HTTP/2 has no use for (RFC 8441, 5); next to ours they
+	 * would be a second key or answer. */
+	if (span_equal(n, SPAN("sec-websocket-key")) || span_equal(n, SPAN("sec-websocket-accept")))
 		return true;
 	if (span_equal(n, SPAN("content-length")))
 		block->has_length = true;

@@ -328,7 +328,7 @@ class Mirror(WithOrigins):
         """RFC 8441 on the client's side, an upgrade of HTTP/1.1 on the origin's."""
         fields = pseudo("/ws", "CONNECT", authority="h2.example.test") + [
             [":protocol", "websocket"], ["sec-websocket-version", "13"],
-            ["sec-websocket-protocol", "chat"]]
+            ["sec-websocket-protocol", "chat"], ["sec-websocket-key", "b3VycyBpcyB0aGUgb25lIQ=="]]
         answer = self.one(fields, {"data": "abc", "end": False}, {"data": "def", "end": True},
                           host="h2.example.test")
         headers = dict(answer["headers"])
@@ -338,6 +338,9 @@ class Mirror(WithOrigins):
         self.assertNotIn("sec-websocket-accept", headers)
         request = self.h2_arrived()[-1]
         self.assertEqual((request["version"], request["headers"]["upgrade"]), ("1.1", "websocket"))
+        # One key, and that is the proxy's.
+        self.assertRegex(request["headers"]["sec-websocket-key"], "^[A-Za-z0-9+/]{22}==$")
+        self.assertNotEqual(request["headers"]["sec-websocket-key"], dict(fields)["sec-websocket-key"])
         self.assertEqual(request["headers"]["authorization"], "Bearer " + SECRETS["E2E_TOKEN_0"])
         answer = self.one([f if f[0] != ":path" else [":path", "/no"] for f in fields],
                           {"data": "abc", "end": False}, host="h2.example.test")
