@@ -137,7 +137,7 @@ static void print_words(const char *text)
 			columns += (unsigned char)text[length] < 0x80 ? 1 : 2;
 			do
 				length++;
-			while (((unsigned char)text[length] & 0xc0) == 0x80 && length < sizeof(part) - 1);
+			while (length < sizeof(part) - 1 && ((unsigned char)text[length] & 0xc0) == 0x80);
 		} while (text[length] && columns < SAYS_COLUMNS - 1 && length < sizeof(part) - 4);
 		snprintf(part, sizeof(part), "%.*s", (int)length, text);
 		events_print_safe(stdout, part);

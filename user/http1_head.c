@@ -64,9 +64,12 @@ bool http1_append_field(struct bytes *to, struct span name, struct span value)
 		return false;
 	memcpy(at, name.data, name.length);
 	at += name.length;
-	memcpy(at, ": ", 2);
+	at[0] = ':';
+	at[1] = ' ';
 	memcpy(at + 2, value.data, value.length);
-	memcpy(at + 2 + value.length, "\r\n", 2);
+	at += 2 + value.length;
+	at[0] = '\r';
+	at[1] = '\n';
 	bytes_added(to, length);
 	return true;
 }

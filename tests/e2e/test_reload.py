@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a reload does to connections that are under way: ends what is gone, keeps the rest."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,6 +184,7 @@ class OneMoment(harness.Case):
         """A directory whose only slot is one host's or the other's."""
         at = harness.world.path(name)
         os.makedirs(at + "/tokens")
+        self.addCleanup(shutil.rmtree, at)  # test_secrets looks for such tokens
         with open(at + "/tokens/EGRESS_TOKEN_0", "w", encoding="utf-8") as file:
             file.write(token)
         os.chmod(at + "/tokens/EGRESS_TOKEN_0", 0o600)
