@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """run.py PROGRAM [--only PATTERN]: runs the end-to-end tests and speaks TAP.
 
-PATTERN matches "module.Class.test", with * as wildcard; "asan" is the set that makes sense under
+PATTERN matches "module.Class.test", with * as wildcard; "own" and "others" are the halves of all that
+take about the same time (see OTHERS); "asan" is the set that makes sense under
 sanitizers: neither what measures memory and time, nor what is mostly others' work."""
 import fnmatch
 import itertools
@@ -59,10 +60,10 @@ def name(test):
     return test.id() if hasattr(test, "id") else str(test)
 
 
-# Under the sanitizers once less: what takes the time in these is engines, clusters, compilers, packages,
-# browsers and other people's clients; what of ours they use has unit tests there.
-PLAIN_ONLY = {"test_ci", "test_compared", "test_docker", "test_docs", "test_install", "test_node",
-              "test_node_closed", "test_podman", "test_programs", "test_start"}
+# What takes the time in these is engines, clusters, compilers, packages, browsers and other people's
+# clients: a lane of their own, and none under the sanitizers, where what of ours they use has unit tests.
+OTHERS = {"test_ci", "test_compared", "test_docker", "test_docs", "test_install", "test_node",
+          "test_node_closed", "test_podman", "test_programs", "test_start", "test_ui_page"}
 
 
 def flatten(suite):
@@ -79,7 +80,9 @@ def chosen(test, only):
     if only == "asan":
         method = getattr(test, test._testMethodName, None)
         return (not getattr(method, "measures", False) and not getattr(type(test), "measures", False)
-                and type(test).__module__ not in PLAIN_ONLY)
+                and type(test).__module__ not in OTHERS)
+    if only in ("own", "others"):
+        return (only == "others") == (type(test).__module__ in OTHERS)
     return fnmatch.fnmatch(name(test), f"*{only}*")
 
 
