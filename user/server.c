@@ -529,9 +529,10 @@ static void close_server(struct server *s)
 	leaf_cache_free(s->leaves);
 	identify_free(s->identify);
 	access_log_free(s->log);
-	feed_free(s->feed);
 	verdicts_free(s->verdicts);
 	config_free(s->config);
+	/* Its memory has the count of what everybody before has freed. */
+	feed_free(s->feed);
 	if (s->base)
 		event_base_free(s->base);
 }
