@@ -492,7 +492,8 @@ static void finish_report(struct exec *exec)
 		on_report(-1, 0, exec);
 }
 
-/* From the pinned maps, before the wall is taken down. */
+/* From the pinned maps: when the worker has ended, which counts a request behind its answer, and before
+ * the wall is taken down. */
 static void summarise(const struct exec *exec)
 {
 	struct kernel_status status;
@@ -538,8 +539,6 @@ static int run(struct exec *exec)
 		return EXIT_SANDBOX;
 	finish_report(exec);
 	exec->status = bottle_wait(exec->bottle);
-	if (exec->running)
-		summarise(exec);
 	return exec->status;
 }
 
@@ -582,6 +581,8 @@ static void take_down(struct exec *exec)
 	/* Asked now: supervisor_stop() frees the policy. */
 	audit = exec->supervisor && policy_is_audit(supervisor_config(exec->supervisor)->policy);
 	supervisor_stop(exec->supervisor, false);
+	if (exec->running)
+		summarise(exec);
 	if (exec->running && exec->record)
 		write_record(exec, audit);
 	if (exec->netns_fd >= 0)

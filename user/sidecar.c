@@ -108,6 +108,30 @@ static int remove_container(struct engine *engine, const char *name, struct erro
 	return engine_do(engine, "DELETE", path, NULL, 404, NULL, error);
 }
 
+/* 409: a start that was killed had asked for one of this name, and the engine was still at it when we
+ * looked. It does not run, for nobody asked for that: it goes, and ours comes. */
+static int create_container(struct engine *engine, const char *name, const json_t *spec,
+			    struct error *error)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/containers/create?name=%s", name);
+	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
+		struct engine_reply reply = {0};
+
+		if (engine_call(engine, "POST", path, spec, 60, &reply, error) < 0)
+			return -1;
+		json_decref(reply.body);
+		if (reply.status == 201)
+			return 0;
+		if (reply.status != 409 || is_running(engine, name, NULL, error) != 0 ||
+		    remove_container(engine, name, error) < 0)
+			break;
+		pause_briefly();
+	}
+	return engine_do(engine, "POST", path, spec, 0, NULL, error);
+}
+
 /* Takes `spec` over. */
 static int run_container(struct engine *engine, const char *name, json_t *spec,
 			 struct error *error)
@@ -115,11 +139,10 @@ static int run_container(struct engine *engine, const char *name, json_t *spec,
 	char path[256];
 	int result = -1;
 
-	snprintf(path, sizeof(path), "/containers/create?name=%s", name);
 	if (!spec)
 		error_set(error, "out of memory");
 	else
-		result = engine_do(engine, "POST", path, spec, 0, NULL, error);
+		result = create_container(engine, name, spec, error);
 	json_decref(spec);
 	snprintf(path, sizeof(path), "/containers/%s/start", name);
 	return result == 0 ? engine_do(engine, "POST", path, NULL, 304, NULL, error) : -1;

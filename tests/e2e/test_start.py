@@ -455,12 +455,15 @@ class Start(Started):
         stays within its wall; the next start, or stop, goes on from there."""
         steps = {verb: self.changes(verb) for verb in ("start", "stop")}
         self.assertGreaterEqual(min(map(len, steps.values())), 5, steps)
+        kills = dict.fromkeys(steps, 0)
         for verb, at in [(verb, at) for verb in steps for at in steps[verb][::2]]:
             with self.subTest(verb=verb, at=at):
                 if verb == "stop":
                     self.started()
                 killed = self.traced(verb, "-e", f"inject=poll:signal=KILL:when={at}")
-                self.assertEqual(killed.returncode, -signal.SIGKILL, killed.stderr)
+                # Or it had to wait less often this time, and was done before.
+                self.assertIn(killed.returncode, (-signal.SIGKILL, 0), killed.stderr)
+                kills[verb] += killed.returncode != 0
                 if self.engine.out("ps", "-q", "-f", f"name={self.names[2]}$"):
                     refused = self.fetch("http://203.0.113.12/")
                     # The others: a container that ends just then.
@@ -470,6 +473,7 @@ class Start(Started):
                     self.works()
                 self.ok(self.stop())
                 self.nothing_left()
+        self.assertGreaterEqual(min(kills.values()), 3, kills)
 
     def test_wall_stays_while_somebody_is_inside(self):
         self.ok(self.start())
