@@ -54,7 +54,19 @@ def make_root(root, programs=BOX):
     return root
 
 
-class Engine:
+class Client:
+    """What docker() of a subclass is enough for, whichever engine it speaks to."""
+
+    def out(self, *arguments, **options):
+        return self.docker(*arguments, **options).stdout.strip()
+
+    def import_root(self, root, image, *changes):
+        flags = [x for change in changes for x in ("--change", change)]
+        with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
+            self.docker("import", *flags, "-", image, stdin=tar.stdout)
+
+
+class Engine(Client):
     """dockerd with a containerd of its own. Everything of it is gone after stop()."""
     count = 0
 
@@ -107,14 +119,6 @@ class Engine:
         if check and result.returncode != 0:
             raise AssertionError(f"docker {arguments}: {result.stderr}")
         return result
-
-    def out(self, *arguments, **options):
-        return self.docker(*arguments, **options).stdout.strip()
-
-    def import_root(self, root, image, *changes):
-        flags = [x for change in changes for x in ("--change", change)]
-        with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-            self.docker("import", *flags, "-", image, stdin=tar.stdout)
 
     def kill(self):
         """Ends dockerd alone; with live-restore its containers go on."""

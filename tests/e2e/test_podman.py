@@ -8,7 +8,7 @@ import subprocess
 import harness
 import test_start
 import world as w
-from engine import PATH, make_root, tool
+from engine import PATH, Client, make_root, tool
 from harness import cli, pins, wait_for, write
 from test_docker import EngineCase, hook_options
 
@@ -26,7 +26,7 @@ tmp_dir = "{directory}/tmp"
 STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{directory}/store"\nrunroot = "{directory}/run"\n'
 
 
-class Podman:
+class Podman(Client):
     """`podman system service`, with its state below the tests' directory. It speaks as test_docker.py
     knows an engine."""
 
@@ -57,14 +57,6 @@ class Podman:
         if check and result.returncode != 0:
             raise AssertionError(f"podman {verb} {arguments}: {result.stderr}")
         return result
-
-    def out(self, *arguments, **options):
-        return self.docker(*arguments, **options).stdout.strip()
-
-    def import_root(self, root, image, *changes):
-        flags = [x for change in changes for x in ("--change", change)]
-        with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-            self.docker("import", *flags, "-", image, stdin=tar.stdout)
 
     def stop(self):
         self.docker("rm", "-fa", "-t", "0", check=False)
