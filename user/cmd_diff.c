@@ -147,6 +147,27 @@ static void diff_proxy(struct output *output, const struct config *before,
 	free(lists[1]);
 }
 
+static void diff_number(struct output *output, const char *name, size_t before, size_t after)
+{
+	char texts[2][24];
+
+	snprintf(texts[0], sizeof(texts[0]), "%zu", before);
+	snprintf(texts[1], sizeof(texts[1]), "%zu", after);
+	setting(output, name, texts[0], texts[1]);
+}
+
+static void diff_pool(struct output *output, const struct cidr *before, const struct cidr *after)
+{
+	const struct cidr *pools[2] = {before, after};
+	char texts[2][ADDRESS_TEXT_SIZE + 8], address[ADDRESS_TEXT_SIZE];
+
+	/* IPv4 in the form of IPv6, as everywhere: 96 bits are the form's own. */
+	for (size_t i = 0; i < 2; i++)
+		snprintf(texts[i], sizeof(texts[i]), "%s/%u",
+			 address_format(&pools[i]->address, address), pools[i]->prefix_length - 96);
+	setting(output, "dns.pool", texts[0], texts[1]);
+}
+
 static void diff_settings(struct output *output, const struct config *before,
 			  const struct config *after)
 {
@@ -156,6 +177,10 @@ static void diff_settings(struct output *output, const struct config *before,
 	setting(output, "dns.mode", before->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic",
 		after->dns.mode == CONFIG_DNS_REAL ? "real" : "synthetic");
 	setting(output, "dns.name", before->dns.proxy_name, after->dns.proxy_name);
+	diff_pool(output, &before->dns.pool, &after->dns.pool);
+	diff_number(output, "dns.name_limit", before->dns.name_limit, after->dns.name_limit);
+	diff_number(output, "limits.buffered_mib", before->buffered_mib, after->buffered_mib);
+	setting(output, "hints", before->hints ? "true" : "false", after->hints ? "true" : "false");
 }
 
 /* As diff(1): 1 is 'they differ', which is no failure of ours. */

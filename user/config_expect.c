@@ -136,8 +136,10 @@ static void read_expect(struct config_context *context, const struct config_node
 	const size_t mark = config_enter(context, "expect"), before = context->errors->count;
 	struct expectation *list;
 
-	if (!config_is_list(context, node, "[{GET https://api.example.com/v1/x: allow}]"))
+	if (!config_is_list(context, node, "[{GET https://api.example.com/v1/x: allow}]")) {
+		config_leave(context, mark);
 		return;
+	}
 	list = config_alloc(context->arena, node->count * sizeof(*list));
 	for (const struct config_node *child = node->first;
 	     child && context->errors->count - before < MAX_ERRORS; child = child->next) {

@@ -4,13 +4,16 @@
  * asked, and are compared as text. */
 #include "policy_diff.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy_space.h"
 
-#define OUTCOME_SIZE 512
+/* Answers are compared as they are shown: room for the two paths of a client's certificate, or for a
+ * user and the path of a secret, so that neither is cut where two begin to differ. */
+#define OUTCOME_SIZE (3 * PATH_MAX)
 #define PROBE_LABEL "egress-diff-probe" /* a name below a wildcard that nothing else names */
 
 /* What one policy answers to one question. */
@@ -49,7 +52,7 @@ static void describe_auth(const struct policy_route *route, struct outcome *ret)
 	const struct policy_secret *secret = &auth->secret->shown;
 	size_t length = strlen(ret->text);
 
-	snprintf(ret->text + length, sizeof(ret->text) - length, ", %s%s%s%.64s%s from the %s %.200s",
+	snprintf(ret->text + length, sizeof(ret->text) - length, ", %s%s%s%.4000s%s from the %s %s",
 		 auth->header, schemes[auth->scheme], auth->username ? ", user " : "",
 		 auth->username ? auth->username : "",
 		 auth->scheme == POLICY_AUTH_BASIC ? ")" : "",
@@ -68,7 +71,7 @@ static void describe_client(const struct policy_client *client, struct outcome *
 	size_t length = strlen(ret->text);
 
 	snprintf(ret->text + length, sizeof(ret->text) - length,
-		 ", client certificate from %.100s and %.100s", client->certificate,
+		 ", client certificate from %.4095s and %.4095s", client->certificate,
 		 client->key.source);
 }
 
@@ -96,7 +99,10 @@ static void ask(const struct policy *policy, const struct policy_request *reques
 	policy_decide(policy, request, &verdict);
 	if (host && policy_host_splices(host, request->port, request->tls))
 		verdict.reason = EGRESS_ALLOWED;
-	*ret = (struct outcome){.reason = verdict.reason, .route = verdict.route};
+	/* Field by field: the text is long, and mostly unused. */
+	ret->reason = verdict.reason;
+	ret->route = verdict.route;
+	ret->text[0] = '\0';
 	if (verdict.reason != EGRESS_ALLOWED) {
 		add_words(ret, "refused");
 		return;
@@ -358,13 +364,14 @@ static bool has_text(char *const *list, size_t count, const char *text)
 /* "^/v1/.*$ (GET, POST; x-version: 1)" and what the route does, as one text. */
 static char *regex_text(const struct policy_rule *rule)
 {
-	struct outcome outcome = {.text = "allowed"};
+	struct outcome outcome;
 	char *text = NULL;
 	size_t length;
 	FILE *to = open_memstream(&text, &length);
 
 	if (!to)
 		return NULL;
+	snprintf(outcome.text, sizeof(outcome.text), "allowed");
 	describe_allowed(rule->route, rule->route->allow_private, &outcome);
 	fprintf(to, "%s", rule->path->text);
 	for (size_t i = 0; i < rule->match->method_count; i++)

@@ -79,14 +79,17 @@ static bool find_witness(const struct blocks *d, const struct cidr *block,
 	       find_behind(d, d->after, block, ret);
 }
 
+/* A direct block that has private addresses cannot be without allow_private (config_route.c); where
+ * it has none the flag changes nothing today, and is still what a review wants to see: the next
+ * wider block would go through with it. */
 static const char *cidr_outcome(const struct policy_cidr *cidr)
 {
-	if (!cidr)
-		return "refused";
-	if (cidr->direct)
-		return "allowed, past the proxy";
-	return cidr->allow_private ? "allowed, as raw TCP, also at private addresses"
-				   : "allowed, as raw TCP";
+	static const char *const words[2][2] = {
+		{"allowed, as raw TCP", "allowed, as raw TCP, also at private addresses"},
+		{"allowed, past the proxy", "allowed, past the proxy, also at private addresses"},
+	};
+
+	return cidr ? words[cidr->direct][cidr->allow_private] : "refused";
 }
 
 /* `ports` has room for those of two blocks. */

@@ -42,6 +42,12 @@ class Explain(Case):
                          r"E2E_TOKEN_0 ")
         found = [json.loads(line) for line in cli("diff", "--json", old, new).stdout.splitlines()]
         self.assertEqual(sorted(x["change"] for x in found), ["allowed", "changed", "refused"])
+        settings = cli("diff", write("a.yaml", "routes: []"), write("b.yaml", "routes: []\n"
+                       "hints: false\nlimits: {buffered_mib: 64}\n"
+                       "dns: {pool: 198.18.0.0/16, name_limit: 9}\n"))
+        self.assertEqual(settings.stdout.splitlines(), [
+            "! dns.pool: 198.18.0.0/15 -> 198.18.0.0/16", "! dns.name_limit: 4096 -> 9",
+            "! limits.buffered_mib: 512 -> 64", "! hints: true -> false"])
         self.assertEqual(cli("diff", old, "/nonexistent").returncode, 2)
         self.assertEqual(cli("diff", old).returncode, 2)
 

@@ -165,6 +165,39 @@ static void addresses(void **state)
 	check("routes: [{cidr: 2001:db8::/32, ports: [1]}]",
 	      "routes: [{cidr: 2001:db8::/32, ports: [1], direct: true}]",
 	      "! 2001:db8::/32|||1||allowed, as raw TCP > allowed, past the proxy @new:1\n");
+	check("routes: [{cidr: 203.0.113.0/24, ports: [1], direct: true}]",
+	      "routes: [{cidr: 203.0.113.0/24, ports: [1], direct: true, allow_private: true}]",
+	      "! 203.0.113.0/24|||1||allowed, past the proxy > allowed, past the proxy, also at "
+	      "private addresses @new:1\n");
+}
+
+/* Long paths that differ in their last byte alone. */
+static void long_names(void **state)
+{
+	char before[4096], after[4096], *got, deep[301];
+	struct config *a, *b;
+
+	(void)state;
+	memset(deep, 'd', sizeof(deep) - 1);
+	deep[sizeof(deep) - 1] = '\0';
+	for (unsigned kind = 0; kind < 3; kind++) {
+		static const char *const forms[] = {
+			"routes: [{host: a.test, auth: {scheme: Bearer, token_file: /%s%c}}]",
+			"routes: [{host: a.test, client_cert: /c.pem, client_key: /%s%c}]",
+			"routes: [{host: a.test, auth: {scheme: Basic, username: %s%c, token_env: A}}]",
+		};
+
+		snprintf(before, sizeof(before), forms[kind], deep, '1');
+		snprintf(after, sizeof(after), forms[kind], deep, '2');
+		a = parse("old", before);
+		b = parse("new", after);
+		got = diff(a, b);
+		if (!strstr(got, "d1") || !strstr(got, "d2"))
+			fail_msg("%u: '%s'", kind, got);
+		free(got);
+		config_free(a);
+		config_free(b);
+	}
 }
 
 /* ---- the compiled policy ---------------------------------------------------------------------- */
@@ -228,6 +261,7 @@ int main(void)
 		cmocka_unit_test(credentials),
 		cmocka_unit_test(headers_and_regexes),
 		cmocka_unit_test(addresses),
+		cmocka_unit_test(long_names),
 		cmocka_unit_test(effective_round_trip),
 	};
 
