@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "metrics.h"
+#include "sockets.h"
 
 #define NOBODY 65534
 #define TEXT_MAX ((size_t)16 << 20)
@@ -27,21 +28,6 @@
 #define OPEN_FILES 256 /* and so as many who ask at once */
 
 /* ---- where --------------------------------------------------------------------------------------- */
-
-static int listen_at(const struct sockaddr *address, socklen_t size)
-{
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
-
-	if (fd < 0)
-		return -1;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, address, size) == 0 && listen(fd, 16) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
 
 static int listen_unix(const char *path, struct error *error)
 {
@@ -59,7 +45,7 @@ static int listen_unix(const char *path, struct error *error)
 		(void)unlink(path);
 	/* The mode from the first moment on: who may connect may read. */
 	mask = umask(0177);
-	fd = listen_at((struct sockaddr *)&address, sizeof(address));
+	fd = sockets_listen((struct sockaddr *)&address, sizeof(address));
 	umask(mask);
 	return fd < 0 ? error_set(error, "cannot listen at %s: %s", path, strerror(errno)) : fd;
 }
@@ -73,7 +59,7 @@ static int listen_tcp(const char *text, struct error *error)
 	    (address.ss_family == AF_INET && ((struct sockaddr_in *)&address)->sin_port == 0) ||
 	    (address.ss_family == AF_INET6 && ((struct sockaddr_in6 *)&address)->sin6_port == 0))
 		return error_set(error, "'%s' is neither ADDR:PORT nor the path of a unix socket", text);
-	fd = listen_at((struct sockaddr *)&address, (socklen_t)size);
+	fd = sockets_listen((struct sockaddr *)&address, (socklen_t)size);
 	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
 }
 
@@ -91,33 +77,39 @@ static bool read_whole(int fd, void *to, size_t size)
 	return true;
 }
 
-/* One byte asks; a length and the text answer. */
-static bool ask(int fd, struct evbuffer *ret)
+/* One byte asks; a length and the text answer. Of length 0 there is no text: it was more than is
+ * served, or memory is out, and the next question may go better. -1: nobody answers any more, or we
+ * cannot take what comes, and are out of step with it from here on. */
+static int ask(int fd, struct evbuffer *ret)
 {
 	uint64_t length;
 	char *text;
-	bool fine;
+	int result = -1;
 
 	if (write(fd, "?", 1) != 1 || !read_whole(fd, &length, sizeof(length)) || length > TEXT_MAX)
-		return false;
+		return -1;
 	text = malloc(length + 1);
-	fine = text && read_whole(fd, text, length) && evbuffer_add(ret, text, length) == 0;
+	if (text && read_whole(fd, text, length) && evbuffer_add(ret, text, length) == 0)
+		result = length > 0;
 	free(text);
-	return fine;
+	return result;
 }
 
 static void on_request(struct evhttp_request *request, void *context)
 {
 	struct evbuffer *body = evbuffer_new();
 	const int *source = context;
+	int result = body ? ask(*source, body) : 0;
 
-	if (!body || !ask(*source, body)) {
-		evhttp_send_error(request, HTTP_SERVUNAVAIL, NULL);
-	} else {
-		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
-				  "text/plain; version=0.0.4; charset=utf-8");
-		evhttp_send_reply(request, HTTP_OK, "OK", body);
-	}
+	if (result < 0)
+		_exit(1); /* the next answer would begin in the middle of this one */
+	if (result == 0 && body)
+		evbuffer_add_printf(body, "the counters take more than %zu MiB, or memory is out\n",
+				    TEXT_MAX >> 20);
+	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
+			  "text/plain; version=0.0.4; charset=utf-8");
+	evhttp_send_reply(request, result > 0 ? HTTP_OK : HTTP_INTERNAL, result > 0 ? "OK" : "Error",
+			  body);
 	if (body)
 		evbuffer_free(body);
 }
@@ -190,7 +182,8 @@ static bool answer(int fd, const char *name)
 	uint64_t length = 0;
 	bool fine;
 
-	if (metrics_collect(name, &text))
+	/* The other side takes no more, and would read the rest as the answer to its next question. */
+	if (metrics_collect(name, &text) && text.length <= TEXT_MAX)
 		length = text.length;
 	fine = write_whole(fd, &length, sizeof(length)) &&
 	       write_whole(fd, bytes_span(&text).data, (size_t)length);

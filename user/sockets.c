@@ -21,6 +21,7 @@
 
 /* The kernel cuts it to net.core.somaxconn; it bridges the time without a worker. */
 #define BACKLOG 4096
+#define FEW 16 /* who wait for a page or for the counters */
 #define DUMMY_ADDRESS 0xc0000008 /* 192.0.0.8 */
 #define DUMMY_LABEL "lo:dummy"
 #define RESERVED_PORTS "/proc/sys/net/ipv4/ip_local_reserved_ports"
@@ -74,6 +75,22 @@ static void close_all(int *fds, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		close(fds[i]);
+}
+
+int sockets_listen(struct sockaddr *address, socklen_t size)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
+
+	if (fd < 0)
+		return -1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, address, size) == 0 && listen(fd, FEW) == 0 &&
+	    getsockname(fd, address, &size) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
 }
 
 void sockets_close(struct sockets *sockets)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "attributes.h"
 #include "diag.h"
@@ -43,5 +44,9 @@ struct sockets_options {
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
+
+/* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, in which the port that the
+ * kernel chose takes the place of port 0. The descriptor, or -1 with errno set. */
+int sockets_listen(struct sockaddr *address, socklen_t size) WARN_UNUSED;
 
 #endif

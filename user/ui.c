@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sockets.h"
 #include "ui_ask.h"
 #include "ui_files.h"
 #include "ui_private.h"
@@ -27,22 +28,6 @@ static bool is_loopback(const struct sockaddr_storage *address)
 		return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
 	return address->ss_family == AF_INET6 &&
 	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-}
-
-static int listen_at(struct sockaddr *address, socklen_t size)
-{
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
-
-	if (fd < 0)
-		return -1;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, address, size) == 0 && listen(fd, 16) == 0 &&
-	    getsockname(fd, address, &size) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
 }
 
 /* libevent takes no port 0, and an address without any port: the other way round here. */
@@ -74,9 +59,9 @@ static int open_listener(const char *text, struct sockaddr_storage *ret, struct 
 	if (!is_loopback(ret))
 		return error_set(error, "'%s' is no loopback address, and the page is for this machine "
 				 "alone; from elsewhere: ssh -L", text);
-	fd = listen_at((struct sockaddr *)ret,
-		       ret->ss_family == AF_INET ? sizeof(struct sockaddr_in)
-						 : sizeof(struct sockaddr_in6));
+	fd = sockets_listen((struct sockaddr *)ret, ret->ss_family == AF_INET
+							    ? sizeof(struct sockaddr_in)
+							    : sizeof(struct sockaddr_in6));
 	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
 }
 

@@ -9,6 +9,7 @@ config_modules := config config_tree config_keys config_values config_route conf
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
+links_test_metrics_serve := metrics_serve sockets host_port address bytes diag
 links_test_policy_diff := policy_diff policy_diff_cidr policy_space $(config_modules)
 links_test_config_expect := config_expect question $(config_modules)
 links_test_learn := learn learn_paths journal $(config_modules)
