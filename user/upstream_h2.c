@@ -69,16 +69,11 @@ static void on_idle(evutil_socket_t fd, short what, void *context)
 	session_free(session);
 }
 
-/* The session is gone when h2_run() says so; nothing may touch it after. */
-static void run(void *context)
+/* An idle session has a timer, and one with requests has none. */
+static void set_timer(struct session *session)
 {
-	struct session *session = context;
 	unsigned idle_ms = session->closing ? 0 : session->pool->idle_ms;
 
-	if (!h2_run(session->h2)) {
-		session_free(session);
-		return;
-	}
 	if (!h2_is_idle(session->h2))
 		event_del(&session->timer);
 	else if (!event_pending(&session->timer, EV_TIMEOUT, NULL))
@@ -86,15 +81,30 @@ static void run(void *context)
 			  &(struct timeval){idle_ms / 1000, idle_ms % 1000 * 1000});
 }
 
+/* The session is gone when h2_run() says so; nothing may touch it after. */
+static void run(void *context)
+{
+	struct session *session = context;
+
+	if (h2_run(session->h2))
+		set_timer(session);
+	else
+		session_free(session);
+}
+
 struct stream *h2_pool_take(struct h2_pool *pool, const struct pool_key *key,
 			    struct egress_address *ret_address)
 {
+	struct stream *stream;
+
 	for (struct session *session = pool->sessions; session; session = session->next) {
 		if (session->closing || !pool_key_equal(&session->key, key) || !h2_has_room(session->h2))
 			continue;
-		event_del(&session->timer);
 		*ret_address = session->address;
-		return h2_open(session->h2);
+		stream = h2_open(session->h2);
+		/* Without memory for a stream it stays as idle as it was. */
+		set_timer(session);
+		return stream;
 	}
 	return NULL;
 }

@@ -58,6 +58,7 @@ links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
 	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
 links_test_upstream_pool := upstream_pool stream tally bytes
+links_test_upstream_h2 := upstream_h2 upstream_pool stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream tally address bytes diag
