@@ -36,7 +36,7 @@ struct client {
 	struct control *control;
 	struct event *reading, *writing;
 	struct bytes in, out;
-	struct source *sources; /* CONTROL_FEEDS of them; NULL: not asking for events */
+	struct source *sources; /* CONTROL_FEEDS of them, as the feeds; NULL: not asking for events */
 	enum feed_ring ring;
 	uint64_t since_ms;
 	bool follow, ending; /* ends when `out` is empty */
@@ -47,6 +47,8 @@ struct client {
 struct control {
 	const struct control_options *options;
 	struct control_options copy;
+	const struct feed *feeds[CONTROL_FEEDS];
+	size_t feed_count;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct event *accepting, *tick;
 	LIST_HEAD(client_list, client) clients;
@@ -131,11 +133,10 @@ static struct source *oldest(struct client *c)
 {
 	struct source *found = NULL;
 
-	for (size_t i = 0; i < CONTROL_FEEDS; i++) {
+	for (size_t i = 0; i < c->control->feed_count; i++) {
 		struct source *s = &c->sources[i];
 
-		if (!s->feed)
-			continue;
+		s->feed = c->control->feeds[i];
 		/* Looked at once, then held: feed_next() moves its cursor on, and the newer of two
 		 * lines has to wait in hand. */
 		if (!s->held)
@@ -234,7 +235,7 @@ static void refuse(struct client *c, const char *why)
 static void begin_events(struct client *c, const json_t *request)
 {
 	const struct timeval tick = {0, TICK_MS * 1000};
-	const struct control_options *options = c->control->options;
+	const struct control *control = c->control;
 	json_int_t since = json_integer_value(json_object_get(request, "since"));
 
 	c->sources = calloc(CONTROL_FEEDS, sizeof(*c->sources));
@@ -245,16 +246,12 @@ static void begin_events(struct client *c, const json_t *request)
 	c->follow = json_is_true(json_object_get(request, "follow"));
 	c->ring = json_is_true(json_object_get(request, "denied")) ? FEED_REFUSED : FEED_ALL;
 	c->since_ms = since > 0 ? (uint64_t)since : 0;
-	for (size_t i = 0; i < CONTROL_FEEDS; i++) {
-		c->sources[i].feed = options->feeds[i];
-		/* Following alone begins behind what there is; without it, what there is was asked
-		 * for. */
-		if (options->feeds[i] && c->follow && since == 0)
-			c->sources[i].cursor = feed_end(options->feeds[i], c->ring);
-	}
+	/* Following alone begins behind what there is; without it, what there is was asked for. */
+	for (size_t i = 0; i < control->feed_count && c->follow && since == 0; i++)
+		c->sources[i].cursor = feed_end(control->feeds[i], c->ring);
 	/* By a timer, and not by the writer's word: a wake-up for each verdict would be a system
 	 * call in the data path (tests/e2e/test_events counts them). */
-	event_add(c->control->tick, &tick);
+	event_add(control->tick, &tick);
 }
 
 static void begin_answer(struct client *c, struct span line)
@@ -337,6 +334,12 @@ void control_finish(struct control *control, uint64_t ticket, json_t *answer)
 			(void)serve(c);
 	}
 	json_decref(answer);
+}
+
+void control_add_feed(struct control *control, const struct feed *feed)
+{
+	if (control && feed && control->feed_count < CONTROL_FEEDS)
+		control->feeds[control->feed_count++] = feed;
 }
 
 /* ---- who may ask ---------------------------------------------------------------------------------- */

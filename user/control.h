@@ -42,13 +42,12 @@
 
 /* ---- the supervisor's side ------------------------------------------------------------------- */
 
-#define CONTROL_FEEDS 2
+#define CONTROL_FEEDS 65 /* of the kernel, and of so many workers */
 
 struct control_options {
 	const char *name;	 /* of the bottle */
 	const char *cgroup_path; /* whose processes are turned away; NULL: there is none */
 	struct event_base *base;
-	const struct feed *feeds[CONTROL_FEEDS]; /* NULL: none */
 	/* The answer to any command but "events", an object; {"error": TEXT} is a refusal. NULL: it
 	 * comes later, if control_later() was called, or not at all. */
 	json_t *(*answer)(void *context, const char *command, const json_t *request);
@@ -59,6 +58,9 @@ struct control;
 int control_new(const struct control_options *options, struct control **ret, struct error *error)
 	WARN_UNUSED;
 void control_free(struct control *control); /* accepts NULL; removes the socket */
+/* What "events" shows, borrowed for life; at most CONTROL_FEEDS. Who follows already has its lines from
+ * its first on. Does nothing without a control or a feed. */
+void control_add_feed(struct control *control, const struct feed *feed);
 /* Events of before now go to those who follow; call it before the loop ends. */
 void control_flush(struct control *control);
 

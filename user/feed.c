@@ -15,6 +15,8 @@
 #define REFUSED_SIZE ((uint64_t)1 << 20)
 #define PENDING_SIZE ((uint64_t)1 << 19)
 #define MARK_SIZE 8
+#define NUMBER_BITS 56 /* of an id; the writer is above */
+#define NUMBER_MASK (((uint64_t)1 << NUMBER_BITS) - 1)
 #define LOST_MAX UINT32_MAX /* a number that nobody needs to add up with care */
 
 /* Positions count bytes since the beginning; their remainder by the ring's size is the place. */
@@ -46,6 +48,7 @@ struct shared {
 struct feed {
 	struct shared *shared;
 	char mark[MARK_SIZE]; /* as it was at first: the memory is not to be trusted */
+	unsigned writer;
 };
 
 static const struct {
@@ -137,30 +140,64 @@ void feed_write(struct feed *feed, enum feed_ring ring, uint64_t time_ms, struct
 	store(&r->head, head + need);
 }
 
-uint64_t feed_take_id(struct feed *feed)
+void feed_set_writer(struct feed *feed, unsigned writer)
 {
-	return __atomic_add_fetch(&feed->shared->ids, 1, __ATOMIC_RELAXED);
+	feed->writer = writer;
 }
 
-void feed_raise_ids(struct feed *feed, uint64_t id)
+unsigned feed_id_writer(uint64_t id)
+{
+	return (unsigned)(id >> NUMBER_BITS);
+}
+
+uint64_t feed_id_number(uint64_t id)
+{
+	return id & NUMBER_MASK;
+}
+
+uint64_t feed_id(unsigned writer, uint64_t number)
+{
+	return (uint64_t)writer << NUMBER_BITS | (number & NUMBER_MASK);
+}
+
+uint64_t feed_take_id(struct feed *feed)
+{
+	return feed_id(feed->writer,
+		       __atomic_add_fetch(&feed->shared->ids, 1, __ATOMIC_RELAXED));
+}
+
+void feed_raise_ids(struct feed *feed, uint64_t number)
 {
 	uint64_t now = __atomic_load_n(&feed->shared->ids, __ATOMIC_RELAXED);
 
-	if (now < id || now - id > UINT32_MAX)
-		__atomic_store_n(&feed->shared->ids, id, __ATOMIC_RELAXED);
+	if (now < number || now - number > UINT32_MAX)
+		__atomic_store_n(&feed->shared->ids, number, __ATOMIC_RELAXED);
+}
+
+/* Returns how many digits there are. */
+static size_t put_digits(char *to, uint64_t number)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	memcpy(to, digits + at, sizeof(digits) - at);
+	return sizeof(digits) - at;
 }
 
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 {
-	char digits[20];
-	size_t at = sizeof(digits), mark = strnlen(feed->mark, MARK_SIZE);
+	size_t length = strnlen(feed->mark, MARK_SIZE);
 
-	do
-		digits[--at] = (char)('0' + id % 10);
-	while (id /= 10);
-	memcpy(ret, feed->mark, mark);
-	memcpy(ret + mark, digits + at, sizeof(digits) - at);
-	ret[mark + sizeof(digits) - at] = '\0';
+	memcpy(ret, feed->mark, length);
+	length += put_digits(ret + length, feed_id_number(id));
+	if (feed_id_writer(id) > 0) {
+		ret[length++] = '.';
+		length += put_digits(ret + length, feed_id_writer(id) + 1u);
+	}
+	ret[length] = '\0';
 }
 
 /* ---- buffers -------------------------------------------------------------------------------------- */

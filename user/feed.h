@@ -30,10 +30,17 @@ int feed_memory(void) WARN_UNUSED;
 struct feed *feed_open(int fd, const char *mark) WARN_UNUSED;
 void feed_free(struct feed *feed); /* accepts NULL */
 
-/* An id for a decision that is written later: unique for the memory's life, never 0. */
+/* Whose memory it is, for both sides and before the first id: of 0 to 255. */
+void feed_set_writer(struct feed *feed, unsigned writer);
+unsigned feed_id_writer(uint64_t id);
+uint64_t feed_id_number(uint64_t id); /* among those of its writer */
+uint64_t feed_id(unsigned writer, uint64_t number);
+/* An id for a decision that is written later, never 0: unique for the memory's life, and among those of
+ * other writers. */
 uint64_t feed_take_id(struct feed *feed);
-/* The next one is greater than `id`: a writer that was taken over may have set it back. */
-void feed_raise_ids(struct feed *feed, uint64_t id);
+/* The next one's number is greater: a writer that was taken over may have set it back. */
+void feed_raise_ids(struct feed *feed, uint64_t number);
+/* MARK and number; of a second writer and so on with ".2" behind. */
 void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE]);
 /* One line, without a line break; one longer than FEED_LINE_MAX is dropped. `time_ms` is of
  * CLOCK_REALTIME. Only ever one writer at a time. */

@@ -450,6 +450,7 @@ static int open_proxy(struct server *s, struct error *error)
 		s->feed = feed_open(h->feed_fd, NULL);
 		if (!s->feed)
 			return error_set(error, "cannot map the memory of events");
+		feed_set_writer(s->feed, h->slot);
 		access_log_feed(s->log, s->feed);
 		/* While there is one thread: open_control() makes the other. */
 		bytes_count_at(feed_buffers_held(s->feed));

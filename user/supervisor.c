@@ -138,7 +138,7 @@ static int open_log(struct supervisor *s, struct error *error)
 		access_log_also(s->log, s->options.record_fd, ACCESS_LOG_ALSO_LIMIT);
 	if (!s->log)
 		return error_set(error, "out of memory");
-	supervisor_open_feeds(s);
+	supervisor_open_feed(s);
 	access_log_feed(s->log, s->kernel_feed);
 	return 0;
 }
@@ -157,8 +157,9 @@ static void reopen_log(struct supervisor *s)
 	}
 	/* Under the same number, which the log's writer and the next worker know. */
 	(void)dup3(fd, s->log_fd, O_CLOEXEC);
-	if (s->worker.pid > 0 && worker_send_log(&s->worker, fd) < 0)
-		supervisor_kill_worker(s, "takes no message");
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->worker.pid > 0 && worker_send_log(&s->slots[i]->worker, fd) < 0)
+			supervisor_kill_worker(s->slots[i], "takes no message");
 	close(fd);
 }
 
@@ -276,7 +277,7 @@ static int open_walls(struct supervisor *s, struct error *error)
 	return ledger_new(s->kernel, s->config, &s->ledger, error);
 }
 
-/* A second signal while we end changes nothing; supervisor_end_worker() has its own limit. */
+/* A second signal while we end changes nothing; supervisor_end_workers() has its own limit. */
 static void on_signal(evutil_socket_t signal_number, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -378,14 +379,13 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	s->options = *options;
 	s->log_fd = -1;
 	s->uid_fd = -1;
-	s->feed_fd = -1;
-	s->worker.pid = -1;
 	s->handover.ca_fd = -1;
 	s->handover.program_fd = worker_open_program();
 	load.options = &s->options;
 	s->config = supervisor_load_config(&load);
 	s->blob = load.blob;
 	s->text = load.text;
+	s->number = ++s->numbers;
 	s->policy_since = time(NULL);
 	if (!s->config) {
 		supervisor_stop(s, false);
@@ -409,7 +409,7 @@ int supervisor_start(struct supervisor **supervisor)
 
 	/* The worker before the test: half of what is tested is that DNS is answered. */
 	if (open_walls(s, &error) < 0 || open_events(s, &error) < 0 ||
-	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_worker(s, &error) < 0 ||
+	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_workers(s, &error) < 0 ||
 	    test_wall(s, &error) < 0) {
 		diag_error("%s", error.text);
 		supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);
@@ -475,7 +475,19 @@ uint16_t supervisor_proxy_port(const struct supervisor *s)
 	return s->sockets.proxy_port;
 }
 
-/* The worker ends before what it uses, the wall after everything that it refuses for. */
+static void free_slots(struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->slot_count; i++) {
+		feed_free(s->slots[i]->feed);
+		pending_ids_free(s->slots[i]->ids);
+		if (s->slots[i]->feed_fd >= 0)
+			close(s->slots[i]->feed_fd);
+		free(s->slots[i]);
+	}
+	s->slot_count = 0;
+}
+
+/* The workers end before what they use, the wall after everything that it refuses for. */
 void supervisor_stop(struct supervisor *s, bool detach)
 {
 	struct error error = {0};
@@ -485,7 +497,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	s->stopping = true;
 	/* First of all: no load may end on its thread in what is freed below. */
 	background_free(s->background);
-	supervisor_end_worker(s, s->ready ? STOP_GRACE_MS : 0);
+	supervisor_end_workers(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);
 	/* After the last denials, which its followers are to have. */
@@ -506,10 +518,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		kernel_close(s->kernel);
 	}
 	access_log_free(s->log);
-	feed_free(s->feed);
+	free_slots(s);
 	feed_free(s->kernel_feed);
-	if (s->feed_fd >= 0)
-		close(s->feed_fd);
 	if (s->log_fd_owned)
 		close(s->log_fd);
 	if (s->handover.ca_fd >= 0)

@@ -16,6 +16,8 @@
 #include "diag.h"
 #include "host_port.h"
 
+#define SUPERVISOR_WORKERS_MAX 64
+
 struct egress_unix_file;
 struct ready;
 struct supervisor;

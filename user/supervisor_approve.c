@@ -419,11 +419,10 @@ void supervisor_open_approvals(struct supervisor *s)
 
 	if (a) {
 		a->pending = pending_new();
-		a->ids = pending_ids_new();
 		a->timer = evtimer_new(s->base, on_timer, s);
 	}
 	s->approvals = a;
-	if (a && a->pending && a->ids && a->timer)
+	if (a && a->pending && a->timer)
 		return;
 	/* The bottle is served without: approvals are a comfort, and what they would allow stays
 	 * refused. */
@@ -440,7 +439,6 @@ void supervisor_close_approvals(struct supervisor *s)
 	s->approvals = NULL;
 	supervisor_event_free(a->timer);
 	pending_free(a->pending);
-	pending_ids_free(a->ids);
 	grants_free(&a->grants);
 	free(a);
 }

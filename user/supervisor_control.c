@@ -42,11 +42,26 @@ static json_t *answer_why(const struct supervisor *s, const json_t *request)
 
 /* ---- state ------------------------------------------------------------------------------------------ */
 
-static json_t *json_latency(const struct feed *feed, uint32_t host_id)
+/* What the workers have counted, each in memory of its own. */
+static void sum_latencies(const struct supervisor *s, uint32_t host_id, uint64_t ret[FEED_BUCKETS])
+{
+	uint64_t counts[FEED_BUCKETS];
+
+	memset(ret, 0, sizeof(counts));
+	for (unsigned k = 0; k < s->slot_count; k++) {
+		if (!s->slots[k]->feed)
+			continue;
+		feed_latencies(s->slots[k]->feed, host_id, counts);
+		for (unsigned i = 0; i < FEED_BUCKETS; i++)
+			ret[i] += counts[i];
+	}
+}
+
+static json_t *json_latency(const struct supervisor *s, uint32_t host_id)
 {
 	uint64_t counts[FEED_BUCKETS], total = 0;
 
-	feed_latencies(feed, host_id, counts);
+	sum_latencies(s, host_id, counts);
 	for (unsigned i = 0; i < FEED_BUCKETS; i++)
 		total += counts[i];
 	if (total == 0)
@@ -57,13 +72,13 @@ static json_t *json_latency(const struct feed *feed, uint32_t host_id)
 }
 
 /* By host id, as `status` has the hosts' names from the pins. */
-static json_t *json_latencies(const struct feed *feed)
+static json_t *json_latencies(const struct supervisor *s)
 {
 	json_t *object = json_object(), *one;
 	char id[16];
 
-	for (uint32_t i = 0; feed && i < EGRESS_MAX_COUNTED_HOSTS; i++) {
-		one = json_latency(feed, i);
+	for (uint32_t i = 0; i < EGRESS_MAX_COUNTED_HOSTS; i++) {
+		one = json_latency(s, i);
 		snprintf(id, sizeof(id), "%u", i);
 		if (one)
 			(void)json_object_set_new(object, id, one);
@@ -71,32 +86,46 @@ static json_t *json_latencies(const struct feed *feed)
 	return object;
 }
 
-static json_t *json_buckets(const struct feed *feed)
+static json_t *json_buckets(const struct supervisor *s)
 {
-	uint64_t counts[FEED_BUCKETS] = {0};
+	uint64_t counts[FEED_BUCKETS];
 	json_t *list = json_array();
 
 	/* Host 0 is all of them together: feed.h. */
-	if (feed)
-		feed_latencies(feed, 0, counts);
+	sum_latencies(s, 0, counts);
 	for (unsigned i = 0; i < FEED_BUCKETS; i++)
 		(void)json_array_append_new(list, json_integer((json_int_t)counts[i]));
 	return list;
 }
 
-static json_t *json_buffers(const struct feed *feed)
+static json_t *json_latency_sum(const struct supervisor *s)
 {
-	struct feed_buffers buffers;
+	uint64_t sum = 0;
 
-	if (!feed)
-		return json_null();
-	buffers = feed_buffers(feed);
+	for (unsigned i = 0; i < s->slot_count; i++)
+		sum += s->slots[i]->feed ? feed_latency_sum(s->slots[i]->feed) : 0;
+	return json_integer((json_int_t)sum);
+}
+
+/* The limit is that of the bottle, which each of them writes. */
+static json_t *json_buffers(const struct supervisor *s)
+{
+	struct feed_buffers buffers = {0}, one;
+
+	for (unsigned i = 0; i < s->slot_count; i++) {
+		if (!s->slots[i]->feed)
+			return json_null();
+		one = feed_buffers(s->slots[i]->feed);
+		buffers.held += one.held;
+		buffers.ended += one.ended;
+		buffers.limit = one.limit;
+	}
 	return json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)buffers.held, "limit",
 			 (json_int_t)buffers.limit, "ended", (json_int_t)buffers.ended);
 }
 
 /* What `metrics` asks for. */
-static json_t *json_tallies(const struct feed *feed)
+static json_t *json_tallies(const struct supervisor *s)
 {
 	static const char *const names[TALLY_COUNT] = {
 		[TALLY_CLIENT_HANDSHAKES] = "client_handshakes",
@@ -110,9 +139,13 @@ static json_t *json_tallies(const struct feed *feed)
 	};
 	json_t *object = json_object();
 
-	for (int i = 0; feed && i < TALLY_COUNT; i++)
-		(void)json_object_set_new(object, names[i],
-					  json_integer((json_int_t)feed_tally(feed, (enum tally)i)));
+	for (int i = 0; i < TALLY_COUNT; i++) {
+		uint64_t sum = 0;
+
+		for (unsigned k = 0; k < s->slot_count; k++)
+			sum += s->slots[k]->feed ? feed_tally(s->slots[k]->feed, (enum tally)i) : 0;
+		(void)json_object_set_new(object, names[i], json_integer((json_int_t)sum));
+	}
 	return object;
 }
 
@@ -134,15 +167,15 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:I}", "policy_hash", hash,
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "policy_hash", hash,
 			 "policy_since", (json_int_t)s->policy_since, "policy_file",
 			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
-			 "restarts", (int)s->restarts, "worker_ready", s->ready, "latency",
-			 json_latencies(s->feed), "latency_buckets", json_buckets(s->feed),
-			 "buffers", json_buffers(s->feed), "tallies", json_tallies(s->feed), "grants",
-			 json_grants(s),
-			 "latency_sum_us",
-			 s->feed ? (json_int_t)feed_latency_sum(s->feed) : (json_int_t)0);
+			 "restarts", (int)s->restarts, "worker_ready", supervisor_ready_count(s) > 0,
+			 "workers", (int)s->slot_count, "workers_ready",
+			 (int)supervisor_ready_count(s), "latency", json_latencies(s),
+			 "latency_buckets", json_buckets(s), "buffers", json_buffers(s), "tallies",
+			 json_tallies(s), "grants", json_grants(s), "latency_sum_us",
+			 json_latency_sum(s));
 }
 
 /* So much of all sources together is shown: an answer has an end. */
@@ -201,30 +234,42 @@ static json_t *answer(void *context, const char *command, const json_t *request)
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 /* Ids of one life of ours are told from those of another, which may stand in the same log. */
-void supervisor_open_feeds(struct supervisor *s)
+void supervisor_open_feed(struct supervisor *s)
 {
-	char mark[8], kernel_mark[8];
+	char kernel_mark[8];
 	unsigned short number = 0;
 	int fd = feed_memory();
 
 	/* Without luck it is 0: two logs could share ids, and nothing else is lost. */
 	(void)!getrandom(&number, sizeof(number), 0);
-	snprintf(mark, sizeof(mark), "%04x-", number);
-	memcpy(s->mark, mark, sizeof(s->mark));
+	snprintf(s->mark, sizeof(s->mark), "%04x-", number);
 	snprintf(kernel_mark, sizeof(kernel_mark), "%04x-k", number);
-	s->feed_fd = feed_memory();
-	if (s->feed_fd >= 0)
-		s->feed = feed_open(s->feed_fd, mark);
 	if (fd >= 0) {
 		s->kernel_feed = feed_open(fd, kernel_mark);
 		close(fd);
 	}
-	if (s->feed && s->kernel_feed)
+	if (!s->kernel_feed)
+		diag_warning("no memory for events: 'egress-bpf events' will show none");
+}
+
+/* One for each place: two writers of one would have to trust each other. */
+void supervisor_open_slot_feed(struct slot *slot)
+{
+	struct supervisor *s = slot->s;
+
+	slot->feed_fd = s->kernel_feed ? feed_memory() : -1;
+	if (slot->feed_fd >= 0)
+		slot->feed = feed_open(slot->feed_fd, s->mark);
+	if (slot->feed) {
+		feed_set_writer(slot->feed, slot->index);
+		control_add_feed(s->control, slot->feed);
 		return;
-	diag_warning("no memory for events: 'egress-bpf events' will show none");
-	if (s->feed_fd >= 0)
-		close(s->feed_fd);
-	s->feed_fd = -1;
+	}
+	if (s->kernel_feed)
+		diag_warning("no memory for a worker's events: 'egress-bpf events' will lack them");
+	if (slot->feed_fd >= 0)
+		close(slot->feed_fd);
+	slot->feed_fd = -1;
 }
 
 void supervisor_open_control(struct supervisor *s)
@@ -233,7 +278,6 @@ void supervisor_open_control(struct supervisor *s)
 		.name = s->options.name,
 		.cgroup_path = s->options.cgroup_path,
 		.base = s->base,
-		.feeds = {s->feed, s->kernel_feed},
 		.answer = answer,
 		.context = s,
 	};
@@ -241,6 +285,9 @@ void supervisor_open_control(struct supervisor *s)
 
 	if (control_new(&options, &s->control, &error) < 0)
 		diag_warning("%s; 'egress-bpf events' and its like cannot ask", error.text);
+	for (unsigned i = 0; i < s->slot_count; i++)
+		control_add_feed(s->control, s->slots[i]->feed);
+	control_add_feed(s->control, s->kernel_feed);
 }
 
 void supervisor_close_control(struct supervisor *s)

@@ -16,17 +16,24 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* The kernel's feed is written by us; of the worker's an id is what it was at first. */
-static bool take_record(struct supervisor *s, bool kernel, struct span record, struct refusal *ret)
+/* The kernel's feed is written by us (`slot` NULL); of a worker's an id is what it was at first, and one
+ * that is another's is none. */
+static bool take_record(struct slot *slot, struct span record, struct refusal *ret)
 {
-	return refusal_unpack(record, ret) &&
-	       (kernel || pending_ids_bind(s->approvals->ids, ret->id, record));
+	if (!refusal_unpack(record, ret))
+		return false;
+	if (!slot)
+		return true;
+	/* Many a worker never refuses anything. */
+	if (!slot->ids)
+		slot->ids = pending_ids_new();
+	return slot->ids && feed_id_writer(ret->id) == slot->index &&
+	       pending_ids_bind(slot->ids, feed_id_number(ret->id), record);
 }
 
-static void drain(struct supervisor *s, size_t which)
+static void drain(struct supervisor *s, const struct feed *feed, struct feed_cursor *cursor,
+		  struct slot *slot)
 {
-	const struct feed *feed = which ? s->kernel_feed : s->feed;
-	struct feed_cursor *cursor = &s->approvals->cursors[which];
 	struct feed_event event;
 	struct refusal refusal;
 
@@ -38,8 +45,8 @@ static void drain(struct supervisor *s, size_t which)
 		/* The first line read has no line before it to count from: its own number says how
 		 * many were written over. */
 		pending_lost(s->approvals->pending, first ? cursor->sequence - 1 : event.lost);
-		if (take_record(s, which == 1, (struct span){event.line, event.length}, &refusal))
-			(void)pending_add(s->approvals->pending, &refusal, event.time_ms, which == 1);
+		if (take_record(slot, (struct span){event.line, event.length}, &refusal))
+			(void)pending_add(s->approvals->pending, &refusal, event.time_ms, !slot);
 		else
 			pending_lost(s->approvals->pending, 1);
 	}
@@ -47,8 +54,11 @@ static void drain(struct supervisor *s, size_t which)
 
 void supervisor_drain_refusals(struct supervisor *s)
 {
-	for (size_t i = 0; i < CONTROL_FEEDS && s->approvals; i++)
-		drain(s, i);
+	if (!s->approvals)
+		return;
+	for (unsigned i = 0; i < s->slot_count; i++)
+		drain(s, s->slots[i]->feed, &s->slots[i]->cursor, s->slots[i]);
+	drain(s, s->kernel_feed, &s->approvals->cursor, NULL);
 }
 
 /* ---- one refusal ----------------------------------------------------------------------------- */
@@ -162,12 +172,27 @@ const char *asked_never(const struct asked *asked)
 
 /* ---- by its id --------------------------------------------------------------------------------- */
 
-/* "3f2a-17", or "3f2a-k17" for one of the kernel's. */
+/* The second number of "3f2a-17.2". */
+static bool parse_writer(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long number;
+
+	/* As they are written, and in no other way. */
+	if (*text < '1' || *text > '9' || strlen(text) > 2)
+		return false;
+	number = strtoul(text, &end, 10);
+	*ret = (unsigned)number - 1;
+	return *end == '\0' && number > 1;
+}
+
+/* "3f2a-17", "3f2a-17.2" for one of the second worker's, "3f2a-k17" for one of the kernel's. */
 static int parse_id(const struct supervisor *s, const char *text, uint64_t *ret_id, bool *ret_kernel,
 		    struct error *error)
 {
 	const size_t mark = strlen(s->mark), digits = strspn(text, "0123456789abcdef");
 	const char *number = text + mark;
+	unsigned writer = 0;
 	bool kernel;
 	char *end;
 
@@ -179,25 +204,31 @@ static int parse_id(const struct supervisor *s, const char *text, uint64_t *ret_
 	kernel = *number == 'k';
 	number += kernel;
 	/* Digits alone, and so few that they fit: strtoull(3) takes signs and blanks, too. */
-	if (*number < '1' || *number > '9' || strlen(number) > 18)
+	if (*number < '1' || *number > '9' || strcspn(number, ".") > 16)
 		return error_set(error, "'%.40s' is not the id of a refusal", text);
 	*ret_id = strtoull(number, &end, 10);
+	if (*end && (kernel || *end != '.' || !parse_writer(end + 1, &writer)))
+		return error_set(error, "'%.40s' is not the id of a refusal", text);
+	*ret_id = feed_id(writer, *ret_id);
 	*ret_kernel = kernel;
-	return *end ? error_set(error, "'%.40s' is not the id of a refusal", text) : 0;
+	return 0;
 }
 
 /* What is no sample any more may still be in the feed. */
 static bool find_in_feed(const struct supervisor *s, bool kernel, uint64_t id, struct feed_event *event,
 			 struct refusal *ret)
 {
-	const struct feed *feed = kernel ? s->kernel_feed : s->feed;
+	const unsigned writer = feed_id_writer(id);
+	const struct slot *slot = !kernel && writer < s->slot_count ? s->slots[writer] : NULL;
+	const struct feed *feed = kernel ? s->kernel_feed : slot ? slot->feed : NULL;
 	struct feed_cursor cursor = {0};
 
 	for (int i = 0; feed && i < AT_ONCE && feed_next(feed, FEED_PENDING, &cursor, event); i++) {
 		const struct span record = {event->line, event->length};
 
 		if (refusal_unpack(record, ret) && ret->id == id &&
-		    (kernel || pending_ids_same(s->approvals->ids, id, record)))
+		    (!slot || (slot->ids &&
+			       pending_ids_same(slot->ids, feed_id_number(id), record))))
 			return true;
 	}
 	return false;
@@ -246,7 +277,9 @@ static void set_text(json_t *object, const char *key, const char *text)
 static json_t *describe_sample(const struct supervisor *s, const struct pending_sample *sample,
 			       bool allowed)
 {
-	const struct feed *feed = sample->kernel ? s->kernel_feed : s->feed;
+	const unsigned writer = feed_id_writer(sample->id);
+	const struct feed *feed = sample->kernel || writer >= s->slot_count ? s->kernel_feed
+									    : s->slots[writer]->feed;
 	char id[FEED_ID_SIZE];
 	json_t *object;
 

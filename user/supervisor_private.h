@@ -25,6 +25,27 @@ struct event;
 
 enum { WATCH_CALLS, WATCH_CONTROL, WATCH_COUNT };
 
+/* A worker's place: what its successor takes over, and what is known of the one that runs. Policies
+ * have numbers, so that a worker's word is about the one it was given and no other. */
+struct slot {
+	struct supervisor *s;
+	unsigned index;
+	struct worker worker; /* pid -1: none runs */
+	int feed_fd;	      /* of `feed`, for the worker; -1: none */
+	struct feed *feed;    /* what the worker decides; NULL: no memory */
+	struct pending_ids *ids; /* of what was read of `feed`; NULL: there are no approvals */
+	struct feed_cursor cursor;
+	unsigned given; /* the number of the policy that the one that runs was given last */
+	bool owes;	/* its word on that one has not come yet */
+	bool ready;
+	unsigned failed_starts; /* of workers that ended before they were ready with s->next */
+	unsigned pulses_missed; /* in a row; see on_pulse() */
+	unsigned pulses_owed;	/* while a worker that was ready takes a policy */
+	struct timespec started;
+	unsigned restart_ms;
+	struct event *watches[WATCH_COUNT], *restart;
+};
+
 struct supervisor {
 	struct supervisor_options options;
 	struct event_base *base;
@@ -32,11 +53,13 @@ struct supervisor {
 	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
 	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
 	struct bytes text, next_text; /* of the policy's file, as they were read; empty: no file */
+	unsigned number, next_number;	/* of the two; 0: none was ever given */
+	unsigned numbers;		/* that were given */
 	struct grants next_grants;    /* of s->next; those in force are of s->approvals */
 	struct approvals *approvals;  /* NULL: without memory there are none */
 	bool next_reread;	      /* s->next comes from the file, and not from a grant alone */
-	bool next_sent;		      /* the worker that runs now was given next_blob */
-	unsigned next_starts;	      /* workers that ended before they were ready with it */
+	bool restricted;	      /* the wall has less open than the policy in force */
+	char abandoned[512]; /* why the last was, while some worker may still have it; "": none */
 	struct cert_authority *ca;
 	struct kernel *kernel;
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
@@ -44,27 +67,24 @@ struct supervisor {
 	struct sockets sockets;
 	struct access_log *log;
 	char mark[8];				/* begins each id of this life of ours */
-	int feed_fd;				/* of `feed`, for the worker; -1: none */
-	struct feed *feed, *kernel_feed;	/* what the worker decides; what the kernel refuses */
+	struct feed *kernel_feed;		/* what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
-	unsigned restarts;			/* of the worker */
+	unsigned restarts;			/* of workers */
 	time_t policy_since, reload_at;		/* reload_at 0: there was none */
 	char reload_error[512];			/* of the last; "": it went well */
 	int log_fd;
 	bool log_fd_owned;
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
 	struct server_handover handover;
-	struct worker worker;
-	unsigned pulses_missed; /* in a row; see on_pulse() */
-	unsigned pulses_since_sent; /* of next_blob to a worker that was ready */
+	struct slot *slots[SUPERVISOR_WORKERS_MAX];
+	unsigned slot_count;
 	struct background *background; /* reads policies; NULL before the first reload */
 	uint64_t cgroup_id; /* 0: none */
 	bool bottle_gone;
-	bool ready, loading, reload_again, stopping;
-	bool ending; /* the worker's end is wanted: no other follows */
-	struct timespec started;
-	unsigned restart_ms;
-	struct event *watches[WATCH_COUNT], *denials, *restart, *pulse, *signals[3];
+	bool ready; /* all workers were, at the start */
+	bool loading, reload_again, stopping;
+	bool ending; /* the workers' end is wanted: no other follows */
+	struct event *denials, *pulse, *signals[3];
 	struct self_test *self_test; /* while it is made */
 	bool keep_wall;		     /* also when the start fails */
 };
@@ -96,32 +116,37 @@ void supervisor_regrant(struct supervisor *s);
 /* Reads the policy again and hands it to the worker; a bad one changes nothing. One at a time: when
  * one is under way another follows it. */
 void supervisor_reload(struct supervisor *s);
-/* The worker that runs is ready, or has taken what it was sent: s->next is in force, or is sent. */
-void supervisor_reload_taken(struct supervisor *s);
-/* The worker that runs refuses s->next, in its words. It has no say in that: another is asked. */
-void supervisor_reload_refused(struct supervisor *s, const char *text);
-/* Another look at a policy that was sent: kills a worker that has said nothing for too long. */
-void supervisor_reload_pulse(struct supervisor *s);
-/* s->next cannot be had: the old policy stays in force. */
+/* The number of the policy that every worker is to have. */
+unsigned supervisor_wanted(const struct supervisor *s);
+/* Something about a worker has changed. One that has another policy than is wanted is sent it; when
+ * all have s->next it is in force; and when none has one that was given up, that is at an end, too. */
+void supervisor_reload_look(struct supervisor *s);
+/* The worker refuses what it was given, in its words. It has no say in that: another is asked. */
+void supervisor_reload_refused(struct slot *slot, const char *text);
+/* Kills a worker that says nothing of a policy for too long. */
+void supervisor_reload_pulse(struct slot *slot);
+/* s->next cannot be had: workers that have it get the old policy back, which stays in force. */
 void supervisor_reload_abandon(struct supervisor *s, const char *why);
 /* Begins the reload that was asked for while another was under way. */
 void supervisor_reload_pending(struct supervisor *s);
 
-/* ---- supervisor_worker.c: the worker's life --------------------------------------------------- */
+/* ---- supervisor_worker.c: the workers' lives -------------------------------------------------- */
 
 /* What every worker is started with, from what is open by now. */
 int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNUSED;
-/* Starts the worker and serves its calls until it says that it is ready. */
-int supervisor_start_worker(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Starts the workers and serves their calls until all say that they are ready. */
+int supervisor_start_workers(struct supervisor *s, struct error *error) WARN_UNUSED;
 /* Kills it; another follows. */
-void supervisor_kill_worker(struct supervisor *s, const char *why);
-/* Ends it for good: in order within `grace_ms`, then by force. */
-void supervisor_end_worker(struct supervisor *s, int grace_ms);
+void supervisor_kill_worker(struct slot *slot, const char *why);
+/* Ends all for good: in order within `grace_ms` together, then by force. */
+void supervisor_end_workers(struct supervisor *s, int grace_ms);
+unsigned supervisor_ready_count(const struct supervisor *s);
 
 /* ---- supervisor_control.c: who asks from outside ----------------------------------------------- */
 
-/* Memory for events. Without it there are none, and a warning. */
-void supervisor_open_feeds(struct supervisor *s);
+/* Memory for events: of the kernel, and of one worker. Without it there are none, and a warning. */
+void supervisor_open_feed(struct supervisor *s);
+void supervisor_open_slot_feed(struct slot *slot);
 /* The control socket. Without it there is a warning. */
 void supervisor_open_control(struct supervisor *s);
 void supervisor_close_control(struct supervisor *s);
@@ -177,8 +202,7 @@ struct asks {
 struct approvals {
 	struct asks asks;
 	struct pending *pending;
-	struct pending_ids *ids; /* of the worker's */
-	struct feed_cursor cursors[CONTROL_FEEDS];
+	struct feed_cursor cursor; /* of the kernel's */
 	struct grants grants;
 	struct event *timer; /* the next end of a grant */
 	bool failed;	     /* an end could not be had: once more with the next pulse */

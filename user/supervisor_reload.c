@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A reload: read beside the loop, closed in the kernel what the new policy does not allow, handed
- * to the worker, opened what it does. At each step what only one of the two policies allows is
+ * to the workers, opened what it does. At each step what only one of the two policies allows is
  * refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
@@ -232,8 +232,8 @@ static void ignore(void *job)
 	(void)job;
 }
 
-/* The new policy is in force in the worker: open what it allows and forget the old one. Freed
- * beside the loop: a policy of ten thousand routes takes a while. */
+/* Every worker has the new policy: open what it allows and forget the old one. Freed beside the loop: a
+ * policy of ten thousand routes takes a while. */
 static void commit_reload(struct supervisor *s)
 {
 	struct error error = {0};
@@ -242,7 +242,9 @@ static void commit_reload(struct supervisor *s)
 	if (s->ledger && (ledger_open(s->ledger, s->next, &error) < 0 ||
 			  kernel_set_policy_hash(s->kernel, s->next->hash, &error) < 0))
 		diag_error("reload: %s; what could not be opened stays closed", error.text);
+	s->restricted = false;
 	s->config = s->next;
+	s->number = s->next_number;
 	s->next = NULL;
 	if (background_run(s->background, free_config, ignore, old) < 0)
 		config_free(old);
@@ -257,53 +259,101 @@ static void commit_reload(struct supervisor *s)
 	reload_ended(s, "serving; policy reloaded", NULL);
 }
 
-/* ledger_open() with the old policy undoes what ledger_restrict() closed. */
+/* Until supervisor_reload_look() finds that no worker has it the wall stays closed for what only one of
+ * the two policies allows, and nobody is told that the old one is in force. */
 void supervisor_reload_abandon(struct supervisor *s, const char *why)
 {
-	struct error error = {0};
-
 	diag_error("%s: %s; the old policy stays in force", s->next_reread ? "reload" : "grant", why);
-	if (s->ledger && ledger_open(s->ledger, s->config, &error) < 0)
-		diag_error("reload: %s; what could not be opened stays closed", error.text);
 	config_free(s->next);
 	s->next = NULL;
 	bytes_wipe(&s->next_blob);
 	bytes_free(&s->next_text);
+	snprintf(s->abandoned, sizeof(s->abandoned), "%s", why);
+	supervisor_reload_look(s);
+}
+
+/* ledger_open() with the old policy undoes what ledger_restrict() closed. */
+static void end_abandoned(struct supervisor *s)
+{
+	struct error error = {0};
+	char why[sizeof(s->abandoned)];
+
+	if (s->restricted && ledger_open(s->ledger, s->config, &error) < 0)
+		diag_error("reload: %s; what could not be opened stays closed", error.text);
+	s->restricted = false;
+	memcpy(why, s->abandoned, sizeof(why));
+	s->abandoned[0] = '\0';
 	reload_ended(s, "serving; reload failed, the old policy is in force", why);
 }
 
-/* A worker that cannot be told is replaced by one that starts with the new policy. */
-static void send_next(struct supervisor *s)
+unsigned supervisor_wanted(const struct supervisor *s)
 {
-	s->next_sent = true;
-	s->pulses_since_sent = 0;
-	if (worker_send_config(&s->worker, bytes_span(&s->next_blob)) < 0)
-		supervisor_kill_worker(s, "takes no message");
+	return s->next ? s->next_number : s->number;
+}
+
+/* A worker that cannot be told is replaced by one that starts with it. */
+static void send_wanted(struct slot *slot)
+{
+	struct supervisor *s = slot->s;
+
+	slot->given = supervisor_wanted(s);
+	slot->owes = true;
+	slot->pulses_owed = 0;
+	if (worker_send_config(&slot->worker, bytes_span(s->next ? &s->next_blob : &s->blob)) < 0)
+		supervisor_kill_worker(slot, "takes no message");
+}
+
+/* Whether the worker has said that it has what is wanted. */
+static bool has_wanted(const struct slot *slot)
+{
+	return slot->worker.pid > 0 && !slot->owes && slot->given == supervisor_wanted(slot->s);
+}
+
+/* One that is away or starts serves nobody by any other. */
+static bool has_no_other(const struct slot *slot)
+{
+	return !slot->ready || has_wanted(slot);
+}
+
+static bool all(const struct supervisor *s, bool (*is)(const struct slot *slot))
+{
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (!is(s->slots[i]))
+			return false;
+	return true;
+}
+
+/* What one worker has, others may refuse: until all have it, it can still be given up. */
+void supervisor_reload_look(struct supervisor *s)
+{
+	if (s->ending)
+		return;
+	for (unsigned i = 0; i < s->slot_count; i++) {
+		struct slot *slot = s->slots[i];
+
+		if (slot->worker.pid > 0 && slot->ready && !slot->owes &&
+		    slot->given != supervisor_wanted(s))
+			send_wanted(slot);
+	}
+	if (s->next && all(s, has_wanted))
+		commit_reload(s);
+	else if (s->abandoned[0] && all(s, has_no_other))
+		end_abandoned(s);
+	supervisor_reload_pending(s);
 }
 
 /* A worker that was taken over must not keep its old policy by saying that it cannot take another.
  * What a fresh one refuses, which has read no byte of anybody's, is not to be had. */
-void supervisor_reload_refused(struct supervisor *s, const char *text)
+void supervisor_reload_refused(struct slot *slot, const char *text)
 {
-	if (!s->next || !s->next_sent)
-		return;
 	diag_error("reload: the worker refuses the new policy: %s", text);
-	supervisor_kill_worker(s, "refuses the policy");
+	supervisor_kill_worker(slot, "refuses the policy");
 }
 
-void supervisor_reload_pulse(struct supervisor *s)
+void supervisor_reload_pulse(struct slot *slot)
 {
-	if (s->ready && s->next && s->next_sent && ++s->pulses_since_sent > RELOAD_PULSES)
-		supervisor_kill_worker(s, "does not take the new policy");
-}
-
-/* Done for what was sent before s->next is not Done for s->next. */
-void supervisor_reload_taken(struct supervisor *s)
-{
-	if (s->next && s->next_sent)
-		commit_reload(s);
-	else if (s->next)
-		send_next(s);
+	if (slot->ready && slot->owes && ++slot->pulses_owed > RELOAD_PULSES)
+		supervisor_kill_worker(slot, "does not take the new policy");
 }
 
 /* ---- reading it, beside the loop: names and certificates are asked for meanwhile -------------- */
@@ -332,14 +382,13 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 		reload_ended(s, "serving; reload failed, the old policy is in force", why_not);
 		return;
 	}
-	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
-		supervisor_reload_abandon(s, error.text);
-		return;
-	}
+	s->restricted = s->ledger != NULL;
 	/* A worker that is starting was given the old one: it hears of this when it is ready. One
 	 * that has not started yet begins with it. */
-	if (s->ready)
-		send_next(s);
+	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0)
+		supervisor_reload_abandon(s, error.text);
+	else
+		supervisor_reload_look(s);
 }
 
 /* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
@@ -366,8 +415,10 @@ static void loaded(void *context)
 		bytes_free(&job->load.text);
 	}
 	free(job);
-	s->next_sent = false;
-	s->next_starts = 0;
+	if (s->next)
+		s->next_number = ++s->numbers;
+	for (unsigned i = 0; i < s->slot_count; i++)
+		s->slots[i]->failed_starts = 0;
 	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
 	supervisor_reload_pending(s);
 }
@@ -409,7 +460,7 @@ static int begin_load(struct supervisor *s, bool reread)
 
 void supervisor_regrant(struct supervisor *s)
 {
-	if (s->next || s->loading || begin_load(s, false) == 0)
+	if (s->next || s->loading || s->abandoned[0] || begin_load(s, false) == 0)
 		return;
 	diag_error("grant: out of memory; the old policy stays in force");
 	supervisor_approvals_ended(s, "out of memory");
@@ -417,7 +468,7 @@ void supervisor_regrant(struct supervisor *s)
 
 void supervisor_reload(struct supervisor *s)
 {
-	if (s->next || s->loading) { /* one at a time; the last word counts */
+	if (s->next || s->loading || s->abandoned[0]) { /* one at a time; the last word counts */
 		s->reload_again = true;
 		return;
 	}
@@ -430,7 +481,7 @@ void supervisor_reload(struct supervisor *s)
 
 void supervisor_reload_pending(struct supervisor *s)
 {
-	if (s->next || s->loading || s->stopping)
+	if (s->next || s->loading || s->abandoned[0] || s->stopping)
 		return;
 	if (!s->reload_again) {
 		supervisor_approvals_next(s);

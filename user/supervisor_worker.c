@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The worker as seen by its supervisor: untrusted, and replaceable at any moment. It is asked for
+/* The workers as seen by their supervisor: untrusted, and replaceable at any moment. It is asked for
  * nothing that cannot be checked, and killed when it is silent, malformed or late; connections wait
- * in the listening sockets meanwhile. */
+ * in the listening sockets meanwhile, or another takes them. What happens to one is no other's
+ * concern. */
 #include "supervisor_private.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,15 +94,16 @@ static int serve_sign_leaf(void *context, const char *host, struct span public_k
 }
 
 /* The end of control_fd tells the rest. With no worker, kill(2) would take -1 for everybody. */
-static void end_worker_now(const struct supervisor *s)
+static void end_worker_now(const struct slot *slot)
 {
-	if (s->worker.pid > 0)
-		(void)kill(s->worker.pid, SIGKILL);
+	if (slot->worker.pid > 0)
+		(void)kill(slot->worker.pid, SIGKILL);
 }
 
 static void answer_call(evutil_socket_t fd, short what, void *context)
 {
-	struct supervisor *s = context;
+	struct slot *slot = context;
+	struct supervisor *s = slot->s;
 	const struct rpc_service service = {
 		.bind_name = s->ledger ? serve_bind_name : NULL,
 		.host_by_id = s->ledger ? serve_host_by_id : NULL,
@@ -117,37 +120,37 @@ static void answer_call(evutil_socket_t fd, short what, void *context)
 	if (result == 1)
 		return;
 	/* Closed, or not one of our messages. Its end is noticed at control_fd. */
-	event_del(s->watches[WATCH_CALLS]);
+	event_del(slot->watches[WATCH_CALLS]);
 	if (result < 0)
-		supervisor_kill_worker(s, "makes calls that are none");
+		supervisor_kill_worker(slot, "makes calls that are none");
 	else
-		end_worker_now(s);
+		end_worker_now(slot);
 }
 
 /* ---- the worker's life ------------------------------------------------------------------------ */
 
 /* Before its descriptors are closed: their numbers may be another's then. */
-static void unwatch_worker(struct supervisor *s)
+static void unwatch_worker(struct slot *slot)
 {
 	for (size_t i = 0; i < WATCH_COUNT; i++) {
-		supervisor_event_free(s->watches[i]);
-		s->watches[i] = NULL;
+		supervisor_event_free(slot->watches[i]);
+		slot->watches[i] = NULL;
 	}
 }
 
-static void restart_later(struct supervisor *s)
+static void restart_later(struct slot *slot)
 {
 	struct timespec now;
 	struct timeval delay;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec - s->started.tv_sec >= RESTART_FORGIVEN_S)
-		s->restart_ms = 0;
-	delay = (struct timeval){s->restart_ms / 1000, s->restart_ms % 1000 * 1000};
-	s->restart_ms = s->restart_ms ? 2 * s->restart_ms : RESTART_MIN_MS;
-	if (s->restart_ms > RESTART_MAX_MS)
-		s->restart_ms = RESTART_MAX_MS;
-	evtimer_add(s->restart, &delay);
+	if (now.tv_sec - slot->started.tv_sec >= RESTART_FORGIVEN_S)
+		slot->restart_ms = 0;
+	delay = (struct timeval){slot->restart_ms / 1000, slot->restart_ms % 1000 * 1000};
+	slot->restart_ms = slot->restart_ms ? 2 * slot->restart_ms : RESTART_MIN_MS;
+	if (slot->restart_ms > RESTART_MAX_MS)
+		slot->restart_ms = RESTART_MAX_MS;
+	evtimer_add(slot->restart, &delay);
 }
 
 /* SIGSYS is worth its own words: either the filter lacks a call, or somebody was in the worker. */
@@ -164,28 +167,44 @@ static void say_how_it_ended(int status)
 }
 
 /* A policy with which no worker starts is given up, or there would never be one again. */
-static void worker_ended(struct supervisor *s)
+static void worker_ended(struct slot *slot)
 {
+	struct supervisor *s = slot->s;
 	int status;
 
-	unwatch_worker(s);
-	status = worker_stop(&s->worker);
+	unwatch_worker(slot);
+	status = worker_stop(&slot->worker);
 	if (s->ending)
 		return;
 	say_how_it_ended(status);
 	s->restarts++;
-	if (!s->ready && s->next && s->next_sent && ++s->next_starts == NEXT_STARTS) {
+	if (!slot->ready && s->next && slot->given == s->next_number)
+		slot->failed_starts++;
+	slot->ready = slot->owes = false;
+	restart_later(slot);
+	if (s->next && slot->failed_starts == NEXT_STARTS)
 		supervisor_reload_abandon(s, "no worker starts with it");
-		supervisor_reload_pending(s);
+	else
+		supervisor_reload_look(s);
+}
+
+/* A word on a policy that was not asked for is nobody's. */
+static void take_answer(struct slot *slot, const struct rpc_control *message)
+{
+	if (message->type == RPC_CONTROL_PONG) {
+		slot->pulses_missed = 0;
+	} else if (message->type == RPC_CONTROL_DONE && slot->owes) {
+		slot->ready = true;
+		slot->owes = false;
+	} else if (message->type == RPC_CONTROL_FAILED && slot->owes) {
+		supervisor_reload_refused(slot, message->text);
 	}
-	s->ready = false;
-	restart_later(s);
 }
 
 /* A descriptor has no place in what a worker says. */
 static void on_control(evutil_socket_t fd, short what, void *context)
 {
-	struct supervisor *s = context;
+	struct slot *slot = context;
 	struct rpc_control message;
 	int passed = -1, result = rpc_control_receive(fd, &message, &passed);
 
@@ -194,90 +213,70 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		close(passed);
 	if (result != 1) {
 		if (result != -EAGAIN)
-			worker_ended(s);
+			worker_ended(slot);
 		return;
 	}
 	message.text[sizeof(message.text) - 1] = '\0';
-	if (message.type == RPC_CONTROL_DONE) {
-		s->ready = true;
-		supervisor_reload_taken(s);
-	} else if (message.type == RPC_CONTROL_FAILED) {
-		supervisor_reload_refused(s, message.text);
-	} else if (message.type == RPC_CONTROL_PONG) {
-		s->pulses_missed = 0;
-	}
-	supervisor_reload_pending(s);
+	take_answer(slot, &message);
+	supervisor_reload_look(slot->s);
 }
 
 /* What was watched before a failure is unwatched by the caller. */
-static bool watch_worker(struct supervisor *s)
+static bool watch_worker(struct slot *slot)
 {
 	const struct {
 		int fd;
 		event_callback_fn call;
 	} what[WATCH_COUNT] = {
-		[WATCH_CALLS] = {s->worker.calls_fd, answer_call},
-		[WATCH_CONTROL] = {s->worker.control_fd, on_control},
+		[WATCH_CALLS] = {slot->worker.calls_fd, answer_call},
+		[WATCH_CONTROL] = {slot->worker.control_fd, on_control},
 	};
 
 	for (size_t i = 0; i < WATCH_COUNT; i++) {
-		s->watches[i] = event_new(s->base, what[i].fd, EV_READ | EV_PERSIST, what[i].call, s);
-		if (!s->watches[i] || event_add(s->watches[i], NULL) < 0)
+		slot->watches[i] = event_new(slot->s->base, what[i].fd, EV_READ | EV_PERSIST,
+					     what[i].call, slot);
+		if (!slot->watches[i] || event_add(slot->watches[i], NULL) < 0)
 			return false;
 	}
 	return true;
 }
 
 /* With the next policy, when there is one: it is restricted to already. */
-static void start_worker(struct supervisor *s)
+static void start_worker(struct slot *slot)
 {
+	struct supervisor *s = slot->s;
+	struct server_handover handover = s->handover;
 	struct error error = {0};
 
-	clock_gettime(CLOCK_MONOTONIC, &s->started);
-	s->next_sent = s->next != NULL;
-	s->pulses_missed = 0;
+	handover.feed_fd = slot->feed_fd;
+	handover.slot = slot->index;
+	clock_gettime(CLOCK_MONOTONIC, &slot->started);
+	slot->given = supervisor_wanted(s);
+	slot->pulses_missed = 0;
 	/* The one before may have spoilt the count: what this one refuses would be nobody's. */
-	if (s->feed && s->approvals)
-		feed_raise_ids(s->feed, pending_ids_newest(s->approvals->ids));
-	if (worker_start(&s->handover, bytes_span(s->next ? &s->next_blob : &s->blob), &s->worker,
+	if (slot->feed && slot->ids)
+		feed_raise_ids(slot->feed, pending_ids_newest(slot->ids));
+	if (worker_start(&handover, bytes_span(s->next ? &s->next_blob : &s->blob), &slot->worker,
 			 &error) < 0) {
 		diag_error("%s", error.text);
-		restart_later(s);
+		restart_later(slot);
 		return;
 	}
-	if (!watch_worker(s)) {
-		unwatch_worker(s);
-		worker_stop(&s->worker);
-		restart_later(s);
+	slot->owes = true;
+	if (!watch_worker(slot)) {
+		unwatch_worker(slot);
+		worker_stop(&slot->worker);
+		slot->owes = false;
+		restart_later(slot);
 	}
 }
 
-void supervisor_kill_worker(struct supervisor *s, const char *why)
+void supervisor_kill_worker(struct slot *slot, const char *why)
 {
-	if (s->worker.pid <= 0)
+	if (slot->worker.pid <= 0)
 		return;
 	diag_warning("the worker %s: it is killed", why);
-	end_worker_now(s);
-}
-
-/* A count of our own turns, not the time: when the machine slept, or we were stopped, the worker was,
- * too. */
-static void on_pulse(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-	const unsigned limit = s->ready ? PULSES_MISSED : READY_TIMEOUT_MS / 1000 / PULSE_S;
-
-	(void)fd;
-	(void)what;
-	supervisor_look_after_bottle(s);
-	supervisor_approvals_pulse(s);
-	if (s->worker.pid <= 0)
-		return;
-	if (++s->pulses_missed > limit)
-		supervisor_kill_worker(s, "does not answer");
-	else
-		(void)!worker_ping(&s->worker);
-	supervisor_reload_pulse(s);
+	end_worker_now(slot);
 }
 
 static void on_restart(evutil_socket_t fd, short what, void *context)
@@ -285,6 +284,67 @@ static void on_restart(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	start_worker(context);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------ */
+
+unsigned supervisor_ready_count(const struct supervisor *s)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < s->slot_count; i++)
+		count += s->slots[i]->ready;
+	return count;
+}
+
+/* A count of our own turns, not the time: when the machine slept, or we were stopped, the worker was,
+ * too. */
+static void pulse_worker(struct slot *slot)
+{
+	const unsigned limit = slot->ready ? PULSES_MISSED : READY_TIMEOUT_MS / 1000 / PULSE_S;
+
+	if (slot->worker.pid <= 0)
+		return;
+	if (++slot->pulses_missed > limit)
+		supervisor_kill_worker(slot, "does not answer");
+	else
+		(void)!worker_ping(&slot->worker);
+	supervisor_reload_pulse(slot);
+}
+
+static void on_pulse(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+
+	(void)fd;
+	(void)what;
+	supervisor_look_after_bottle(s);
+	supervisor_approvals_pulse(s);
+	for (unsigned i = 0; i < s->slot_count; i++)
+		pulse_worker(s->slots[i]);
+}
+
+/* A place for one worker more, which is not started yet. */
+static struct slot *add_slot(struct supervisor *s)
+{
+	struct slot *slot = s->slot_count < SUPERVISOR_WORKERS_MAX ? calloc(1, sizeof(*slot)) : NULL;
+
+	if (!slot)
+		return NULL;
+	*slot = (struct slot){
+		.s = s,
+		.index = s->slot_count,
+		.worker.pid = -1,
+		.feed_fd = -1,
+		.restart = evtimer_new(s->base, on_restart, slot),
+	};
+	if (!slot->restart) {
+		free(slot);
+		return NULL;
+	}
+	supervisor_open_slot_feed(slot);
+	s->slots[s->slot_count++] = slot;
+	return slot;
 }
 
 /* ---- start and end ------------------------------------------------------------------------------ */
@@ -313,7 +373,6 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 	h->host_verdicts_fd = s->kernel ? kernel_host_verdicts_fd(s->kernel) : -1;
 	h->log_fd = s->log_fd;
 	h->record_fd = s->options.record_fd > 0 ? s->options.record_fd : -1;
-	h->feed_fd = s->feed_fd;
 	h->log_query = s->options.log_query;
 	snprintf(h->bottle, sizeof(h->bottle), "%s", s->options.name);
 	h->any_call = s->options.worker_any_call;
@@ -339,40 +398,69 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 	*passed = true;
 }
 
-/* The loop runs while we wait, for the worker needs answers to become ready. */
-int supervisor_start_worker(struct supervisor *s, struct error *error)
+/* False when one has ended already: at the start that is final. */
+static bool are_starting(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->worker.pid <= 0)
+			return false;
+	return supervisor_ready_count(s) < s->slot_count;
+}
+
+/* The loop runs while we wait, for the workers need answers to become ready. */
+int supervisor_start_workers(struct supervisor *s, struct error *error)
 {
 	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0}, pulse = {PULSE_S, 0};
 	bool passed = false;
 	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+	struct slot *slot = NULL;
 
-	s->restart = evtimer_new(s->base, on_restart, s);
 	s->pulse = event_new(s->base, -1, EV_PERSIST, on_pulse, s);
-	if (!s->restart || !s->pulse || !deadline || evtimer_add(deadline, &limit) < 0 ||
+	if (!s->pulse || !deadline || evtimer_add(deadline, &limit) < 0 ||
 	    event_add(s->pulse, &pulse) < 0) {
 		supervisor_event_free(deadline);
 		return error_set(error, "cannot make an event loop");
 	}
-	start_worker(s);
-	while (!s->ready && s->worker.pid > 0 && !passed && !s->stopping) {
+	for (unsigned i = 0; i < 1 && (slot = add_slot(s)); i++)
+		start_worker(slot);
+	while (are_starting(s) && !passed && !s->stopping) {
 		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
 			break;
 	}
 	supervisor_event_free(deadline);
 	if (s->stopping)
 		return error_set(error, "told to end before the worker was ready");
+	s->ready = slot && supervisor_ready_count(s) == s->slot_count;
 	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
-/* What is under way in the worker may need answers of ours, so its calls are served until the end. */
-static void drain_worker(struct supervisor *s, int grace_ms)
+static bool one_runs(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->worker.pid > 0)
+			return true;
+	return false;
+}
+
+static void end_slot(struct slot *slot)
+{
+	unwatch_worker(slot);
+	worker_stop(&slot->worker);
+}
+
+/* What is under way in a worker may need answers of ours, so calls are served until the end. */
+static void drain_workers(struct supervisor *s, int grace_ms)
 {
 	const struct timeval limit = {grace_ms / 1000, grace_ms % 1000 * 1000};
 	bool passed = false;
 	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
 
-	if (deadline && evtimer_add(deadline, &limit) == 0 && worker_ask_to_end(&s->worker) == 0) {
-		while (s->worker.pid > 0 && !passed) {
+	if (deadline && evtimer_add(deadline, &limit) == 0) {
+		for (unsigned i = 0; i < s->slot_count; i++)
+			if (s->slots[i]->worker.pid > 0 &&
+			    worker_ask_to_end(&s->slots[i]->worker) < 0)
+				end_slot(s->slots[i]);
+		while (one_runs(s) && !passed) {
 			if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
 				break;
 		}
@@ -380,14 +468,16 @@ static void drain_worker(struct supervisor *s, int grace_ms)
 	supervisor_event_free(deadline);
 }
 
-void supervisor_end_worker(struct supervisor *s, int grace_ms)
+void supervisor_end_workers(struct supervisor *s, int grace_ms)
 {
 	s->ending = true;
-	if (s->worker.pid > 0 && grace_ms > 0)
-		drain_worker(s, grace_ms);
-	unwatch_worker(s);
-	worker_stop(&s->worker);
-	supervisor_event_free(s->restart);
+	if (grace_ms > 0)
+		drain_workers(s, grace_ms);
+	for (unsigned i = 0; i < s->slot_count; i++) {
+		end_slot(s->slots[i]);
+		supervisor_event_free(s->slots[i]->restart);
+		s->slots[i]->restart = NULL;
+	}
 	supervisor_event_free(s->pulse);
-	s->restart = s->pulse = NULL;
+	s->pulse = NULL;
 }

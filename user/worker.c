@@ -46,7 +46,7 @@ static const struct fd_option {
 
 #define FD_OPTION_COUNT (sizeof(fd_options) / sizeof(fd_options[0]))
 enum { OPTION_BOTTLE = 100, OPTION_UID, OPTION_GID, OPTION_LOG_QUERY, OPTION_ANY_CALL,
-       OPTION_HOST_PORT };
+       OPTION_HOST_PORT, OPTION_SLOT };
 
 static const int *fds_of(const struct server_handover *handover, const struct fd_option *option)
 {
@@ -77,7 +77,7 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 		const int *fds = fds_of(handover, &fd_options[i]);
 
 		for (size_t k = 0; k < fd_options[i].count && fds[k] >= 0; k++) {
-			if (argc >= WORKER_MAX_ARGS - 7 - SERVER_MAX_SOCKETS)
+			if (argc >= WORKER_MAX_ARGS - 8 - SERVER_MAX_SOCKETS)
 				return -1;
 			snprintf(number, sizeof(number), "%d", fds[k]);
 			add_arg(&out, argv, &argc, fd_options[i].name, number);
@@ -92,6 +92,8 @@ int worker_args(const struct server_handover *handover, char text[WORKER_ARGS_SI
 	add_arg(&out, argv, &argc, "uid", number);
 	snprintf(number, sizeof(number), "%u", handover->gid);
 	add_arg(&out, argv, &argc, "gid", number);
+	snprintf(number, sizeof(number), "%u", handover->slot);
+	add_arg(&out, argv, &argc, "slot", number);
 	if (handover->log_query)
 		add_arg(&out, argv, &argc, "log-query", "1");
 	if (handover->any_call)
@@ -127,12 +129,13 @@ static int add_host_port(struct server_handover *handover, const char *text)
  * hand has no more than its own rights. */
 int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 {
-	struct option options[FD_OPTION_COUNT + 7] = {
+	struct option options[FD_OPTION_COUNT + 8] = {
 		[FD_OPTION_COUNT] = {"bottle", required_argument, NULL, OPTION_BOTTLE},
 		[FD_OPTION_COUNT + 1] = {"uid", required_argument, NULL, OPTION_UID},
 		[FD_OPTION_COUNT + 2] = {"gid", required_argument, NULL, OPTION_GID},
 		[FD_OPTION_COUNT + 3] = {"log-query", required_argument, NULL, OPTION_LOG_QUERY},
 		[FD_OPTION_COUNT + 5] = {"any-call", required_argument, NULL, OPTION_ANY_CALL},
+		[FD_OPTION_COUNT + 6] = {"slot", required_argument, NULL, OPTION_SLOT},
 		[FD_OPTION_COUNT + 4] = {"host-port", required_argument, NULL, OPTION_HOST_PORT},
 	};
 	struct server_handover handover = {0};
@@ -152,6 +155,8 @@ int worker_parse_args(int argc, char **argv, struct server_handover *ret)
 			handover.uid = (uid_t)strtoul(optarg, NULL, 10);
 		else if (option == OPTION_GID)
 			handover.gid = (gid_t)strtoul(optarg, NULL, 10);
+		else if (option == OPTION_SLOT)
+			handover.slot = (unsigned)strtoul(optarg, NULL, 10);
 		else if (option == OPTION_HOST_PORT)
 			result = add_host_port(&handover, optarg);
 		else if (option == OPTION_LOG_QUERY)
