@@ -91,6 +91,16 @@ $(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(BUILD)
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Ibpf \
 		-I/usr/include/$(shell uname -m)-linux-gnu -c -o $@ $<
 	$(Q)llvm-strip -g $@
+	$(call forget_lines,$@)
+
+# Which line of the source an instruction comes from is half of an object, the kernel checks it at each
+# load, and nobody is shown it. What stays says which functions are global: those are verified once and
+# not at each call. Objects with CO-RE relocations are left as they are. struct btf_ext_header has
+# line_info_len at octet 20; the linker then leaves out what nothing refers to.
+forget_lines = $(if $(findstring wall,$1),,$(Q)llvm-objcopy --dump-section .BTF.ext=$1.ext $1 && \
+	printf '\0\0\0\0' | dd of=$1.ext bs=1 seek=20 conv=notrunc status=none && \
+	llvm-objcopy -w -N 'LBB*' -R .rel.BTF.ext --update-section .BTF.ext=$1.ext $1 $1.raw && \
+	$(BPFTOOL) gen object $1 $1.raw && rm $1.ext $1.raw)
 
 # clang-tidy cannot see that the library frees the skeleton which could not be made.
 $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
