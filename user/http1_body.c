@@ -180,12 +180,14 @@ enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
 	return HTTP1_FLOW_DONE;
 }
 
-/* Writes `data`, behind what is pending; what the sink does not take is kept. */
+/* Writes `data`, behind what is pending; what the sink does not take is kept. With `more` it may
+ * wait until http1_body_pump() returns. */
 static enum http1_flow emit(struct http1_body *body, struct stream *sink, const char *data,
-			    size_t length)
+			    size_t length, bool more)
 {
 	while (body->pending.length == 0 && length > 0) {
-		ssize_t n = stream_write(sink, data, length);
+		ssize_t n = more ? stream_write_more(sink, data, length)
+				 : stream_write(sink, data, length);
 
 		if (n == -EAGAIN)
 			break;
@@ -202,7 +204,7 @@ static enum http1_flow emit(struct http1_body *body, struct stream *sink, const 
 
 /* Frames the payload at the front of the scratch and writes it. */
 static enum http1_flow emit_payload(struct http1_body *body, struct stream *sink,
-				    struct http1_scratch *scratch, size_t length)
+				    struct http1_scratch *scratch, size_t length, bool more)
 {
 	char head[HTTP1_CHUNK_HEAD];
 	char *start = http1_payload(scratch);
@@ -212,12 +214,12 @@ static enum http1_flow emit_payload(struct http1_body *body, struct stream *sink
 	if (length == 0)
 		return HTTP1_FLOW_DONE;
 	if (!body->chunk)
-		return emit(body, sink, start, length);
+		return emit(body, sink, start, length, more);
 	digits = (size_t)snprintf(head, sizeof(head), "%zx\r\n", length);
 	start -= digits;
 	memcpy(start, head, digits);
 	memcpy(http1_payload(scratch) + length, "\r\n", HTTP1_CHUNK_TAIL);
-	return emit(body, sink, start, digits + length + HTTP1_CHUNK_TAIL);
+	return emit(body, sink, start, digits + length + HTTP1_CHUNK_TAIL, more);
 }
 
 static enum http1_flow emit_end(struct http1_body *body)
@@ -276,7 +278,8 @@ static bool put_back(struct bytes *surplus, const char *data, size_t length)
 }
 
 static enum http1_flow pass_chunks(struct http1_body *body, struct bytes *surplus,
-				   struct stream *sink, struct http1_scratch *scratch, size_t length)
+				   struct stream *sink, struct http1_scratch *scratch, size_t length,
+				   bool more)
 {
 	ssize_t used = parse_chunks(body, http1_payload(scratch), length);
 	enum http1_flow flow;
@@ -285,16 +288,19 @@ static enum http1_flow pass_chunks(struct http1_body *body, struct bytes *surplu
 		return HTTP1_FLOW_MALFORMED;
 	if (!put_back(surplus, http1_payload(scratch) + used, length - (size_t)used))
 		return HTTP1_FLOW_NO_MEMORY;
-	flow = emit_payload(body, sink, scratch, body->gathered_length);
+	flow = emit_payload(body, sink, scratch, body->gathered_length,
+			    body->ended ? body->chunk : more);
 	if (flow == HTTP1_FLOW_DONE && body->ended)
 		flow = emit_end(body);
 	return flow;
 }
 
 static enum http1_flow pass_bare(struct http1_body *body, struct stream *sink,
-				 struct http1_scratch *scratch, size_t length)
+				 struct http1_scratch *scratch, size_t length, bool more)
 {
-	enum http1_flow flow = emit_payload(body, sink, scratch, length);
+	/* What the source has behind its end is another message. */
+	bool last = body->framing == HTTP1_LENGTH && body->remaining == length;
+	enum http1_flow flow = emit_payload(body, sink, scratch, length, more && !last);
 
 	if (body->framing == HTTP1_LENGTH) {
 		body->remaining -= length;
@@ -346,6 +352,7 @@ static enum http1_flow pass(struct http1_body *body, struct stream *source, stru
 			    struct stream *sink, struct http1_scratch *scratch)
 {
 	ssize_t n = take(body, source, surplus, scratch);
+	bool more;
 
 	if (n == -EAGAIN) {
 		body->corked = false;
@@ -354,14 +361,14 @@ static enum http1_flow pass(struct http1_body *body, struct stream *source, stru
 	if (n <= 0)
 		return source_ended(body, source, n);
 	body->touched = true;
+	more = stream_has_more(source);
 	if (body->framing == HTTP1_CHUNKED)
-		return pass_chunks(body, surplus, sink, scratch, (size_t)n);
-	return pass_bare(body, sink, scratch, (size_t)n);
+		return pass_chunks(body, surplus, sink, scratch, (size_t)n, more);
+	return pass_bare(body, sink, scratch, (size_t)n, more);
 }
 
-enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
-				struct bytes *surplus, struct stream *sink,
-				struct http1_scratch *scratch)
+static enum http1_flow pump(struct http1_body *body, struct stream *source, struct bytes *surplus,
+			    struct stream *sink, struct http1_scratch *scratch)
 {
 	for (int turn = 0; turn < PUMP_BUDGET; turn++) {
 		enum http1_flow flow = HTTP1_FLOW_DONE;
@@ -386,6 +393,17 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 	/* Events are edges, and what made this one has not been read to its end. */
 	stream_again(source);
 	return HTTP1_FLOW_WAIT;
+}
+
+enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
+				struct bytes *surplus, struct stream *sink,
+				struct http1_scratch *scratch)
+{
+	enum http1_flow flow = pump(body, source, surplus, sink, scratch);
+
+	/* Whatever made it stop, nothing waits for what may come late or never. */
+	stream_push(sink);
+	return flow;
 }
 
 void http1_body_free(struct http1_body *body)

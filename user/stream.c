@@ -12,6 +12,13 @@
 #include <unistd.h>
 
 #define FULL_WAIT_US 20000 /* until it is looked again whether there is room */
+/* What one recv(2) may bring on a connection that is busy: four records as large as they get, which
+ * leave nothing of a fifth behind (RFC 8446, 5.2: header, content, its type, GCM's tag), and the
+ * padding by which OpenSSL aligns them. */
+#define RECORD_SIZE (5 + SSL3_RT_MAX_PLAIN_LENGTH + 1 + 16)
+#define BULK_READ (4 * RECORD_SIZE + 3)
+#define BULK_AFTER 4  /* reads in a row that brought more than a record */
+#define BULK_MAX 64   /* connections at once: whoever stops in the middle of a record keeps his buffer */
 
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
  * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
@@ -23,6 +30,10 @@ struct stream {
 	short read_blocked, write_blocked;
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
+	bool more;   /* the write at hand has others behind it */
+	bool corked; /* and the kernel may wait for them with what it has */
+	bool bulk;   /* reads into a large buffer, and counts among bulk_count */
+	unsigned char full_reads; /* in a row, up to BULK_AFTER */
 	SSL *ssl;
 	const struct stream_ops *ops; /* framed: nothing above is used but through the carrier */
 	void *object;
@@ -35,6 +46,8 @@ struct stream {
 	stream_ready_fn ready;
 	void *context;
 };
+
+static _Thread_local unsigned bulk_count;
 
 static void try_shutdown(struct stream *stream);
 
@@ -88,12 +101,23 @@ static int bio_result(BIO *bio, ssize_t n, int retry)
 	return (int)n;
 }
 
+/* OpenSSL asks for what its buffer holds, or for the rest of a record that came in part, which says
+ * nothing about how busy the connection is. */
+static void note_read(struct stream *stream, ssize_t n, int size)
+{
+	if (n > SSL3_RT_MAX_PLAIN_LENGTH)
+		stream->full_reads += stream->full_reads < BULK_AFTER;
+	else if (n != size)
+		stream->full_reads = 0;
+}
+
 static int bio_read(BIO *bio, char *buffer, int size)
 {
-	const struct stream *stream = BIO_get_data(bio);
+	struct stream *stream = BIO_get_data(bio);
 	ssize_t n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
 	int result = bio_result(bio, n, BIO_FLAGS_READ);
 
+	note_read(stream, n, size);
 	if (n == 0)
 		/* OpenSSL asks BIO_eof(3) to tell an end without close_notify from other
 		 * failures. */
@@ -101,12 +125,21 @@ static int bio_read(BIO *bio, char *buffer, int size)
 	return result;
 }
 
+/* With MSG_MORE records gather in the kernel until they fill a segment of 64 KiB, and each way through
+ * TCP, which costs more than the encryption, serves four. */
+static ssize_t send_out(struct stream *stream, const void *data, size_t length)
+{
+	int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (stream->more ? MSG_MORE : 0);
+	ssize_t count = send(stream->fd, data, length, flags);
+
+	if (count > 0)
+		stream->corked = stream->more;
+	return count;
+}
+
 static int bio_write(BIO *bio, const char *data, int length)
 {
-	const struct stream *stream = BIO_get_data(bio);
-
-	return bio_result(bio, send(stream->fd, data, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT),
-			  BIO_FLAGS_WRITE);
+	return bio_result(bio, send_out(BIO_get_data(bio), data, (size_t)length), BIO_FLAGS_WRITE);
 }
 
 static long bio_control(BIO *bio, int command, long number, void *pointer)
@@ -250,6 +283,23 @@ int stream_handshake(struct stream *stream)
 	return -EPROTO;
 }
 
+/* The new size holds from the next buffer on: OpenSSL frees each that is empty. */
+static void fit_buffer(struct stream *stream)
+{
+	SSL *ssl = stream->outer ? stream->outer : stream->ssl;
+
+	if (!stream->bulk && stream->full_reads == BULK_AFTER && bulk_count < BULK_MAX) {
+		SSL_set_default_read_buffer_len(ssl, BULK_READ);
+		stream->bulk = true;
+		bulk_count++;
+	} else if (stream->bulk && stream->full_reads == 0) {
+		SSL_set_default_read_buffer_len(ssl, 0);
+		/* Until then it may still be the large one. */
+		stream->bulk = SSL_has_pending(ssl);
+		bulk_count -= !stream->bulk;
+	}
+}
+
 static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool peek)
 {
 	size_t count;
@@ -261,6 +311,7 @@ static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool p
 	errno = 0;
 	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
 		  : SSL_read_ex(stream->ssl, buffer, size, &count);
+	fit_buffer(stream);
 	return rc == 1 ? (ssize_t)count : tls_result(stream, rc, &stream->read_blocked);
 }
 
@@ -328,7 +379,7 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 	if (stream->ops)
 		return stream->ops->write(stream->object, data, length);
 	do
-		count = send(stream->fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+		count = send_out(stream, data, length);
 	while (count < 0 && errno == EINTR);
 	if (count < 0 && errno != EAGAIN)
 		return -errno;
@@ -336,6 +387,31 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 	if (count < (ssize_t)length)
 		stream->write_blocked = EV_WRITE;
 	return count < 0 ? -EAGAIN : count;
+}
+
+ssize_t stream_write_more(struct stream *stream, const void *data, size_t length)
+{
+	ssize_t count;
+
+	stream->more = true;
+	count = stream_write(stream, data, length);
+	stream->more = false;
+	return count;
+}
+
+void stream_push(struct stream *stream)
+{
+	if (!stream->corked)
+		return;
+	stream->corked = false;
+	/* Set already; setting it again is what sends, whatever Nagle's algorithm says (tcp(7)). */
+	(void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+}
+
+/* Part of a record may be all there is: likely, not certain. */
+bool stream_has_more(const struct stream *stream)
+{
+	return stream->ssl && SSL_has_pending(stream->ssl) == 1;
 }
 
 /* close_notify, best effort: 0 when it is out or cannot be, -EAGAIN when it has to wait. */
@@ -414,6 +490,7 @@ void stream_free(struct stream *stream)
 		SSL_free(stream->ssl); /* says goodbye for the outer one, too */
 		clear_errors();
 	}
+	bulk_count -= stream->bulk;
 	close(stream->fd);
 	free(stream);
 }

@@ -43,6 +43,14 @@ ssize_t stream_peek(struct stream *stream, void *buffer, size_t size) WARN_UNUSE
 /* > 0 bytes taken, maybe fewer than asked, -EAGAIN, or another -errno. After -EAGAIN the next
  * write must start with the same bytes. */
 ssize_t stream_write(struct stream *stream, const void *data, size_t length) WARN_UNUSED;
+/* As stream_write(), but what was taken may wait for more. The caller writes that, or calls
+ * stream_push(), before it returns to the event loop. */
+ssize_t stream_write_more(struct stream *stream, const void *data, size_t length) WARN_UNUSED;
+/* Sends what waits, if something does; never fails, never blocks. */
+void stream_push(struct stream *stream);
+/* True when the last stream_read() brought more than it gave, so that the next one will most likely
+ * not be in vain. */
+bool stream_has_more(const struct stream *stream);
 /* FIN, or close_notify and FIN. Reading goes on. */
 void stream_shutdown(struct stream *stream);
 /* Asks for one call of `ready` from the event loop, soon: for fairness after a long run. */

@@ -123,6 +123,7 @@ static int move_copied(struct proxy_shared *shared, struct direction *d)
 {
 	char *buffer = http1_payload(&shared->scratch);
 	ssize_t n, written;
+	bool more;
 
 	if (stream_must_wait(d->from))
 		return 0;
@@ -133,8 +134,10 @@ static int move_copied(struct proxy_shared *shared, struct direction *d)
 		return (int)n;
 	d->eof = n == 0;
 	d->bytes += (size_t)n;
+	more = stream_has_more(d->from);
 	for (ssize_t done = 0; done < n; done += written) {
-		written = stream_write(d->to, buffer + done, (size_t)(n - done));
+		written = more ? stream_write_more(d->to, buffer + done, (size_t)(n - done))
+			       : stream_write(d->to, buffer + done, (size_t)(n - done));
 		if (written == -EAGAIN)
 			return bytes_append(&d->pending, buffer + done, (size_t)(n - done))
 				       ? 1 : -ENOMEM;
@@ -174,10 +177,13 @@ static bool run_direction(struct tunnel *t, struct direction *d, int *ret_error)
 
 		if (rc < 0)
 			*ret_error = rc;
-		if (rc <= 0)
+		if (rc <= 0) {
+			stream_push(d->to);
 			return moved;
+		}
 		moved = true;
 	}
+	stream_push(d->to);
 	stream_again(d->from);
 	return moved;
 }

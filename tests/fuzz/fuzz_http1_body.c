@@ -15,6 +15,7 @@ struct stream {
 	size_t length, piece;
 	struct bytes out;
 	bool blocked; /* the last write was refused */
+	bool corked;  /* something waits for more */
 };
 
 ssize_t stream_read(struct stream *stream, void *buffer, size_t size)
@@ -45,7 +46,26 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 		return -EAGAIN;
 	if (!bytes_append(&stream->out, data, n))
 		abort();
+	stream->corked = false;
 	return (ssize_t)n;
+}
+
+ssize_t stream_write_more(struct stream *stream, const void *data, size_t length)
+{
+	ssize_t n = stream_write(stream, data, length);
+
+	stream->corked = stream->corked || n > 0;
+	return n;
+}
+
+void stream_push(struct stream *stream)
+{
+	stream->corked = false;
+}
+
+bool stream_has_more(const struct stream *stream)
+{
+	return stream->length % 3 == 1;
 }
 
 void stream_again(struct stream *stream)
@@ -88,8 +108,11 @@ static enum http1_flow run(const uint8_t *data, size_t size, size_t piece, bool 
 				&body.parser, &head) != 0)
 		abort();
 	http1_body_start(&body, HTTP1_CHUNKED, 0, chunk);
-	for (size_t i = 0; i < 4 * size + 64 && flow == HTTP1_FLOW_WAIT; i++)
+	for (size_t i = 0; i < 4 * size + 64 && flow == HTTP1_FLOW_WAIT; i++) {
 		flow = http1_body_pump(&body, &source, surplus, &sink, &scratch);
+		if (sink.corked)
+			abort();
+	}
 	if (flow == HTTP1_FLOW_DONE && !bytes_append(surplus, source.data, source.length))
 		abort();
 	http1_body_free(&body);

@@ -16,6 +16,7 @@ links_test_learn := learn learn_paths journal $(config_modules)
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
 links_test_stream := stream tally bytes
+links_test_http1_body := http1_body http1_head stream tally bytes
 links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_cert_authority := cert_authority bytes diag

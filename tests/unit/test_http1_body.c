@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A body between two sockets: many records leave together, and none waits for one that is late. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "http1_body.h"
+
+#define RECORD 16384
+
+/* The origin's end is OpenSSL over memory, so that a test decides how much of a record arrives. */
+struct pipeline {
+	struct event_base *base;
+	SSL_CTX *contexts[2];
+	SSL *origin;
+	BIO *in, *out;
+	int origin_fd, client_fd;
+	struct stream *source, *sink;
+	struct http1_body body;
+	struct bytes surplus;
+};
+
+static struct http1_scratch scratch;
+
+bool policy_route_strips(const struct policy_route *route, struct span name)
+{
+	(void)route, (void)name;
+	return false;
+}
+
+/* `ret[0]` is ours. */
+static void tcp_pair(int ret[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	ret[1] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(ret[1], (struct sockaddr *)&address, sizeof(address)), 0);
+	ret[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(ret[0] >= 0);
+	assert_int_equal(setsockopt(ret[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
+	close(listener);
+}
+
+static void send_all(int fd, const char *data, size_t length)
+{
+	assert_int_equal(send(fd, data, length, MSG_NOSIGNAL), length);
+}
+
+/* What the origin's TLS has made goes to the socket, but for the last `hold` bytes, whose number and
+ * place are returned. */
+static size_t origin_sends(struct pipeline *p, size_t hold, char **ret_rest)
+{
+	char *data;
+	size_t length = (size_t)BIO_get_mem_data(p->out, &data);
+
+	send_all(p->origin_fd, data, length - hold);
+	*ret_rest = malloc(hold + 1);
+	memcpy(*ret_rest, data + length - hold, hold);
+	(void)BIO_reset(p->out);
+	return hold;
+}
+
+static void origin_receives(struct pipeline *p)
+{
+	char buffer[4096];
+	ssize_t n = recv(p->origin_fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+
+	if (n > 0)
+		BIO_write(p->in, buffer, (int)n);
+}
+
+static void shake_hands(struct pipeline *p)
+{
+	int done = 0;
+	char *rest;
+
+	for (int i = 0; i < 1000 && done != 1; i++) {
+		origin_receives(p);
+		(void)SSL_do_handshake(p->origin);
+		origin_sends(p, 0, &rest);
+		free(rest);
+		event_base_loop(p->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+		done = stream_handshake(p->source);
+	}
+	assert_int_equal(done, 1);
+	for (int i = 0; i < 1000 && !SSL_is_init_finished(p->origin); i++) {
+		origin_receives(p);
+		(void)SSL_do_handshake(p->origin);
+	}
+	/* Its tickets, too. */
+	origin_sends(p, 0, &rest);
+	free(rest);
+}
+
+static SSL *client_ssl(SSL_CTX *context)
+{
+	SSL *ssl = SSL_new(context);
+
+	SSL_set_connect_state(ssl);
+	return ssl;
+}
+
+static int set_up(void **state)
+{
+	struct pipeline *p = calloc(1, sizeof(*p));
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *cert = X509_new();
+	int fds[2];
+
+	X509_gmtime_adj(X509_getm_notBefore(cert), 0);
+	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	X509_set_pubkey(cert, key);
+	X509_sign(cert, key, EVP_sha256());
+	p->base = event_base_new();
+	p->contexts[0] = SSL_CTX_new(TLS_server_method());
+	p->contexts[1] = SSL_CTX_new(TLS_client_method());
+	SSL_CTX_use_certificate(p->contexts[0], cert);
+	SSL_CTX_use_PrivateKey(p->contexts[0], key);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	p->origin = SSL_new(p->contexts[0]);
+	p->in = BIO_new(BIO_s_mem());
+	p->out = BIO_new(BIO_s_mem());
+	SSL_set_bio(p->origin, p->in, p->out);
+	SSL_set_accept_state(p->origin);
+	tcp_pair(fds);
+	p->source = stream_new(p->base, fds[0]);
+	p->origin_fd = fds[1];
+	assert_int_equal(stream_set_tls(p->source, client_ssl(p->contexts[1])), 0);
+	tcp_pair(fds);
+	p->sink = stream_new(p->base, fds[0]);
+	p->client_fd = fds[1];
+	shake_hands(p);
+	*state = p;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct pipeline *p = *state;
+
+	stream_free(p->source);
+	stream_free(p->sink);
+	http1_body_free(&p->body);
+	bytes_free(&p->surplus);
+	SSL_free(p->origin);
+	SSL_CTX_free(p->contexts[0]);
+	SSL_CTX_free(p->contexts[1]);
+	close(p->origin_fd);
+	close(p->client_fd);
+	event_base_free(p->base);
+	free(p);
+	return 0;
+}
+
+static enum http1_flow pump(struct pipeline *p)
+{
+	event_base_loop(p->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+	return http1_body_pump(&p->body, p->source, &p->surplus, p->sink, &scratch);
+}
+
+static int unsent(const struct pipeline *p)
+{
+	int count = -1;
+
+	assert_int_equal(ioctl(stream_fd(p->sink), SIOCOUTQNSD, &count), 0);
+	return count;
+}
+
+static void client_got(const struct pipeline *p, const char *text)
+{
+	char buffer[64] = "";
+
+	assert_int_equal(recv(p->client_fd, buffer, sizeof(buffer) - 1, 0), strlen(text));
+	assert_string_equal(buffer, text);
+}
+
+static void origin_writes(struct pipeline *p, const char *text)
+{
+	assert_int_equal(SSL_write(p->origin, text, (int)strlen(text)), strlen(text));
+}
+
+/* An event, and a piece of the next one, which promises more and may be all there is for an hour. */
+static void nothing_waits_for_the_rest_of_a_record(void **state)
+{
+	struct pipeline *p = *state;
+	char *rest;
+	size_t length;
+
+	http1_body_start(&p->body, HTTP1_UNTIL_EOF, 0, false);
+	origin_writes(p, "event 1");
+	origin_writes(p, "event 2");
+	length = origin_sends(p, 10, &rest);
+	assert_int_equal(pump(p), HTTP1_FLOW_WAIT);
+	assert_true(stream_has_more(p->source)); /* else this tests nothing */
+	assert_int_equal(unsent(p), 0);
+	client_got(p, "event 1");
+	send_all(p->origin_fd, rest, length);
+	free(rest);
+	assert_int_equal(pump(p), HTTP1_FLOW_WAIT);
+	assert_int_equal(unsent(p), 0);
+	client_got(p, "event 2");
+}
+
+/* The same where the body ends by its length, with what the origin says next already there. */
+static void nothing_waits_behind_the_end(void **state)
+{
+	struct pipeline *p = *state;
+	char *rest;
+
+	http1_body_start(&p->body, HTTP1_LENGTH, 7, false);
+	origin_writes(p, "event 1");
+	origin_writes(p, "HTTP/1.1 200 OK");
+	origin_sends(p, 0, &rest);
+	free(rest);
+	assert_int_equal(pump(p), HTTP1_FLOW_DONE);
+	assert_int_equal(unsent(p), 0);
+	client_got(p, "event 1");
+}
+
+static unsigned data_segments(const struct pipeline *p)
+{
+	struct tcp_info info;
+	socklen_t length = sizeof(info);
+
+	assert_int_equal(getsockopt(stream_fd(p->sink), IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+	return info.tcpi_segs_out;
+}
+
+/* The window of loopback is smaller than four records: the kernel sends the last when there is room. */
+static void client_takes(const struct pipeline *p, size_t size)
+{
+	static char buffer[4 * RECORD];
+	ssize_t n = recv(p->client_fd, buffer, size, MSG_WAITALL);
+
+	assert_int_equal(n, size);
+	for (ssize_t i = 0; i < n; i++)
+		assert_int_equal(buffer[i], 'x');
+}
+
+/* Loopback's segments hold four records, all of which fit in any socket's buffer. */
+static void records_leave_together(void **state)
+{
+	static char block[RECORD];
+	struct pipeline *p = *state;
+	char *rest;
+
+	memset(block, 'x', sizeof(block));
+	http1_body_start(&p->body, HTTP1_UNTIL_EOF, 0, false);
+	for (int i = 0; i < 32; i++) {
+		for (int j = 0; j < 4; j++)
+			assert_int_equal(SSL_write(p->origin, block, RECORD), RECORD);
+		origin_sends(p, 0, &rest);
+		free(rest);
+		while (p->body.bytes < (uint64_t)(i + 1) * 4 * RECORD)
+			assert_int_equal(pump(p), HTTP1_FLOW_WAIT);
+		client_takes(p, sizeof(block) * 4);
+	}
+	/* A hundred and more by themselves. */
+	assert_in_range(data_segments(p), 1, 32 * 2 + 16);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(nothing_waits_for_the_rest_of_a_record),
+		TEST(nothing_waits_behind_the_end),
+		TEST(records_leave_together),
+	};
+
+	alarm(60); /* what never comes is a failure */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
