@@ -72,9 +72,11 @@ static size_t origin_sends(struct pipeline *p, size_t hold, char **ret_rest)
 	char *data;
 	size_t length = (size_t)BIO_get_mem_data(p->out, &data);
 
-	send_all(p->origin_fd, data, length - hold);
+	if (length > hold)
+		send_all(p->origin_fd, data, length - hold);
 	*ret_rest = malloc(hold + 1);
-	memcpy(*ret_rest, data + length - hold, hold);
+	if (hold > 0)
+		memcpy(*ret_rest, data + length - hold, hold);
 	(void)BIO_reset(p->out);
 	return hold;
 }
