@@ -130,8 +130,25 @@ static struct {
 	void *context;
 } budget = {.limit = SIZE_MAX};
 
+static __thread bool own_thread;
+static __thread ptrdiff_t unsaid; /* of this thread, and not in *held yet: -BYTES_GRAIN to 0 */
+
+void bytes_own_thread(void)
+{
+	own_thread = true;
+}
+
 void bytes_count(ptrdiff_t change)
 {
+	/* Each request takes and gives back some KiB: a locked instruction for each would be for
+	 * nothing. What is said is never less than what is held, so that nobody sees less than none. */
+	if (own_thread) {
+		unsaid += change;
+		if (unsaid <= 0 && unsaid > -BYTES_GRAIN)
+			return;
+		change = unsaid + BYTES_GRAIN / 2;
+		unsaid = -BYTES_GRAIN / 2;
+	}
 	/* Relaxed: nobody concludes anything about other memory from it. */
 	__atomic_fetch_add(held, (uint64_t)change, __ATOMIC_RELAXED);
 }
@@ -146,7 +163,7 @@ void bytes_count_at(uint64_t *place)
 size_t bytes_held(void)
 {
 	/* A difference of wrong sign would be a fault of ours, not a reason to stop. */
-	int64_t now = (int64_t)__atomic_load_n(held, __ATOMIC_RELAXED);
+	int64_t now = (int64_t)__atomic_load_n(held, __ATOMIC_RELAXED) + unsaid;
 
 	return now > 0 ? (size_t)now : 0;
 }
@@ -179,6 +196,63 @@ bool bytes_pressed(void)
 	return bytes_held() > budget.limit / 2;
 }
 
+/* ---- blocks of memory ------------------------------------------------------------------------- */
+
+#define KEPT_MAX 12
+/* Heads and small bodies; an exchange; OpenSSL's record buffers, 16 KiB and some. */
+static const size_t kept_sizes[] = {2048, 4096, 18432};
+#define KEPT_SIZES (sizeof(kept_sizes) / sizeof(kept_sizes[0]))
+static __thread struct {
+	size_t count;
+	void *blocks[KEPT_MAX];
+} kept[KEPT_SIZES];
+
+/* -1: small enough for malloc(3)'s own caches, or of no common size. */
+static inline int kept_class(size_t size)
+{
+	if (size <= 1024 || size > 18432 || (size > 4096 && size <= 16384))
+		return -1;
+	return size <= 2048 ? 0 : size <= 4096 ? 1 : 2;
+}
+
+void *bytes_block(size_t size)
+{
+	int class = kept_class(size);
+
+	if (class < 0)
+		return malloc(size);
+	if (kept[class].count > 0)
+		return kept[class].blocks[--kept[class].count];
+	return malloc(kept_sizes[class]);
+}
+
+void *bytes_block_zeroed(size_t size)
+{
+	/* Not calloc(3), which in glibc 2.36 goes past its caches. */
+	void *block = bytes_block(size);
+
+	/* Or the compiler makes calloc(3) of it. */
+	__asm__("" : "+r"(block));
+	if (block)
+		memset(block, 0, size);
+	return block;
+}
+
+void bytes_block_free(void *block, size_t size)
+{
+	int class = kept_class(size);
+
+#if defined(__SANITIZE_ADDRESS__)
+	class = -1; /* it shall see who uses what was freed */
+#endif
+	if (!block || class < 0 || !own_thread || kept[class].count == KEPT_MAX)
+		free(block);
+	else
+		kept[class].blocks[kept[class].count++] = block;
+}
+
+/* ---- buffers ---------------------------------------------------------------------------------- */
+
 /* Moves the content to the front when that makes enough room, else to a larger block. */
 static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 {
@@ -197,12 +271,12 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 	}
 	/* Not realloc(3), which would copy what was consumed, too. The old block is not wiped: a
 	 * secret needs all its room at once, before it is appended. */
-	data = malloc(capacity);
+	data = bytes_block(capacity);
 	if (!data)
 		return false;
 	if (b->data && b->length > 0)
 		memcpy(data, b->data + b->start, b->length);
-	free(b->data);
+	bytes_block_free(b->data, b->capacity);
 	bytes_count((ptrdiff_t)(capacity - b->capacity));
 	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};
 	return true;
@@ -315,9 +389,10 @@ void bytes_consume(struct bytes *b, size_t count)
 
 void bytes_free(struct bytes *b)
 {
-	if (b->data)
+	if (b->data) {
 		bytes_count(-(ptrdiff_t)b->capacity);
-	free(b->data);
+		bytes_block_free(b->data, b->capacity);
+	}
 	*b = (struct bytes){0};
 }
 

@@ -70,6 +70,10 @@ void bytes_wipe(struct bytes *b); /* overwrites, then frees: for secrets */
 /* What struct bytes have allocated in this process, and what others have said by bytes_count(): the
  * memory that peers can make us use. Counted with each allocation, not with each byte; any thread. */
 size_t bytes_held(void);
+/* The calling thread stays until the process ends and does most of this: it sums up by itself, and the
+ * common count is ahead of it by up to BYTES_GRAIN; it keeps blocks that it will want again. */
+#define BYTES_GRAIN (16 * 1024)
+void bytes_own_thread(void);
 /* For libraries that hold bytes for us: nghttp2's frames. */
 void bytes_count(ptrdiff_t change);
 /* Counts at `place` from now on, which others may read; once, before there is a second thread. */
@@ -81,6 +85,14 @@ size_t bytes_limit(void);
 size_t bytes_room(void);
 /* Half of it is used: time to be sparing. */
 bool bytes_pressed(void);
+
+/* ---- blocks of memory ------------------------------------------------------------------------- */
+
+/* malloc(3) and free(3) for sizes that each request needs, and that glibc's own caches do not keep
+ * (from 1 KiB on). `size` is the same in both. Not counted. */
+void *bytes_block(size_t size) WARN_UNUSED;
+void *bytes_block_zeroed(size_t size) WARN_UNUSED;
+void bytes_block_free(void *block, size_t size); /* accepts NULL */
 
 /* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
 uint64_t bytes_hash(const void *data, size_t length);

@@ -2,9 +2,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "cmd.h"
 #include "diag.h"
 #include "server.h"
+#include "tls_memory.h"
 #include "worker.h"
 
 int cmd_worker(int argc, char **argv)
@@ -19,5 +21,10 @@ int cmd_worker(int argc, char **argv)
 	(void)prctl(PR_SET_NAME, "egress-worker");
 	if (handover.program_fd >= 0)
 		close(handover.program_fd);
+	bytes_own_thread();
+	if (tls_memory_keep() < 0) {
+		diag_error("worker: OpenSSL does not take our memory functions");
+		return EXIT_FAILED;
+	}
 	return server_run(&handover);
 }

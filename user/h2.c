@@ -93,13 +93,13 @@ static void run_woken(struct h2 *h2)
 
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 {
-	struct h2_stream *s = calloc(1, sizeof(*s));
+	struct h2_stream *s = bytes_block_zeroed(sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->face = stream_new_framed(&h2_stream_ops, s);
 	if (!s->face) {
-		free(s);
+		bytes_block_free(s, sizeof(*s));
 		return NULL;
 	}
 	s->h2 = h2;
@@ -143,7 +143,7 @@ void h2_stream_destroy(struct h2_stream *s)
 	bytes_wipe(&s->out_head);
 	bytes_free(&s->out);
 	bytes_free(&s->out_trailers);
-	free(s);
+	bytes_block_free(s, sizeof(*s));
 }
 
 static void note_end(struct h2_stream *s, uint32_t code)
@@ -433,7 +433,8 @@ static void count_free(void *block, void *h2)
 
 static void *count_calloc(size_t count, size_t size, void *h2)
 {
-	void *block = calloc(count, size);
+	size_t all;
+	void *block = __builtin_mul_overflow(count, size, &all) ? NULL : bytes_block_zeroed(all);
 
 	note_memory(h2, block, 1);
 	return block;

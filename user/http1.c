@@ -243,7 +243,7 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 {
 	struct connection *c = h->connection;
 	struct http1_head head = {.fields = c->proxy->shared->fields};
-	struct http1_exchange *x = calloc(1, sizeof(*x));
+	struct http1_exchange *x = bytes_block_zeroed(sizeof(*x));
 	int status;
 
 	if (!x)
@@ -274,7 +274,7 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 /* A head that cannot become a good one: the answer needs an exchange to be logged with. */
 static enum http1_step bad_head(struct http1 *h, unsigned status)
 {
-	h->exchange = calloc(1, sizeof(*h->exchange));
+	h->exchange = bytes_block_zeroed(sizeof(*h->exchange));
 	if (!h->exchange)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	h->exchange->http1 = h;
@@ -366,7 +366,7 @@ enum protocol_next http1_run(void *session)
 
 static void *http1_start(struct connection *c)
 {
-	struct http1 *h = calloc(1, sizeof(*h));
+	struct http1 *h = bytes_block_zeroed(sizeof(*h));
 
 	if (!h)
 		return NULL;
@@ -382,7 +382,7 @@ static void *http1_start(struct connection *c)
 struct http1 *http1_new_framed(struct connection *c, struct stream *stream, stream_ready_fn wake,
 			       void *context)
 {
-	struct http1 *h = calloc(1, sizeof(*h));
+	struct http1 *h = bytes_block_zeroed(sizeof(*h));
 
 	if (!h)
 		return NULL;
@@ -459,7 +459,7 @@ void http1_end(void *session, enum egress_reason reason, const char *detail)
 	}
 	bytes_free(&h->in);
 	bytes_free(&h->answer);
-	free(h);
+	bytes_block_free(h, sizeof(*h));
 }
 
 const struct protocol http1_protocol = {

@@ -32,7 +32,7 @@ static void end_request(struct request *r, enum egress_reason reason, const char
 		r->next->at = r->at;
 	http1_end(r->http1, reason, detail);
 	stream_free(r->stream);
-	free(r);
+	bytes_block_free(r, sizeof(*r));
 }
 
 /* The stream has something for its exchange. */
@@ -70,14 +70,14 @@ static void on_opened(void *context, struct stream *stream)
 
 	/* Refused ones are counted, too: on_gone() is told of each that was opened. */
 	if (++proxy->request_count <= REQUEST_LIMIT)
-		r = calloc(1, sizeof(*r));
+		r = bytes_block_zeroed(sizeof(*r));
 	if (r)
 		r->http1 = http1_new_framed(h->connection, stream, on_wake, r);
 	if (!r || !r->http1) {
 		/* RFC 9113, 8.7: so the client knows that it may try again, whatever the method. */
 		h2_set_reset_code(stream, NGHTTP2_REFUSED_STREAM);
 		stream_free(stream);
-		free(r);
+		bytes_block_free(r, sizeof(*r));
 		return;
 	}
 	stream_set_ready(stream, on_ready, r);
