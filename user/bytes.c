@@ -27,23 +27,31 @@ static char ascii_lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+/* Most names are written alike but for their first letters: from `at` on, are eight bytes the same? */
+static bool same_word(struct span a, struct span b, size_t at)
+{
+	uint64_t x, y;
+
+	if (a.length - at < sizeof(x))
+		return false;
+	memcpy(&x, a.data + at, sizeof(x));
+	memcpy(&y, b.data + at, sizeof(y));
+	return x == y;
+}
+
 bool span_equal_nocase(struct span a, struct span b)
 {
 	if (a.length != b.length)
 		return false;
-	for (size_t i = 0; i < a.length; i++) {
-		if (ascii_lower(a.data[i]) != ascii_lower(b.data[i]))
+	for (size_t i = 0; i < a.length;) {
+		if (same_word(a, b, i))
+			i += sizeof(uint64_t);
+		else if (a.data[i] == b.data[i] || ascii_lower(a.data[i]) == ascii_lower(b.data[i]))
+			i++;
+		else
 			return false;
 	}
 	return true;
-}
-
-int span_find_nocase(struct span a, const struct span *list, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (a.length == list[i].length && span_equal_nocase(a, list[i]))
-			return (int)i;
-	return -1;
 }
 
 /* CGI's spelling, by which many applications look fields up. */
@@ -56,11 +64,41 @@ bool span_equal_field(struct span a, struct span b)
 {
 	if (a.length != b.length)
 		return false;
-	for (size_t i = 0; i < a.length; i++) {
-		if (field_char(a.data[i]) != field_char(b.data[i]))
+	for (size_t i = 0; i < a.length;) {
+		if (same_word(a, b, i))
+			i += sizeof(uint64_t);
+		else if (a.data[i] == b.data[i] || field_char(a.data[i]) == field_char(b.data[i]))
+			i++;
+		else
 			return false;
 	}
 	return true;
+}
+
+bool span_is_one_of(struct span a, span_names names)
+{
+	for (size_t i = 0; a.length <= SPAN_NAMES_MAX && i < SPAN_NAMES_EACH; i++) {
+		const char *name = names[a.length][i];
+
+		if (!name)
+			break;
+		if (span_equal_nocase(a, (struct span){name, a.length}))
+			return true;
+	}
+	return false;
+}
+
+bool span_is_field_of(struct span a, span_names names)
+{
+	for (size_t i = 0; a.length <= SPAN_NAMES_MAX && i < SPAN_NAMES_EACH; i++) {
+		const char *name = names[a.length][i];
+
+		if (!name)
+			break;
+		if (span_equal_field(a, (struct span){name, a.length}))
+			return true;
+	}
+	return false;
 }
 
 static bool is_blank(char c)

@@ -28,9 +28,14 @@ bool span_equal(struct span a, struct span b);
 bool span_equal_nocase(struct span a, struct span b);
 /* The same, and "_" is "-", as CGI (RFC 3875, 4.1.18) and its successors read field names. */
 bool span_equal_field(struct span a, struct span b);
-/* The place in `list` of a span that is equal but for ASCII case; -1: none. For lists of known names,
- * most of which differ in their length already. */
-int span_find_nocase(struct span a, const struct span *list, size_t count);
+/* Known names in lower case by their length, up to SPAN_NAMES_EACH of each, with "-" and never "_". */
+#define SPAN_NAMES_MAX 20
+#define SPAN_NAMES_EACH 3
+typedef const char *const span_names[SPAN_NAMES_MAX + 1][SPAN_NAMES_EACH];
+/* Is it one of them, but for ASCII case? Most fields of a head are none, and cost no comparison. */
+bool span_is_one_of(struct span a, span_names names);
+/* The same, and "_" is "-". */
+bool span_is_field_of(struct span a, span_names names);
 struct span span_trim(struct span s); /* without SP and HTAB at both ends */
 /* A TCP port: digits alone, 1 to 65535; signs and blanks, as strtoul(3) takes them, are none. */
 bool span_port(struct span text, uint16_t *ret) WARN_UNUSED;

@@ -60,12 +60,12 @@ static bool keep_pseudo(struct h2_block *block, struct span name, nghttp2_rcbuf 
 /* What would frame the message in HTTP/1 is no field of HTTP/2 (RFC 9113, 8.2.2). */
 static bool is_connection_field(struct span name)
 {
-	static const struct span names[] = {
-		SPAN("connection"), SPAN("transfer-encoding"), SPAN("upgrade"), SPAN("keep-alive"),
-		SPAN("proxy-connection"), SPAN("http2-settings"),
+	static span_names names = {
+		[7] = {"upgrade"}, [10] = {"connection", "keep-alive"}, [14] = {"http2-settings"},
+		[16] = {"proxy-connection"}, [17] = {"transfer-encoding"},
 	};
 
-	return span_find_nocase(name, names, sizeof(names) / sizeof(names[0])) >= 0;
+	return span_is_one_of(name, names);
 }
 
 bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
@@ -217,15 +217,15 @@ void h2_block_clear(struct h2_block *block)
 /* Only these enter a peer's table of fields: of any other the value may be a secret. */
 static bool may_index(struct span name)
 {
-	static const struct span names[] = {
-		SPAN(":method"), SPAN(":scheme"), SPAN(":authority"), SPAN(":status"),
-		SPAN("accept"), SPAN("accept-encoding"), SPAN("accept-language"),
-		SPAN("cache-control"), SPAN("content-encoding"), SPAN("content-type"),
-		SPAN("grpc-accept-encoding"), SPAN("grpc-encoding"), SPAN("grpc-status"),
-		SPAN("server"), SPAN("te"), SPAN("user-agent"), SPAN("vary"),
+	static span_names names = {
+		[2] = {"te"}, [4] = {"vary"}, [6] = {"accept", "server"},
+		[7] = {":method", ":scheme", ":status"}, [10] = {":authority", "user-agent"},
+		[11] = {"grpc-status"}, [12] = {"content-type"},
+		[13] = {"cache-control", "grpc-encoding"}, [15] = {"accept-encoding", "accept-language"},
+		[16] = {"content-encoding"}, [20] = {"grpc-accept-encoding"},
 	};
 
-	return span_find_nocase(name, names, sizeof(names) / sizeof(names[0])) >= 0;
+	return span_is_one_of(name, names);
 }
 
 /* nghttp2 copies both, and turns the name into lower case. */
@@ -246,8 +246,9 @@ static void put_all(struct h2_fields *fields, const struct http1_head *head, boo
 		struct span name = head->fields[i].name;
 
 		/* RFC 8441, 5: the key of the handshake and its answer have no place in HTTP/2. */
-		if (!is_connection_field(name) && !span_equal_nocase(name, SPAN("host")) &&
-		    !span_equal_nocase(name, SPAN("sec-websocket-accept")) &&
+		if (!is_connection_field(name) &&
+		    !(name.length == 4 && span_equal_nocase(name, SPAN("host"))) &&
+		    !(name.length == 20 && span_equal_nocase(name, SPAN("sec-websocket-accept"))) &&
 		    !(switching && span_equal_nocase(name, SPAN("sec-websocket-key"))))
 			put(fields, name, head->fields[i].value);
 	}

@@ -284,28 +284,39 @@ static enum http1_step bad_head(struct http1 *h, unsigned status)
 			    NULL, true);
 }
 
+/* What has come of it; false when there is no more to say than that the rest has to come. */
+static bool look_at_head(struct http1 *h, enum http1_step *ret_step)
+{
+	long end = http1_head_end(bytes_span(&h->in), &h->scanned);
+
+	if (end > 0)
+		*ret_step = begin_exchange(h, (size_t)end);
+	else if (end < 0)
+		*ret_step = bad_head(h, 400);
+	else if (h->in.length > HTTP1_HEAD_MAX)
+		*ret_step = bad_head(h, 431);
+	/* Its first line has not ended yet: for a method and a version 256 bytes are plenty. */
+	else if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
+		*ret_step = bad_head(h, 414);
+	else
+		return false;
+	return true;
+}
+
 static enum http1_step await_head(struct http1 *h)
 {
-	struct connection *c = h->connection;
-	long end = http1_head_end(bytes_span(&h->in), &h->scanned);
 	bool first = h->in.length == 0;
+	enum http1_step step;
 	ssize_t n;
 
-	if (end < 0)
-		return bad_head(h, 400);
-	if (end > 0)
-		return begin_exchange(h, (size_t)end);
-	if (h->in.length > HTTP1_HEAD_MAX)
-		return bad_head(h, 431);
-	/* Its first line has not ended yet: for a method and a version 256 bytes are plenty. */
-	if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
-		return bad_head(h, 414);
-	n = http1_read(c, h->client, &h->in);
+	if (!first && look_at_head(h, &step))
+		return step;
+	n = http1_read(h->connection, h->client, &h->in);
 	if (n > 0) {
+		if (look_at_head(h, &step))
+			return step;
 		/* Only what comes in pieces gets, and pays for, a deadline of its own. */
-		if (!first)
-			return HTTP1_STEP_NEXT;
-		if (http1_head_end(bytes_span(&h->in), &(size_t){0}) == 0)
+		if (first)
 			http1_deadline(h, HEAD_SECONDS);
 		return HTTP1_STEP_NEXT;
 	}

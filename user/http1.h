@@ -60,7 +60,7 @@ struct http1_exchange {
 	unsigned status;
 	uint64_t id; /* of its record, where the client was told; 0: not yet taken */
 	uint64_t started_us;
-	uint64_t dialled_us; /* when the upstream's connection was asked for */
+	uint64_t dialled_us; /* when the upstream's connection was asked for; 0: it was there */
 	uint64_t waited_us;  /* for it */
 	uint64_t added_us;   /* of our own, before the request was on its way; 0: it never was */
 };

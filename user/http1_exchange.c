@@ -80,7 +80,8 @@ static void on_dialled(void *context, const struct upstream_result *result)
 	struct http1_exchange *x = context;
 
 	x->dial = NULL;
-	x->waited_us += connection_now_us() - x->dialled_us;
+	if (x->dialled_us)
+		x->waited_us += connection_now_us() - x->dialled_us;
 	if (result->reason == EGRESS_ALLOWED) {
 		x->upstream = result->stream;
 		x->reused = result->reused;
@@ -102,8 +103,11 @@ enum http1_step http1_dial(struct http1 *h, bool fresh)
 		return http1_refuse(h, EGRESS_INTERNAL, 0, NULL, NULL, false);
 	target = target_of(x);
 	h->state = HTTP1_DIALLING;
-	x->dialled_us = connection_now_us();
+	/* From the pool it comes before this returns, and nobody has waited. */
+	x->dialled_us = 0;
 	x->dial = upstream_get(h->connection->proxy->upstream, &target, fresh, on_dialled, x);
+	if (x->dial)
+		x->dialled_us = connection_now_us();
 	return HTTP1_STEP_NEXT;
 }
 

@@ -6,7 +6,9 @@
 
 static void set_hint(struct policy_verdict *verdict, const char *hint)
 {
-	snprintf(verdict->hint, sizeof(verdict->hint), "%s", hint ? hint : "");
+	verdict->hint[0] = '\0';
+	if (hint)
+		snprintf(verdict->hint, sizeof(verdict->hint), "%s", hint);
 }
 
 static enum egress_reason judge_connect(const struct connection *c, const struct http1_head *head,

@@ -61,6 +61,16 @@ struct span http1_path(struct span target)
 			     query ? (size_t)(query - target.data) : target.length};
 }
 
+/* To the letter the name that is known, which was normalised. No address ends in a letter but one of
+ * IPv6, and that has colons. */
+static bool is_known_name(struct span text, const char *host)
+{
+	size_t length = strlen(host);
+	char last = length > 0 ? host[length - 1] : '\0';
+
+	return last >= 'a' && last <= 'z' && span_equal(text, (struct span){host, length});
+}
+
 /* The Host field against a name that is known; a missing port is no contradiction. */
 static enum egress_reason check_host(const struct http1_head *head, const char *host, uint16_t port)
 {
@@ -69,6 +79,8 @@ static enum egress_reason check_host(const struct http1_head *head, const char *
 	if (!head->host.data)
 		/* RFC 9112, 3.2: HTTP/1.0 may leave it out, and the connection's name stands. */
 		return head->minor == 0 ? EGRESS_ALLOWED : EGRESS_BAD_REQUEST;
+	if (is_known_name(head->host, host))
+		return EGRESS_ALLOWED;
 	if (!parse_authority(head->host, &named))
 		return EGRESS_BAD_REQUEST;
 	if (named.literal || strcmp(named.host, host) != 0 ||

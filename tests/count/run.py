@@ -16,8 +16,8 @@ TOLERANCE = 0.10
 NOTED = {
     "decide-10": 2510,
     "decide-10000": 2510,
-    "request-head": 13430,
-    "response-head": 10480,
+    "request-head": 11300,
+    "response-head": 8250,
     "dns-answer": 33800,
 }
 # A larger policy may cost a probe of the table more.

@@ -90,6 +90,40 @@ static json_t *logged(const struct access_record *record, bool log_query)
 	return lines;
 }
 
+/* Text is looked at eight bytes at a time: each byte of ASCII at each place comes out as it went in. */
+static void escapes_everywhere(void **state)
+{
+	char path[20] = "/";
+	int fd = memory_file();
+	struct access_log *log = access_log_new(fd, "dev", true);
+	json_t *lines;
+
+	(void)state;
+	for (size_t at = 1; at < sizeof(path); at++) {
+		for (unsigned byte = 1; byte < 0x80; byte++) {
+			struct access_record record = {.source = "proxy",
+						       .target = {path, sizeof(path)}};
+
+			memset(path + 1, 'p', sizeof(path) - 1);
+			path[at] = (char)byte;
+			access_log_write(log, &record);
+		}
+	}
+	lines = lines_of(fd);
+	for (size_t at = 1, i = 0; at < sizeof(path); at++) {
+		for (unsigned byte = 1; byte < 0x80; byte++, i++) {
+			const char *came = text(lines, i, "path");
+
+			assert_int_equal(strlen(came), sizeof(path));
+			assert_int_equal(came[at], byte);
+			assert_int_equal(came[sizeof(path) - 1], at == sizeof(path) - 1 ? byte : 'p');
+		}
+	}
+	json_decref(lines);
+	access_log_free(log);
+	close(fd);
+}
+
 static void whole_record(void **state)
 {
 	struct egress_process process = {.pid = 12, .tgid = 11, .comm = "curl"};
@@ -457,7 +491,7 @@ static void nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole_record),
+		cmocka_unit_test(escapes_everywhere), cmocka_unit_test(whole_record),
 		cmocka_unit_test(bare_record),
 		cmocka_unit_test(queries_and_passwords),
 		cmocka_unit_test(hostile_bytes),

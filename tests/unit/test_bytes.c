@@ -66,6 +66,109 @@ static void spans(void **state)
 	free(copy);
 }
 
+/* Words of eight bytes are compared at once: each byte at each place against its neighbours in case. */
+static void equality_everywhere(void **state)
+{
+	char a[21], b[21];
+
+	(void)state;
+	for (size_t length = 1; length <= sizeof(a); length++) {
+		for (size_t at = 0; at < length; at++) {
+			for (unsigned byte = 0; byte < 256; byte++) {
+				struct span x = {a, length}, y = {b, length};
+				bool letter = (byte | 0x20) >= 'a' && (byte | 0x20) <= 'z';
+
+				memset(a, 'q', sizeof(a));
+				memcpy(b, a, sizeof(b));
+				a[at] = b[at] = (char)byte;
+				assert_true(span_equal_nocase(x, y) && span_equal_field(x, y));
+				b[at] = (char)(byte ^ 0x20);
+				assert_int_equal(span_equal_nocase(x, y), letter);
+				b[at] = (char)(byte ^ 0x40);
+				assert_false(span_equal_nocase(x, y));
+			}
+		}
+	}
+}
+
+static void known_names(void **state)
+{
+	static span_names names = {[2] = {"te"}, [10] = {"connection", "keep-alive"}};
+
+	(void)state;
+	assert_true(span_is_one_of(SPAN("TE"), names));
+	assert_true(span_is_one_of(SPAN("Keep-Alive"), names));
+	assert_false(span_is_one_of(SPAN("Keep_Alive"), names));
+	assert_true(span_is_field_of(SPAN("Keep_Alive"), names));
+	assert_false(span_is_one_of(SPAN("keep-alivf"), names));
+	assert_false(span_is_one_of(SPAN(""), names));
+	assert_false(span_is_one_of(SPAN("keep-alive-but-longer-than-any"), names));
+}
+
+static void told(void *context)
+{
+	++*(int *)context;
+}
+
+/* What is said to others is never below what is held, and not above it by more than the grain; what
+ * this thread sees is exact, and so is the limit. */
+static void counting(void **state)
+{
+	static uint64_t place; /* for the rest of the process */
+	int full = 0;
+
+	(void)state;
+	bytes_count_at(&place);
+	bytes_own_thread();
+	assert_int_equal(bytes_held(), 0);
+	for (size_t held = 0, i = 0; i < 4000; i++) {
+		ptrdiff_t change = i % 3 ? (ptrdiff_t)(i * 37 % 5000) : -(ptrdiff_t)(held / 2);
+
+		bytes_count(change);
+		held = (size_t)((ptrdiff_t)held + change);
+		assert_int_equal(bytes_held(), held);
+		assert_true(place >= held && place - held <= BYTES_GRAIN);
+	}
+	bytes_count(-(ptrdiff_t)bytes_held());
+	bytes_set_limit(3000, told, &full);
+	bytes_count(2999);
+	assert_int_equal(bytes_room(), 1);
+	bytes_count(1);
+	assert_int_equal(bytes_room(), 0);
+	assert_int_equal(full, 1);
+	bytes_count(-3000);
+	bytes_set_limit(0, NULL, NULL);
+}
+
+/* Kept blocks are handed out once each, and are large enough for all who share their class. */
+static void blocks(void **state)
+{
+	static const size_t sizes[] = {1, 1024, 1025, 2048, 2049, 4096, 4097, 16384, 16385, 18432, 18433};
+	void *held[40];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (int turn = 0; turn < 2; turn++) {
+			for (size_t k = 0; k < 40; k++) {
+				held[k] = bytes_block(sizes[i]);
+				assert_non_null(held[k]);
+				memset(held[k], (int)k + 1, sizes[i]);
+			}
+			for (size_t k = 0; k < 40; k++) {
+				const unsigned char *block = held[k];
+
+				assert_true(block[0] == k + 1 && block[sizes[i] - 1] == k + 1);
+				bytes_block_free(held[k], sizes[i]);
+			}
+		}
+		held[0] = bytes_block_zeroed(sizes[i]);
+		for (size_t k = 0; k < sizes[i]; k++)
+			assert_int_equal(((char *)held[0])[k], 0);
+		bytes_block_free(held[0], sizes[i]);
+	}
+	bytes_block_free(NULL, 2048);
+}
+
 static void hash(void **state)
 {
 	char data[64] = {0};
@@ -121,6 +224,10 @@ int main(void)
 		cmocka_unit_test(queue),
 		cmocka_unit_test(reserve_of_nothing),
 		cmocka_unit_test(spans),
+		cmocka_unit_test(equality_everywhere),
+		cmocka_unit_test(known_names),
+		cmocka_unit_test(counting),
+		cmocka_unit_test(blocks),
 		cmocka_unit_test(hash),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(files),

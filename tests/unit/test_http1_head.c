@@ -268,12 +268,31 @@ static void lists(void **state)
 	assert_false(http1_list_has(SPAN("a b"), SPAN("b")));
 }
 
+/* Values are looked at eight bytes at a time: each byte at each place of each length. */
+static void values_everywhere(void **state)
+{
+	char text[40];
+
+	(void)state;
+	for (size_t length = 1; length <= sizeof(text); length++) {
+		for (size_t at = 0; at < length; at++) {
+			for (unsigned byte = 0; byte < 256; byte++) {
+				bool fine = byte == '\t' || (byte >= ' ' && byte != 0x7f);
+
+				memset(text, at % 2 ? 0xff : 'v', sizeof(text));
+				text[at] = (char)byte;
+				assert_int_equal(http1_is_value((struct span){text, length}), fine);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(request_table), cmocka_unit_test(response_table),
 		cmocka_unit_test(what_is_parsed), cmocka_unit_test(limits),
-		cmocka_unit_test(end_in_pieces), cmocka_unit_test(lists),
+		cmocka_unit_test(values_everywhere), cmocka_unit_test(end_in_pieces), cmocka_unit_test(lists),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
