@@ -299,6 +299,7 @@ static int open_supervisor(struct exec *exec)
 		.record_fd = record_fd(exec->record),
 		.self_test = true,
 		.forward_signals = true,
+		.brief = true,
 		.host_ports = exec->host_ports,
 		.host_port_count = exec->host_port_count,
 		.unix_wall = true,

@@ -17,6 +17,11 @@
 #include "cgroup.h"
 #include "egress.skel.h"
 
+/* Of a wall with little room. A flow's record waits for its connection to be accepted, so these are
+ * more than listening sockets queue; peers are those of wires. */
+#define BRIEF_FLOWS 16384
+#define BRIEF_PEERS 256
+
 /* What libbpf says while it loads; looked at only when it fails. Static, for libbpf's callback has
  * no context; the supervisor loads from one thread. */
 static char load_log[16 * 1024];
@@ -152,6 +157,17 @@ static int keep_maps(struct kernel *kernel, const struct bpf_object *object, str
 
 /* ---- programs ------------------------------------------------------------------------------ */
 
+/* Room costs time when it is made: buckets are initialised, and preallocated entries (of flows and
+ * peers) zeroed. */
+static void make_room(const struct egress *skeleton, uint32_t hosts)
+{
+	bpf_map__set_max_entries(skeleton->maps.addresses, hosts);
+	bpf_map__set_max_entries(skeleton->maps.hosts, hosts);
+	bpf_map__set_max_entries(skeleton->maps.host_counters, hosts);
+	bpf_map__set_max_entries(skeleton->maps.flows, BRIEF_FLOWS);
+	bpf_map__set_max_entries(skeleton->maps.peers, BRIEF_PEERS);
+}
+
 /* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
 static struct egress *load_once(const struct kernel_open_options *options, bool adopt,
 				bool set_retval, struct error *error)
@@ -166,6 +182,8 @@ static struct egress *load_once(const struct kernel_open_options *options, bool 
 	skeleton->rodata->has_set_retval = set_retval;
 	/* Read-only data: where there is none, the verifier takes the look-ups for it out. */
 	skeleton->rodata->spared_cgroup = options->spared_cgroup;
+	if (!adopt && options->host_room > 0 && options->host_room < EGRESS_MAX_ADDRESSES)
+		make_room(skeleton, options->host_room);
 	if (adopt && reuse_maps(skeleton->obj, options->name, error) < 0)
 		code = EINVAL;
 	else

@@ -34,6 +34,10 @@ struct kernel_open_options {
 	 * elsewhere. Only for a new wall. On a kernel that cannot there is none of that, and
 	 * kernel_unix_missing() says so, unless it is required. */
 	bool unix_wall, unix_wall_required;
+	/* How many names a new wall has room for, and with that little of everything else: what has no
+	 * wires, ends with us and is adopted by nobody. 0: as much as any policy may need. Room for
+	 * all takes longer to make than everything else of a short command. */
+	uint32_t host_room;
 	/* Somebody stands ready to make the bottle's connections to unix sockets for it, should
 	 * kernel_unix_brokered() say that this kernel needs it. */
 	bool unix_broker;

@@ -185,6 +185,18 @@ static bool shares_our_netns(const struct supervisor *s)
 	return same;
 }
 
+/* How many names the bottle can come to know: those of the policy, those it may invent under
+ * wildcards, some rounds of grants, our own. 0 is all: of true addresses a name may have any number. */
+static uint32_t names_to_come(const struct config *config)
+{
+	size_t names = policy_host_count(config->policy) + config->dns.name_limit +
+		       4 * (size_t)GRANTS_MAX;
+
+	if (config->dns.mode == CONFIG_DNS_REAL || names > EGRESS_MAX_ADDRESSES)
+		return 0;
+	return (uint32_t)names;
+}
+
 /* The pid is for `status` and for messages about who holds the name; nothing is decided by it. */
 static int open_kernel(struct supervisor *s, struct error *error)
 {
@@ -194,6 +206,7 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.cgroup_path = s->options.cgroup_path,
 		.shared_netns = shares_our_netns(s),
 		.spared_cgroup = s->options.spared_cgroup,
+		.host_room = s->options.brief ? names_to_come(s->config) : 0,
 		.published = s->options.published,
 		.published_count = s->options.published_count,
 		.supervisor_pid = (uint32_t)getpid(),

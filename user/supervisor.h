@@ -38,6 +38,7 @@ struct supervisor_options {
 	/* exec: signals are the command's. The supervisor then handles no SIGTERM, SIGINT and SIGHUP,
 	 * and waits for no child but its own worker. */
 	bool forward_signals;
+	bool brief; /* exec: the policy is not read again, and the wall goes with us */
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
 	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
 	bool worker_any_call; /* no seccomp filter on the worker: for debuggers */
