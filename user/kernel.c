@@ -102,7 +102,6 @@ static int damaged(const char *name, const char *what, struct error *error)
 			 "run 'egress-bpf detach %s'", name, what, name);
 }
 
-/* Before the load, so that the new programs work on the old maps from their first call. */
 static int reuse_map(const struct bpf_object *object, const char *name, size_t i,
 		     struct error *error)
 {
@@ -155,8 +154,6 @@ static int keep_maps(struct kernel *kernel, const struct bpf_object *object, str
 	return 0;
 }
 
-/* ---- programs ------------------------------------------------------------------------------ */
-
 /* Room costs time when it is made: buckets are initialised, and preallocated entries (of flows and
  * peers) zeroed. */
 static void make_room(const struct egress *skeleton, uint32_t hosts)
@@ -168,9 +165,44 @@ static void make_room(const struct egress *skeleton, uint32_t hosts)
 	bpf_map__set_max_entries(skeleton->maps.peers, BRIEF_PEERS);
 }
 
-/* One attempt; NULL with `error` and errno set. `adopt`: with NAME's pinned maps. */
-static struct egress *load_once(const struct kernel_open_options *options, bool adopt,
-				bool set_retval, struct error *error)
+/* New ones, or those of NAME's pins: from the object without its programs. */
+static int load_maps(struct kernel *kernel, const struct kernel_open_options *options,
+		     struct error *error)
+{
+	struct egress *skeleton = egress__open();
+	struct bpf_program *program;
+	int result = 0;
+
+	if (!skeleton)
+		return load_error(errno, error);
+	bpf_object__for_each_program(program, skeleton->obj)
+		bpf_program__set_autoload(program, false);
+	if (kernel->adopted)
+		result = reuse_maps(skeleton->obj, options->name, error);
+	else if (options->host_room > 0)
+		make_room(skeleton, options->host_room);
+	if (result == 0)
+		result = kernel_load(skeleton->obj, error);
+	if (result == 0)
+		result = keep_maps(kernel, skeleton->obj, error);
+	egress__destroy(skeleton);
+	return result;
+}
+
+static int share_maps(const struct kernel *kernel, const struct bpf_object *object)
+{
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
+		if (bpf_map__reuse_fd(bpf_object__find_map_by_name(object, kernel_map_names[i]),
+				      kernel->maps[i]) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- programs ------------------------------------------------------------------------------ */
+
+/* One attempt; NULL with `error` and errno set. On the wall's maps, so that the programs know them
+ * from their first call. */
+static struct egress *load_once(const struct kernel *kernel, bool set_retval, struct error *error)
 {
 	struct egress *skeleton = egress__open();
 	int code;
@@ -181,13 +213,8 @@ static struct egress *load_once(const struct kernel_open_options *options, bool 
 	}
 	skeleton->rodata->has_set_retval = set_retval;
 	/* Read-only data: where there is none, the verifier takes the look-ups for it out. */
-	skeleton->rodata->spared_cgroup = options->spared_cgroup;
-	if (!adopt && options->host_room > 0 && options->host_room < EGRESS_MAX_ADDRESSES)
-		make_room(skeleton, options->host_room);
-	if (adopt && reuse_maps(skeleton->obj, options->name, error) < 0)
-		code = EINVAL;
-	else
-		code = -egress__load(skeleton);
+	skeleton->rodata->spared_cgroup = kernel->spared_cgroup;
+	code = share_maps(kernel, skeleton->obj) < 0 ? errno : -egress__load(skeleton);
 	if (code == 0)
 		return skeleton;
 	load_error(code, error);
@@ -202,8 +229,7 @@ const void *kernel_elf(size_t *ret_size)
 }
 
 /* What the kernel can do is found by loading, best first. */
-static struct egress *load_programs(const struct kernel_open_options *options, bool adopt,
-				    struct error *error)
+static struct egress *load_programs(const struct kernel *kernel, struct error *error)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
 	struct error first = {0};
@@ -211,11 +237,11 @@ static struct egress *load_programs(const struct kernel_open_options *options, b
 
 	load_log_length = 0;
 	load_log[0] = '\0';
-	skeleton = load_once(options, adopt, true, &first);
+	skeleton = load_once(kernel, true, &first);
 	if (!skeleton) {
 		/* Without bpf_set_retval(), before Linux 5.18: every refusal is EPERM then. */
 		load_log_length = 0;
-		skeleton = load_once(options, adopt, false, error);
+		skeleton = load_once(kernel, false, error);
 	}
 	libbpf_set_print(previous);
 	return skeleton;
@@ -297,23 +323,19 @@ static int install_root_wall(struct kernel *kernel, const struct kernel_open_opt
 static int build(struct kernel *kernel, const struct kernel_open_options *options,
 		 struct error *error)
 {
-	struct egress_settings settings = {0};
-	struct egress *skeleton;
+	struct egress_settings *settings = &kernel->settings;
+	struct egress *skeleton = load_programs(kernel, error);
 	int result = -1;
 
-	if (fill_settings(options, &settings, error) < 0)
-		return -1;
-	skeleton = load_programs(options, false, error);
 	if (!skeleton)
 		return -1;
-	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
-	    kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], &settings, error) == 0 &&
+	if (kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error) == 0 &&
 	    close_wires(kernel, error) == 0 && pin_maps(kernel, options->name, error) == 0)
 		result = install(skeleton, options, error);
 	egress__destroy(skeleton);
 	if (result == 0 && options->unix_wall)
-		result = kernel_unix_install(kernel, options, &settings, error);
-	return result < 0 ? -1 : install_root_wall(kernel, options, &settings, error);
+		result = kernel_unix_install(kernel, options, settings, error);
+	return result < 0 ? -1 : install_root_wall(kernel, options, settings, error);
 }
 
 static int read_pinned_settings(const char *name, struct egress_settings *settings,
@@ -337,20 +359,13 @@ static int read_pinned_settings(const char *name, struct egress_settings *settin
 static int adopt(struct kernel *kernel, const struct kernel_open_options *options,
 		 struct error *error)
 {
-	struct egress_settings settings = {0};
-	struct egress *skeleton;
+	struct egress *skeleton = load_programs(kernel, error);
 	int result = -1;
 
-	if (read_pinned_settings(options->name, &settings, error) < 0 ||
-	    fill_settings(options, &settings, error) < 0 ||
-	    kernel_links_check(options->name, settings.bottle_cgroup, error) < 0)
-		return -1;
-	skeleton = load_programs(options, true, error);
 	if (!skeleton)
 		return -1;
-	if (keep_maps(kernel, skeleton->obj, error) == 0 &&
-	    install(skeleton, options, error) == 0 && close_wires(kernel, error) == 0)
-		result = install_root_wall(kernel, options, &settings, error);
+	if (install(skeleton, options, error) == 0 && close_wires(kernel, error) == 0)
+		result = install_root_wall(kernel, options, &kernel->settings, error);
 	egress__destroy(skeleton);
 	return result;
 }
@@ -365,24 +380,36 @@ static int remove_leftovers(struct kernel *kernel, const char *name, struct erro
 	return kernel_pins_lock(name, &kernel->directory_fd, error);
 }
 
+/* What is pinned and its maps have to be ours, and of this bottle. */
+static int adopt_maps(struct kernel *kernel, const struct kernel_open_options *options,
+		      struct error *error)
+{
+	if (read_pinned_settings(options->name, &kernel->settings, error) < 0 ||
+	    fill_settings(options, &kernel->settings, error) < 0 ||
+	    kernel_links_check(options->name, kernel->settings.bottle_cgroup, error) < 0)
+		return -1;
+	return load_maps(kernel, options, error);
+}
+
 /* Some maps and a link are a wall in an unknown state: neither adopted nor replaced. Maps without a
  * link refuse nothing, and are removed. */
-static int build_or_adopt(struct kernel *kernel, const struct kernel_open_options *options,
-			  struct error *error)
+static int make_or_adopt_maps(struct kernel *kernel, const struct kernel_open_options *options,
+			      struct error *error)
 {
 	size_t maps = kernel_pinned_maps(options->name);
 
 	kernel->adopted = maps == KERNEL_MAP_COUNT;
 	if (kernel->adopted)
-		return adopt(kernel, options, error);
+		return adopt_maps(kernel, options, error);
 	if (kernel_pinned_links(options->name) > 0)
 		return damaged(options->name, "lacks a map", error);
 	if (maps > 0 && remove_leftovers(kernel, options->name, error) < 0)
 		return -1;
-	if (build(kernel, options, error) == 0)
+	if (fill_settings(options, &kernel->settings, error) == 0 &&
+	    load_maps(kernel, options, error) == 0)
 		return 0;
-	/* Only what was made just now: an adopted wall never comes this way. */
-	(void)!kernel_pins_remove(options->name, error);
+	/* The directory, which was made just now. */
+	(void)!kernel_pins_remove(options->name, NULL);
 	return -1;
 }
 
@@ -394,6 +421,7 @@ static struct kernel *kernel_new(const struct kernel_open_options *options)
 	if (!kernel)
 		return NULL;
 	snprintf(kernel->name, sizeof(kernel->name), "%s", options->name);
+	kernel->spared_cgroup = options->spared_cgroup;
 	kernel->published_count = (uint32_t)options->published_count;
 	for (size_t i = 0; i < options->published_count; i++)
 		kernel->published[i] = options->published[i];
@@ -405,8 +433,8 @@ static struct kernel *kernel_new(const struct kernel_open_options *options)
 	return kernel;
 }
 
-int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
-		struct error *error)
+int kernel_prepare(const struct kernel_open_options *options, struct kernel **ret_kernel,
+		   struct error *error)
 {
 	struct kernel *kernel;
 
@@ -420,7 +448,34 @@ int kernel_open(const struct kernel_open_options *options, struct kernel **ret_k
 	if (!kernel)
 		return error_set(error, "out of memory");
 	if (kernel_pins_lock(options->name, &kernel->directory_fd, error) < 0 ||
-	    build_or_adopt(kernel, options, error) < 0) {
+	    make_or_adopt_maps(kernel, options, error) < 0) {
+		kernel_close(kernel);
+		return -1;
+	}
+	*ret_kernel = kernel;
+	return 0;
+}
+
+int kernel_raise(struct kernel *kernel, const struct kernel_open_options *options,
+		 struct error *error)
+{
+	int result = kernel->adopted ? adopt(kernel, options, error)
+				     : build(kernel, options, error);
+
+	/* Only what was made just now. */
+	if (result < 0 && !kernel->adopted)
+		(void)!kernel_pins_remove(options->name, NULL);
+	return result;
+}
+
+int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
+		struct error *error)
+{
+	struct kernel *kernel;
+
+	if (kernel_prepare(options, &kernel, error) < 0)
+		return -1;
+	if (kernel_raise(kernel, options, error) < 0) {
 		kernel_close(kernel);
 		return -1;
 	}

@@ -50,14 +50,22 @@ struct kernel_open_options {
 	uint32_t pid_namespace; /* the bottle's, by inode, for who leaves the cgroup; 0: it shares ours */
 };
 
-/* Makes bpffs available (mounts it when it is missing), loads every program, and either attaches
- * and pins links and maps, or, when NAME is pinned already, adopts: same maps, each link's program
- * replaced by bpf_link_update(). On failure nothing new stays behind and a wall that stood stands.
- * Holds a lock on the pin directory: a second open of a live NAME fails and names its pid.
- * The wall is up, and denies everything, when this returns; ports come with set_ports. */
+/* The first half: makes bpffs available (mounts it when it is missing), and makes the maps, or opens
+ * those of NAME's pins: then a wall stands already, and goes on as it does. With nothing of a new wall
+ * in force, others can begin what needs its maps. Holds a lock on the pin directory: a second one of
+ * a live NAME fails and names its pid. */
+int kernel_prepare(const struct kernel_open_options *options, struct kernel **ret_kernel,
+		   struct error *error) WARN_UNUSED;
+/* The second, with the same options: loads every program, and either attaches and pins links and maps,
+ * or adopts: each link's program is replaced by bpf_link_update(). On failure nothing new stays behind
+ * and a wall that stood stands; kernel_close() is the caller's. The wall is up, and denies everything,
+ * when this returns; ports come with set_ports. */
+int kernel_raise(struct kernel *kernel, const struct kernel_open_options *options,
+		 struct error *error) WARN_UNUSED;
+/* Both. */
 int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
 		struct error *error) WARN_UNUSED;
-/* Whether the wall stood before kernel_open(): then a failed start must leave it standing. */
+/* Whether the wall stood before kernel_prepare(): then a failed start must leave it standing. */
 bool kernel_adopted(const struct kernel *kernel);
 bool kernel_root_walled(const struct kernel *kernel);
 /* Why there is no wall for unix sockets although it was asked for; NULL when nothing is missing. */

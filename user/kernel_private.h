@@ -53,6 +53,8 @@ struct kernel {
 	int directory_fd; /* holds the lock */
 	uint16_t published[EGRESS_MAX_PUBLISHED]; /* as we were told; the map may be written by others */
 	uint32_t published_count;
+	uint64_t spared_cgroup;
+	struct egress_settings settings; /* that kernel_raise() puts in force */
 	int wire_programs[KERNEL_DIRECTIONS]; /* of the policy in force */
 	bool adopted;
 	int maps[KERNEL_MAP_COUNT];

@@ -198,10 +198,11 @@ static uint32_t names_to_come(const struct config *config)
 }
 
 /* The pid is for `status` and for messages about who holds the name; nothing is decided by it. */
-static int open_kernel(struct supervisor *s, struct error *error)
+static int prepare_kernel(struct supervisor *s, struct error *error)
 {
-	const struct cgroup_rights rights = cgroup_rights(s->options.cgroup_path);
-	struct kernel_open_options options = {
+	uint32_t level;
+
+	s->wall = (struct kernel_open_options){
 		.name = s->options.name,
 		.cgroup_path = s->options.cgroup_path,
 		.shared_netns = shares_our_netns(s),
@@ -216,17 +217,20 @@ static int open_kernel(struct supervisor *s, struct error *error)
 		.let_in = s->options.let_in,
 		.let_in_count = s->options.let_in_count,
 		.root_wall = s->options.root_wall,
-		.pid_namespace = rights.pid_namespace,
+		.pid_namespace = cgroup_rights(s->options.cgroup_path).pid_namespace,
 	};
-	uint32_t level;
-
-	memcpy(options.policy_hash, s->config->hash, sizeof(options.policy_hash));
+	memcpy(s->wall.policy_hash, s->config->hash, sizeof(s->wall.policy_hash));
 	if (cgroup_identity(s->options.cgroup_path, &s->cgroup_id, &level, error) < 0)
 		return -1;
-	if (kernel_open(&options, &s->kernel, error) < 0)
+	return kernel_prepare(&s->wall, &s->kernel, error);
+}
+
+static int raise_kernel(struct supervisor *s, struct error *error)
+{
+	if (kernel_raise(s->kernel, &s->wall, error) < 0)
 		return -1;
-	if (s->options.root_wall && !kernel_root_walled(s->kernel) && rights.administers_us &&
-	    !shares_our_netns(s))
+	if (s->options.root_wall && !kernel_root_walled(s->kernel) && !shares_our_netns(s) &&
+	    cgroup_rights(s->options.cgroup_path).administers_us)
 		diag_notice("the bottle may hold CAP_NET_ADMIN or CAP_SYS_ADMIN of this host, and this "
 			    "kernel takes no programs at its security hooks: what root makes of them is "
 			    "only noticed afterwards (docs/attacks.md)");
@@ -251,8 +255,10 @@ static int mark_listeners(struct supervisor *s, struct error *error)
 	return 0;
 }
 
-/* The wall first: it denies everything until it is told where the sockets are. */
-static int open_walls(struct supervisor *s, struct error *error)
+/* All that a worker is started with, which takes a third of the time of a start and goes on beside the
+ * loading of programs. It can do no harm before they are in force: whoever reaches the sockets without
+ * them has no flow's record, and is closed. */
+static int open_sockets(struct supervisor *s, struct error *error)
 {
 	struct sockets_options sockets = {
 		.netns_fd = s->options.netns_fd,
@@ -264,28 +270,35 @@ static int open_walls(struct supervisor *s, struct error *error)
 	uint16_t proxy_port;
 
 	sockets.reserve = sockets.wall && !shares_our_netns(s);
-	if (sockets.wall) {
-		if (open_kernel(s, error) < 0)
-			return -1;
-		if (!shares_our_netns(s) &&
-		    tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0)
-			return -1;
-		/* Of an adopted wall: what was led to that DNS port before still sends to it. */
+	if (sockets.wall && prepare_kernel(s, error) < 0)
+		return -1;
+	/* Of an adopted wall: what was led to that DNS port before still sends to it. */
+	if (sockets.wall)
 		kernel_get_ports(s->kernel, &proxy_port, &sockets.dns_port);
-	}
 	if (sockets_open(&sockets, &s->sockets, error) < 0)
 		return -1;
 	if (s->sockets.reserve_result < 0)
 		diag_warning("cannot reserve our ports in the bottle (%s): while we are away, its "
 			     "programs can take them and hinder our return",
 			     strerror(-s->sockets.reserve_result));
-	if (!sockets.wall)
+	return 0;
+}
+
+/* It denies everything until it is told where the sockets are. */
+static int raise_walls(struct supervisor *s, struct error *error)
+{
+	if (!s->kernel)
 		return 0;
+	if (raise_kernel(s, error) < 0)
+		return -1;
+	if (!shares_our_netns(s) &&
+	    (tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0 ||
+	     tc_wall_watch(s->tc_wall, s->base, error) < 0))
+		return -1;
 	/* Marked before the wall is told where they are: what is steered meets a socket that may
 	 * take it. */
-	if (mark_listeners(s, error) < 0)
-		return -1;
-	if (kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, error) < 0)
+	if (mark_listeners(s, error) < 0 ||
+	    kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, error) < 0)
 		return -1;
 	return ledger_new(s->kernel, s->config, &s->ledger, error);
 }
@@ -326,8 +339,6 @@ static int open_events(struct supervisor *s, struct error *error)
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
-	if (s->tc_wall && tc_wall_watch(s->tc_wall, s->base, error) < 0)
-		return -1;
 	s->denials = event_new(s->base, kernel_denials_fd(s->kernel), EV_READ | EV_PERSIST,
 			       on_denials, s);
 	if (!s->denials || event_add(s->denials, NULL) < 0)
@@ -421,8 +432,9 @@ int supervisor_start(struct supervisor **supervisor)
 	struct error error = {0};
 
 	/* The worker before the test: half of what is tested is that DNS is answered. */
-	if (open_walls(s, &error) < 0 || open_events(s, &error) < 0 ||
+	if (open_sockets(s, &error) < 0 || open_events(s, &error) < 0 ||
 	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_workers(s, &error) < 0 ||
+	    raise_walls(s, &error) < 0 || supervisor_await_workers(s, &error) < 0 ||
 	    test_wall(s, &error) < 0) {
 		diag_error("%s", error.text);
 		supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);

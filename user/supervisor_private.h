@@ -61,7 +61,8 @@ struct supervisor {
 	bool restricted;	      /* the wall has less open than the policy in force */
 	char abandoned[512]; /* why the last was, while some worker may still have it; "": none */
 	struct cert_authority *ca;
-	struct kernel *kernel;
+	struct kernel_open_options wall;
+	struct kernel *kernel; /* NULL: there is no wall to be */
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
@@ -134,8 +135,10 @@ void supervisor_reload_pending(struct supervisor *s);
 
 /* What every worker is started with, from what is open by now. */
 int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNUSED;
-/* Starts the workers and serves their calls until all say that they are ready. */
+/* Starts the workers, which become ready by themselves. */
 int supervisor_start_workers(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Serves their calls until all say that they are ready. */
+int supervisor_await_workers(struct supervisor *s, struct error *error) WARN_UNUSED;
 /* Kills it; another follows. */
 void supervisor_kill_worker(struct slot *slot, const char *why);
 /* Ends all for good: in order within `grace_ms` together, then by force. */

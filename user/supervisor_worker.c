@@ -407,22 +407,30 @@ static bool are_starting(const struct supervisor *s)
 	return supervisor_ready_count(s) < s->slot_count;
 }
 
-/* The loop runs while we wait, for the workers need answers to become ready. */
 int supervisor_start_workers(struct supervisor *s, struct error *error)
 {
-	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0}, pulse = {PULSE_S, 0};
-	bool passed = false;
-	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+	const struct timeval pulse = {PULSE_S, 0};
 	struct slot *slot = NULL;
 
 	s->pulse = event_new(s->base, -1, EV_PERSIST, on_pulse, s);
-	if (!s->pulse || !deadline || evtimer_add(deadline, &limit) < 0 ||
-	    event_add(s->pulse, &pulse) < 0) {
+	if (!s->pulse || event_add(s->pulse, &pulse) < 0)
+		return error_set(error, "cannot make an event loop");
+	for (unsigned i = 0; i < 1 && (slot = add_slot(s)); i++)
+		start_worker(slot);
+	return slot ? 0 : error_set(error, "the worker did not become ready");
+}
+
+/* The loop runs while we wait, for the workers need answers to become ready. */
+int supervisor_await_workers(struct supervisor *s, struct error *error)
+{
+	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0};
+	bool passed = false;
+	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+
+	if (!deadline || evtimer_add(deadline, &limit) < 0) {
 		supervisor_event_free(deadline);
 		return error_set(error, "cannot make an event loop");
 	}
-	for (unsigned i = 0; i < 1 && (slot = add_slot(s)); i++)
-		start_worker(slot);
 	while (are_starting(s) && !passed && !s->stopping) {
 		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
 			break;
@@ -430,7 +438,7 @@ int supervisor_start_workers(struct supervisor *s, struct error *error)
 	supervisor_event_free(deadline);
 	if (s->stopping)
 		return error_set(error, "told to end before the worker was ready");
-	s->ready = slot && supervisor_ready_count(s) == s->slot_count;
+	s->ready = supervisor_ready_count(s) == s->slot_count;
 	return s->ready ? 0 : error_set(error, "the worker did not become ready");
 }
 
