@@ -21,13 +21,16 @@
 
 /* Scratch room and pools of one event loop, made with its first connection. */
 #define PIPE_POOL_SIZE 64
+#define LARGE_PIPES 8 /* so many at most, at rest or not; see tunnel.c */
 struct proxy_shared {
 	struct http1_scratch scratch;
 	struct policy_header fields[HTTP1_FIELDS_MAX];
 	struct tunnel_pipe {
 		int read, write;
-	} pipes[PIPE_POOL_SIZE];
-	size_t pipe_count;
+		bool large;
+	} pipes[PIPE_POOL_SIZE], large_pipes[LARGE_PIPES];
+	size_t pipe_count, large_count; /* at rest */
+	size_t large_made;
 	struct event full; /* connection_pressure.c */
 };
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -413,6 +414,40 @@ bool stream_has_more(const struct stream *stream)
 {
 	return stream->ssl && SSL_has_pending(stream->ssl) == 1;
 }
+
+/* ---- splice(2) ------------------------------------------------------------------------------- */
+
+static ssize_t splice_once(int from, int to, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t stream_splice_in(struct stream *stream, int pipe, size_t size)
+{
+	ssize_t n = stream->read_blocked ? -EAGAIN : splice_once(stream->fd, pipe, size);
+
+	if (n == -EAGAIN)
+		stream->read_blocked = EV_READ;
+	return n;
+}
+
+/* A short count does not say that the socket is full, as it does for send(2): a signal or the pipe
+ * may have ended it. */
+ssize_t stream_splice_out(struct stream *stream, int pipe, size_t size)
+{
+	ssize_t n = stream->write_blocked ? -EAGAIN : splice_once(pipe, stream->fd, size);
+
+	if (n == -EAGAIN)
+		stream->write_blocked = EV_WRITE;
+	return n;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* close_notify, best effort: 0 when it is out or cannot be, -EAGAIN when it has to wait. */
 static int send_close_notify(struct stream *stream, SSL *ssl)

@@ -51,6 +51,10 @@ void stream_push(struct stream *stream);
 /* True when the last stream_read() brought more than it gave, so that the next one will most likely
  * not be in vain. */
 bool stream_has_more(const struct stream *stream);
+/* The same by splice(2), from or to a pipe; for plain sockets alone, neither TLS nor framed. The
+ * pipe that is read into must be empty: a full one would pass for a socket with nothing to read. */
+ssize_t stream_splice_in(struct stream *stream, int pipe, size_t size) WARN_UNUSED;
+ssize_t stream_splice_out(struct stream *stream, int pipe, size_t size) WARN_UNUSED;
 /* FIN, or close_notify and FIN. Reading goes on. */
 void stream_shutdown(struct stream *stream);
 /* Asks for one call of `ready` from the event loop, soon: for fairness after a long run. */

@@ -10,15 +10,23 @@
 
 #include "connection_private.h"
 
-/* What a pipe holds by default (pipe(7)). */
-#define SPLICE_SIZE (64 * 1024)
-/* Turns before other connections have theirs. */
+/* A pipe has room for so many pages or, of a socket, pieces of packets: 16 by default (pipe(7)),
+ * which are 64 KiB at best and 23 KiB of packets of 1448 bytes. Each splice(2) wakes up who reads at
+ * the far end, so that a tunnel with much to carry costs a third less with a pipe of 1 MiB. Of
+ * these there are few: all pipes of a user together may have 64 MiB (pipe-user-pages-soft), and past
+ * that new ones get two pages. */
+#define LARGE_SIZE (1024 * 1024)
+/* What came at once when there is much to carry: less than a small pipe full of short packets. */
+#define BUSY_SIZE (16 * 1024)
+/* Turns and bytes before other connections have theirs. */
 #define TURN_BUDGET 16
+#define TURN_BYTES (512 * 1024)
 
 struct direction {
 	struct stream *from, *to;
 	struct tunnel_pipe pipe;
 	bool has_pipe;
+	bool busy;	/* much came the last time */
 	bool eof;	/* `from` ended */
 	bool shut;	/* and `to` was told */
 	size_t in_pipe;
@@ -34,21 +42,46 @@ struct tunnel {
 
 /* ---- pipes ---------------------------------------------------------------------------------- */
 
-/* Pipes are pooled: two system calls for each burst would cost more than the bytes. */
-static bool borrow_pipe(struct proxy_shared *shared, struct direction *d)
+static void close_pipe(struct proxy_shared *shared, struct tunnel_pipe pipe)
+{
+	close(pipe.read);
+	close(pipe.write);
+	shared->large_made -= pipe.large;
+}
+
+static bool new_pipe(struct tunnel_pipe *ret)
 {
 	int fds[2];
 
-	if (d->has_pipe)
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return false;
+	*ret = (struct tunnel_pipe){fds[0], fds[1], false};
+	return true;
+}
+
+/* False when there are enough, or the kernel gives none: a small one will do. */
+static bool take_large(struct proxy_shared *shared, struct tunnel_pipe *ret)
+{
+	if (shared->large_count > 0) {
+		*ret = shared->large_pipes[--shared->large_count];
 		return true;
-	if (shared->pipe_count > 0) {
-		d->pipe = shared->pipes[--shared->pipe_count];
-	} else {
-		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-			return false;
-		d->pipe = (struct tunnel_pipe){fds[0], fds[1]};
 	}
-	d->has_pipe = true;
+	if (shared->large_made == LARGE_PIPES || !new_pipe(ret))
+		return false;
+	if (fcntl(ret->write, F_SETPIPE_SZ, LARGE_SIZE) < 0) {
+		close_pipe(shared, *ret);
+		return false;
+	}
+	ret->large = true;
+	shared->large_made++;
+	return true;
+}
+
+static bool take_small(struct proxy_shared *shared, struct tunnel_pipe *ret)
+{
+	if (shared->pipe_count == 0)
+		return new_pipe(ret);
+	*ret = shared->pipes[--shared->pipe_count];
 	return true;
 }
 
@@ -58,34 +91,34 @@ static void return_pipe(struct proxy_shared *shared, struct direction *d)
 	if (!d->has_pipe)
 		return;
 	d->has_pipe = false;
-	if (d->in_pipe == 0 && shared->pipe_count < PIPE_POOL_SIZE) {
+	if (d->in_pipe > 0 || (!d->pipe.large && shared->pipe_count == PIPE_POOL_SIZE))
+		close_pipe(shared, d->pipe);
+	else if (d->pipe.large)
+		shared->large_pipes[shared->large_count++] = d->pipe;
+	else
 		shared->pipes[shared->pipe_count++] = d->pipe;
-		return;
-	}
-	close(d->pipe.read);
-	close(d->pipe.write);
+}
+
+/* Pipes are pooled: two system calls for each burst would cost more than the bytes. The one that
+ * `d` has is empty, and changed for a large one when that is worth it. */
+static bool borrow_pipe(struct proxy_shared *shared, struct direction *d)
+{
+	if (d->has_pipe && (d->pipe.large || !d->busy))
+		return true;
+	return_pipe(shared, d);
+	d->has_pipe = (d->busy && take_large(shared, &d->pipe)) || take_small(shared, &d->pipe);
+	return d->has_pipe;
 }
 
 void tunnel_pipes_close(struct proxy_shared *shared)
 {
-	while (shared && shared->pipe_count > 0) {
-		shared->pipe_count--;
-		close(shared->pipes[shared->pipe_count].read);
-		close(shared->pipes[shared->pipe_count].write);
-	}
+	while (shared && shared->pipe_count > 0)
+		close_pipe(shared, shared->pipes[--shared->pipe_count]);
+	while (shared && shared->large_count > 0)
+		close_pipe(shared, shared->large_pipes[--shared->large_count]);
 }
 
 /* ---- moving --------------------------------------------------------------------------------- */
-
-static ssize_t splice_once(int from, int to, size_t size)
-{
-	ssize_t n;
-
-	do
-		n = splice(from, NULL, to, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
 
 /* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. A pipe that
  * is not empty stays with its connection: what is in it is its own. */
@@ -96,7 +129,7 @@ static int move_spliced(struct proxy_shared *shared, struct direction *d)
 	if (d->in_pipe == 0) {
 		if (!borrow_pipe(shared, d))
 			return -errno;
-		n = splice_once(stream_fd(d->from), d->pipe.write, SPLICE_SIZE);
+		n = stream_splice_in(d->from, d->pipe.write, LARGE_SIZE);
 		if (n <= 0)
 			return_pipe(shared, d);
 		if (n == -EAGAIN)
@@ -104,11 +137,12 @@ static int move_spliced(struct proxy_shared *shared, struct direction *d)
 		if (n < 0)
 			return (int)n;
 		d->eof = n == 0;
+		d->busy = n >= BUSY_SIZE;
 		d->in_pipe = (size_t)n;
 		if (d->eof)
 			return 1;
 	}
-	n = splice_once(d->pipe.read, stream_fd(d->to), d->in_pipe);
+	n = stream_splice_out(d->to, d->pipe.read, d->in_pipe);
 	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0)
@@ -170,9 +204,10 @@ static int move(struct tunnel *t, struct direction *d)
 /* True when something moved; a failure is left in *ret_error. */
 static bool run_direction(struct tunnel *t, struct direction *d, int *ret_error)
 {
+	uint64_t before = d->bytes;
 	bool moved = false;
 
-	for (int turn = 0; turn < TURN_BUDGET; turn++) {
+	for (int turn = 0; turn < TURN_BUDGET && d->bytes - before < TURN_BYTES; turn++) {
 		int rc = move(t, d);
 
 		if (rc < 0)

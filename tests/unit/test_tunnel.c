@@ -102,6 +102,92 @@ static void backpressure(void **state)
 	}
 }
 
+static size_t large_pipes(void)
+{
+	size_t ends = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		ends += fcntl(fd, F_GETPIPE_SZ) >= 1024 * 1024;
+	return ends / 2;
+}
+
+/* Until the client's side, which does not read, takes no more. Returns how much that was. */
+static size_t fill(struct fake *f)
+{
+	static char block[65536];
+	size_t pushed = 0;
+	ssize_t n;
+
+	for (int waits = 0; waits < 10; waits = n > 0 ? 0 : waits + 1) {
+		n = send(f->upstream, block, sizeof(block), MSG_NOSIGNAL);
+		pushed += n > 0 ? (size_t)n : 0;
+		fake_turn(f);
+	}
+	return pushed;
+}
+
+static size_t drain(struct fake *f, int fd)
+{
+	char block[65536];
+	size_t got = 0;
+	ssize_t n;
+
+	for (int waits = 0; waits < 10; waits = n > 0 ? 0 : waits + 1) {
+		fake_turn(f);
+		n = recv(fd, block, sizeof(block), 0);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	return got;
+}
+
+/* Large pipes go to tunnels with much to carry, eight for all of them together, and come back. */
+static void busy(void **state)
+{
+	struct fake *f = *state;
+	int clients[10], upstreams[10];
+	size_t pushed[10], files;
+
+	fake_client_sends(f, "ping");
+	assert_string_equal(fake_upstream_got(f), "ping");
+	assert_int_equal(large_pipes(), 0);
+	for (size_t i = 0; i < 10; i++) {
+		if (i > 0)
+			fake_connect(f);
+		pushed[i] = fill(f);
+		assert_int_equal(large_pipes(), i < 8 ? i + 1 : 8);
+		clients[i] = f->client;
+		upstreams[i] = f->upstream;
+		f->client = f->upstream = -1;
+	}
+	/* What is at rest serves the next: two that had to do with small ones. */
+	for (size_t i = 0; i < 10; i++)
+		assert_int_equal(drain(f, clients[i]), pushed[i]);
+	files = open_files();
+	f->upstream = upstreams[9];
+	f->client = clients[9];
+	pushed[9] = fill(f);
+	assert_int_equal(open_files(), files);
+	assert_int_equal(large_pipes(), 8);
+	/* One that ends with bytes in its pipe takes it away, and its place is free again. */
+	close(clients[9]);
+	f->client = -1;
+	fake_turn(f);
+	assert_int_equal(large_pipes(), 7);
+	f->upstream = upstreams[8];
+	f->client = clients[8];
+	for (size_t i = 0; i < 9; i++) {
+		f->upstream = upstreams[i];
+		assert_true(fill(f) > 0);
+	}
+	assert_int_equal(large_pipes(), 8);
+	for (size_t i = 0; i < 9; i++) {
+		close(clients[i]);
+		close(upstreams[i]);
+	}
+	f->client = f->upstream = -1;
+	close(upstreams[9]);
+}
+
 /* A reset on one side is a reset on the other, not an end. */
 static void reset(void **state)
 {
@@ -128,7 +214,7 @@ static void reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(both_ways), TEST(half_close), TEST(backpressure), TEST(reset),
+		TEST(both_ways), TEST(half_close), TEST(backpressure), TEST(busy), TEST(reset),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
