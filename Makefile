@@ -192,13 +192,19 @@ fuzz: $(FUZZERS) ## run each fuzzer from its seeds for FUZZ_SECONDS (default 10)
 check-manifests: ## container/kubernetes/ against the Kubernetes API's schemas, from npm
 	BUILD=$(abspath $(BUILD)) tools/check-manifests
 
-bench: all $(BUILD)/tests/bench_wall ## what the wall costs; CPU per request as a ratio to haproxy's (root)
-	$(if $(filter 0,$(shell id -u)),,sudo )$(BUILD)/tests/bench_wall
-	tools/bench/bench $(BUILD)/egress-bpf
-bench-quick: all ## the same in one short round, within two minutes, without limits (root)
-	tools/bench/bench $(BUILD)/egress-bpf --quick
+# The load client, for bench and soak.
+$(BUILD)/bench-load: tools/bench/load.c Makefile | $(BUILD)
+	$(call say,CC)
+	$(Q)$(CC) -D_GNU_SOURCE $(CFLAGS_ALL) -pie -o $@ $< $(shell pkg-config --libs openssl)
+BENCH_PARTS := $(BUILD)/egress-bpf $(BUILD)/bench-load $(BUILD)/tests/bench_wall
+bench: $(BENCH_PARTS) ## CPU, time and memory as ratios to peers' and to goals (root); BENCH=OPTIONS
+	tools/bench/bench $(BUILD)/egress-bpf $(BENCH)
+bench-quick: $(BENCH_PARTS) ## the same in one short round, within two minutes, without limits (root)
+	tools/bench/bench $(BUILD)/egress-bpf --quick $(BENCH)
+bench-peers: ## install the peers that bench compares with when they are there (calls sudo)
+	tools/bootstrap bench
 
-soak: all ## that nothing grows: memory, descriptors, map entries (root; not part of test)
+soak: $(BUILD)/egress-bpf $(BUILD)/bench-load ## that nothing grows: memory, descriptors, map entries (root; not part of test)
 	tools/bench/soak $(BUILD)/egress-bpf
 
 check-image: ## container/Dockerfile built and run, without a registry (root, Debian's mirror; not part of test)
@@ -244,7 +250,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
-.PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick ALWAYS deb
+.PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
