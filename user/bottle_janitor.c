@@ -90,7 +90,7 @@ static void remove_directory(const char *name)
 /* Under the lock. */
 static int clean(const char *cgroup_path, const char *name, struct error *error)
 {
-	if (cgroup_destroy(cgroup_path, error) < 0 || kernel_detach(name, true, error) < 0)
+	if (cgroup_destroy(cgroup_path, error) < 0 || kernel_let_go(name, error) < 0)
 		return -1;
 	remove_directory(name);
 	return 0;

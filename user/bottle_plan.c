@@ -3,6 +3,7 @@
  * may hold anything but NUL. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,12 @@ static json_t *list_json(const char *const *items, size_t count)
 	return list;
 }
 
+/* Told first, for the reader must not read on into what follows. */
+static int write_length(size_t length, int fd)
+{
+	return span_write((struct span){(const char *)&length, sizeof(length)}, fd);
+}
+
 int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *error)
 {
 	json_t *json = json_pack("{s:s, s:s, s:o, s:o}", "ca_pem", plan->ca_pem, "proxy_name",
@@ -32,7 +39,7 @@ int bottle_plan_write(int fd, const struct bottle_plan *plan, struct error *erro
 
 	if (!text)
 		rc = error_set(error, "cannot describe the sandbox (a path is not UTF-8?)");
-	else if (span_write(span_from(text), fd) < 0)
+	else if (write_length(strlen(text), fd) < 0 || span_write(span_from(text), fd) < 0)
 		rc = error_set(error, "cannot reach the sandbox: %s", strerror(errno));
 	free(text);
 	json_decref(json);
@@ -55,11 +62,42 @@ static int read_list(json_t *list, const char *const **ret_items, size_t *ret_co
 	return 0;
 }
 
+static bool read_all(int fd, char *data, size_t length)
+{
+	while (length > 0) {
+		ssize_t got = read(fd, data, length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		data += got;
+		length -= (size_t)got;
+	}
+	return true;
+}
+
+/* NULL when the supervisor ended first. */
+static json_t *read_json(int fd)
+{
+	size_t length;
+	json_t *json = NULL;
+	char *text;
+
+	if (!read_all(fd, (char *)&length, sizeof(length)))
+		return NULL;
+	text = malloc(length);
+	if (text && read_all(fd, text, length))
+		json = json_loadb(text, length, 0, NULL);
+	free(text);
+	return json;
+}
+
 int bottle_plan_read(int fd, struct bottle_plan *ret_plan, struct error *error)
 {
 	struct bottle_plan plan = {0};
 	json_t *secrets, *hidden;
-	json_t *json = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+	json_t *json = read_json(fd);
 
 	/* `json` is kept: the plan's strings are its own, and the process ends with them. */
 	if (!json || json_unpack(json, "{s:s, s:s, s:o, s:o}", "ca_pem", &plan.ca_pem,

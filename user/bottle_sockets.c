@@ -46,9 +46,11 @@ struct let_in {
 
 struct bottle_sockets {
 	struct list paths;   /* may be sockets; absolute */
+	struct list walked;  /* were sockets a moment ago; real paths, each once */
 	struct list names;   /* relative to somebody's working directory */
 	struct let_in *let_in;
 	size_t let_in_count;
+	struct stat closed; /* what covers them */
 };
 
 static int out_of_memory(struct error *error)
@@ -56,21 +58,29 @@ static int out_of_memory(struct error *error)
 	return error_set(error, "out of memory");
 }
 
-/* Each once: a listening socket's path is also that of all it accepted. */
-static int list_add(struct list *list, const char *text)
+static int list_append(struct list *list, const char *text)
 {
 	char **items;
 
+	/* Doubled at each power of two: /tmp may hold thousands. */
+	if ((list->count & (list->count + 1)) == 0) {
+		items = reallocarray(list->items, 2 * (list->count + 1), sizeof(*items));
+		if (!items)
+			return -1;
+		list->items = items;
+	}
+	list->items[list->count] = strdup(text);
+	return list->items[list->count] ? (list->count++, 0) : -1;
+}
+
+/* Each once: a listening socket's path is also that of all it accepted. */
+static int list_add(struct list *list, const char *text)
+{
 	for (size_t i = list->count; i > 0; i--) {
 		if (strcmp(list->items[i - 1], text) == 0)
 			return 0;
 	}
-	items = reallocarray(list->items, list->count + 1, sizeof(*items));
-	if (!items)
-		return -1;
-	list->items = items;
-	items[list->count] = strdup(text);
-	return items[list->count] ? (list->count++, 0) : -1;
+	return list_append(list, text);
 }
 
 /* Leaves it empty. */
@@ -359,7 +369,7 @@ static int walk_directory(struct bottle_sockets *sockets, int parent_fd, char *p
 		path[length] = '/';
 		memcpy(path + length + 1, entry->d_name, more + 1);
 		if (kind == DT_SOCK)
-			rc = list_add(&sockets->paths, path);
+			rc = list_append(&sockets->walked, path);
 		else if (level < WALK_DEPTH)
 			rc = walk_directory(sockets, fd, path, length + 1 + more, length + 1,
 					    level + 1);
@@ -392,30 +402,47 @@ static int make_closed_socket(const struct launch *launch, struct error *error)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/closed", launch->directory);
-	if (mknod(path, S_IFSOCK | 0666, 0) < 0 || chmod(path, 0666) < 0)
+	if (mknod(path, S_IFSOCK | 0666, 0) < 0 || chmod(path, 0666) < 0 ||
+	    stat(path, &launch->sockets->closed) < 0)
 		return error_set(error, "cannot make %s: %s", path, strerror(errno));
 	return 0;
 }
 
-/* A socket that went away since it was listed needs no cover. */
-static int cover_socket(struct launch *launch, const char *path, struct error *error)
+/* `real`: no part of it is a symbolic link. A socket that went away since it was listed needs no cover,
+ * and one that has it no other. */
+static int cover_socket(struct launch *launch, const char *path, bool real, struct error *error)
 {
+	const struct stat *closed = &launch->sockets->closed;
 	struct stat status;
-	char *real;
+	char *found = NULL;
 	int rc;
 
 	if (stat(path, &status) < 0)
 		return is_missing(errno) ? 0
 					 : error_set(error, "cannot look at %s: %s", path,
 						     strerror(errno));
-	if (!S_ISSOCK(status.st_mode) || is_let_in(launch->sockets, &status))
+	if (!S_ISSOCK(status.st_mode) || is_let_in(launch->sockets, &status) ||
+	    (status.st_dev == closed->st_dev && status.st_ino == closed->st_ino))
 		return 0;
-	real = realpath(path, NULL);
-	if (!real)
-		return is_missing(errno) ? 0 : error_set(error, "cannot look at %s", path);
-	rc = bottle_place(launch, "closed", NULL, 0, real, error);
-	free(real);
+	if (!real) {
+		found = realpath(path, NULL);
+		if (!found)
+			return is_missing(errno) ? 0
+						 : error_set(error, "cannot look at %s", path);
+	}
+	rc = bottle_place(launch, "closed", NULL, 0, real ? path : found, error);
+	free(found);
 	return rc;
+}
+
+static int cover_sockets(struct launch *launch, const struct list *list, bool real,
+			 struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (cover_socket(launch, list->items[i], real, error) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int launch_hide_sockets(struct launch *launch, struct error *error)
@@ -423,11 +450,7 @@ int launch_hide_sockets(struct launch *launch, struct error *error)
 	struct bottle_sockets *sockets = launch->sockets;
 
 	if (make_closed_socket(launch, error) < 0 || replace_directories(launch, error) < 0 ||
-	    walk(sockets, error) < 0)
+	    walk(sockets, error) < 0 || cover_sockets(launch, &sockets->walked, true, error) < 0)
 		return -1;
-	for (size_t i = 0; i < sockets->paths.count; i++) {
-		if (cover_socket(launch, sockets->paths.items[i], error) < 0)
-			return -1;
-	}
-	return 0;
+	return cover_sockets(launch, &sockets->paths, false, error);
 }

@@ -307,6 +307,7 @@ static int close_wires(struct kernel *kernel, struct error *error)
 {
 	if (bpf_map_freeze(kernel->maps[KERNEL_MAP_PEERS]) < 0 && !kernel->adopted)
 		return error_set(error, "map 'peers': %s", strerror(errno));
+	kernel->wires_closed = !kernel->adopted;
 	return kernel_wire_load(kernel, NULL, NULL, 0, kernel->wire_programs, error);
 }
 

@@ -244,17 +244,23 @@ static int detach_link(const char *path)
 }
 
 /* Links before maps, so that what fails half way leaves a wall that refuses, or none. */
-int kernel_pins_remove(const char *name, struct error *error)
+static int remove_pins(const char *name, bool detach, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
 
 	kernel_pins_directory(path, name);
 	kernel_tc_remove(name);
-	if (each_pin(name, "link-", detach_link) < 0 || each_pin(name, "link-", unpin) < 0 ||
-	    each_pin(name, "", unpin) < 0 || (rmdir(path) < 0 && errno != ENOENT))
+	if ((detach && each_pin(name, "link-", detach_link) < 0) ||
+	    each_pin(name, "link-", unpin) < 0 || each_pin(name, "", unpin) < 0 ||
+	    (rmdir(path) < 0 && errno != ENOENT))
 		return error_set(error, "%s: %s", path, strerror(errno));
 	rmdir(KERNEL_PIN_ROOT); /* stays while others live there */
 	return 0;
+}
+
+int kernel_pins_remove(const char *name, struct error *error)
+{
+	return remove_pins(name, true, error);
 }
 
 bool kernel_pinned(const char *name)
@@ -281,6 +287,13 @@ int kernel_detach(const char *name, bool force, struct error *error)
 	if (lock >= 0)
 		close(lock);
 	return result;
+}
+
+/* To detach a link takes the kernel a tenth of a millisecond, in which it stops every processor to
+ * change its code: what nobody is behind any more may wait for the kernel's own leisure. */
+int kernel_let_go(const char *name, struct error *error)
+{
+	return kernel_pinned(name) ? remove_pins(name, false, error) : 0;
 }
 
 int kernel_detach_ended(const char *name, struct error *error)

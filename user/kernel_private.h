@@ -56,6 +56,7 @@ struct kernel {
 	uint64_t spared_cgroup;
 	struct egress_settings settings; /* that kernel_raise() puts in force */
 	int wire_programs[KERNEL_DIRECTIONS]; /* of the policy in force */
+	bool wires_closed; /* they let nothing pass, on every wire */
 	bool adopted;
 	int maps[KERNEL_MAP_COUNT];
 	struct ring_buffer *ring; /* made by the first reader */

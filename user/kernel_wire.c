@@ -188,8 +188,11 @@ int kernel_wire_load(const struct kernel *kernel, const struct egress_cidr_key *
 int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys,
 		       const struct egress_target *targets, size_t count, struct error *error)
 {
+	bool closed = !lets_pass(kernel, targets, count);
 	int programs[KERNEL_DIRECTIONS] = {-1, -1};
 
+	if (closed && kernel->wires_closed)
+		return 0;
 	/* All of it is loaded and looked at before the first filter is replaced: what fails leaves
 	 * the old policy in force everywhere. */
 	if (kernel_wire_load(kernel, keys, targets, count, programs, error) < 0)
@@ -198,5 +201,9 @@ int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys
 		close(kernel->wire_programs[i]);
 		kernel->wire_programs[i] = programs[i];
 	}
-	return kernel_tc_replace(kernel, error);
+	kernel->wires_closed = false;
+	if (kernel_tc_replace(kernel, error) < 0)
+		return -1;
+	kernel->wires_closed = closed;
+	return 0;
 }
