@@ -219,26 +219,42 @@ static int parse_options(struct options *options, int argc, char **argv)
 	return check_options(options, argc - optind);
 }
 
+/* The lock before the ready file, which is the other agent's while that has the lock. */
+static int run_agent(struct options *options)
+{
+	struct error error = {0};
+	int lock = node_lock(options->node.state_directory, &error), status;
+
+	if (lock < 0 || ready_open(options->ready_file, &options->node.ready, &error) < 0) {
+		diag_error("node: %s", error.text);
+		status = EXIT_FAILED;
+	} else {
+		status = node_run(&options->node);
+		ready_free(options->node.ready);
+	}
+	if (lock >= 0)
+		close(lock);
+	return status;
+}
+
+static int list_pods(const struct options *options)
+{
+	struct error error = {0};
+
+	if (node_list(options->node.state_directory, options->json, stdout, &error) < 0) {
+		diag_error("node: %s", error.text);
+		return EXIT_FAILED;
+	}
+	return options->ready_file && access(options->ready_file, F_OK) < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
 int cmd_node(int argc, char **argv)
 {
 	struct options options = {
 		.node = {.state_directory = NODE_STATE_DIRECTORY, .interval_s = 30}};
 	int status = parse_options(&options, argc, argv);
-	struct error error = {0};
 
 	if (status >= 0)
 		return status;
-	if (options.list)
-		status = node_list(options.node.state_directory, options.json, stdout, &error);
-	else
-		status = ready_open(options.ready_file, &options.node.ready, &error);
-	if (status < 0) {
-		diag_error("node: %s", error.text);
-		return EXIT_FAILED;
-	}
-	if (options.list)
-		return options.ready_file && access(options.ready_file, F_OK) < 0 ? EXIT_FAILED : EXIT_OK;
-	status = node_run(&options.node);
-	ready_free(options.node.ready);
-	return status;
+	return options.list ? list_pods(&options) : run_agent(&options);
 }

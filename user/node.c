@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,7 +27,7 @@
 #define TICK_MS 200    /* while something is awaited that gives no notice */
 #define SETTLE_MS 100  /* files change in several steps */
 #define ASK_SOON_MS 250 /* at first, after an answer that failed or lacked a pod */
-#define LINES_MAX ((size_t)1 << 20)
+#define LINES_MAX ((size_t)4 << 20) /* 8000 pods of the longest lines; a node has some hundred */
 #define FILE_NEWS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)
 
 enum { WATCH_TREE, WATCH_FILES, WATCH_TICK, WATCH_SETTLE, WATCH_ASK, WATCH_ANSWER, WATCH_SIGNALS };
@@ -101,7 +100,8 @@ static void on_place(void *context, const struct node_place *place)
 	}
 	pod->seen = true;
 	pod->appeared = now_s();
-	pod->early = !node->first_scan_done;
+	/* One that an earlier agent froze was not left alone by it, and is not by us. */
+	pod->early = !node->first_scan_done && !pod->held;
 	/* The question that is on its way now may have been answered before it was there:
 	 * after_answer(). */
 	pod->came = node->questions;
@@ -263,15 +263,18 @@ static void take_records(struct node *node, const struct node_records *records)
 	node->said[0] = '\0';
 }
 
-/* Its first words say whether it is an error; that text is libcurl's or ours, never the kubelet's. */
-static void take_answer(struct node *node)
+/* Its first words say whether it is an error; that text is libcurl's or ours, never the kubelet's.
+ * `cut`: why it is not whole, NULL when it is; what there is of it then is no answer. */
+static void take_answer(struct node *node, const char *cut)
 {
 	struct span text = bytes_span(&node->answer);
 	struct node_records records = {0};
 	struct error error = {0};
 	bool good = false;
 
-	if (text.length > 6 && memcmp(text.data, "error ", 6) == 0)
+	if (cut)
+		error_set(&error, "%s", cut);
+	else if (text.length > 6 && memcmp(text.data, "error ", 6) == 0)
 		error_set(&error, "%.*s", (int)(text.length - 7), text.data + 6);
 	else
 		good = node_pods_read(text, &records, &error) == 0;
@@ -318,16 +321,21 @@ static void on_answer(evutil_socket_t fd, short what, void *context)
 	struct node *node = context;
 	char *room = bytes_reserve(&node->answer, 4096);
 	ssize_t got = room ? read(fd, room, 4096) : -1;
+	const char *cut = NULL;
 
 	(void)what;
-	if (got < 0 && errno == EINTR)
+	if (room && got < 0 && errno == EINTR)
 		return;
 	/* The child speaks with the network: what it says has an end here, too. */
-	if (got > 0 && node->answer.length < LINES_MAX) {
+	if (got > 0 && node->answer.length + (size_t)got <= LINES_MAX) {
 		bytes_added(&node->answer, (size_t)got);
 		return;
 	}
-	take_answer(node);
+	if (got > 0)
+		cut = "it tells of more pods than 4 MiB of lines hold";
+	else if (got < 0)
+		cut = room ? "its answer cannot be read" : "out of memory";
+	take_answer(node, cut);
 	forget_answer_watch(node);
 	node->asking = 0; /* reaped with the others */
 	after_answer(node);
@@ -529,10 +537,6 @@ static int open_watches(struct node *node, struct error *error)
 
 static int open_node(struct node *node, struct error *error)
 {
-	const char *state = node->options->state_directory;
-
-	if (mkdir(state, 0700) < 0 && errno != EEXIST)
-		return error_set(error, "--state-dir %s: %s", state, strerror(errno));
 	if (node_kubelet_check(&node->options->kubelet, error) < 0 ||
 	    node_tree_open(node->options->roots, &node->tree, error) < 0 ||
 	    watch_files(node, error) < 0)

@@ -32,7 +32,11 @@ struct node_options {
 	size_t more_count;
 	struct ready *ready;	     /* told when the kubelet has answered; NULL: nobody is */
 };
-/* Runs until SIGTERM or SIGINT. Walls stay. Everything in `options` is borrowed. Returns the exit
+/* Makes the state's directory, and takes the one lock of its agent: two would freeze, wall and serve the
+ * same pods against each other. A descriptor, to be kept open as long as the agent runs; -1 with
+ * `error` set, also when another agent has it. */
+int node_lock(const char *state_directory, struct error *error) WARN_UNUSED;
+/* Runs until SIGTERM or SIGINT. Walls stay. Wants the lock. Everything in `options` is borrowed. Returns the exit
  * status; what is wrong is printed. */
 int node_run(const struct node_options *options);
 /* Takes down the walls of pods that ended while nobody looked. A cgroup that lives is not touched, nor

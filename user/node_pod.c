@@ -27,6 +27,44 @@ _Static_assert(NODE_PORTS_MAX <= EGRESS_MAX_PUBLISHED, "a pod's ports are one wa
 #define PATIENCE_S 2 /* with a kubelet that neither answers nor fails: libcurl gives up after ten */
 #define STOP_GRACE_S 15 /* longer than the supervisor's own */
 
+/* ---- freezing --------------------------------------------------------------------------------- */
+
+/* Whole pods: nothing else of Kubernetes uses this file at this level. */
+static int open_freezer(const struct node_pod *pod, char *ret_now)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/cgroup.freeze", pod->path) >= (int)sizeof(path))
+		return -1;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && read(fd, ret_now, 1) != 1)
+		*ret_now = '\0';
+	return fd;
+}
+
+static void set_frozen(const struct node_pod *pod, const char *value)
+{
+	char now = '\0';
+	int fd = open_freezer(pod, &now);
+
+	if (now != '\0' && now != value[0])
+		(void)!pwrite(fd, value, 1, 0);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* By an earlier agent, then, which was killed before it could let the pod go. */
+static bool is_frozen(const struct node_pod *pod)
+{
+	char now = '\0';
+	int fd = open_freezer(pod, &now);
+
+	if (fd >= 0)
+		close(fd);
+	return now == '1';
+}
+
 /* ---- making ----------------------------------------------------------------------------------- */
 
 /* A static pod keeps its uid when it is made anew: the note is of the cgroup, not of the name. */
@@ -62,6 +100,7 @@ struct node_pod *node_pod_new(const struct node_options *options, const struct n
 	remember(pod, place);
 	snprintf(pod->state.record.uid, sizeof(pod->state.record.uid), "%s", place->uid);
 	pod->state.cgroup_id = place->id;
+	pod->held = is_frozen(pod);
 	return pod;
 }
 
@@ -177,22 +216,6 @@ static int raise_wall(struct node_pod *pod, struct error *error)
 	kernel_close(kernel);
 	pod->walled = true;
 	return 0;
-}
-
-/* Whole pods: nothing else of Kubernetes uses this file at this level. */
-static void set_frozen(const struct node_pod *pod, const char *value)
-{
-	char path[PATH_MAX], now = 0;
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/cgroup.freeze", pod->path) >= (int)sizeof(path))
-		return;
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (read(fd, &now, 1) == 1 && now != value[0])
-		(void)!pwrite(fd, value, 1, 0);
-	close(fd);
 }
 
 /* The agent must not freeze itself, nor a pod that an earlier agent's wall holds already: the latter
@@ -465,12 +488,13 @@ static void step_walled(struct node_pod *pod, time_t now)
 			pod->not_before = now + RETRY_S;
 			return;
 		}
-		set_frozen(pod, "0");
-		pod->held = false;
 		if (pod->kind == NODE_UNKNOWN)
 			diag_warning("pod %s: the kubelet does not tell of it: everything is refused",
 				     name_of(pod));
 	}
+	if (pod->held)
+		set_frozen(pod, "0");
+	pod->held = false;
 	if (pod->kind != NODE_LABELLED)
 		return;
 	if (pod->child > 0 && !pod->stopping && netns_changed(pod)) {

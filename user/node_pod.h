@@ -33,7 +33,7 @@ struct node_pod {
 	bool seen;     /* by the scan that is under way */
 	bool gone;     /* its cgroup is */
 	bool walled;   /* its pins stand */
-	bool held;     /* frozen, until it has a wall */
+	bool held;     /* frozen, by us or by an earlier agent, until it has a wall */
 	bool moved;    /* its label was changed, and that was said */
 	int netns_fd;  /* of the sandbox; -1: not found yet */
 	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */
@@ -71,7 +71,7 @@ bool node_pod_waits(const struct node_pod *pod);
 
 /* Brings UID.yaml of the state up to date with the policy of the pod's label, and state->denied and
  * state->note with why it is not that one. What is broken replaces nothing that was good; where there
- * was nothing, it is a policy that refuses everything. 1 when UID.yaml is another now, 0 when it
+ * was nothing, or the policy was taken away, it is one that refuses everything. 1 when UID.yaml is another now, 0 when it
  * stays, -1 with `error` set when it cannot be written. */
 int node_policy_install(const struct node_options *options, struct node_state *state,
 			struct error *error) WARN_UNUSED;

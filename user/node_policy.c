@@ -55,15 +55,26 @@ static bool has_good(const struct node_state *state, const char *installed)
 	return access(installed, F_OK) == 0 && state->denied[0] == '\0';
 }
 
-/* An edit that goes wrong must neither open nor cut off what runs; a pod that has nothing yet has
- * nothing to lose. */
-static int keep_or_deny(struct node_state *state, const char *installed, const struct error *why,
-			struct error *error)
+/* Nothing else than taken away: a volume's files change by one rename, in which no file is missing, and
+ * a ConfigMap that is deleted as a whole leaves the files of its volume as they are. A directory
+ * that cannot be looked into says nothing of its files. */
+static bool is_gone(const struct node_options *options, const char *path)
 {
-	if (has_good(state, installed)) {
+	return access(options->policies, R_OK | X_OK) == 0 && access(path, F_OK) < 0 &&
+	       errno == ENOENT;
+}
+
+/* An edit that goes wrong must neither open nor cut off what runs; a pod that has nothing yet has
+ * nothing to lose. Who takes a policy away wants it to end: a pod that came now would get nothing
+ * either. */
+static int keep_or_deny(struct node_state *state, const char *installed, bool gone,
+			const struct error *why, struct error *error)
+{
+	if (!gone && has_good(state, installed)) {
 		snprintf(state->note, sizeof(state->note), "%.200s; the old policy stays", why->text);
 		return 0;
 	}
+	state->note[0] = '\0';
 	snprintf(state->denied, sizeof(state->denied), "%.250s", why->text);
 	if (same_content(installed, deny_all))
 		return 0;
@@ -97,7 +108,7 @@ int node_policy_install(const struct node_options *options, struct node_state *s
 		error_set(&why, "its label '" NODE_LABEL "' names no policy");
 	else if (config_read_file(path, &text, &why) == 0)
 		(void)is_good(options, name, path, bytes_span(&text), &why);
-	result = why.text[0] ? keep_or_deny(state, installed, &why, error)
+	result = why.text[0] ? keep_or_deny(state, installed, is_gone(options, path), &why, error)
 			     : take(state, installed, bytes_span(&text), error);
 	bytes_free(&text);
 	return result;

@@ -8,12 +8,16 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "node.h"
 
 #define STATE_SUFFIX ".json"
 #define STATE_MAX 65536
+#define LOCK_TRIES 20 /* a killed agent's children end in a moment: until then they hold its lock */
+#define LOCK_PAUSE_US 100000
 
 int node_state_path(const char *directory, const char *uid, const char *suffix, char *ret,
 		    size_t size, struct error *error)
@@ -21,6 +25,34 @@ int node_state_path(const char *directory, const char *uid, const char *suffix, 
 	return snprintf(ret, size, "%s/%s%s", directory, uid, suffix) < (int)size
 		       ? 0
 		       : error_set(error, "%s: the path is too long", directory);
+}
+
+/* The kernel gives the lock back with the process, however that ends. */
+int node_lock(const char *directory, struct error *error)
+{
+	char path[4096];
+	int fd;
+
+	if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+		return error_set(error, "--state-dir %s: %s", directory, strerror(errno));
+	if (node_state_path(directory, "agent", ".lock", path, sizeof(path), error) < 0)
+		return -1;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return error_set(error, "%s: %s", path, strerror(errno));
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		if (errno != EWOULDBLOCK)
+			break;
+		usleep(LOCK_PAUSE_US);
+	}
+	if (errno == EWOULDBLOCK)
+		error_set(error, "another agent is at work here: it holds %s", path);
+	else
+		error_set(error, "%s: %s", path, strerror(errno));
+	close(fd);
+	return -1;
 }
 
 /* By rename: `run` may read the policy, and an agent the state, at any moment. */

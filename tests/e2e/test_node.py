@@ -438,6 +438,26 @@ class Node(NodeCase):
         wait_for(lambda: pod.curl("https://api.example.test/headers").returncode == 0, 20,
                  "the old policy after a restart")
 
+    def test_policy_taken_away(self):
+        """Who takes a policy away wants it to end, for what runs as for what comes."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        self.ok(pod.curl("https://api.example.test/echo"))
+        self.swap(web=None)
+        wait_for(lambda: "web.yaml" in pod.listed()["denied"], 20, "the refusal")
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode != 0, 20, "its effect")
+        self.assertEqual(self.errors().count("everything is refused"), 1, self.errors())
+        # Neither does an agent that comes now find the old one again.
+        self.kill_agent()
+        self.start_agent()
+        wait_for(lambda: pod.listed()["wall"] == "served", 20)
+        self.assertIn("web.yaml", pod.listed()["denied"])
+        self.assertNotEqual(pod.curl("https://api.example.test/echo").returncode, 0)
+        self.swap(web=policy(ROUTE))
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20,
+                 "the policy that came back")
+        self.assertEqual(pod.listed()["denied"], "")
+
     def test_agent_killed(self):
         self.start_agent()
         pod = Pod(self, "web").start().served()
@@ -606,6 +626,13 @@ class Node(NodeCase):
                 self.kubelet.raw = None
                 wait_for(lambda: not new.walled(), 20, "a right answer")
                 new.end()
+        self.kubelet.raw = json.dumps({"kind": "PodList", "items": [{
+            "metadata": {"uid": str(uuid.uuid4()), "namespace": "n" * 60, "name": "p" * 250},
+            "spec": {}} for _ in range(12000)]}).encode()
+        Pod(self)
+        self.says("it tells of more pods than 4 MiB of lines hold; walls stay")
+        self.ok(pod.curl("https://api.example.test/echo"))
+        self.kubelet.raw = None
         self.kubelet.token = "another"
         wait_for(Pod(self).walled, 20, "unknown is refused")
         self.says(r"does not know our token \(status 401\)")

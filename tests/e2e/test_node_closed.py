@@ -43,6 +43,40 @@ class Closed(test_node.NodeCase):
         self.says("its 'run' ended")
         self.assertEqual(pod.connect(), ["refused"])
 
+    def test_killed_with_pods_frozen(self):
+        """What an agent had frozen when it was killed, the next one lets go: behind a wall where there is
+        to be one, and without one where it is known that there is to be none."""
+        self.start_agent()
+        pod, plain = Pod(self, "web").start().served(), Pod(self).start()
+        self.says("tells of")
+        self.kill_agent()
+        unknown = Pod(self, tell=False)
+        pods = (pod, plain, unknown)
+        for one in pods:
+            with open(os.path.join(one.path, "cgroup.freeze"), "w", encoding="utf-8") as file:
+                file.write("1")
+        wait_for(lambda: all(frozen(one) for one in pods), 20, "the freeze")
+        self.start_agent()
+        wait_for(lambda: not any(frozen(one) for one in pods), 20, "the pods to go on; " + self.errors())
+        self.assertTrue(unknown.walled())
+        self.assertFalse(plain.walled())
+        self.assertEqual(plain.connect(), ["out"])
+        self.assertEqual(pod.connect(), ["refused"])
+        wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20, "the pod's service")
+
+    def test_two_agents(self):
+        """One to a node: a second would freeze, wall and serve the same pods."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        second = harness.cli("node", *self.options(), timeout=20)
+        self.assertEqual(second.returncode, 1)
+        self.assertRegex(second.stderr, r"(?s)^egress-bpf: node: another agent is at work here: it holds "
+                         r"\S*/state/agent\.lock\n$")
+        self.ok(pod.curl("https://api.example.test/echo"))
+        self.assertTrue(os.path.exists(os.path.join(self.directory, "ready")))
+        self.stop_agent()
+        self.start_agent()
+
     def test_slow_kubelet(self):
         """One that takes connections and does not answer: long before it is given up."""
         self.start_agent()
