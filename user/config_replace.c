@@ -18,6 +18,7 @@
 
 #define FILE_MAX ((size_t)16 << 20)
 #define ATTRIBUTE_MAX 65536
+#define NAMES_MAX 100 /* tried for the other file: those that are taken may be of crashes, see below */
 
 struct replacement {
 	char path[PATH_MAX]; /* without symbolic links */
@@ -68,9 +69,6 @@ static int open_old(struct replacement *r, struct error *error)
 
 	if (!realpath(r->name, r->path))
 		return failed(r, "find", error);
-	if ((size_t)snprintf(r->other, sizeof(r->other), "%s.egress-bpf-%d", r->path, getpid()) >=
-	    sizeof(r->other))
-		return error_set(error, "%s: the path is too long", r->name);
 	r->fd = open(r->path, flags);
 	if (r->fd < 0 || fstat(r->fd, &r->status) < 0)
 		return failed(r, "read", error);
@@ -95,23 +93,70 @@ static void copy_attributes(int from, int to)
 	free(value);
 }
 
-/* The owner before the mode: chown(2) takes set-user-ID bits away. */
-static int write_new(const struct replacement *r, struct span text, struct error *error)
+/* What is there already was left by a process of our number that was killed, in a container by one of
+ * its last life. It stays: it may hold an edit that was made in that very moment. `link_to`: a file to
+ * be given the name; -1: a new one is made. The descriptor, or -1 with errno set. */
+static int take_name(struct replacement *r, int link_to)
 {
-	int fd = open(r->other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), result = -1;
+	char from[64];
+	int fd = -1;
 
-	if (fd < 0)
-		return failed(r, "write beside", error);
-	if (span_write(text, fd) == 0 && fchown(fd, r->status.st_uid, r->status.st_gid) == 0 &&
-	    fchmod(fd, r->status.st_mode & 07777) == 0) {
-		copy_attributes(r->fd, fd);
-		result = fsync(fd);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", link_to);
+	errno = EEXIST;
+	for (unsigned i = 0; i < NAMES_MAX && fd < 0 && errno == EEXIST; i++) {
+		if ((size_t)snprintf(r->other, sizeof(r->other), "%s.egress-bpf-%d-%u", r->path,
+				     getpid(), i) >= sizeof(r->other)) {
+			errno = ENAMETOOLONG;
+			break;
+		}
+		if (link_to < 0)
+			fd = open(r->other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		else if (linkat(AT_FDCWD, from, AT_FDCWD, r->other, AT_SYMLINK_FOLLOW) == 0)
+			fd = link_to;
 	}
+	return fd;
+}
+
+/* Without a name as long as it is being written, so that nothing is left of it when we are killed. */
+static int open_nameless(const struct replacement *r)
+{
+	char directory[PATH_MAX], *slash;
+
+	memcpy(directory, r->path, sizeof(directory));
+	slash = strrchr(directory, '/');
+	slash[slash == directory] = '\0';
+	return open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+}
+
+/* The owner before the mode: chown(2) takes set-user-ID bits away. */
+static int fill(const struct replacement *r, struct span text, int fd)
+{
+	if (span_write(text, fd) < 0 || fchown(fd, r->status.st_uid, r->status.st_gid) < 0 ||
+	    fchmod(fd, r->status.st_mode & 07777) < 0)
+		return -1;
+	copy_attributes(r->fd, fd);
+	return fsync(fd);
+}
+
+/* Not every file system has files without a name: there it has one from the beginning. */
+static int write_new(struct replacement *r, struct span text, struct error *error)
+{
+	int fd = open_nameless(r), result = -1;
+	bool named = fd < 0;
+
+	if (named)
+		fd = take_name(r, -1);
+	if (fd >= 0)
+		result = fill(r, text, fd);
+	if (result == 0 && !named && take_name(r, fd) < 0)
+		result = -1;
 	if (result < 0) {
 		failed(r, "write beside", error);
-		(void)unlink(r->other);
+		if (named && fd >= 0)
+			(void)unlink(r->other);
 	}
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return result;
 }
 

@@ -2,12 +2,15 @@
 /* Grants: as routes beside a policy, and written into its file, of which all else stays. */
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -257,6 +260,53 @@ static void test_persist_link(void **state)
 	assert_begins("# ours\n", "# the end\n");
 }
 
+/* Of a persist that was killed between its steps, by a process of our number: it may hold an edit, and
+ * is in nobody's way. */
+static void test_persist_leftover(void **state)
+{
+	struct grant grant = get("a.test", "/y");
+	struct error error = {0};
+	char left[96];
+	int fd;
+
+	(void)state;
+	write_file(base, 0600);
+	snprintf(left, sizeof(left), "%s.egress-bpf-%d-0", path, (int)getpid());
+	fd = open(left, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	if (grant_persist(path, &grant, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_begins("# ours\n", "# the end\n");
+	assert_int_equal(unlink(left), 0);
+}
+
+/* Killed while it writes the new file: the old one stands alone. remove_directory() finds it so. */
+static void test_persist_killed(void **state)
+{
+	const struct rlimit limit = {10, 10}; /* bytes; past them comes SIGXFSZ */
+	struct grant grant = get("a.test", "/y");
+	int status, fd = open("/tmp", O_TMPFILE | O_WRONLY, 0600);
+	pid_t pid;
+
+	(void)state;
+	if (fd < 0) {
+		print_message("/tmp has no files without a name\n");
+		skip();
+	}
+	close(fd);
+	write_file(base, 0600);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)setrlimit(RLIMIT_FSIZE, &limit);
+		_exit(grant_persist(path, &grant, NULL) == 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ);
+	assert_file(base);
+}
+
 /* ---- beside a policy ---------------------------------------------------------------------------- */
 
 static struct config *parse(const char *text, struct grants *grants, struct error *dropped)
@@ -384,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_persist),
 		cmocka_unit_test(test_persist_wider),	       cmocka_unit_test(test_persist_flow),
 		cmocka_unit_test(test_persist_refused), cmocka_unit_test(test_persist_link),
+		cmocka_unit_test(test_persist_leftover), cmocka_unit_test(test_persist_killed),
 		cmocka_unit_test(test_beside),	       cmocka_unit_test(test_wildcard),
 		cmocka_unit_test(test_two_credentials), cmocka_unit_test(test_no_place_for_it),
 	};
