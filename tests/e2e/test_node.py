@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The node agent: a kubepods tree of real cgroups with real processes in real network namespaces,
 each with a wire, and a kubelet that is ours, over real TLS. Only the API server is missing."""
+import contextlib
 import http.server
 import json
 import os
@@ -370,6 +371,8 @@ class NodeCase(Case):
         self.process.kill()
         self.process.wait()
         wait_for(lambda: not any(alive(p) for p in orphans), 20, "the children to end")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.directory, "ready"))  # the next one's word is waited for
 
     def errors(self):
         with open(self.err_path, encoding="utf-8") as file:

@@ -17,6 +17,20 @@ ONE_PATH = """
 ANY_PATH = """
   - host: api.example.test
 """
+OTHER_HOST = """
+  - host: second.example.test
+"""
+SLOW = """
+import http.client, ssl, sys, time
+c = http.client.HTTPSConnection("second.example.test", context=ssl.create_default_context(cafile=sys.argv[1]))
+c.putrequest("POST", "/echo")
+c.putheader("Content-Length", "2")
+c.endheaders(b"x")
+print("begun", flush=True)
+time.sleep(3)
+c.send(b"y")
+print(c.getresponse().status, flush=True)
+"""
 BROKEN_ROOTS = "upstream: {ca_file: /nonexistent/roots.pem}\nroutes:" + ONE_PATH
 
 
@@ -113,6 +127,31 @@ class Reload(Case):
 
     def reloaded(self):
         return "policy reloaded" in self.bottle.errors()
+
+    def test_told_to_end_meanwhile(self):
+        """The worker says that it has the new policy when the supervisor is about to end."""
+        # What is freed turns into another value: it must not be used any more.
+        bottle = Bottle(policy(ANY_PATH + OTHER_HOST), env={"MALLOC_PERTURB_": "99"})
+        self.addCleanup(bottle.stop)
+        worker = bottle.worker()
+        # A request that the worker waits for before it ends, so that it goes on with the rest as well.
+        slow = bottle.popen([harness.PYTHON, "-c", SLOW, bottle.certificate], stdout=subprocess.PIPE)
+        self.addCleanup(slow.communicate)
+        self.assertEqual(slow.stdout.readline(), "begun\n")
+        address = self.ok(bottle.python("import socket; print(socket.gethostbyname('api.example.test'))"))
+        connect = ("import socket, sys; socket.create_connection((sys.argv[1], 443), 5).close()",
+                   address.strip())
+        self.ok(bottle.python(*connect))
+        os.kill(worker, signal.SIGSTOP)
+        bottle.reload(policy(OTHER_HOST))
+        wait_for(lambda: bottle.python(*connect).returncode != 0, 20, "the kernel to have it")
+        threads = f"/proc/{bottle.process.pid}/task"
+        self.assertEqual(len(os.listdir(threads)), 2)
+        bottle.process.terminate()
+        wait_for(lambda: len(os.listdir(threads)) == 1, 10, "the end of the thread that reads policies")
+        os.kill(worker, signal.SIGCONT)
+        self.assertEqual(bottle.process.wait(20), 0)
+        self.assertEqual(slow.stdout.readline(), "200\n")
 
     def test_while_a_worker_starts(self):
         """That worker was given the old policy: it must not go on with it."""
