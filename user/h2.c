@@ -23,6 +23,10 @@
 #define CHATTER_MAX 1000
 #define CHATTER_SECONDS 10
 #define CONTINUATIONS_MAX 16
+/* Up to twice that is what a peer has to take some of what waits for it: of a request, whose answer is
+ * known, and of an answer, which somebody may come back to the next day as on HTTP/1. */
+#define REQUEST_LINGER_SECONDS 150
+#define ANSWER_LINGER_SECONDS (12 * 3600 + 1800)
 #define QUEUE_MAX 10000 /* frames that a peer makes us queue while it reads none */
 
 /* ---- waking --------------------------------------------------------------------------------- */
@@ -86,6 +90,35 @@ static void run_woken(struct h2 *h2)
 		} else if (s->face) {
 			stream_ready(s->face);
 		}
+	}
+}
+
+void h2_linger(struct h2 *h2)
+{
+	const struct timeval time = {h2->server ? ANSWER_LINGER_SECONDS : REQUEST_LINGER_SECONDS, 0};
+
+	if (!event_pending(&h2->linger, EV_TIMEOUT, NULL))
+		event_add(&h2->linger, &time);
+}
+
+/* Streams that somebody holds have his time-outs, and a connection with nothing but silence its own. What
+ * is left is a stream whose writer is through and whose peer opens no window for it, while the
+ * connection is busy with others: it would be kept for as long as that. */
+static void on_linger(evutil_socket_t fd, short what, void *context)
+{
+	struct h2 *h2 = context;
+
+	(void)fd, (void)what;
+	for (struct h2_stream *s = h2->streams; s; s = s->next) {
+		if (s->face || s->closed || s->reset)
+			continue;
+		if (s->stale) {
+			h2_stream_reset(s, NGHTTP2_CANCEL);
+			s->reset = true; /* once: it may take until the peer reads again */
+			continue;
+		}
+		s->stale = true;
+		h2_linger(h2);
 	}
 }
 
@@ -515,7 +548,8 @@ struct h2 *h2_new(struct event_base *base, struct stream *transport, bool server
 	h2->context = context;
 	h2->woken_end = &h2->woken;
 	if (event_assign(&h2->kick, base, -1, 0, on_kick, h2) < 0 ||
-	    evtimer_assign(&h2->again, base, on_kick, h2) < 0 || !new_session(h2)) {
+	    evtimer_assign(&h2->again, base, on_kick, h2) < 0 ||
+	    evtimer_assign(&h2->linger, base, on_linger, h2) < 0 || !new_session(h2)) {
 		free(h2);
 		return NULL;
 	}
@@ -558,6 +592,7 @@ void h2_free(struct h2 *h2)
 	nghttp2_session_del(h2->session);
 	event_del(&h2->kick);
 	event_del(&h2->again);
+	event_del(&h2->linger);
 	bytes_wipe(&h2->pending);
 	free(h2);
 }

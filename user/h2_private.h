@@ -51,6 +51,7 @@ struct h2_stream {
 	bool head_out;	  /* and gone */
 	bool behind;	  /* server: a reset waits until what was written is out */
 	bool finished;	  /* the writer is through */
+	bool stale;	  /* nobody holds it, and nothing of it went out since on_linger() was last here */
 	bool end_sent;
 	bool deferred;	  /* nghttp2 waits for more of the body */
 	bool full;	  /* the writer waits for room */
@@ -70,12 +71,13 @@ struct h2 {
 	size_t ready_heads;
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
 	time_t chatter_since;
-	struct event kick, again;
+	struct event kick, again, linger;
 };
 
 /* h2.c */
 void h2_touch(struct h2 *h2); /* something may have to be sent */
 void h2_wake(struct h2_stream *s);
+void h2_linger(struct h2 *h2); /* some stream waits for its peer, and for nobody else */
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
 void h2_stream_destroy(struct h2_stream *s);
 

@@ -136,8 +136,10 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, 
 		s->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
-	if (n > 0)
+	if (n > 0) {
 		(void)take(&s->out, buffer, n);
+		s->stale = false;
+	}
 	/* Half, and not one byte: writers come with whole buffers. */
 	if (s->full && s->out.length <= out_limit() / 2) {
 		s->full = false;
@@ -398,8 +400,10 @@ static void h2_release(void *object)
 	}
 	bytes_wipe(&s->body);
 	bytes_wipe(&s->head);
-	if ((s->finished && !s->end_sent) || waits_to_cut(s))
-		return; /* on_sent() in h2.c goes on */
+	if ((s->finished && !s->end_sent) || waits_to_cut(s)) {
+		h2_linger(h2); /* on_sent() in h2.c goes on */
+		return;
+	}
 	/* RFC 9113, 8.1: a server that is done may tell its client to stop sending, without an
 	 * error. */
 	if (s->finished && h2->server)

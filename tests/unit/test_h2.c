@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <nghttp2/nghttp2.h>
@@ -431,6 +434,85 @@ static void nothing_is_left_in_the_count(void **state)
 	assert_int_equal(bytes_held(), before);
 }
 
+/* As time(7) says it, and so much later: libevent's clock as well. */
+static time_t later;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	long result = syscall(SYS_clock_gettime, clock, ret);
+
+	ret->tv_sec += later;
+	return (int)result;
+}
+
+/* In steps below which nothing is given up; `reader` takes some in each. */
+static void wait_for_long(struct pair *p, time_t step, struct stream *reader)
+{
+	static char buffer[32 * 1024];
+
+	for (int i = 0; i < 27; i++) {
+		later += step;
+		turn(p);
+		if (reader)
+			(void)!stream_read(reader, buffer, sizeof(buffer));
+		turn(p);
+	}
+}
+
+/* A body, as much as goes, whose writer is through with it and whose peer has not read it. */
+static void leave_behind(struct pair *p, struct stream *writer)
+{
+	static const char block[16 * 1024];
+
+	for (int i = 0; i < 40; i++) {
+		(void)!stream_write(writer, block, sizeof(block));
+		turn(p);
+	}
+	stream_shutdown(writer);
+	stream_free(writer);
+	turn(p);
+}
+
+#define POST "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+/* What nobody takes is given up, while the connection is busy with others; what is taken slowly is
+ * not. From either side. */
+static void nobody_takes_it(void **state)
+{
+	struct pair *p = *state;
+	struct stream *slow = ask(p, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
+	struct stream *never = ask(p, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
+	struct stream *upload = ask(p, POST, false);
+	ssize_t n;
+
+	assert_int_equal(p->opened_count, 3);
+	for (int i = 0; i < 2; i++) {
+		put(p->opened[i], "HTTP/1.1 200 \r\n\r\n");
+		leave_behind(p, p->opened[i]);
+	}
+	p->opened[0] = p->opened[2];
+	p->opened_count = 1;
+	leave_behind(p, upload);
+	assert_int_equal(p->gone, 0);
+	wait_for_long(p, 60, NULL);
+	assert_true(h2_was_reset(p->opened[0]));
+	assert_false(h2_was_reset(never));
+	wait_for_long(p, 3600, slow);
+	assert_true(h2_was_reset(never));
+	assert_int_equal(h2_reset_code(never), NGHTTP2_CANCEL);
+	assert_false(h2_was_reset(slow));
+	stream_free(never);
+	stream_free(slow);
+	turn(p);
+	/* And the connection is as good as new. */
+	put(upload = ask(p, POST, false), "x");
+	turn(p);
+	assert_int_equal(p->opened_count, 2);
+	(void)get(p->opened[1], &n);
+	assert_int_equal(n, -EAGAIN);
+	stream_free(upload);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -438,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(windows_follow_their_readers), TEST(nothing_is_left_in_the_count),
 		TEST(uploads_given_up),
+		TEST(nobody_takes_it),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
 		TEST(given_up_before_it_was_sent),
