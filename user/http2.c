@@ -10,6 +10,7 @@
 /* Of all connections: each stream may hold as much memory as a connection of HTTP/1, and of those
  * there may be no more. */
 #define REQUEST_LIMIT 16384
+#define SWEEP_MS (3600 * UINT64_C(1000)) /* between looks for streams that are silent for too long */
 
 /* One request: its stream, and the exchange that moves it. */
 struct request {
@@ -23,6 +24,7 @@ struct http2 {
 	struct connection *connection;
 	struct h2 *session;
 	struct request *requests;
+	uint64_t sweep_ms; /* when the next look is due */
 };
 
 static void end_request(struct request *r, enum egress_reason reason, const char *detail)
@@ -35,18 +37,41 @@ static void end_request(struct request *r, enum egress_reason reason, const char
 	bytes_block_free(r, sizeof(*r));
 }
 
+/* The connection's deadline is put off by each stream that moves: one that does not, beside others that
+ * do, is found here. */
+static void sweep(struct http2 *h, uint64_t now_ms)
+{
+	struct request *next;
+
+	h->sweep_ms = now_ms + SWEEP_MS;
+	for (struct request *r = h->requests; r; r = next) {
+		next = r->next;
+		if (r->http1->moved_ms + EXCHANGE_SECONDS * UINT64_C(1000) <= now_ms)
+			end_request(r, EGRESS_UPSTREAM_TIMEOUT, "silent for too long");
+	}
+}
+
 /* The stream has something for its exchange. */
 static void on_ready(void *context)
 {
 	struct request *r = context;
 	struct http2 *h = r->http2;
+	uint64_t now_ms;
+	bool over;
 
 	/* Not for the exchange to find out: one whose upstream takes nothing reads nothing, either,
 	 * and would outlive its client by as long as that lasts (RFC 9113, 5.4.2). */
-	if (h2_was_reset(r->stream))
+	if (h2_was_reset(r->stream)) {
 		end_request(r, EGRESS_ALLOWED, "client closed");
-	else if (http1_run(r->http1) == PROTOCOL_CLOSE)
-		end_request(r, r->http1->reason, r->http1->detail[0] ? r->http1->detail : NULL);
+	} else {
+		over = http1_run(r->http1) == PROTOCOL_CLOSE;
+		now_ms = r->http1->moved_ms; /* just noted: the clock is not asked twice */
+		if (over)
+			end_request(r, r->http1->reason,
+				    r->http1->detail[0] ? r->http1->detail : NULL);
+		if (now_ms >= h->sweep_ms)
+			sweep(h, now_ms);
+	}
 	connection_deadline(h->connection, h->requests ? EXCHANGE_SECONDS : IDLE_SECONDS);
 }
 

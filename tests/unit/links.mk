@@ -84,6 +84,7 @@ links_test_provision := provision provision_nss provision_text rootfs trust trus
 links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
 fuzz_needs_fuzz_http2 := llhttp
+links_test_http2 := http2 $(h2_modules) http1_head stream tally bytes
 links_test_h2 := $(h2_modules) http1_head stream tally bytes
 grant_modules := grant grant_persist config_edit config_replace policy_permit policy_diff policy_diff_cidr \
 	policy_space $(config_modules)
