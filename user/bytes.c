@@ -176,6 +176,16 @@ void bytes_own_thread(void)
 	own_thread = true;
 }
 
+/* A look at others' memory for each read would cost more than it tells. */
+#define OTHERS_TURNS 16
+static struct {
+	uint64_t (*held)(void *context, unsigned *ret_sharers);
+	void *context;
+	unsigned turn;
+	unsigned sharers; /* beside us */
+	uint64_t last;
+} others;
+
 void bytes_count(ptrdiff_t change)
 {
 	/* Each request takes and gives back some KiB: a locked instruction for each would be for
@@ -198,12 +208,35 @@ void bytes_count_at(uint64_t *place)
 	held = place;
 }
 
+void bytes_count_others(uint64_t (*held_by)(void *context, unsigned *ret_sharers), void *context)
+{
+	others.held = held_by;
+	others.context = context;
+}
+
+size_t bytes_part(void)
+{
+	return budget.limit / (1 + others.sharers);
+}
+
+/* What they claim beyond the parts that are theirs takes nothing of ours. */
+static size_t others_held(void)
+{
+	const size_t most = budget.limit - bytes_part();
+
+	if (!others.held)
+		return 0;
+	if (others.turn++ % OTHERS_TURNS == 0)
+		others.last = others.held(others.context, &others.sharers);
+	return others.last < most ? (size_t)others.last : most;
+}
+
 size_t bytes_held(void)
 {
 	/* A difference of wrong sign would be a fault of ours, not a reason to stop. */
 	int64_t now = (int64_t)__atomic_load_n(held, __ATOMIC_RELAXED) + unsaid;
 
-	return now > 0 ? (size_t)now : 0;
+	return (now > 0 ? (size_t)now : 0) + others_held();
 }
 
 void bytes_set_limit(size_t limit, void (*full)(void *context), void *context)

@@ -83,9 +83,13 @@ void bytes_own_thread(void);
 void bytes_count(ptrdiff_t change);
 /* Counts at `place` from now on, which others may read; once, before there is a second thread. */
 void bytes_count_at(uint64_t *place);
+/* What others hold who share the limit, and how many share it with us: asked for now and then, and part
+ * of bytes_held(). Whatever they say, a part of the limit is left to us. Once, as above. */
+void bytes_count_others(uint64_t (*others)(void *context, unsigned *ret_sharers), void *context);
 /* How much that may be (0: without limit), and who is told when somebody met it. */
 void bytes_set_limit(size_t limit, void (*full)(void *context), void *context);
 size_t bytes_limit(void);
+size_t bytes_part(void); /* of the limit, when each who shares it has as much */
 /* What is left; 0 tells `full`, and then nothing more should be read from anywhere. */
 size_t bytes_room(void);
 /* Half of it is used: time to be sparing. */

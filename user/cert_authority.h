@@ -53,6 +53,9 @@ struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span 
 /* A server context for the host, minted at the first call: TLS 1.2 and 1.3, tickets, ALPN
  * http/1.1. Renewed before it expires. Borrowed until the next call; SSL_new() takes its own
  * reference. NULL when the authority refused. */
+struct tickets;
+/* Seals sessions as others do who have it, too; before the first leaf. */
+void leaf_cache_set_tickets(struct leaf_cache *cache, const struct tickets *tickets);
 SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host);
 void leaf_cache_free(struct leaf_cache *cache);
 

@@ -53,6 +53,8 @@ static const char help_text[] =
 	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
 	"  --report FILE       JSON: what was allowed and refused, and what the kernel's counters prove\n"
 	"  --summary FILE      the same in Markdown, appended: for a CI job's page\n"
+	"  --workers N|auto    processes that speak to the network, 1 to 64; auto (the default) is one, and\n"
+	"                      more, up to one for each processor, while all of them are busy\n"
 	"  -q, --quiet         no summary at the end, no notices\n"
 	"  -h, --help          this text\n"
 	"\n"
@@ -79,6 +81,7 @@ struct exec {
 	size_t socket_count;
 	struct host_port host_ports[HOST_PORT_MAX];
 	size_t host_port_count;
+	unsigned workers;
 	/* what it takes */
 	struct bottle_user user;
 	char *cgroup_root;
@@ -98,7 +101,8 @@ struct exec {
 
 enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
        OPTION_BIND_SOCKET, OPTION_REQUIRE, OPTION_HOST_PORT,
-       OPTION_AUDIT, OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY };
+       OPTION_AUDIT, OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY,
+       OPTION_WORKERS };
 
 static const struct option options[] = {
 	{"policy", required_argument, NULL, OPTION_POLICY},
@@ -115,6 +119,7 @@ static const struct option options[] = {
 	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
 	{"report", required_argument, NULL, OPTION_REPORT},
 	{"summary", required_argument, NULL, OPTION_SUMMARY},
+	{"workers", required_argument, NULL, OPTION_WORKERS},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -210,6 +215,11 @@ static int take_option(struct exec *exec, int option)
 	case OPTION_SUMMARY:
 		exec->outputs.summary_path = optarg;
 		return EXIT_OK;
+	case OPTION_WORKERS:
+		if (!supervisor_parse_workers(optarg, &exec->workers))
+			return cmd_usage("exec", "--workers %s: neither 1 to %d nor auto", optarg,
+					 SUPERVISOR_WORKERS_MAX);
+		return EXIT_OK;
 	case 'q':
 		exec->quiet = true;
 		return EXIT_OK;
@@ -297,6 +307,7 @@ static int open_supervisor(struct exec *exec)
 		.extra_count = exec->outputs.learn_path || exec->audit ? 3 : 2,
 		.log_path = exec->log_path,
 		.record_fd = record_fd(exec->record),
+		.workers = exec->workers,
 		.self_test = true,
 		.forward_signals = true,
 		.brief = true,

@@ -63,6 +63,8 @@ static const char help_text[] =
 	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
 	"  --metrics ADDR:PORT serve what is counted, for Prometheus: 'egress-bpf metrics' beside it\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
+	"  --workers N|auto    processes that speak to the network, 1 to 64; auto (the default) is one, and\n"
+	"                      more, up to one for each processor, while all of them are busy\n"
 	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
 	"                      other bottle's has, from 90112 to 94207)\n"
 	"  --no-worker-seccomp any system call for that process: only for debuggers and valgrind\n"
@@ -134,6 +136,7 @@ enum {
 	OPTION_LEARN,
 	OPTION_WILDCARDS,
 	OPTION_NO_SELF_TEST,
+	OPTION_WORKERS,
 	OPTION_WORKER_UID,
 	OPTION_NO_WORKER_SECCOMP,
 	OPTION_READY_FILE,
@@ -162,6 +165,7 @@ static const struct option options[] = {
 	{"learn", required_argument, NULL, OPTION_LEARN},
 	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
 	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
+	{"workers", required_argument, NULL, OPTION_WORKERS},
 	{"worker-uid", required_argument, NULL, OPTION_WORKER_UID},
 	{"no-worker-seccomp", no_argument, NULL, OPTION_NO_WORKER_SECCOMP},
 	{"no-self-test", no_argument, NULL, OPTION_NO_SELF_TEST},
@@ -243,6 +247,11 @@ static int take_option(struct run *run, int option)
 		return EXIT_OK;
 	case OPTION_NO_SELF_TEST:
 		run->supervisor.self_test = false;
+		return EXIT_OK;
+	case OPTION_WORKERS:
+		if (!supervisor_parse_workers(optarg, &run->supervisor.workers))
+			return cmd_usage("run", "--workers %s: neither 1 to %d nor auto", optarg,
+					 SUPERVISOR_WORKERS_MAX);
 		return EXIT_OK;
 	case OPTION_WORKER_UID:
 		/* (uid_t)-1 is no user: to setresuid(2) it means 'as it is', which is root here. */

@@ -177,13 +177,26 @@ static void print_buffers(const json_t *buffers)
 		       (long long)json_integer_value(json_object_get(buffers, "ended")));
 }
 
+static void print_workers(const json_t *sidecar)
+{
+	int restarts = (int)json_integer_value(json_object_get(sidecar, "restarts"));
+	int all = (int)json_integer_value(json_object_get(sidecar, "workers"));
+	int ready = (int)json_integer_value(json_object_get(sidecar, "workers_ready"));
+
+	if (all > 1)
+		printf("  workers %d, of which %d %s; restarted %d %s\n", all, ready,
+		       ready == 1 ? "serves" : "serve", restarts, restarts == 1 ? "time" : "times");
+	else
+		printf("  worker  %s; restarted %d %s\n", ready ? "serves" : "DOES NOT SERVE",
+		       restarts, restarts == 1 ? "time" : "times");
+}
+
 static void print_sidecar(const json_t *sidecar)
 {
 	const json_t *reload = json_object_get(sidecar, "reload");
 	const char *hash = json_string_value(json_object_get(sidecar, "policy_hash"));
 	const char *file = json_string_value(json_object_get(sidecar, "policy_file"));
 	const char *error = json_string_value(json_object_get(reload, "error"));
-	int restarts = (int)json_integer_value(json_object_get(sidecar, "restarts"));
 	char age[24];
 
 	if (!sidecar)
@@ -199,9 +212,7 @@ static void print_sidecar(const json_t *sidecar)
 	if (json_array_size(json_object_get(sidecar, "grants")) > 0)
 		printf("  grants  %zu in force beside the file; 'egress-bpf pending' lists them\n",
 		       json_array_size(json_object_get(sidecar, "grants")));
-	printf("  worker  %s; restarted %d %s\n",
-	       json_is_true(json_object_get(sidecar, "worker_ready")) ? "serves" : "DOES NOT SERVE",
-	       restarts, restarts == 1 ? "time" : "times");
+	print_workers(sidecar);
 	print_buffers(json_object_get(sidecar, "buffers"));
 }
 

@@ -9,7 +9,6 @@
 #include "feed.h"
 
 #define STALLED_MS 2000 /* who moves nothing for so long goes first */
-#define AIM(limit) ((limit) - (limit) / 8)
 /* What a reader that stalls makes us hold, at the least: WINDOW_MIN in h2_private.h. A request that
  * waits for its answer holds its head alone, and is not ended for somebody else's heap of them. */
 #define LEAST ((size_t)32 * 1024)
@@ -18,7 +17,7 @@
 
 static bool is_full(void)
 {
-	return bytes_held() > AIM(bytes_limit());
+	return bytes_held() > bytes_limit() - bytes_part() / 8;
 }
 
 /* Of one request each. */

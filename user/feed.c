@@ -37,7 +37,7 @@ struct shared {
 	uint64_t ids;
 	char mark[MARK_SIZE];
 	uint64_t latency_sum; /* microseconds */
-	uint64_t padding[2];
+	uint64_t padding[3];
 	struct feed_buffers buffers;
 	uint64_t tallies[TALLY_COUNT];
 	struct ring rings[FEED_RINGS];
@@ -202,11 +202,6 @@ void feed_id_text(const struct feed *feed, uint64_t id, char ret[FEED_ID_SIZE])
 
 /* ---- buffers -------------------------------------------------------------------------------------- */
 
-uint64_t *feed_buffers_held(struct feed *feed)
-{
-	return &feed->shared->buffers.held;
-}
-
 void feed_buffers_limit(struct feed *feed, uint64_t limit)
 {
 	store(&feed->shared->buffers.limit, limit);
@@ -221,7 +216,7 @@ struct feed_buffers feed_buffers(const struct feed *feed)
 {
 	const struct feed_buffers *shared = &feed->shared->buffers;
 
-	return (struct feed_buffers){load(&shared->held), load(&shared->limit), load(&shared->ended)};
+	return (struct feed_buffers){load(&shared->limit), load(&shared->ended)};
 }
 
 uint64_t *feed_tallies(struct feed *feed)

@@ -58,15 +58,13 @@ uint64_t feed_bucket_end(unsigned bucket);
 /* The end of the bucket that holds this share (0.5, 0.99) of all, in microseconds; 0: there are none. */
 uint64_t feed_quantile(const uint64_t counts[FEED_BUCKETS], double share);
 
-/* How much the writer's buffers hold, may hold, and how many exchanges were ended for it. A writer
- * keeps `held` itself at the place that feed_buffers_held() gives. */
+/* How much buffers may hold, and how many exchanges were ended for it. */
 struct feed_buffers {
-	uint64_t held, limit, ended;
+	uint64_t limit, ended;
 };
 /* TALLY_COUNT numbers, for tally_count_at(); and as a reader has them. */
 uint64_t *feed_tallies(struct feed *feed);
 uint64_t feed_tally(const struct feed *feed, enum tally which);
-uint64_t *feed_buffers_held(struct feed *feed);
 void feed_buffers_limit(struct feed *feed, uint64_t limit);
 void feed_buffers_ended(struct feed *feed); /* one more */
 struct feed_buffers feed_buffers(const struct feed *feed);

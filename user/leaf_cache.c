@@ -5,7 +5,6 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +14,10 @@
 #include <sys/auxv.h>
 #endif
 
+#include "tickets.h"
+
 /* A day of the week that a leaf lives: clients' clocks may run ahead. */
 #define RENEW_SECONDS 86400 /* before the end */
-#define TICKET_SECONDS 28800 /* that one key seals sessions: what it opens if it is ever lost */
 #define RETRY_SECONDS 300   /* when a new leaf is short-lived too: its authority is about to end */
 
 struct leaf {
@@ -35,6 +35,7 @@ struct leaf_cache {
 	X509 *issuer;
 	EVP_PKEY *key;
 	struct bytes public_key; /* SubjectPublicKeyInfo */
+	struct tickets tickets;
 	size_t capacity, count, bucket_count;
 	struct leaf **buckets;
 	struct leaf ring; /* .older is the newest, .newer the oldest */
@@ -86,7 +87,7 @@ static bool set_ciphers(SSL_CTX *context)
 				      "ECDHE-ECDSA-AES256-GCM-SHA384") == 1;
 }
 
-/* Tickets are sealed with the context's own random keys, and the id context is the host: what one
+/* Tickets are sealed with keys of the host's own, and the id context is the host: what one
  * host's context issued resumes nowhere else. */
 static bool set_sessions(SSL_CTX *context, const char *host)
 {
@@ -99,16 +100,19 @@ static bool set_sessions(SSL_CTX *context, const char *host)
 	       SSL_CTX_set_num_tickets(context, 1) == 1;
 }
 
-/* Sessions sealed with the old key get a full handshake. */
-static bool rotate_tickets(SSL_CTX *context)
+/* Sessions sealed with an older key get a full handshake. */
+static bool set_tickets(struct leaf_cache *cache, const char *host, SSL_CTX *context,
+			time_t *ret_rotate_at)
 {
-	unsigned char keys[80];
-	long length = SSL_CTX_get_tlsext_ticket_keys(context, NULL, 0);
-	bool fine = length > 0 && length <= (long)sizeof(keys) &&
-		    RAND_priv_bytes(keys, (int)length) == 1 &&
-		    SSL_CTX_set_tlsext_ticket_keys(context, keys, length) == 1;
+	unsigned char keys[TICKETS_KEYS_SIZE];
+	bool fine;
 
+	tickets_advance(&cache->tickets);
+	fine = tickets_keys(&cache->tickets, host, keys) &&
+	       SSL_CTX_set_tlsext_ticket_keys(context, keys, sizeof(keys)) == 1;
 	OPENSSL_cleanse(keys, sizeof(keys));
+	if (fine)
+		*ret_rotate_at = cache->tickets.since + TICKETS_SECONDS;
 	return fine;
 }
 
@@ -170,11 +174,14 @@ static bool mint(struct leaf_cache *cache, struct leaf *leaf)
 	/* From another authority it would be refused, by each client anew. */
 	if (cert && X509_check_issued(cache->issuer, cert) == X509_V_OK)
 		context = new_context(cache, leaf->host, cert);
+	if (context && !set_tickets(cache, leaf->host, context, &leaf->rotate_at)) {
+		SSL_CTX_free(context);
+		context = NULL;
+	}
 	if (context) {
 		SSL_CTX_free(leaf->context);
 		leaf->context = context;
 		leaf->renew_at = renewal_time(cert);
-		leaf->rotate_at = time(NULL) + TICKET_SECONDS;
 	}
 	X509_free(cert);
 	bytes_free(&der);
@@ -265,8 +272,8 @@ SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
 	}
 	if (time(NULL) >= leaf->renew_at && !mint(cache, leaf))
 		return NULL;
-	if (time(NULL) >= leaf->rotate_at && rotate_tickets(leaf->context))
-		leaf->rotate_at = time(NULL) + TICKET_SECONDS;
+	if (time(NULL) >= leaf->rotate_at)
+		(void)set_tickets(cache, leaf->host, leaf->context, &leaf->rotate_at);
 	ring_remove(leaf);
 	ring_add_newest(cache, leaf);
 	return leaf->context;
@@ -300,11 +307,16 @@ struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span 
 		cache->bucket_count *= 2;
 	cache->buckets = calloc(cache->bucket_count, sizeof(struct leaf *));
 	cache->issuer = parse_cert(ca_der);
-	if (!cache->buckets || !cache->issuer || !make_key(cache)) {
+	if (!cache->buckets || !cache->issuer || !make_key(cache) || !tickets_new(&cache->tickets)) {
 		leaf_cache_free(cache);
 		return NULL;
 	}
 	return cache;
+}
+
+void leaf_cache_set_tickets(struct leaf_cache *cache, const struct tickets *tickets)
+{
+	cache->tickets = *tickets;
 }
 
 void leaf_cache_free(struct leaf_cache *cache)
@@ -320,6 +332,7 @@ void leaf_cache_free(struct leaf_cache *cache)
 	X509_free(cache->issuer);
 	EVP_PKEY_free(cache->key);
 	bytes_free(&cache->public_key);
+	OPENSSL_cleanse(&cache->tickets, sizeof(cache->tickets));
 	free(cache->buckets);
 	free(cache);
 }

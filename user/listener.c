@@ -7,17 +7,36 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* At once, before other events have their turn. */
-#define BATCH 64
+/* At once, before other events have their turn; the less there is to do, the fewer, so that another
+ * worker with less to do gets its share of many that come together. */
+#define BATCH_MAX 64
+#define BATCH(connections) (1 + (connections) / 16)
 static const struct timeval pause_time = {0, 100 * 1000}; /* when descriptors are out */
 
 struct listener {
 	struct proxy *proxy;
-	size_t limit, count;
+	struct listener_limit limit;
+	size_t count;
 	bool stopped, full;
 	struct event *pause;
 	struct event **events;
 };
+
+static bool at_limit(const struct listener *listener)
+{
+	const struct listener_limit *limit = &listener->limit;
+	size_t own = listener->proxy->connection_count;
+
+	return own >= limit->connections ||
+	       (limit->others && limit->others(limit->context) >= limit->connections - own);
+}
+
+static void note_taken(const struct listener *listener)
+{
+	if (listener->limit.taken)
+		__atomic_store_n(listener->limit.taken, listener->proxy->connection_count,
+				 __ATOMIC_RELAXED);
+}
 
 static void accepting(struct listener *listener, bool on)
 {
@@ -33,19 +52,24 @@ static void accepting(struct listener *listener, bool on)
 static void on_acceptable(evutil_socket_t fd, short what, void *context)
 {
 	struct listener *listener = context;
+	size_t batch = BATCH(listener->proxy->connection_count);
 
 	(void)what;
-	for (int i = 0; i < BATCH; i++) {
+	for (size_t i = 0; i < batch && i < BATCH_MAX; i++) {
 		int accepted;
 
-		if (listener->proxy->connection_count >= listener->limit) {
+		if (at_limit(listener)) {
 			listener->full = true;
 			accepting(listener, false);
+			/* The end of a connection of theirs tells us nothing. */
+			if (listener->limit.others)
+				event_add(listener->pause, &pause_time);
 			return;
 		}
 		accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (accepted >= 0) {
 			connection_accept(listener->proxy, accepted);
+			note_taken(listener);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
 			accepting(listener, false);
@@ -65,7 +89,12 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	if (!listener->stopped && !listener->full)
+	if (listener->full && at_limit(listener)) {
+		event_add(listener->pause, &pause_time);
+		return;
+	}
+	listener->full = false;
+	if (!listener->stopped)
 		accepting(listener, true);
 }
 
@@ -74,7 +103,8 @@ static void on_closed(void *context)
 {
 	struct listener *listener = context;
 
-	if (!listener->full)
+	note_taken(listener);
+	if (!listener->full || at_limit(listener))
 		return;
 	listener->full = false;
 	/* The other brake may still be on. */
@@ -83,14 +113,14 @@ static void on_closed(void *context)
 }
 
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
-			      size_t connection_limit)
+			      const struct listener_limit *limit)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 
 	if (!listener)
 		return NULL;
 	listener->proxy = proxy;
-	listener->limit = connection_limit;
+	listener->limit = *limit;
 	listener->pause = evtimer_new(proxy->base, on_pause_over, listener);
 	listener->events = calloc(count ? count : 1, sizeof(struct event *));
 	if (!listener->pause || !listener->events)

@@ -7,10 +7,17 @@
 #include "connection.h"
 
 struct listener;
+/* Others may accept at the same sockets, and share the limit. */
+struct listener_limit {
+	size_t connections;
+	uint64_t *taken;		    /* where ours are noted for them */
+	uint64_t (*others)(void *context); /* have so many; NULL: there are none */
+	void *context;
+};
 /* Accepts on `fds` (borrowed, listening, non-blocking) and starts a connection for each. At the
  * limit it stops accepting: the kernel's queue holds back the rest. */
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
-			      size_t connection_limit) WARN_UNUSED;
+			      const struct listener_limit *limit) WARN_UNUSED;
 void listener_stop(struct listener *listener); /* no more; connections go on */
 void listener_free(struct listener *listener);
 

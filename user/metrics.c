@@ -218,6 +218,11 @@ static void say_gauge(struct scrape *s, const char *name, const char *type, cons
 			    (long long)value(s->bottles[b].sidecar));
 }
 
+static json_int_t workers_ready(const json_t *sidecar)
+{
+	return number_of(sidecar, "workers_ready");
+}
+
 static json_int_t restarts(const json_t *sidecar)
 {
 	return number_of(sidecar, "restarts");
@@ -297,6 +302,8 @@ static void say_sidecars(struct scrape *s)
 		say(s, "egress_up{bottle=\"%s\"} %d\n", s->bottles[b].name,
 		    s->bottles[b].sidecar != NULL);
 	say_gauge(s, "egress_worker_up", "gauge", "Whether the worker serves.", worker_ready);
+	say_gauge(s, "egress_workers", "gauge", "Processes that speak to the network and are ready.",
+		  workers_ready);
 	say_gauge(s, "egress_worker_restarts_total", "counter", "Workers that ended and were replaced.",
 		  restarts);
 	say_gauge(s, "egress_policy_loaded_timestamp_seconds", "gauge",

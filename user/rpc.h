@@ -62,7 +62,8 @@ int rpc_serve(int fd, const struct rpc_service *service) WARN_UNUSED;
 /* ---- control -------------------------------------------------------------------------------- */
 
 enum rpc_control_type {
-	RPC_CONTROL_CONFIG = 1, /* to the worker; a memfd with config_pack()'s blob is attached */
+	RPC_CONTROL_CONFIG = 1, /* to the worker; a memfd with config_pack()'s blob is attached, and the
+				 * text of the first is tickets_format()'s */
 	RPC_CONTROL_DONE,	/* from the worker: in force (or, first, ready to serve) */
 	RPC_CONTROL_FAILED,	/* from the worker: text says why; the old one stays in force */
 	RPC_CONTROL_STOP,	/* to the worker: finish what is under way, then exit */

@@ -27,6 +27,8 @@
 #include "listener.h"
 #include "privileges.h"
 #include "rpc.h"
+#include "shares.h"
+#include "tickets.h"
 #include "upstream.h"
 #include "verdicts.h"
 
@@ -47,6 +49,8 @@ struct server {
 	struct verdicts *verdicts;
 	struct access_log *log;
 	struct feed *feed;
+	struct shares *shares;
+	struct tickets tickets;
 	struct identify *identify;
 	struct upstream *upstream;
 	struct leaf_cache *leaves;
@@ -221,6 +225,8 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 	} else if (result == 1 && message.type == RPC_CONTROL_PING) {
 		answer = (struct rpc_control){.type = RPC_CONTROL_PONG};
 		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
+		/* Others may want room while nobody reads here who would see that there is none. */
+		(void)bytes_room();
 	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
 		/* Under the same number, so that nobody needs to hear of it. */
 		if (s->handover->log_fd >= 0)
@@ -398,17 +404,54 @@ static bool open_responder(struct server *s)
 	return true;
 }
 
+static uint64_t others_connections(void *context)
+{
+	const struct server *s = context;
+
+	return shares_others_connections(s->shares, s->handover->slot);
+}
+
+static uint64_t others_held(void *context, unsigned *ret_sharers)
+{
+	const struct server *s = context;
+
+	*ret_sharers = shares_workers(s->shares) - 1;
+	return shares_others_held(s->shares, s->handover->slot);
+}
+
+/* Its descriptors would let a worker that was taken over write what is the others'. */
+static int open_shares(struct server *s, struct error *error)
+{
+	const struct server_handover *h = s->handover;
+
+	s->shares = shares_open(h->shares_fd, h->shares_reading_fd, h->slot);
+	close(h->shares_fd);
+	close(h->shares_reading_fd);
+	if (!s->shares)
+		return error_set(error, "cannot map the memory of limits");
+	/* While there is one thread: open_control() makes the other. */
+	bytes_count_at(shares_held(s->shares, h->slot));
+	bytes_count_others(others_held, s);
+	return 0;
+}
+
 /* A connection to one of host_fds is told from the others by its port: identify.c. */
 static struct listener *open_listener(struct server *s)
 {
 	const struct server_handover *h = s->handover;
+	const struct listener_limit limit = {
+		.connections = CONNECTION_LIMIT,
+		.taken = shares_connections(s->shares, h->slot),
+		.others = others_connections,
+		.context = s,
+	};
 	size_t proxies = count_fds(h->proxy_fds), hosts = count_fds(h->host_fds);
 	int fds[2 * SERVER_MAX_SOCKETS];
 
 	memcpy(fds, h->proxy_fds, proxies * sizeof(*fds));
 	memcpy(fds + proxies, h->host_fds, hosts * sizeof(*fds));
 	identify_host_ports(s->identify, h->host_ports, hosts);
-	return listener_new(&s->proxy, fds, proxies + hosts, CONNECTION_LIMIT);
+	return listener_new(&s->proxy, fds, proxies + hosts, &limit);
 }
 
 static void flush_log(evutil_socket_t fd, short what, void *context)
@@ -444,6 +487,8 @@ static int open_proxy(struct server *s, struct error *error)
 		access_log_also(s->log, h->record_fd, ACCESS_LOG_ALSO_LIMIT);
 	if (!s->verdicts || !s->log || !s->log_flush || !s->identify || !s->leaves)
 		return error_set(error, "out of memory");
+	leaf_cache_set_tickets(s->leaves, &s->tickets);
+	OPENSSL_cleanse(&s->tickets, sizeof(s->tickets));
 	access_log_count_in(s->log, s->verdicts);
 	access_log_gather(s->log, log_gathered, s);
 	if (h->feed_fd >= 0) {
@@ -452,8 +497,6 @@ static int open_proxy(struct server *s, struct error *error)
 			return error_set(error, "cannot map the memory of events");
 		feed_set_writer(s->feed, h->slot);
 		access_log_feed(s->log, s->feed);
-		/* While there is one thread: open_control() makes the other. */
-		bytes_count_at(feed_buffers_held(s->feed));
 		tally_count_at(feed_tallies(s->feed));
 	}
 	if (upstream_new(s->base, s->config, &s->upstream, error) < 0)
@@ -496,11 +539,12 @@ static int receive_config(struct server *s, struct error *error)
 	int fd = -1;
 
 	if (rpc_control_receive(s->handover->control_fd, &message, &fd) != 1 ||
-	    message.type != RPC_CONTROL_CONFIG) {
+	    message.type != RPC_CONTROL_CONFIG || !tickets_parse(message.text, &s->tickets)) {
 		error_set(error, "the supervisor sent no configuration");
 	} else {
 		s->config = config_from_memfd(fd, error);
 	}
+	OPENSSL_cleanse(&message, sizeof(message));
 	if (fd >= 0)
 		close(fd);
 	return s->config ? 0 : -1;
@@ -532,10 +576,12 @@ static void close_server(struct server *s)
 	access_log_free(s->log);
 	verdicts_free(s->verdicts);
 	config_free(s->config);
-	/* Its memory has the count of what everybody before has freed. */
 	feed_free(s->feed);
 	if (s->base)
 		event_base_free(s->base);
+	/* Its memory has the count of what everybody before has freed. */
+	bytes_count_others(NULL, NULL);
+	shares_free(s->shares);
 }
 
 /* Privileges go before anything is read. DONE is said only when every socket is served. */
@@ -555,7 +601,7 @@ int server_run(const struct server_handover *handover)
 		error_set(&error, "cannot make an event loop");
 		goto out;
 	}
-	if (open_proxy(&s, &error) < 0 || open_control(&s, &error) < 0)
+	if (open_shares(&s, &error) < 0 || open_proxy(&s, &error) < 0 || open_control(&s, &error) < 0)
 		goto out;
 	if (rpc_control_send(handover->control_fd, &done, -1) < 0) {
 		error_set(&error, "the supervisor is gone");

@@ -20,6 +20,7 @@ struct server_handover {
 	int flows_fd, log_fd;
 	int record_fd; /* every line of the log goes there, too */
 	int feed_fd;   /* feed_memory() */
+	int shares_fd, shares_reading_fd; /* shares_memory() */
 	unsigned slot; /* which of the bottle's workers, from 0 */
 	int ca_fd; /* a memfd with the CA certificate's DER */
 	int verdicts_fd, host_verdicts_fd; /* maps to count in: kernel_verdicts_fd() */

@@ -119,6 +119,17 @@ static int open_log_file(const char *path, struct error *error)
 	return fd < 0 ? error_set(error, "cannot open the log %s: %s", path, strerror(errno)) : fd;
 }
 
+/* A pipe is opened once more, without blocking: workers have no right to do that, and one of several that
+ * asks first whether there is room may find that another has taken it since. Else -1. */
+static int reopen_stdout(void)
+{
+	struct stat status;
+
+	if (fstat(STDOUT_FILENO, &status) < 0 || !S_ISFIFO(status.st_mode))
+		return -1;
+	return open("/proc/self/fd/1", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
 /* Standard output is the caller's, and not closed. */
 static int open_log(struct supervisor *s, struct error *error)
 {
@@ -126,7 +137,10 @@ static int open_log(struct supervisor *s, struct error *error)
 
 	s->log_fd = -1;
 	if (path && strcmp(path, "-") == 0) {
-		s->log_fd = STDOUT_FILENO;
+		s->log_fd = reopen_stdout();
+		s->log_fd_owned = s->log_fd >= 0;
+		if (!s->log_fd_owned)
+			s->log_fd = STDOUT_FILENO;
 	} else if (path) {
 		s->log_fd = open_log_file(path, error);
 		if (s->log_fd < 0)
@@ -147,9 +161,10 @@ static int open_log(struct supervisor *s, struct error *error)
 static void reopen_log(struct supervisor *s)
 {
 	struct error error = {0};
-	int fd = s->log_fd_owned ? open_log_file(s->options.log_path, &error) : -1;
+	const bool file = s->log_fd_owned && strcmp(s->options.log_path, "-") != 0;
+	int fd = file ? open_log_file(s->options.log_path, &error) : -1;
 
-	if (!s->log_fd_owned)
+	if (!file)
 		return;
 	if (fd < 0) {
 		diag_error("%s; going on with the one that is open", error.text);
@@ -404,6 +419,7 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	s->log_fd = -1;
 	s->uid_fd = -1;
 	s->handover.ca_fd = -1;
+	s->handover.shares_fd = s->handover.shares_reading_fd = -1;
 	s->handover.program_fd = worker_open_program();
 	load.options = &s->options;
 	s->config = supervisor_load_config(&load);
@@ -512,6 +528,13 @@ static void free_slots(struct supervisor *s)
 	s->slot_count = 0;
 }
 
+static void close_all(const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
 /* The workers end before what they use, the wall after everything that it refuses for. */
 void supervisor_stop(struct supervisor *s, bool detach)
 {
@@ -547,12 +570,9 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	feed_free(s->kernel_feed);
 	if (s->log_fd_owned)
 		close(s->log_fd);
-	if (s->handover.ca_fd >= 0)
-		close(s->handover.ca_fd);
-	if (s->handover.program_fd >= 0)
-		close(s->handover.program_fd);
-	if (s->uid_fd >= 0)
-		close(s->uid_fd);
+	shares_free(s->shares);
+	close_all((const int[]){s->handover.ca_fd, s->handover.program_fd, s->handover.shares_fd,
+				s->handover.shares_reading_fd, s->uid_fd}, 5);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

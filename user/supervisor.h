@@ -41,6 +41,7 @@ struct supervisor_options {
 	bool brief; /* exec: the policy is not read again, and the wall goes with us */
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
 	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
+	unsigned workers;     /* so many from the start; 0: one, and more when they are busy */
 	bool worker_any_call; /* no seccomp filter on the worker: for debuggers */
 	bool end_with_cgroup; /* when the bottle's cgroup is removed, within some 2 s */
 	bool self_test;	     /* try the wall from inside before it is ready */
@@ -61,7 +62,9 @@ struct supervisor_options {
  * Errors are printed, and the exit status (1 or 2) is returned; 0 is success. The texts and arrays
  * in `options` are borrowed for life. */
 int supervisor_open(const struct supervisor_options *options, struct supervisor **ret);
-/* Puts up the kernel wall and the sockets and starts the worker. Returns when that is ready to
+/* "auto" (0), or 1 to SUPERVISOR_WORKERS_MAX; else false. */
+bool supervisor_parse_workers(const char *text, unsigned *ret) WARN_UNUSED;
+/* Puts up the kernel wall and the sockets and starts the workers. Returns when they are ready to
  * serve. On failure what was begun is undone, errors are printed, *supervisor is freed and NULL,
  * and the exit status is returned. A wall that failed its self-test stays. */
 int supervisor_start(struct supervisor **supervisor);

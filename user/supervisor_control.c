@@ -111,16 +111,17 @@ static json_t *json_latency_sum(const struct supervisor *s)
 static json_t *json_buffers(const struct supervisor *s)
 {
 	struct feed_buffers buffers = {0}, one;
+	uint64_t held = 0;
 
 	for (unsigned i = 0; i < s->slot_count; i++) {
 		if (!s->slots[i]->feed)
 			return json_null();
 		one = feed_buffers(s->slots[i]->feed);
-		buffers.held += one.held;
+		held += *shares_held(s->shares, i);
 		buffers.ended += one.ended;
 		buffers.limit = one.limit;
 	}
-	return json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)buffers.held, "limit",
+	return json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)held, "limit",
 			 (json_int_t)buffers.limit, "ended", (json_int_t)buffers.ended);
 }
 
@@ -167,8 +168,8 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "policy_hash", hash,
-			 "policy_since", (json_int_t)s->policy_since, "policy_file",
+	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "policy_hash", hash, "policy_since", (json_int_t)s->policy_since, "policy_file",
 			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", supervisor_ready_count(s) > 0,
 			 "workers", (int)s->slot_count, "workers_ready",

@@ -15,9 +15,11 @@
 #include "pending_ids.h"
 #include "ready.h"
 #include "self_test.h"
+#include "shares.h"
 #include "sockets.h"
 #include "supervisor.h"
 #include "tc_wall.h"
+#include "tickets.h"
 #include "worker.h"
 
 struct background;
@@ -40,6 +42,8 @@ struct slot {
 	bool ready;
 	unsigned failed_starts; /* of workers that ended before they were ready with s->next */
 	unsigned pulses_missed; /* in a row; see on_pulse() */
+	uint64_t cpu_ns;	/* that it had used at the last pulse */
+	unsigned pulses_busy;	/* in a row */
 	unsigned pulses_owed;	/* while a worker that was ready takes a policy */
 	struct timespec started;
 	unsigned restart_ms;
@@ -79,6 +83,8 @@ struct supervisor {
 	struct server_handover handover;
 	struct slot *slots[SUPERVISOR_WORKERS_MAX];
 	unsigned slot_count;
+	struct tickets tickets;
+	struct shares *shares; /* of limits that hold for all of them */
 	struct background *background; /* reads policies; NULL before the first reload */
 	uint64_t cgroup_id; /* 0: none */
 	bool bottle_gone;
@@ -86,6 +92,7 @@ struct supervisor {
 	bool loading, reload_again, stopping;
 	bool ending; /* the workers' end is wanted: no other follows */
 	struct event *denials, *pulse, *signals[3];
+	uint64_t pulse_ns; /* when the last was */
 	struct self_test *self_test; /* while it is made */
 	bool keep_wall;		     /* also when the start fails */
 };

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +22,18 @@
  * seconds. */
 #define READY_TIMEOUT_MS 10000
 #define PULSE_S 2
+_Static_assert(SUPERVISOR_WORKERS_MAX <= SHARES_MAX && SUPERVISOR_WORKERS_MAX < CONTROL_FEEDS,
+	       "there is room for every worker");
 #define PULSES_MISSED 4	/* in a row by a worker that serves; one that starts has READY_TIMEOUT_MS */
 /* The first restart is immediate, then the delay doubles: a worker that dies at once must not take
  * a processor. */
 #define RESTART_MIN_MS 50
 #define RESTART_MAX_MS 5000
 #define NEXT_STARTS 2 /* so often must no worker start with a new policy before it is given up */
+/* Without a number of workers that was asked for. */
+#define GROW_MAX 16
+#define GROW_PULSES 2
+#define IS_BUSY(cpu_ns, ns) ((cpu_ns) > (ns) / 4 * 3)
 #define RESTART_FORGIVEN_S 10 /* a worker that lived this long did not fail at its start */
 
 /* ---- calls of the worker -------------------------------------------------------------------- */
@@ -181,6 +188,9 @@ static void worker_ended(struct slot *slot)
 	if (!slot->ready && s->next && slot->given == s->next_number)
 		slot->failed_starts++;
 	slot->ready = slot->owes = false;
+	shares_clear(s->shares, slot->index);
+	if (slot->feed)
+		tally_forget(feed_tallies(slot->feed));
 	restart_later(slot);
 	if (s->next && slot->failed_starts == NEXT_STARTS)
 		supervisor_reload_abandon(s, "no worker starts with it");
@@ -246,18 +256,27 @@ static void start_worker(struct slot *slot)
 {
 	struct supervisor *s = slot->s;
 	struct server_handover handover = s->handover;
+	char tickets[TICKETS_TEXT_SIZE];
 	struct error error = {0};
+	int result;
 
 	handover.feed_fd = slot->feed_fd;
 	handover.slot = slot->index;
 	clock_gettime(CLOCK_MONOTONIC, &slot->started);
 	slot->given = supervisor_wanted(s);
 	slot->pulses_missed = 0;
+	slot->cpu_ns = 0;
+	slot->pulses_busy = 0;
 	/* The one before may have spoilt the count: what this one refuses would be nobody's. */
 	if (slot->feed && slot->ids)
 		feed_raise_ids(slot->feed, pending_ids_newest(slot->ids));
-	if (worker_start(&handover, bytes_span(s->next ? &s->next_blob : &s->blob), &slot->worker,
-			 &error) < 0) {
+	/* Not the key that it began with: what was sealed before is nothing to a new one. */
+	tickets_advance(&s->tickets);
+	tickets_format(&s->tickets, tickets);
+	result = worker_start(&handover, bytes_span(s->next ? &s->next_blob : &s->blob), tickets,
+			      &slot->worker, &error);
+	explicit_bzero(tickets, sizeof(tickets));
+	if (result < 0) {
 		diag_error("%s", error.text);
 		restart_later(slot);
 		return;
@@ -312,18 +331,6 @@ static void pulse_worker(struct slot *slot)
 	supervisor_reload_pulse(slot);
 }
 
-static void on_pulse(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-
-	(void)fd;
-	(void)what;
-	supervisor_look_after_bottle(s);
-	supervisor_approvals_pulse(s);
-	for (unsigned i = 0; i < s->slot_count; i++)
-		pulse_worker(s->slots[i]);
-}
-
 /* A place for one worker more, which is not started yet. */
 static struct slot *add_slot(struct supervisor *s)
 {
@@ -344,7 +351,73 @@ static struct slot *add_slot(struct supervisor *s)
 	}
 	supervisor_open_slot_feed(slot);
 	s->slots[s->slot_count++] = slot;
+	shares_set_workers(s->shares, s->slot_count);
 	return slot;
+}
+
+static uint64_t nanoseconds(clockid_t id)
+{
+	struct timespec now;
+
+	return clock_gettime(id, &now) == 0 ? (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec : 0;
+}
+
+/* By its process's clock, which nobody in it can set. */
+static void measure(struct slot *slot, uint64_t since_ns)
+{
+	clockid_t id;
+	uint64_t now = 0;
+
+	if (slot->ready && clock_getcpuclockid(slot->worker.pid, &id) == 0)
+		now = nanoseconds(id);
+	if (now > slot->cpu_ns && slot->cpu_ns > 0 && IS_BUSY(now - slot->cpu_ns, since_ns))
+		slot->pulses_busy++;
+	else
+		slot->pulses_busy = 0;
+	slot->cpu_ns = now;
+}
+
+static unsigned processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* One more when all have all that they can do, and there is a processor for it. Connections stay where
+ * they are: it takes new ones. */
+static void grow(struct supervisor *s)
+{
+	struct slot *slot;
+
+	if (s->options.workers > 0 || !s->ready || s->ending || s->next || s->loading ||
+	    s->abandoned[0] || s->slot_count >= GROW_MAX || s->slot_count >= processors())
+		return;
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->pulses_busy < GROW_PULSES)
+			return;
+	slot = add_slot(s);
+	if (slot)
+		start_worker(slot);
+	for (unsigned i = 0; i < s->slot_count; i++)
+		s->slots[i]->pulses_busy = 0;
+}
+
+static void on_pulse(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	const uint64_t now = nanoseconds(CLOCK_MONOTONIC);
+
+	(void)fd;
+	(void)what;
+	supervisor_look_after_bottle(s);
+	supervisor_approvals_pulse(s);
+	for (unsigned i = 0; i < s->slot_count; i++) {
+		pulse_worker(s->slots[i]);
+		measure(s->slots[i], now - s->pulse_ns);
+	}
+	s->pulse_ns = now;
+	grow(s);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------ */
@@ -354,6 +427,19 @@ static void fill_fds(int *to, const int *from, size_t count)
 {
 	for (size_t i = 0; i < SERVER_MAX_SOCKETS; i++)
 		to[i] = i < count ? from[i] : -1;
+}
+
+static int open_shares(struct supervisor *s, struct error *error)
+{
+	struct server_handover *h = &s->handover;
+	int result = shares_memory(&h->shares_fd, &h->shares_reading_fd);
+
+	if (!tickets_new(&s->tickets))
+		return error_set(error, "no random numbers to be had");
+	if (result == 0)
+		s->shares = shares_open_all(h->shares_fd);
+	return s->shares ? 0 : error_set(error, "no memory for limits: %s",
+					 strerror(result < 0 ? -result : errno));
 }
 
 /* Only the certificate of the CA: its key stays with us. */
@@ -386,7 +472,9 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error)
 	if (cert_authority_der(s->ca, &der) == 0)
 		h->ca_fd = worker_memfd(bytes_span(&der));
 	bytes_free(&der);
-	return h->ca_fd >= 0 ? 0 : error_set(error, "cannot pass the CA certificate on");
+	if (h->ca_fd < 0)
+		return error_set(error, "cannot pass the CA certificate on");
+	return open_shares(s, error);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *context)
@@ -396,6 +484,22 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	*passed = true;
+}
+
+bool supervisor_parse_workers(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long number = 0;
+
+	if (strcmp(text, "auto") != 0) {
+		if (*text < '1' || *text > '9' || strlen(text) > 2)
+			return false;
+		number = strtoul(text, &end, 10);
+		if (*end || number > SUPERVISOR_WORKERS_MAX)
+			return false;
+	}
+	*ret = (unsigned)number;
+	return true;
 }
 
 /* False when one has ended already: at the start that is final. */
@@ -415,8 +519,12 @@ int supervisor_start_workers(struct supervisor *s, struct error *error)
 	s->pulse = event_new(s->base, -1, EV_PERSIST, on_pulse, s);
 	if (!s->pulse || event_add(s->pulse, &pulse) < 0)
 		return error_set(error, "cannot make an event loop");
-	for (unsigned i = 0; i < 1 && (slot = add_slot(s)); i++)
-		start_worker(slot);
+	s->pulse_ns = nanoseconds(CLOCK_MONOTONIC);
+	do {
+		slot = add_slot(s);
+		if (slot)
+			start_worker(slot);
+	} while (slot && s->slot_count < s->options.workers);
 	return slot ? 0 : error_set(error, "the worker did not become ready");
 }
 

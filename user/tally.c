@@ -7,7 +7,12 @@ static uint64_t *counters = unseen;
 void tally_count_at(uint64_t *at)
 {
 	counters = at ? at : unseen;
-	__atomic_store_n(&counters[TALLY_POOL_IDLE], 0, __ATOMIC_RELAXED);
+	tally_forget(counters);
+}
+
+void tally_forget(uint64_t *of)
+{
+	__atomic_store_n(&of[TALLY_POOL_IDLE], 0, __ATOMIC_RELAXED);
 }
 
 void tally_add(enum tally which, int64_t amount)

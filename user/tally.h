@@ -21,6 +21,8 @@ enum tally {
 /* From now on counted there (TALLY_COUNT numbers, shared memory of somebody who outlives us); what a
  * worker before counted stays, but for what was true of itself alone. NULL: nowhere that is seen. */
 void tally_count_at(uint64_t *counters);
+/* What was true of a worker alone that has ended is so no longer. */
+void tally_forget(uint64_t *counters);
 /* From any thread. */
 void tally_add(enum tally which, int64_t amount);
 

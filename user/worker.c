@@ -38,6 +38,8 @@ static const struct fd_option {
 	{"log", offsetof(struct server_handover, log_fd), 1},
 	{"record", offsetof(struct server_handover, record_fd), 1},
 	{"feed", offsetof(struct server_handover, feed_fd), 1},
+	{"shares", offsetof(struct server_handover, shares_fd), 1},
+	{"shares-reading", offsetof(struct server_handover, shares_reading_fd), 1},
 	{"proxy", offsetof(struct server_handover, proxy_fds), SERVER_MAX_SOCKETS},
 	{"host", offsetof(struct server_handover, host_fds), SERVER_MAX_SOCKETS},
 	{"dns-udp", offsetof(struct server_handover, dns_udp_fds), SERVER_MAX_SOCKETS},
@@ -253,16 +255,23 @@ int worker_memfd(struct span blob)
 	return fd;
 }
 
-int worker_send_config(const struct worker *worker, struct span blob)
+static int send_config(const struct worker *worker, struct span blob, const char *text)
 {
 	struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
 	int fd = worker_memfd(blob), result;
 
 	if (fd < 0)
 		return fd;
+	snprintf(message.text, sizeof(message.text), "%s", text);
 	result = rpc_control_send(worker->control_fd, &message, fd);
+	explicit_bzero(&message, sizeof(message));
 	close(fd);
 	return result;
+}
+
+int worker_send_config(const struct worker *worker, struct span blob)
+{
+	return send_config(worker, blob, "");
 }
 
 static void close_pair(int pair[2])
@@ -275,8 +284,8 @@ static void close_pair(int pair[2])
 }
 
 /* Nothing is allocated between fork and exec: a background thread may hold malloc's lock. */
-int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
-		 struct error *error)
+int worker_start(const struct server_handover *handover, struct span blob, const char *tickets,
+		 struct worker *ret, struct error *error)
 {
 	int calls[2] = {-1, -1}, control[2] = {-1, -1}, result = -1;
 	struct server_handover theirs = *handover;
@@ -299,7 +308,7 @@ int worker_start(const struct server_handover *handover, struct span blob, struc
 	worker.calls_fd = calls[0];
 	worker.control_fd = control[0];
 	calls[0] = control[0] = -1;
-	if (worker_send_config(&worker, blob) < 0) {
+	if (send_config(&worker, blob, tickets) < 0) {
 		error_set(error, "cannot hand the policy to the worker");
 		worker_stop(&worker);
 		goto out;

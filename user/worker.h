@@ -20,10 +20,10 @@ struct worker {
  * are, whatever has been installed since. The caller's; -errno on failure. */
 int worker_open_program(void) WARN_UNUSED;
 /* Starts handover->program_fd as `worker` with the descriptors of `handover` (whose calls_fd and
- * control_fd are ignored) and sends it the blob of config_pack(). It answers RPC_CONTROL_DONE on
- * control_fd when it serves. -1 with `error` set. */
-int worker_start(const struct server_handover *handover, struct span blob, struct worker *ret,
-		 struct error *error) WARN_UNUSED;
+ * control_fd are ignored) and sends it the blob of config_pack() and the text of tickets_format(). It
+ * answers RPC_CONTROL_DONE on control_fd when it serves. -1 with `error` set. */
+int worker_start(const struct server_handover *handover, struct span blob, const char *tickets,
+		 struct worker *ret, struct error *error) WARN_UNUSED;
 /* An anonymous file with a copy of the bytes, sealed; the caller's. -errno on failure. */
 int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */

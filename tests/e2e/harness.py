@@ -269,7 +269,7 @@ class Bottle:
         self.root_inside = root
         return subprocess.Popen(command, preexec_fn=self.enter, text=True,
                                 env={"PATH": os.environ["PATH"], "HOME": world.path("home")},
-                                stdin=subprocess.DEVNULL, **options)
+                                **{"stdin": subprocess.DEVNULL, **options})
 
     def run(self, command, root=False, timeout=60):
         """A command inside the bottle, as an ordinary user unless `root`."""
