@@ -183,7 +183,7 @@ static struct {
 	void *context;
 	unsigned turn;
 	unsigned sharers; /* beside us */
-	uint64_t last;
+	size_t last;
 } others;
 
 void bytes_count(ptrdiff_t change)
@@ -212,6 +212,8 @@ void bytes_count_others(uint64_t (*held_by)(void *context, unsigned *ret_sharers
 {
 	others.held = held_by;
 	others.context = context;
+	others.sharers = 0;
+	others.turn = 0;
 }
 
 size_t bytes_part(void)
@@ -220,15 +222,21 @@ size_t bytes_part(void)
 }
 
 /* What they claim beyond the parts that are theirs takes nothing of ours. */
-static size_t others_held(void)
+static void look_at_others(void)
 {
-	const size_t most = budget.limit - bytes_part();
+	uint64_t claimed = others.held(others.context, &others.sharers);
+	size_t most = budget.limit - bytes_part();
 
+	others.last = claimed < most ? (size_t)claimed : most;
+}
+
+static inline size_t others_held(void)
+{
 	if (!others.held)
 		return 0;
 	if (others.turn++ % OTHERS_TURNS == 0)
-		others.last = others.held(others.context, &others.sharers);
-	return others.last < most ? (size_t)others.last : most;
+		look_at_others();
+	return others.last;
 }
 
 size_t bytes_held(void)
@@ -242,6 +250,7 @@ size_t bytes_held(void)
 void bytes_set_limit(size_t limit, void (*full)(void *context), void *context)
 {
 	budget.limit = limit ? limit : SIZE_MAX;
+	others.turn = 0;
 	budget.full = full;
 	budget.context = context;
 }

@@ -138,7 +138,7 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why);
 /* Begins the reload that was asked for while another was under way. */
 void supervisor_reload_pending(struct supervisor *s);
 
-/* ---- supervisor_worker.c: the workers' lives -------------------------------------------------- */
+/* ---- supervisor_worker.c: a worker's life; supervisor_workers.c: all of them ------------------- */
 
 /* What every worker is started with, from what is open by now. */
 int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNUSED;
@@ -146,6 +146,11 @@ int supervisor_fill_handover(struct supervisor *s, struct error *error) WARN_UNU
 int supervisor_start_workers(struct supervisor *s, struct error *error) WARN_UNUSED;
 /* Serves their calls until all say that they are ready. */
 int supervisor_await_workers(struct supervisor *s, struct error *error) WARN_UNUSED;
+/* Starts the place's worker, with the policy that is wanted; one that cannot be started, or ends, is
+ * followed by another. */
+void supervisor_run_slot(struct slot *slot);
+/* Ends it by force, for good. */
+void supervisor_end_slot(struct slot *slot);
 /* Kills it; another follows. */
 void supervisor_kill_worker(struct slot *slot, const char *why);
 /* Ends all for good: in order within `grace_ms` together, then by force. */

@@ -318,7 +318,7 @@ class Auto(Case):
         """And not before. It has precedence over others of this machine, which are to prove nothing."""
         if len(os.sched_getaffinity(0)) < 2:
             self.skipTest("one processor")
-        bottle = Bottle(policy(ONE_PATH), options=["--log", "/dev/null"])
+        bottle = Bottle(policy(ONE_PATH), options=["--log", "/dev/null", "--workers", "auto"])
         self.addCleanup(bottle.stop)
         self.assertEqual(len(bottle.workers()), 1)
         self.assertEqual(side(bottle)["workers"], 1)
