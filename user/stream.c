@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,6 +22,11 @@
 #define BULK_AFTER 4  /* reads in a row that brought more than a record */
 #define BULK_MAX 64   /* connections at once: whoever stops in the middle of a record keeps his buffer */
 
+/* A recv(2) that gave little has emptied the socket, and the next one would find nothing. An end in
+ * order that came together with those bytes is told by EV_CLOSED; a reset is not, and urgent data, too,
+ * make a recv(2) short (tcp(7)). So after this time it is looked. */
+#define DRAINED_CHECK_US 200000
+
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
  * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
  * TLS read may wait for EV_WRITE and a write for EV_READ (key update, RFC 8446, 4.6.3). */
@@ -29,6 +35,10 @@ struct stream {
 	struct event again;
 	int fd;
 	short read_blocked, write_blocked;
+	bool ended;    /* the peer's FIN has come; what came before it may still be there to read */
+	bool drained;  /* recv(2) would give nothing, as far as we know */
+	bool checking; /* `again` runs for that alone */
+	bool spent;    /* the last read emptied OpenSSL's buffer, which is freed then */
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
 	bool more;   /* the write at hand has others behind it */
@@ -53,6 +63,14 @@ static _Thread_local unsigned bulk_count;
 static void try_shutdown(struct stream *stream);
 
 /* Touches nothing after `ready`, which may have freed the stream. */
+static void wake(struct stream *stream)
+{
+	if (stream->shutdown_pending)
+		try_shutdown(stream);
+	if (stream->ready)
+		stream->ready(stream->context);
+}
+
 static void on_event(evutil_socket_t fd, short what, void *argument)
 {
 	struct stream *stream = argument;
@@ -60,10 +78,45 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 	(void)fd;
 	stream->read_blocked = (short)(stream->read_blocked & ~what);
 	stream->write_blocked = (short)(stream->write_blocked & ~what);
-	if (stream->shutdown_pending)
-		try_shutdown(stream);
-	if (stream->ready)
-		stream->ready(stream->context);
+	if (what & (EV_READ | EV_CLOSED))
+		stream->drained = false;
+	if (what & EV_CLOSED)
+		stream->ended = true;
+	wake(stream);
+}
+
+/* Not by MSG_PEEK, which takes the socket's error away from who reads. */
+static bool is_empty(const struct stream *stream)
+{
+	return poll(&(struct pollfd){.fd = stream->fd, .events = POLLIN | POLLRDHUP}, 1, 0) == 0;
+}
+
+static void on_again(evutil_socket_t fd, short what, void *argument)
+{
+	struct stream *stream = argument;
+	bool found = stream->drained && !is_empty(stream);
+	bool asked = !stream->checking;
+
+	(void)fd, (void)what;
+	stream->checking = false;
+	if (found) {
+		stream->drained = false;
+		stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
+	}
+	if (found || asked)
+		wake(stream);
+}
+
+/* Where much came, more is likely while it is worked on. */
+static void note_count(struct stream *stream, size_t count, size_t size)
+{
+	if (count == 0 || count >= size / 2 || stream->ended)
+		return;
+	stream->drained = true;
+	if (stream->checking || event_pending(&stream->again, EV_TIMEOUT, NULL))
+		return;
+	stream->checking = true;
+	event_add(&stream->again, &(struct timeval){0, DRAINED_CHECK_US});
 }
 
 struct stream *stream_new(struct event_base *base, int fd)
@@ -73,9 +126,9 @@ struct stream *stream_new(struct event_base *base, int fd)
 	if (!stream)
 		return NULL;
 	stream->fd = fd;
-	if (event_assign(&stream->event, base, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST,
-			 on_event, stream) < 0 ||
-	    evtimer_assign(&stream->again, base, on_event, stream) < 0 ||
+	if (event_assign(&stream->event, base, fd,
+			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, stream) < 0 ||
+	    evtimer_assign(&stream->again, base, on_again, stream) < 0 ||
 	    event_add(&stream->event, NULL) < 0) {
 		free(stream);
 		return NULL;
@@ -110,15 +163,22 @@ static void note_read(struct stream *stream, ssize_t n, int size)
 		stream->full_reads += stream->full_reads < BULK_AFTER;
 	else if (n != size)
 		stream->full_reads = 0;
+	if (n > 0)
+		note_count(stream, (size_t)n, (size_t)size);
 }
 
 static int bio_read(BIO *bio, char *buffer, int size)
 {
 	struct stream *stream = BIO_get_data(bio);
-	ssize_t n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
-	int result = bio_result(bio, n, BIO_FLAGS_READ);
+	ssize_t n = -1;
+	int result;
 
-	note_read(stream, n, size);
+	errno = EAGAIN;
+	if (!stream->drained) {
+		n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
+		note_read(stream, n, size);
+	}
+	result = bio_result(bio, n, BIO_FLAGS_READ);
 	if (n == 0)
 		/* OpenSSL asks BIO_eof(3) to tell an end without close_notify from other
 		 * failures. */
@@ -301,6 +361,13 @@ static void fit_buffer(struct stream *stream)
 	}
 }
 
+/* OpenSSL has nothing and would ask in vain. */
+static bool tls_is_drained(const struct stream *stream)
+{
+	return stream->drained && stream->spent && !SSL_has_pending(stream->ssl) &&
+	       (!stream->outer || !SSL_has_pending(stream->outer));
+}
+
 static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool peek)
 {
 	size_t count;
@@ -308,10 +375,15 @@ static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool p
 
 	if (stream->tls_error)
 		return stream->tls_error;
+	if (tls_is_drained(stream)) {
+		stream->read_blocked = EV_READ;
+		return -EAGAIN;
+	}
 	clear_errors();
 	errno = 0;
 	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
 		  : SSL_read_ex(stream->ssl, buffer, size, &count);
+	stream->spent = rc == 1 && !peek;
 	fit_buffer(stream);
 	return rc == 1 ? (ssize_t)count : tls_result(stream, rc, &stream->read_blocked);
 }
@@ -351,6 +423,10 @@ static ssize_t take(struct stream *stream, void *buffer, size_t size, bool peek)
 	do
 		count = recv(stream->fd, buffer, size, MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
 	while (count < 0 && errno == EINTR);
+	if (count > 0 && !peek)
+		note_count(stream, (size_t)count, size);
+	if (stream->drained)
+		stream->read_blocked = EV_READ;
 	if (count >= 0)
 		return count;
 	if (errno != EAGAIN)
@@ -484,6 +560,12 @@ void stream_shutdown(struct stream *stream)
 		try_shutdown(stream);
 }
 
+static void call_again(struct stream *stream, long microseconds)
+{
+	stream->checking = false;
+	event_add(&stream->again, &(struct timeval){0, microseconds});
+}
+
 /* By a timer of zero, not event_active(): the loop runs activated events before it asks epoll
  * again, so that a stream which is always ready would starve all others. */
 void stream_again(struct stream *stream)
@@ -491,7 +573,7 @@ void stream_again(struct stream *stream)
 	if (stream->ops)
 		stream->ops->again(stream->object);
 	else
-		event_add(&stream->again, &(struct timeval){0});
+		call_again(stream, 0);
 }
 
 bool stream_must_wait(struct stream *stream)
@@ -499,7 +581,7 @@ bool stream_must_wait(struct stream *stream)
 	if (stream->ops || bytes_room() > 0)
 		return false;
 	/* Nobody tells when memory is given back. */
-	event_add(&stream->again, &(struct timeval){0, FULL_WAIT_US});
+	call_again(stream, FULL_WAIT_US);
 	return true;
 }
 

@@ -7,7 +7,12 @@
 #include <string.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -81,6 +86,7 @@ static void plain(void **state)
 	stream_shutdown(a.stream);
 	assert_int_equal(read(fds[1], buffer, 16), 0);
 	assert_int_equal(write(fds[1], "more", 4), 4);
+	turn();
 	assert_int_equal(stream_read(a.stream, buffer, 16), 4);
 	close(fds[1]);
 	turn();
@@ -188,6 +194,179 @@ static void again_is_fair(void **state)
 	stream_free(other.stream);
 	close(fds[1]);
 	close(more[1]);
+}
+
+/* ---- what comes behind the bytes that a recv(2) gave ---------------------------------------- */
+
+static void tcp_sockets(int fds[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fds[1], (struct sockaddr *)&address, sizeof(address)), 0);
+	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(fds[0] >= 0);
+	close(listener);
+}
+
+static short state_of(int fd)
+{
+	struct pollfd at = {.fd = fd, .events = POLLIN | POLLRDHUP};
+
+	assert_true(poll(&at, 1, 0) >= 0);
+	return at.revents;
+}
+
+static void wait_for(int fd, short state)
+{
+	for (int i = 0; i < 5000 && (state_of(fd) & state) != state; i++)
+		usleep(1000);
+	assert_int_equal(state_of(fd) & state, state);
+}
+
+/* What a read gives when the loop has been asked often enough: for ten seconds at most. */
+static ssize_t read_soon(struct end *end, char *buffer, size_t size)
+{
+	ssize_t count = -EAGAIN;
+
+	for (int i = 0; i < 10000 && count == -EAGAIN; i++) {
+		turn();
+		count = stream_read(end->stream, buffer, size);
+		if (count == -EAGAIN)
+			usleep(1000);
+	}
+	return count;
+}
+
+/* A reset and the data before it in one event, which looks like data alone. */
+static void reset_behind_data(void **state)
+{
+	struct linger reset = {.l_onoff = 1};
+	char buffer[64];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	tcp_sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "hello", 5), 5);
+	wait_for(fds[0], POLLIN);
+	setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(fds[1]);
+	wait_for(fds[0], POLLERR);
+	a.calls = 0;
+	turn();
+	assert_int_equal(a.calls, 1);
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 5);
+	assert_int_equal(read_soon(&a, buffer, sizeof(buffer)), -ECONNRESET);
+	stream_free(a.stream);
+}
+
+/* An end with the data before it is there at once: nobody waits for a timer. */
+static void end_behind_data(void **state)
+{
+	char buffer[64];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	tcp_sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "hello", 5), 5);
+	close(fds[1]);
+	wait_for(fds[0], POLLRDHUP);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 5);
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 0);
+	stream_free(a.stream);
+}
+
+/* recv(2) stops at urgent data, whatever is behind it. */
+static void urgent_data(void **state)
+{
+	char buffer[64];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	tcp_sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "before", 6), 6);
+	assert_int_equal(send(fds[1], "!", 1, MSG_OOB), 1);
+	assert_int_equal(write(fds[1], "behind", 6), 6);
+	close(fds[1]);
+	wait_for(fds[0], POLLRDHUP);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 6);
+	assert_int_equal(read_soon(&a, buffer, sizeof(buffer)), 6);
+	assert_memory_equal(buffer, "behind", 6);
+	stream_free(a.stream);
+}
+
+/* The same, without the end that would have us look: the timer does. */
+static void urgent_data_that_hides_more(void **state)
+{
+	char buffer[64];
+	struct end a;
+	int fds[2], count = 1;
+
+	(void)state;
+	tcp_sockets(fds);
+	setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "before", 6), 6);
+	assert_int_equal(send(fds[1], "!", 1, MSG_OOB), 1);
+	assert_int_equal(write(fds[1], "behind", 6), 6);
+	/* Until all of it has been acknowledged. */
+	for (int i = 0; i < 5000 && count > 0; i++, usleep(1000))
+		assert_int_equal(ioctl(fds[1], SIOCOUTQ, &count), 0);
+	assert_int_equal(count, 0);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 6);
+	assert_int_equal(read_soon(&a, buffer, sizeof(buffer)), 6);
+	assert_memory_equal(buffer, "behind", 6);
+	close(fds[1]);
+	stream_free(a.stream);
+}
+
+static int pending(void)
+{
+	return event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED);
+}
+
+/* One look, and then rest: nobody is called, nothing runs. */
+static void a_quiet_stream_sleeps(void **state)
+{
+	char buffer[64];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	tcp_sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "hello", 5), 5);
+	wait_for(fds[0], POLLIN);
+	turn();
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 5);
+	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), -EAGAIN);
+	a.calls = 0;
+	for (int i = 0; i < 10000 && pending() > 1; i++, usleep(1000))
+		turn();
+	assert_int_equal(pending(), 1); /* the timer has run */
+	assert_int_equal(a.calls, 0);
+	close(fds[1]);
+	stream_free(a.stream);
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------ */
@@ -447,6 +626,11 @@ int main(void)
 		cmocka_unit_test(broken_pipe),
 		cmocka_unit_test(freed_in_its_own_callback),
 		cmocka_unit_test(again_is_fair),
+		cmocka_unit_test(reset_behind_data),
+		cmocka_unit_test(end_behind_data),
+		cmocka_unit_test(urgent_data),
+		cmocka_unit_test(urgent_data_that_hides_more),
+		cmocka_unit_test(a_quiet_stream_sleeps),
 		cmocka_unit_test(tls),
 		cmocka_unit_test(tls_truncation),
 		cmocka_unit_test(tls_garbage),
