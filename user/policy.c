@@ -43,6 +43,12 @@ struct policy *policy_ref(struct policy *policy)
 	return policy;
 }
 
+/* Acquire: who frees it next must see all that the others did with it. */
+bool policy_is_shared(const struct policy *policy)
+{
+	return __atomic_load_n(&policy->references, __ATOMIC_ACQUIRE) > 1;
+}
+
 /* ---- freeing ------------------------------------------------------------------------------ */
 
 static void match_release(struct policy_match *match)

@@ -109,6 +109,8 @@ int policy_finish(struct policy *policy, struct error *error) WARN_UNUSED;
 /* From any thread. The last policy_unref() wipes the secrets. */
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy *policy);
+/* True while others hold a reference beside the caller. */
+bool policy_is_shared(const struct policy *policy);
 
 /* ---- secrets ------------------------------------------------------------------------------ */
 

@@ -27,6 +27,7 @@
 #include "listener.h"
 #include "privileges.h"
 #include "rpc.h"
+#include "server_retired.h"
 #include "shares.h"
 #include "tickets.h"
 #include "upstream.h"
@@ -44,6 +45,7 @@ struct server {
 	const struct server_handover *handover;
 	struct event_base *base;
 	struct background *background;
+	struct retired *retired;
 	bool closing;
 	struct config *config;
 	struct verdicts *verdicts;
@@ -115,20 +117,12 @@ static void prepare_reload(void *context)
 	struct reload *reload = context;
 
 	reload->next = config_from_memfd(reload->fd, &reload->error);
+	/* The last to hold it: the kernel frees some megabytes, which takes milliseconds. */
+	close(reload->fd);
 	if (reload->next && upstream_prepare(reload->next, &reload->change, &reload->error) < 0) {
 		config_free(reload->next);
 		reload->next = NULL;
 	}
-}
-
-static void free_config(void *config)
-{
-	config_free(config);
-}
-
-static void ignore(void *job)
-{
-	(void)job;
 }
 
 /* Everything that can fail comes first, so that a failure leaves the old policy whole. Connections
@@ -145,9 +139,7 @@ static bool take_config(struct server *s, struct reload *reload)
 	s->config = reload->next;
 	reload->next = NULL;
 	set_dns_mode(s);
-	/* A large policy takes long to free, too. */
-	if (background_run(s->background, free_config, ignore, old) < 0)
-		config_free(old);
+	retired_add(s->retired, old);
 	return true;
 }
 
@@ -164,7 +156,6 @@ static void reload_prepared(void *context)
 		memccpy(answer.text, reload->error.text, '\0', sizeof(answer.text) - 1);
 	upstream_change_free(reload->change);
 	config_free(reload->next);
-	close(reload->fd);
 	free(reload);
 	if (!s->closing && rpc_control_send(s->handover->control_fd, &answer, -1) < 0)
 		event_base_loopbreak(s->base);
@@ -526,7 +517,9 @@ static int open_control(struct server *s, struct error *error)
 {
 	s->control = event_new(s->base, s->handover->control_fd, EV_READ | EV_PERSIST, on_control, s);
 	s->background = background_new(s->base);
-	if (!s->background || !s->control || event_add(s->control, NULL) < 0)
+	if (s->background)
+		s->retired = retired_new(s->base, s->background);
+	if (!s->retired || !s->control || event_add(s->control, NULL) < 0)
 		return error_set(error, "cannot make an event loop");
 	return 0;
 }
@@ -555,6 +548,7 @@ static void close_server(struct server *s)
 {
 	s->closing = true;
 	background_free(s->background);
+	retired_free(s->retired);
 	if (s->control)
 		event_free(s->control);
 	if (s->idle_check)

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "server_retired.h"
+
+#include <stdlib.h>
+
+struct entry {
+	struct entry *next;
+	struct config *config;
+};
+
+struct retired {
+	struct background *background;
+	struct event *look;
+	struct entry *first;
+};
+
+static void free_config(void *config)
+{
+	config_free(config);
+}
+
+/* background_run() always calls back; there is nothing to do then. */
+static void ignore(void *config)
+{
+	(void)config;
+}
+
+static void look(evutil_socket_t fd, short what, void *context)
+{
+	static const struct timeval later = {0, RETIRED_LOOK_MS * 1000};
+	struct retired *retired = context;
+	struct entry **link = &retired->first, *entry;
+
+	(void)fd;
+	(void)what;
+	while ((entry = *link)) {
+		if (policy_is_shared(entry->config->policy) ||
+		    background_run(retired->background, free_config, ignore, entry->config) < 0) {
+			link = &entry->next;
+			continue;
+		}
+		*link = entry->next;
+		free(entry);
+	}
+	if (retired->first)
+		(void)event_add(retired->look, &later);
+}
+
+struct retired *retired_new(struct event_base *base, struct background *background)
+{
+	struct retired *retired = calloc(1, sizeof(*retired));
+
+	if (!retired)
+		return NULL;
+	retired->background = background;
+	retired->look = event_new(base, -1, 0, look, retired);
+	if (retired->look)
+		return retired;
+	free(retired);
+	return NULL;
+}
+
+void retired_add(struct retired *retired, struct config *config)
+{
+	struct entry *entry = malloc(sizeof(*entry));
+
+	if (!entry) {
+		config_free(config);
+		return;
+	}
+	*entry = (struct entry){retired->first, config};
+	retired->first = entry;
+	look(-1, 0, retired);
+}
+
+void retired_free(struct retired *retired)
+{
+	struct entry *entry;
+
+	if (!retired)
+		return;
+	while ((entry = retired->first)) {
+		retired->first = entry->next;
+		config_free(entry->config);
+		free(entry);
+	}
+	event_free(retired->look);
+	free(retired);
+}
