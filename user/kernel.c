@@ -6,6 +6,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,21 +24,27 @@
 #define BRIEF_FLOWS 16384
 #define BRIEF_PEERS 256
 
+#define HALVES 2
+
 /* What libbpf says while it loads; looked at only when it fails. Static, for libbpf's callback has
- * no context; the supervisor loads from one thread. */
+ * no context; the supervisor loads one wall at a time. */
+static pthread_mutex_t load_log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char load_log[16 * 1024];
 static size_t load_log_length;
 
 static int keep_log(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	size_t room = sizeof(load_log) - load_log_length;
+	size_t room;
 	int length;
 
-	if (level == LIBBPF_DEBUG || room < 2)
+	if (level == LIBBPF_DEBUG)
 		return 0;
-	length = vsnprintf(load_log + load_log_length, room, format, arguments);
+	pthread_mutex_lock(&load_log_lock);
+	room = sizeof(load_log) - load_log_length;
+	length = room < 2 ? 0 : vsnprintf(load_log + load_log_length, room, format, arguments);
 	if (length > 0)
 		load_log_length += (size_t)length < room ? (size_t)length : room - 1;
+	pthread_mutex_unlock(&load_log_lock);
 	return 0;
 }
 
@@ -200,61 +208,118 @@ static int share_maps(const struct kernel *kernel, const struct bpf_object *obje
 
 /* ---- programs ------------------------------------------------------------------------------ */
 
-/* One attempt; NULL with `error` and errno set. On the wall's maps, so that the programs know them
- * from their first call. */
-static struct egress *load_once(const struct kernel *kernel, bool set_retval, struct error *error)
-{
-	struct egress *skeleton = egress__open();
-	int code;
-
-	if (!skeleton) {
-		load_error(errno, error);
-		return NULL;
-	}
-	skeleton->rodata->has_set_retval = set_retval;
-	/* Read-only data: where there is none, the verifier takes the look-ups for it out. */
-	skeleton->rodata->spared_cgroup = kernel->spared_cgroup;
-	code = share_maps(kernel, skeleton->obj) < 0 ? errno : -egress__load(skeleton);
-	if (code == 0)
-		return skeleton;
-	load_error(code, error);
-	egress__destroy(skeleton);
-	errno = code;
-	return NULL;
-}
-
 const void *kernel_elf(size_t *ret_size)
 {
 	return egress__elf_bytes(ret_size);
 }
 
+static struct bpf_program *program_of(const struct egress *skeleton, size_t i)
+{
+	return bpf_object__find_program_by_name(skeleton->obj, kernel_programs[i].name);
+}
+
+/* ---- programs in two halves ------------------------------------------------------------------ */
+
+/* The verifier takes half of the time of a start, and looks at the programs of several threads at
+ * once. Each half has an object of its own, on the wall's maps. */
+struct half {
+	const struct kernel *kernel;
+	size_t number;
+	bool set_retval;
+	struct egress *skeleton; /* loaded, or NULL for the reason of `code` */
+	int code;
+};
+
+static void choose_half(const struct half *half)
+{
+	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
+		bpf_program__set_autoload(program_of(half->skeleton, i),
+					  i % HALVES == half->number);
+}
+
+static void *load_half(void *context)
+{
+	struct half *half = context;
+
+	half->skeleton = egress__open();
+	if (!half->skeleton) {
+		half->code = errno;
+		return NULL;
+	}
+	half->skeleton->rodata->has_set_retval = half->set_retval;
+	/* Read-only data: where there is none, the verifier takes the look-ups for it out. */
+	half->skeleton->rodata->spared_cgroup = half->kernel->spared_cgroup;
+	choose_half(half);
+	half->code = share_maps(half->kernel, half->skeleton->obj) < 0
+			     ? errno
+			     : -egress__load(half->skeleton);
+	if (half->code != 0) {
+		egress__destroy(half->skeleton);
+		half->skeleton = NULL;
+	}
+	return NULL;
+}
+
+static void destroy_programs(struct egress *programs[HALVES])
+{
+	for (size_t i = 0; i < HALVES; i++) {
+		egress__destroy(programs[i]);
+		programs[i] = NULL;
+	}
+}
+
+/* One attempt. Signals are for the thread that was there before. */
+static int load_once(const struct kernel *kernel, bool set_retval, struct egress *ret[HALVES],
+		     struct error *error)
+{
+	struct half halves[HALVES];
+	sigset_t all, before;
+	pthread_t thread;
+	bool beside;
+
+	for (size_t i = 0; i < HALVES; i++)
+		halves[i] = (struct half){.kernel = kernel, .number = i, .set_retval = set_retval};
+	load_log_length = 0;
+	load_log[0] = '\0';
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	beside = pthread_create(&thread, NULL, load_half, &halves[0]) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	load_half(&halves[1]);
+	if (beside)
+		pthread_join(thread, NULL);
+	else
+		load_half(&halves[0]);
+	for (size_t i = 0; i < HALVES; i++)
+		ret[i] = halves[i].skeleton;
+	if (ret[0] && ret[1])
+		return 0;
+	destroy_programs(ret);
+	return load_error(halves[halves[0].code ? 0 : 1].code, error);
+}
+
 /* What the kernel can do is found by loading, best first. */
-static struct egress *load_programs(const struct kernel *kernel, struct error *error)
+static int load_programs(const struct kernel *kernel, struct egress *ret[HALVES],
+			 struct error *error)
 {
 	libbpf_print_fn_t previous = libbpf_set_print(keep_log);
 	struct error first = {0};
-	struct egress *skeleton;
+	int result = load_once(kernel, true, ret, &first);
 
-	load_log_length = 0;
-	load_log[0] = '\0';
-	skeleton = load_once(kernel, true, &first);
-	if (!skeleton) {
-		/* Without bpf_set_retval(), before Linux 5.18: every refusal is EPERM then. */
-		load_log_length = 0;
-		skeleton = load_once(kernel, false, error);
-	}
+	/* Without bpf_set_retval(), before Linux 5.18: every refusal is EPERM then. */
+	if (result < 0)
+		result = load_once(kernel, false, ret, error);
 	libbpf_set_print(previous);
-	return skeleton;
+	return result;
 }
 
-static int install(const struct egress *skeleton, const struct kernel_open_options *options,
+static int install(struct egress *const loaded[HALVES], const struct kernel_open_options *options,
 		   struct error *error)
 {
 	int programs[KERNEL_PROGRAM_COUNT], cgroup_fd, result;
 
 	for (size_t i = 0; i < KERNEL_PROGRAM_COUNT; i++)
-		programs[i] = bpf_program__fd(bpf_object__find_program_by_name(
-			skeleton->obj, kernel_programs[i].name));
+		programs[i] = bpf_program__fd(program_of(loaded[i % HALVES], i));
 	cgroup_fd = open(options->cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cgroup_fd < 0)
 		return error_set(error, "%s: %s", options->cgroup_path, strerror(errno));
@@ -325,15 +390,15 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 		 struct error *error)
 {
 	struct egress_settings *settings = &kernel->settings;
-	struct egress *skeleton = load_programs(kernel, error);
+	struct egress *programs[HALVES];
 	int result = -1;
 
-	if (!skeleton)
+	if (load_programs(kernel, programs, error) < 0)
 		return -1;
 	if (kernel_settings_write(kernel->maps[KERNEL_MAP_SETTINGS], settings, error) == 0 &&
 	    close_wires(kernel, error) == 0 && pin_maps(kernel, options->name, error) == 0)
-		result = install(skeleton, options, error);
-	egress__destroy(skeleton);
+		result = install(programs, options, error);
+	destroy_programs(programs);
 	if (result == 0 && options->unix_wall)
 		result = kernel_unix_install(kernel, options, settings, error);
 	return result < 0 ? -1 : install_root_wall(kernel, options, settings, error);
@@ -360,14 +425,14 @@ static int read_pinned_settings(const char *name, struct egress_settings *settin
 static int adopt(struct kernel *kernel, const struct kernel_open_options *options,
 		 struct error *error)
 {
-	struct egress *skeleton = load_programs(kernel, error);
+	struct egress *programs[HALVES];
 	int result = -1;
 
-	if (!skeleton)
+	if (load_programs(kernel, programs, error) < 0)
 		return -1;
-	if (install(skeleton, options, error) == 0 && close_wires(kernel, error) == 0)
+	if (install(programs, options, error) == 0 && close_wires(kernel, error) == 0)
 		result = install_root_wall(kernel, options, &kernel->settings, error);
-	egress__destroy(skeleton);
+	destroy_programs(programs);
 	return result;
 }
 
