@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,6 +416,9 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 		return EXIT_FAILED;
 	}
 	guard_memory();
+	/* OpenSSL's tables go with the process: to free them one by one takes a millisecond, for which
+	 * exec's caller would wait. */
+	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 	s->options = *options;
 	s->log_fd = -1;
 	s->uid_fd = -1;
