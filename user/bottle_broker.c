@@ -20,10 +20,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bottle_broker_private.h"
+#include "clock.h"
 
 /* A call that finds no thread fails by EAGAIN, as connect(2) does where a queue is full. */
 #define CALLS_MAX 1024
@@ -46,10 +46,7 @@ static size_t call_count;
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)clock_ms(CLOCK_MONOTONIC);
 }
 
 /* A caller that is gone needs no answer, so errors are none. */

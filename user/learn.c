@@ -28,15 +28,6 @@ static void print_plain(FILE *to, const char *text)
 		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, to);
 }
 
-static void print_quoted(FILE *to, const char *text)
-{
-	json_t *string = json_string(text);
-
-	if (string)
-		json_dumpf(string, to, JSON_ENCODE_ANY);
-	json_decref(string);
-}
-
 static void print_count(FILE *to, uint64_t count, const char *what)
 {
 	fprintf(to, "%" PRIu64 " %s%s", count, what, count == 1 ? "" : "s");
@@ -131,7 +122,7 @@ static size_t paths_of(const struct group *group, const struct learn_rule *rule)
 static void print_rule(FILE *to, const struct group *group, const struct learn_rule *rule)
 {
 	fprintf(to, "          - {type: %s, value: ", rule->prefix ? "prefix" : "exact");
-	print_quoted(to, rule->path);
+	policy_print_quoted(to, rule->path);
 	fputs("} # ", to);
 	print_count(to, requests_of(group, rule->first, rule->end), "request");
 	if (rule->prefix) {
@@ -221,7 +212,7 @@ static bool print_route(FILE *to, struct group *group)
 	fputs("  # ", to);
 	print_count(to, requests_of(group, 0, group->count), "request");
 	fprintf(to, ", %" PRIu64 " bytes up, %" PRIu64 " down\n  - host: ", up, down);
-	print_quoted(to, first->host);
+	policy_print_quoted(to, first->host);
 	fprintf(to, "\n    ports: [%u]\n", first->port);
 	if (strcmp(first->protocol, "tcp") == 0 || strcmp(first->protocol, "tls") == 0) {
 		fputs(first->protocol[1] == 'c' ? "    protocol: tcp\n" : "    tls: passthrough\n",

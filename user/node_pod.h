@@ -71,8 +71,8 @@ bool node_pod_waits(const struct node_pod *pod);
 
 /* Brings UID.yaml of the state up to date with the policy of the pod's label, and state->denied and
  * state->note with why it is not that one. What is broken replaces nothing that was good; where there
- * was nothing, or the policy was taken away, it is one that refuses everything. 1 when UID.yaml is another now, 0 when it
- * stays, -1 with `error` set when it cannot be written. */
+ * was nothing, or the policy was taken away, it is one that refuses everything. 1 when UID.yaml is
+ * another now, 0 when it stays, -1 with `error` set when it cannot be written. */
 int node_policy_install(const struct node_options *options, struct node_state *state,
 			struct error *error) WARN_UNUSED;
 

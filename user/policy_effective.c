@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A JSON string is a YAML scalar in double quotes. Text that is not UTF-8 cannot come from YAML. */
-static void print_quoted(FILE *to, const char *text)
+/* A JSON string is a YAML scalar in double quotes. */
+void policy_print_quoted(FILE *to, const char *text)
 {
 	json_t *string = json_string(text);
 
@@ -37,7 +37,7 @@ static void print_paths(FILE *to, const struct policy_match *match)
 	fputs("paths: [", to);
 	for (size_t i = 0; i < match->path_count; i++) {
 		fprintf(to, "%s{type: %s, value: ", i ? ", " : "", types[match->paths[i].type]);
-		print_quoted(to, match->paths[i].text);
+		policy_print_quoted(to, match->paths[i].text);
 		fputs("}", to);
 	}
 	fputs("]", to);
@@ -55,7 +55,7 @@ static void print_match(FILE *to, const struct policy_match *match)
 	}
 	for (size_t i = 0; i < match->method_count; i++) {
 		fprintf(to, "%s%s", i ? ", " : next, i ? "" : "methods: [");
-		print_quoted(to, match->methods[i]);
+		policy_print_quoted(to, match->methods[i]);
 	}
 	if (match->method_count > 0) {
 		fputs("]", to);
@@ -63,9 +63,9 @@ static void print_match(FILE *to, const struct policy_match *match)
 	}
 	for (size_t i = 0; i < match->header_count; i++) {
 		fprintf(to, "%s%s{name: ", i ? ", " : next, i ? "" : "headers: [");
-		print_quoted(to, match->headers[i].name);
+		policy_print_quoted(to, match->headers[i].name);
 		fputs(", value: ", to);
-		print_quoted(to, match->headers[i].value);
+		policy_print_quoted(to, match->headers[i].value);
 		fputs("}", to);
 	}
 	if (match->header_count > 0) {
@@ -102,25 +102,25 @@ void policy_print_auth(FILE *to, const struct policy_auth *auth)
 	fputs("    auth: {", to);
 	if (auth->scheme == POLICY_AUTH_HEADER) {
 		fputs("header: ", to);
-		print_quoted(to, auth->header);
+		policy_print_quoted(to, auth->header);
 	} else {
 		fprintf(to, "scheme: %s", schemes[auth->scheme]);
 	}
 	if (auth->username) {
 		fputs(", username: ", to);
-		print_quoted(to, auth->username);
+		policy_print_quoted(to, auth->username);
 	}
 	fputs(secret->kind == POLICY_SECRET_ENV ? ", token_env: " : ", token_file: ", to);
-	print_quoted(to, secret->source);
+	policy_print_quoted(to, secret->source);
 	fputs("}\n", to);
 }
 
 void policy_print_client(FILE *to, const struct policy_client *client)
 {
 	fputs("    client_cert: ", to);
-	print_quoted(to, client->certificate);
+	policy_print_quoted(to, client->certificate);
 	fputs("\n    client_key: ", to);
-	print_quoted(to, client->key.source);
+	policy_print_quoted(to, client->key.source);
 	fputs("\n", to);
 }
 
@@ -143,7 +143,7 @@ static void print_place(FILE *to, const char *file, int line)
 void policy_print_route(FILE *to, const struct policy_route *route, const char *host)
 {
 	fputs("  - host: ", to);
-	print_quoted(to, host);
+	policy_print_quoted(to, host);
 	print_place(to, route->file, route->line);
 	print_ports(to, route->ports, route->port_count);
 	if (route->mode == POLICY_PASSTHROUGH)

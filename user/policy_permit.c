@@ -148,15 +148,6 @@ void policy_permit_credential(const struct policy *policy, const struct policy_p
 
 /* ---- the route as text ------------------------------------------------------------------------ */
 
-/* A quoted YAML scalar; the texts are ASCII, and a JSON string is one. */
-static void print_quoted(FILE *to, const char *text)
-{
-	json_t *string = json_string(text);
-
-	json_dumpf(string, to, JSON_ENCODE_ANY);
-	json_decref(string);
-}
-
 static void print_block(FILE *to, const struct policy_permit *permit,
 			const struct policy_route *model, const char *comment)
 {
@@ -166,12 +157,12 @@ static void print_block(FILE *to, const struct policy_permit *permit,
 		fputs("    matches:\n      - ", to);
 	if (permit->path) {
 		fprintf(to, "paths: [{type: %s, value: ", types[permit->path_type]);
-		print_quoted(to, permit->path);
+		policy_print_quoted(to, permit->path);
 		fputs("}]\n", to);
 	}
 	if (permit->method) {
 		fprintf(to, "%smethods: [", permit->path ? "        " : "");
-		print_quoted(to, permit->method);
+		policy_print_quoted(to, permit->method);
 		fputs("]\n", to);
 	}
 	if (model && model->has_auth)

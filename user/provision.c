@@ -21,15 +21,7 @@
 #define HASH_DIRECTORY "/etc/ssl/certs"
 #define DEFAULT_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
-static const char *const bundles[] = {
-	DEFAULT_BUNDLE,					     /* Debian, Alpine, Arch, Gentoo */
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL 7 and later, Fedora */
-	"/etc/pki/tls/certs/ca-bundle.crt",		     /* RHEL; a link to it since 7 */
-	"/etc/ssl/ca-bundle.pem",			     /* SUSE */
-	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE */
-	"/etc/ssl/cert.pem",				     /* Alpine; LibreSSL */
-	"/usr/lib/ssl/cert.pem",			     /* OpenSSL's own default on Debian */
-};
+static const char *const bundles[] = {TRUST_BUNDLES};
 
 /* Where the system's own tool takes local CAs from, when it makes the bundles anew. p11-kit reads
  * RHEL's by itself, and NSS there reads p11-kit. */

@@ -9,8 +9,9 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 /* The worker's loop stands still meanwhile; a supervisor that is silent for so long is as good as
  * gone. */
@@ -148,10 +149,7 @@ static int send_message(int fd, const void *data, size_t length)
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)clock_ms(CLOCK_MONOTONIC);
 }
 
 /* One deadline for the whole call: SO_RCVTIMEO would start anew after each signal and each late

@@ -9,18 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+
 static json_t *refusal_of(const struct error *error)
 {
 	return json_pack("{s:s}", "error", error->text);
-}
-
-/* The machine's sleep counts: an hour is an hour. */
-static uint64_t clock_ms(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 json_t *supervisor_describe_grant(const struct grant *grant)
@@ -51,6 +44,7 @@ json_t *supervisor_describe_grant(const struct grant *grant)
  * go off all the while. */
 static void arm_timer(struct approvals *a)
 {
+	/* The machine's sleep counts: an hour is an hour. */
 	uint64_t next = UINT64_MAX, now = clock_ms(CLOCK_BOOTTIME);
 	struct timeval delay;
 

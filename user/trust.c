@@ -13,14 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const bundles[] = {
-	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Arch, Gentoo */
-	"/etc/pki/tls/certs/ca-bundle.crt",		     /* Fedora, RHEL */
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL 7 and later */
-	"/etc/ssl/ca-bundle.pem",			     /* SUSE */
-	"/etc/ssl/cert.pem",				     /* Alpine */
-	"/usr/lib/ssl/cert.pem",			     /* OpenSSL's own default on Debian */
-};
+static const char *const bundles[] = {TRUST_BUNDLES};
 
 static const char *const java_stores[] = {
 	"/etc/ssl/certs/java/cacerts",

@@ -18,6 +18,17 @@ struct trust_paths {
 /* Leaves it empty; also after zero-initialising only. */
 void trust_paths_free(struct trust_paths *paths);
 
+/* Where systems keep their roots as one PEM file, in the order in which one of them is looked for: an
+ * initialiser for const char *[]. */
+#define TRUST_BUNDLES                                                                              \
+	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch, Gentoo */    \
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL 7 and later, Fedora */        \
+	"/etc/pki/tls/certs/ca-bundle.crt",		     /* RHEL; a link to it since 7 */      \
+	"/etc/ssl/ca-bundle.pem",			     /* SUSE */                            \
+	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE; what that leads to */        \
+	"/etc/ssl/cert.pem",				     /* Alpine; LibreSSL */                \
+	"/usr/lib/ssl/cert.pem" /* OpenSSL's own default on Debian */
+
 /* The real paths of the PEM bundles that this system has (Debian, RHEL, Alpine, SUSE). The first is
  * the one to take the system's roots from. */
 int trust_find_bundles(struct trust_paths *ret, struct error *error) WARN_UNUSED;

@@ -8,9 +8,9 @@
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bytes.h"
+#include "clock.h"
 #include "tally.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
@@ -44,11 +44,8 @@ struct pool {
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-
 	/* For deadlines in seconds; asked for with each request. */
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)clock_ms(CLOCK_MONOTONIC_COARSE);
 }
 
 bool pool_key_equal(const struct pool_key *a, const struct pool_key *b)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "trust.h"
 
 #define SLOT_COUNT 1024 /* sessions kept; a power of two */
 /* Far above Mozilla's list, which has some 220 KiB. */
@@ -44,12 +45,7 @@ struct tls_client {
 /* SSL_CERT_FILE is for programs that have an environment, tests for one: a worker's is empty. */
 static const char *system_bundle(void)
 {
-	static const char *const places[] = {
-		"/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
-		"/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora */
-		"/etc/ssl/ca-bundle.pem",             /* SUSE */
-		"/etc/ssl/cert.pem",                  /* BSD, old Alpine */
-	};
+	static const char *const places[] = {TRUST_BUNDLES};
 	const char *chosen = getenv(X509_get_default_cert_file_env());
 
 	if (chosen && *chosen)

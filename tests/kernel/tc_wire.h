@@ -28,6 +28,9 @@ struct wire {
 
 /* The neighbour's namespace, the bridge, and "eth0" in the bottle's. */
 void wire_up(struct wall *wall, struct wire *ret);
+/* The same for a bottle whose wall lets DIRECT_NET and the /64 of FAR_DIRECT6 out, at DIRECT_PORT. A
+ * cmocka setup: its `state` is the wall's. */
+int wire_setup_direct(void **state, struct wire *ret);
 void wire_down(struct wire *wire);
 /* Another veth of the bottle's, NAME in there. */
 void wire_add(struct wire *wire, const char *name, int number);

@@ -23,21 +23,8 @@ static struct tc_wall *tc;
 
 static int setup(void **state)
 {
-	struct egress_target target = {
-		.port_count = 1, .ports = {DIRECT_PORT}, .flags = EGRESS_TARGET_DIRECT};
-	struct egress_target targets[2] = {target, target};
-	struct egress_cidr_key keys[2] = {{.prefix_length = 120}, {.prefix_length = 64}};
-	struct wall *wall;
-
 	tc = NULL;
-	if (wall_setup(state) < 0)
-		return -1;
-	wall = *state;
-	assert_true(address_parse(DIRECT_NET, &keys[0].address));
-	assert_true(address_parse("2001:db8:5::", &keys[1].address));
-	assert_int_equal(kernel_set_cidrs(wall->kernel, keys, targets, 2, NULL), 0);
-	wire_up(wall, &wire);
-	return 0;
+	return wire_setup_direct(state, &wire);
 }
 
 static int teardown(void **state)
