@@ -451,6 +451,96 @@ static void test_cgroup_replaced(void **state)
 	assert_int_equal(wall_run(wall, still_steered), 0);
 }
 
+/* ---- in two halves, and with little room ------------------------------------------------------- */
+
+static int refused(void *memory)
+{
+	(void)memory;
+	return try_connect(AF_INET, SOCK_STREAM, "192.0.2.1", 443) == -EPERM ? 0 : 1;
+}
+
+/* What a supervisor does in between may fail: a wall that stood stands, of a new one nothing is left. */
+static void test_prepare_only(void **state)
+{
+	struct wall *wall = *state;
+	const struct kernel_open_options options = {
+		.name = wall->name,
+		.cgroup_path = wall->cgroup,
+		.published = (const uint16_t[]){8088},
+		.published_count = 1,
+	};
+	struct error error = {0};
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	if (kernel_prepare(&options, &wall->kernel, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_true(kernel_adopted(wall->kernel));
+	assert_int_equal(wall_run(wall, refused), 0);
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(wall_run(wall, refused), 0);
+
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+	if (kernel_prepare(&options, &wall->kernel, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_false(kernel_adopted(wall->kernel));
+	assert_int_equal(wall_run(wall, no_wall), 0);
+	assert_int_equal(kernel_read_status(wall->name, &(struct kernel_status){0}, &error), -1);
+	assert_int_equal(kernel_raise(wall->kernel, &options, &error), 0);
+	assert_int_equal(wall_run(wall, refused), 0);
+}
+
+static void test_room(void **state)
+{
+	struct wall *wall = *state;
+	const struct kernel_open_options options = {
+		.name = wall->name,
+		.cgroup_path = wall->cgroup,
+		.host_room = 3,
+	};
+	struct kernel_host host = {.name = "n.example"};
+	const uint16_t ports[] = {443};
+	struct error error = {0};
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
+	if (kernel_open(&options, &wall->kernel, &error) < 0)
+		fail_msg("%s", error.text);
+	for (host.id = 1; host.id <= 4; host.id++) {
+		host.address = address_from_v4(0xc6120000u + host.id);
+		assert_int_equal(kernel_bind_host(wall->kernel, &host, ports, 1, &error),
+				 host.id <= 3 ? 0 : -1);
+	}
+	assert_int_equal(wall_run(wall, refused), 0);
+}
+
+/* The links of a cgroup that is gone end without being detached, also while the wall has an owner. */
+static void test_let_go(void **state)
+{
+	struct wall *wall = *state;
+	struct bpf_link_info info = {0};
+	__u32 length = sizeof(info);
+	int link = pinned_map(wall, "link-connect4"), again = 0;
+	char path[256];
+
+	assert_int_equal(bpf_obj_get_info_by_fd(link, &info, &length), 0);
+	close(link);
+	assert_int_equal(cgroup_destroy(wall->cgroup, NULL), 0);
+	assert_int_equal(kernel_let_go(wall->name, NULL), 0);
+	pin_path(wall, "", path);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(kernel_let_go(wall->name, NULL), 0);
+	for (int i = 0; i < 500 && again >= 0; i++) { /* in the kernel's own time */
+		again = bpf_link_get_fd_by_id(info.id);
+		if (again >= 0)
+			close(again);
+		pause_ms(10);
+	}
+	assert_int_equal(again, -ENOENT);
+}
+
 /* ---- maps ----------------------------------------------------------------------------------- */
 
 static void test_shared_addresses(void **state)
@@ -490,6 +580,9 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_detach, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_failed_start, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_cgroup_replaced, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_prepare_only, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_room, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_let_go, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_shared_addresses, wall_setup, wall_teardown),
 	};
 
