@@ -23,20 +23,35 @@ void config_fault(struct config_context *context, int line, const char *cure, co
 		      context->path, context->path[0] ? ": " : "", message, cure);
 }
 
+/* Not by snprintf(3), which was an eighth of the time that a policy of 100,000 routes takes: each key
+ * is entered, and few are ever named in a message. */
+static void append(struct config_context *context, size_t at, const char *text)
+{
+	if (!memccpy(context->path + at, text, '\0', sizeof(context->path) - at))
+		context->path[sizeof(context->path) - 1] = '\0';
+}
+
 /* A path too long for the buffer is cut, and the mark stays right: it is taken before. */
 size_t config_enter(struct config_context *context, const char *name)
 {
 	size_t mark = strlen(context->path);
 
-	snprintf(context->path + mark, sizeof(context->path) - mark, "%s%s", mark ? "." : "", name);
+	if (mark > 0)
+		append(context, mark, ".");
+	append(context, strlen(context->path), name);
 	return mark;
 }
 
 size_t config_enter_index(struct config_context *context, size_t index)
 {
 	size_t mark = strlen(context->path);
+	char text[] = "[18446744073709551615]", *at = text + sizeof(text) - 2;
 
-	snprintf(context->path + mark, sizeof(context->path) - mark, "[%zu]", index);
+	do
+		*--at = (char)('0' + index % 10);
+	while (index /= 10);
+	*--at = '[';
+	append(context, mark, at);
 	return mark;
 }
 

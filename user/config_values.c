@@ -128,7 +128,7 @@ bool config_host(struct config_context *context, const struct config_text *text,
 	}
 	size = strlen(name) + 3;
 	host = config_alloc(context->arena, size);
-	snprintf(host, size, "%s%s", wildcard ? "*." : "", name);
+	stpcpy(stpcpy(host, wildcard ? "*." : ""), name);
 	*ret_host = host;
 	return true;
 }

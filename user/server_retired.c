@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "server_retired.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 struct entry {
@@ -14,9 +15,19 @@ struct retired {
 	struct entry *first;
 };
 
-static void free_config(void *config)
+/* Of a policy so large the pieces would else keep the memory of two more of it: nothing near as large
+ * is asked for until the next reload. The loop may wait some milliseconds for its own heap meanwhile,
+ * which small policies are not worth. */
+#define TRIM_HOSTS 10000
+
+static void free_config(void *context)
 {
+	struct config *config = context;
+	bool large = policy_host_count(config->policy) >= TRIM_HOSTS;
+
 	config_free(config);
+	if (large)
+		(void)malloc_trim(0);
 }
 
 /* background_run() always calls back; there is nothing to do then. */

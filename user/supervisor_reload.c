@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,7 @@ static void reload_ended(struct supervisor *s, const char *status, const char *w
 static void free_config(void *config)
 {
 	config_free(config);
+	(void)malloc_trim(0); /* or a large policy's pieces keep the memory of two more of it */
 }
 
 /* background_run() always calls back; there is nothing to do then. */
