@@ -163,11 +163,16 @@ void http1_body_start(struct http1_body *body, enum http1_framing framing, uint6
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
+static ssize_t write_out(struct stream *sink, const char *data, size_t length, bool more)
+{
+	return more ? stream_write_more(sink, data, length) : stream_write(sink, data, length);
+}
+
+static enum http1_flow flush(struct bytes *pending, struct stream *sink, bool more)
 {
 	while (pending->length > 0) {
 		struct span rest = bytes_span(pending);
-		ssize_t n = stream_write(sink, rest.data, rest.length);
+		ssize_t n = write_out(sink, rest.data, rest.length, more);
 
 		if (n == -EAGAIN)
 			return HTTP1_FLOW_WAIT;
@@ -180,14 +185,18 @@ enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
 	return HTTP1_FLOW_DONE;
 }
 
+enum http1_flow http1_flush(struct bytes *pending, struct stream *sink)
+{
+	return flush(pending, sink, false);
+}
+
 /* Writes `data`, behind what is pending; what the sink does not take is kept. With `more` it may
  * wait until http1_body_pump() returns. */
 static enum http1_flow emit(struct http1_body *body, struct stream *sink, const char *data,
 			    size_t length, bool more)
 {
 	while (body->pending.length == 0 && length > 0) {
-		ssize_t n = more ? stream_write_more(sink, data, length)
-				 : stream_write(sink, data, length);
+		ssize_t n = write_out(sink, data, length, more);
 
 		if (n == -EAGAIN)
 			break;
@@ -289,7 +298,7 @@ static enum http1_flow pass_chunks(struct http1_body *body, struct bytes *surplu
 	if (!put_back(surplus, http1_payload(scratch) + used, length - (size_t)used))
 		return HTTP1_FLOW_NO_MEMORY;
 	flow = emit_payload(body, sink, scratch, body->gathered_length,
-			    body->ended ? body->chunk : more);
+			    body->ended ? body->chunk || body->final : more);
 	if (flow == HTTP1_FLOW_DONE && body->ended)
 		flow = emit_end(body);
 	return flow;
@@ -300,7 +309,8 @@ static enum http1_flow pass_bare(struct http1_body *body, struct stream *sink,
 {
 	/* What the source has behind its end is another message. */
 	bool last = body->framing == HTTP1_LENGTH && body->remaining == length;
-	enum http1_flow flow = emit_payload(body, sink, scratch, length, more && !last);
+	enum http1_flow flow = emit_payload(body, sink, scratch, length,
+					    last ? body->final : more);
 
 	if (body->framing == HTTP1_LENGTH) {
 		body->remaining -= length;
@@ -376,7 +386,7 @@ static enum http1_flow pump(struct http1_body *body, struct stream *source, stru
 		/* A head waits for the first bytes of its body: one TLS record and one send(2)
 		 * for both. */
 		if (!body->corked || body->complete)
-			flow = http1_flush(&body->pending, sink);
+			flow = flush(&body->pending, sink, body->final && body->complete);
 		if (flow == HTTP1_FLOW_DONE && body->complete)
 			return finish(body, sink);
 		if (flow != HTTP1_FLOW_DONE)
@@ -402,7 +412,8 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 	enum http1_flow flow = pump(body, source, surplus, sink, scratch);
 
 	/* Whatever made it stop, nothing waits for what may come late or never. */
-	stream_push(sink);
+	if (flow != HTTP1_FLOW_DONE || !body->final)
+		stream_push(sink);
 	return flow;
 }
 

@@ -34,6 +34,7 @@ struct http1_body {
 	enum http1_framing framing; /* as it comes */
 	bool chunk;		    /* goes out in chunks, else as bare bytes */
 	bool complete;		    /* all came and was framed; `pending` may still hold some */
+	bool final;		    /* stream_shutdown() of the sink follows, and sends the rest */
 	bool corked;		    /* a head is pending: wait for the first bytes of the body */
 	bool touched;		    /* something of it was taken from the source */
 	char last;		    /* byte of the previous feed of the parser */

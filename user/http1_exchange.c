@@ -417,6 +417,7 @@ static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	http1_body_start(&x->down, framing, head->length, chunk);
 	x->down.corked = true;
+	x->down.final = !x->client_keeps;
 	x->responded = true;
 	return HTTP1_STEP_NEXT;
 }

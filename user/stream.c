@@ -25,7 +25,7 @@
 /* A recv(2) that gave little has emptied the socket, and the next one would find nothing. An end in
  * order that came together with those bytes is told by EV_CLOSED; a reset is not, and urgent data, too,
  * make a recv(2) short (tcp(7)). So after this time it is looked. */
-#define DRAINED_CHECK_US 200000
+#define CHECK_US 200000
 
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
  * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
@@ -99,6 +99,7 @@ static void on_again(evutil_socket_t fd, short what, void *argument)
 
 	(void)fd, (void)what;
 	stream->checking = false;
+	stream_push(stream);
 	if (found) {
 		stream->drained = false;
 		stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
@@ -107,16 +108,22 @@ static void on_again(evutil_socket_t fd, short what, void *argument)
 		wake(stream);
 }
 
+/* Unless it is called earlier anyway. */
+static void check_later(struct stream *stream)
+{
+	if (stream->checking || event_pending(&stream->again, EV_TIMEOUT, NULL))
+		return;
+	stream->checking = true;
+	event_add(&stream->again, &(struct timeval){0, CHECK_US});
+}
+
 /* Where much came, more is likely while it is worked on. */
 static void note_count(struct stream *stream, size_t count, size_t size)
 {
 	if (count == 0 || count >= size / 2 || stream->ended)
 		return;
 	stream->drained = true;
-	if (stream->checking || event_pending(&stream->again, EV_TIMEOUT, NULL))
-		return;
-	stream->checking = true;
-	event_add(&stream->again, &(struct timeval){0, DRAINED_CHECK_US});
+	check_later(stream);
 }
 
 struct stream *stream_new(struct event_base *base, int fd)
@@ -200,7 +207,16 @@ static ssize_t send_out(struct stream *stream, const void *data, size_t length)
 
 static int bio_write(BIO *bio, const char *data, int length)
 {
-	return bio_result(bio, send_out(BIO_get_data(bio), data, (size_t)length), BIO_FLAGS_WRITE);
+	struct stream *stream = BIO_get_data(bio);
+	bool more = stream->more;
+	ssize_t count;
+
+	/* Nobody waits for a ticket: it goes with the first answer. */
+	if (SSL_get_state(stream->ssl) == TLS_ST_SW_SESSION_TICKET)
+		stream->more = true;
+	count = send_out(stream, data, (size_t)length);
+	stream->more = more;
+	return bio_result(bio, count, BIO_FLAGS_WRITE);
 }
 
 static long bio_control(BIO *bio, int command, long number, void *pointer)
@@ -328,6 +344,8 @@ int stream_handshake(struct stream *stream)
 	errno = 0;
 	rc = SSL_do_handshake(stream->ssl);
 	if (rc == 1) {
+		if (stream->corked)
+			check_later(stream);
 		tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES
 			  : SSL_session_reused(stream->ssl) ? TALLY_UPSTREAM_HANDSHAKES_RESUMED
 							    : TALLY_UPSTREAM_HANDSHAKES, 1);
@@ -543,12 +561,17 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 
 static void try_shutdown(struct stream *stream)
 {
+	/* One segment for the alert, the FIN, and what was written last. */
+	stream->more = true;
 	stream->shutdown_pending =
 		/* The inner one first: it goes through the outer. */
 		stream->ssl && (send_close_notify(stream, stream->ssl) == -EAGAIN ||
 				(stream->outer &&
 				 send_close_notify(stream, stream->outer) == -EAGAIN));
-	if (!stream->shutdown_pending)
+	stream->more = false;
+	if (stream->shutdown_pending)
+		stream_push(stream);
+	else
 		shutdown(stream->fd, SHUT_WR);
 }
 
@@ -603,6 +626,7 @@ void stream_free(struct stream *stream)
 	event_del(&stream->event);
 	event_del(&stream->again);
 	if (stream->ssl) {
+		stream->more = true; /* close(2) sends it */
 		send_close_notify(stream, stream->ssl);
 		SSL_free(stream->ssl); /* says goodbye for the outer one, too */
 		clear_errors();

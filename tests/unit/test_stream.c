@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -418,16 +418,15 @@ static void set_tls(struct end *end, SSL_CTX *context, bool server, int version)
 	assert_ptr_equal(stream_ssl(end->stream), ssl);
 }
 
-static void tls_pair(struct end *server, struct end *client, int version)
+static void tls_pair_on(int fds[2], struct end *server, struct end *client, int version)
 {
-	int fds[2], s = 0, c = 0;
+	int s = 0, c = 0;
 
-	sockets(fds);
 	end_init(server, fds[0]);
 	end_init(client, fds[1]);
 	set_tls(server, server_context, true, version);
 	set_tls(client, client_context, false, version);
-	for (int i = 0; i < 20 && (s != 1 || c != 1); i++) {
+	for (int i = 0; i < 1000 && (s != 1 || c != 1); i++) {
 		if (c != 1)
 			c = stream_handshake(client->stream);
 		if (s != 1)
@@ -436,6 +435,14 @@ static void tls_pair(struct end *server, struct end *client, int version)
 	}
 	assert_int_equal(s, 1);
 	assert_int_equal(c, 1);
+}
+
+static void tls_pair(struct end *server, struct end *client, int version)
+{
+	int fds[2];
+
+	sockets(fds);
+	tls_pair_on(fds, server, client, version);
 }
 
 /* Reads until -EAGAIN, an end or an error, turning the loop `turns` times. */
@@ -480,6 +487,51 @@ static void tls(void **state)
 		assert_int_equal(stream_read(client.stream, &byte, 1), 0);
 		stream_free(client.stream);
 	}
+}
+
+static int unsent(const struct end *end)
+{
+	int count = -1;
+
+	assert_int_equal(ioctl(stream_fd(end->stream), SIOCOUTQNSD, &count), 0);
+	return count;
+}
+
+static unsigned segments(const struct end *end)
+{
+	struct tcp_info info;
+	socklen_t length = sizeof(info);
+
+	assert_int_equal(getsockopt(stream_fd(end->stream), IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+	return info.tcpi_segs_out;
+}
+
+/* Tickets wait for the answer, but not for ever; the last words, the alert and the FIN are one. */
+static void tls_few_segments(void **state)
+{
+	struct end server, client;
+	char buffer[64];
+	unsigned before;
+	int fds[2];
+
+	(void)state;
+	tcp_sockets(fds);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	tls_pair_on(fds, &server, &client, TLS1_3_VERSION);
+	assert_true(unsent(&server) > 0);
+	for (int i = 0; i < 10000 && unsent(&server) > 0; i++, usleep(1000))
+		turn();
+	assert_int_equal(unsent(&server), 0);
+	assert_int_equal(stream_write(client.stream, "request", 7), 7);
+	assert_int_equal(read_soon(&server, buffer, sizeof(buffer)), 7);
+	before = segments(&server);
+	assert_int_equal(stream_write_more(server.stream, "answer", 6), 6);
+	stream_shutdown(server.stream);
+	assert_int_equal(segments(&server) - before, 1);
+	assert_int_equal(read_soon(&client, buffer, sizeof(buffer)), 6);
+	assert_int_equal(read_soon(&client, buffer, sizeof(buffer)), 0);
+	stream_free(client.stream);
+	stream_free(server.stream);
 }
 
 static void tls_truncation(void **state)
@@ -632,6 +684,7 @@ int main(void)
 		cmocka_unit_test(urgent_data_that_hides_more),
 		cmocka_unit_test(a_quiet_stream_sleeps),
 		cmocka_unit_test(tls),
+		cmocka_unit_test(tls_few_segments),
 		cmocka_unit_test(tls_truncation),
 		cmocka_unit_test(tls_garbage),
 		cmocka_unit_test(tls_handshake_fails),
