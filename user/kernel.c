@@ -178,12 +178,12 @@ static int load_maps(struct kernel *kernel, const struct kernel_open_options *op
 		     struct error *error)
 {
 	struct egress *skeleton = egress__open();
-	struct bpf_program *program;
+	struct bpf_program *program = NULL;
 	int result = 0;
 
 	if (!skeleton)
 		return load_error(errno, error);
-	bpf_object__for_each_program(program, skeleton->obj)
+	while ((program = bpf_object__next_program(skeleton->obj, program)))
 		bpf_program__set_autoload(program, false);
 	if (kernel->adopted)
 		result = reuse_maps(skeleton->obj, options->name, error);
@@ -537,9 +537,9 @@ int kernel_raise(struct kernel *kernel, const struct kernel_open_options *option
 int kernel_open(const struct kernel_open_options *options, struct kernel **ret_kernel,
 		struct error *error)
 {
-	struct kernel *kernel;
+	struct kernel *kernel = NULL;
 
-	if (kernel_prepare(options, &kernel, error) < 0)
+	if (kernel_prepare(options, &kernel, error) < 0 || !kernel)
 		return -1;
 	if (kernel_raise(kernel, options, error) < 0) {
 		kernel_close(kernel);
