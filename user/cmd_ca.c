@@ -2,7 +2,6 @@
 /* ca: makes a bottle's CA on disk. A CA that is there is not replaced by accident: bottles trust
  * it. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,35 +66,16 @@ static int run_init(const char *directory, const char *name, bool replace)
 
 int cmd_ca(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"replace", no_argument, NULL, 'r'},
-		{"name", required_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	const char *name = "egress-bpf CA";
 	bool replace = false;
-	int option;
+	const struct cmd_option options[] = {{"replace", .flag = &replace}, {"name", .text = &name}, {0}};
+	int status;
 
 	/* A CA's key is made here: no core file is to have it. */
 	cmd_guard_memory();
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		switch (option) {
-		case 'r':
-			replace = true;
-			break;
-		case 'n':
-			name = optarg;
-			break;
-		case 'h':
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		case ':':
-			return cmd_usage("ca", "--name needs a value");
-		default:
-			return cmd_usage("ca", "unknown option");
-		}
-	}
+	status = cmd_options("ca", help_text, options, argc, argv);
+	if (status >= 0)
+		return status;
 	if (argc - optind != 2 || strcmp(argv[optind], "init") != 0)
 		return cmd_usage("ca", "say 'init' and one directory");
 	if (!*name || strlen(name) > 64)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* check: what a policy file means, or what is wrong with it. Reads no secret and asks no network,
  * so that it can run anywhere. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,26 +78,14 @@ static bool check_file(const char *path, const struct choices *choices)
 
 int cmd_check(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"effective", no_argument, NULL, 'e'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct choices choices = {0};
+	const struct cmd_option options[] = {
+		{"json", .flag = &choices.json}, {"effective", .flag = &choices.effective}, {0}};
+	int status = cmd_options("check", help_text, options, argc, argv);
 	bool valid = true;
-	int option;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'j' && option != 'e')
-			return cmd_usage("check", "unknown option");
-		choices.json |= option == 'j';
-		choices.effective |= option == 'e';
-	}
+	if (status >= 0)
+		return status;
 	if (optind == argc)
 		return cmd_usage("check", "say which FILE");
 	if (choices.effective && (choices.json || argc - optind > 1))

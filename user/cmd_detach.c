@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* detach: the one command that opens a bottle on purpose. Refused while a supervisor lives, unless
  * forced: it would otherwise go on as if the wall stood. */
-#include <getopt.h>
 #include <stdio.h>
 
 #include "cmd.h"
@@ -23,24 +22,13 @@ static const char help_text[] =
 
 int cmd_detach(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"force", no_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct error error = {0};
 	bool force = false;
-	int option, result;
+	const struct cmd_option options[] = {{"force", .flag = &force}, {0}};
+	int status = cmd_options("detach", help_text, options, argc, argv), result;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'f')
-			return cmd_usage("detach", "unknown option");
-		force = true;
-	}
+	if (status >= 0)
+		return status;
 	if (optind + 1 != argc)
 		return cmd_usage("detach", "say the NAME of one bottle");
 	if (!kernel_name_valid(argv[optind]))

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* diff: what a change of policy changes, for whoever reviews it. Settings that change what becomes
  * of an allowed request are compared as well. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,23 +208,12 @@ static int diff_files(char *const paths[2], struct output *output)
 
 int cmd_diff(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct output output = {0};
-	int option;
+	const struct cmd_option options[] = {{"json", .flag = &output.json}, {0}};
+	int status = cmd_options("diff", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'j')
-			return cmd_usage("diff", "unknown option");
-		output.json = true;
-	}
+	if (status >= 0)
+		return status;
 	if (argc - optind != 2)
 		return cmd_usage("diff", "say two files, OLD and NEW");
 	return diff_files(argv + optind, &output);

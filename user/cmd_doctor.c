@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* doctor: what this machine has, and whether a wall on it holds. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -286,24 +285,13 @@ static void print_json(const struct doctor *doctor)
 
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	struct doctor doctor = {.fact_count = 0};
 	bool json = false;
-	int option;
+	const struct cmd_option options[] = {{"json", .flag = &json}, {0}};
+	int status = cmd_options("doctor", help_text, options, argc, argv);
+	struct doctor doctor = {.fact_count = 0};
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'j')
-			return cmd_usage("doctor", "unknown option");
-		json = true;
-	}
+	if (status >= 0)
+		return status;
 	if (optind < argc)
 		return cmd_usage("doctor", "'%s' is not an option", argv[optind]);
 	if (geteuid() != 0) {

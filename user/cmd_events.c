@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,33 +38,19 @@ struct events {
 /* -1 to go on, else the exit status. */
 static int parse_options(struct events *events, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"follow", no_argument, NULL, 'f'},  {"denied", no_argument, NULL, 'd'},
-		{"host", required_argument, NULL, 'H'}, {"since", required_argument, NULL, 's'},
-		{"json", no_argument, NULL, 'j'},    {"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	int option;
+	const char *since = NULL;
+	const struct cmd_option options[] = {
+		{"follow", .flag = &events->query.follow}, {"denied", .flag = &events->query.denied},
+		{"host", .text = &events->host}, {"since", .text = &since},
+		{"json", .flag = &events->json}, {0}};
+	int status = cmd_options("events", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option == 'f')
-			events->query.follow = true;
-		else if (option == 'd')
-			events->query.denied = true;
-		else if (option == 'j')
-			events->json = true;
-		else if (option == 'H')
-			events->host = optarg;
-		else if (option != 's')
-			return cmd_usage("events", "unknown option or missing value");
-		else if ((events->query.since_ms = events_parse_since(optarg)) == 0)
-			return cmd_usage("events", "--since %s: say 30s, 10m, 2h, 1d, or "
-					 "2026-01-02T03:04:05Z", optarg);
-	}
+	if (status >= 0)
+		return status;
+	if (since && (events->query.since_ms = events_parse_since(since)) == 0)
+		return cmd_usage("events", "--since %s: say 30s, 10m, 2h, 1d, or "
+				 "2026-01-02T03:04:05Z", since);
+
 	if (optind + 1 < argc)
 		return cmd_usage("events", "say one NAME, or none");
 	return -1;

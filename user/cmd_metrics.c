@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,24 +43,13 @@ static int print_once(const char *name)
 
 int cmd_metrics(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"listen", required_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	const char *address = NULL, *name;
+	const struct cmd_option options[] = {{"listen", .text = &address}, {0}};
+	int status = cmd_options("metrics", help_text, options, argc, argv);
 	struct error error = {0};
-	int option;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'l')
-			return cmd_usage("metrics", "unknown option or missing value");
-		address = optarg;
-	}
+	if (status >= 0)
+		return status;
 	if (optind + 1 < argc)
 		return cmd_usage("metrics", "say one NAME, or none");
 	name = argv[optind];

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* pending: what was refused, for who may allow it. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,26 +33,12 @@ struct choices {
 /* -1 to go on, else the exit status. */
 static int parse_options(struct choices *choices, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"all", no_argument, NULL, 'a'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	int option;
+	const struct cmd_option options[] = {
+		{"all", .flag = &choices->all}, {"json", .flag = &choices->json}, {0}};
+	int status = cmd_options("pending", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option == 'a')
-			choices->all = true;
-		else if (option == 'j')
-			choices->json = true;
-		else
-			return cmd_usage("pending", "unknown option");
-	}
+	if (status >= 0)
+		return status;
 	if (optind + 1 < argc)
 		return cmd_usage("pending", "say one NAME, or none");
 	return -1;

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,52 +220,24 @@ static int carry_out(const struct request *request, struct error *error)
 	return result;
 }
 
-#define HELPED (-1)
-
-/* 0, the exit status, or HELPED. */
+/* -1 to go on, else the exit status. */
 static int read_options(struct request *request, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"pid", required_argument, NULL, 'p'},	 {"cgroup", required_argument, NULL, 'g'},
-		{"root", required_argument, NULL, 'd'},	 {"ca", required_argument, NULL, 'c'},
-		{"remove", no_argument, NULL, 'r'},	 {"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	int option;
+	const struct cmd_option options[] = {
+		{"pid", .text = &request->pid}, {"cgroup", .text = &request->cgroup},
+		{"root", .text = &request->directory}, {"ca", .text = &request->ca},
+		{"remove", .flag = &request->remove}, {0}};
+	int status = cmd_options("provision-ca", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		switch (option) {
-		case 'p':
-			request->pid = optarg;
-			break;
-		case 'g':
-			request->cgroup = optarg;
-			break;
-		case 'd':
-			request->directory = optarg;
-			break;
-		case 'c':
-			request->ca = optarg;
-			break;
-		case 'r':
-			request->remove = true;
-			break;
-		case 'h':
-			fputs(help_text, stdout);
-			return HELPED;
-		case ':':
-			return cmd_usage("provision-ca", "%s needs a value", argv[optind - 1]);
-		default:
-			return cmd_usage("provision-ca", "unknown option");
-		}
-	}
+	if (status >= 0)
+		return status;
 	if (optind != argc)
 		return cmd_usage("provision-ca", "'%s' is too much", argv[optind]);
 	if (!!request->pid + !!request->cgroup + !!request->directory != 1)
 		return cmd_usage("provision-ca", "say one of --pid, --cgroup and --root");
 	if (!request->ca)
 		return cmd_usage("provision-ca", "say which certificate: --ca FILE");
-	return 0;
+	return -1;
 }
 
 int cmd_provision_ca(int argc, char **argv)
@@ -275,8 +246,8 @@ int cmd_provision_ca(int argc, char **argv)
 	struct error error = {0};
 	int status = read_options(&request, argc, argv);
 
-	if (status != 0)
-		return status == HELPED ? EXIT_OK : status;
+	if (status >= 0)
+		return status;
 	/* Its default action ends us in the middle of a read that nothing else would interrupt. */
 	alarm(TIME_LIMIT);
 	if (carry_out(&request, &error) == 0)

@@ -2,7 +2,6 @@
 /* status: read from pins alone, so that it tells the truth when every process of ours is dead. What
  * could be misread as safe is said in capitals. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
@@ -311,26 +310,13 @@ static int watch(const char *name, bool json)
 
 int cmd_status(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"watch", no_argument, NULL, 'w'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	bool json = false, again = false;
+	const struct cmd_option options[] = {{"json", .flag = &json}, {"watch", .flag = &again}, {0}};
+	int status = cmd_options("status", help_text, options, argc, argv);
 	const char *name;
-	int option;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'j' && option != 'w')
-			return cmd_usage("status", "unknown option");
-		json |= option == 'j';
-		again |= option == 'w';
-	}
+	if (status >= 0)
+		return status;
 	if (optind + 1 < argc)
 		return cmd_usage("status", "say one NAME, or none");
 	if (optind < argc && !kernel_name_valid(argv[optind]))

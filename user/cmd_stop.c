@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,24 +63,13 @@ static int stop(const char *what, const char *wanted, struct error *error)
 
 int cmd_stop(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"engine", required_argument, NULL, 'e'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	const char *socket = NULL;
+	const struct cmd_option options[] = {{"engine", .text = &socket}, {0}};
+	int status = cmd_options("stop", help_text, options, argc, argv);
 	struct error error = {0};
-	int option;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option != 'e')
-			return cmd_usage("stop", "unknown option or missing value");
-		socket = optarg;
-	}
+	if (status >= 0)
+		return status;
 	if (optind + 1 != argc)
 		return cmd_usage("stop", "say one PLAN or SLUG");
 	if (geteuid() != 0)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* test: expectations put to a policy, as the proxy would put requests. Exit status 1 only when a
  * verdict is another; a file that cannot be read is 2. */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -144,32 +143,14 @@ static int test_file(const char *file, const struct choices *choices)
 
 int cmd_test(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"policy", required_argument, NULL, 'p'},
-		{"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
 	struct choices choices = {0};
-	int option, worst = EXIT_OK;
+	const struct cmd_option options[] = {
+		{"policy", .text = &choices.policy}, {"quiet", 'q', .flag = &choices.quiet}, {0}};
+	int worst = cmd_options("test", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":q", options, NULL)) != -1) {
-		switch (option) {
-		case 'p':
-			choices.policy = optarg;
-			break;
-		case 'q':
-			choices.quiet = true;
-			break;
-		case 'h':
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		case ':':
-			return cmd_usage("test", "an option lacks its value");
-		default:
-			return cmd_usage("test", "unknown option");
-		}
-	}
+	if (worst >= 0)
+		return worst;
+	worst = EXIT_OK;
 	if (optind == argc)
 		return cmd_usage("test", "say which FILE");
 	for (int i = optind; i < argc; i++) {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,36 +76,24 @@ static int serve(const struct ui_options *options)
 
 int cmd_ui(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		{"listen", required_argument, NULL, 'l'},
-		{"idle", required_argument, NULL, 'i'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	struct ui_options options = {.listen = "127.0.0.1:0", .idle_s = DEFAULT_IDLE_S};
+	struct ui_options ui = {.listen = "127.0.0.1:0", .idle_s = DEFAULT_IDLE_S};
+	const char *idle = NULL;
+	const struct cmd_option options[] = {{"listen", .text = &ui.listen}, {"idle", .text = &idle}, {0}};
+	int status = cmd_options("ui", help_text, options, argc, argv);
 	char *name = NULL;
-	int option, status;
 
-	while ((option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		if (option == 'l')
-			options.listen = optarg;
-		else if (option != 'i')
-			return cmd_usage("ui", "unknown option or missing value");
-		else if ((options.idle_s = parse_time(optarg)) == 0)
-			return cmd_usage("ui", "--idle %s: say 90s, 15m or 2h, at most 168h", optarg);
-	}
+	if (status >= 0)
+		return status;
+	if (idle && (ui.idle_s = parse_time(idle)) == 0)
+		return cmd_usage("ui", "--idle %s: say 90s, 15m or 2h, at most 168h", idle);
 	if (optind + 1 < argc)
 		return cmd_usage("ui", "say one NAME, or none");
 	status = cmd_bottle("ui", argv[optind], &name);
-	options.name = name;
+	ui.name = name;
 	if (status == EXIT_OK)
 		status = ask_first(name);
 	if (status == EXIT_OK)
-		status = serve(&options);
+		status = serve(&ui);
 	free(name);
 	return status;
 }

@@ -36,8 +36,8 @@ struct node_options {
  * same pods against each other. A descriptor, to be kept open as long as the agent runs; -1 with
  * `error` set, also when another agent has it. */
 int node_lock(const char *state_directory, struct error *error) WARN_UNUSED;
-/* Runs until SIGTERM or SIGINT. Walls stay. Wants the lock. Everything in `options` is borrowed. Returns the exit
- * status; what is wrong is printed. */
+/* Runs until SIGTERM or SIGINT. Walls stay. Wants the lock. Everything in `options` is borrowed.
+ * Returns the exit status; what is wrong is printed. */
 int node_run(const struct node_options *options);
 /* Takes down the walls of pods that ended while nobody looked. A cgroup that lives is not touched, nor
  * a pod that is `known` (NULL: none is). What fails is printed. */

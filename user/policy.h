@@ -244,8 +244,7 @@ char *policy_describe(const struct policy *policy) WARN_UNUSED;
  * broken: config_parse() makes the same policy of it. Names where secrets come from, holds none.
  * NULL when out of memory; caller frees. */
 char *policy_effective(const struct policy *policy) WARN_UNUSED;
-/* A text as a YAML scalar that holds it whatever it is; "?" for what is no UTF-8, which YAML cannot
- * say. */
+/* A text as a YAML scalar; "?" for what is no UTF-8, which YAML cannot say. */
 void policy_print_quoted(FILE *to, const char *text);
 
 #endif

@@ -68,6 +68,17 @@ class Explain(Case):
         self.assertEqual(cli("test", "--policy", "/nonexistent", bare).returncode, 2)
         self.assertEqual(cli("test", write("url.yaml", EXPECT.replace("https", "ftp"))).returncode, 2)
 
+    def test_wrong_options(self):
+        for arguments, said in (("metrics --listen", "metrics: --listen needs a value"),
+                                ("diff --json=1 a b", "diff: --json takes no value"),
+                                ("test -x f", "test: unknown option '-x'"),
+                                ("check --jsn f", "check: unknown option '--jsn'"),
+                                ("ui --l", "ui: --listen needs a value"),
+                                ("events --since soon", "events: --since soon: say 30s")):
+            result = cli(*arguments.split())
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertTrue(result.stderr.startswith("egress-bpf: " + said), result.stderr)
+
     def test_version(self):
         text = self.ok(cli("--version"))
         self.assertRegex(text, r"^egress-bpf \d+\.\d+\.\d+")

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One loop for the commands whose options are flags and texts. What else a command has to say of a
+ * value it says when it has them all. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "cmd.h"
+
+#define OPTIONS_MAX 8
+#define FIRST_VALUE 256 /* above the letters of short options */
+
+/* A value that is missing, or one too many, leaves the option's number in optopt, an unknown letter itself;
+ * an unknown word is where getopt_long(3) has just been. */
+static int refuse(const char *command, const struct cmd_option *list, int result, char **argv)
+{
+	if (optopt >= FIRST_VALUE)
+		return cmd_usage(command, "--%s %s value", list[optopt - FIRST_VALUE].name,
+				 result == ':' ? "needs a" : "takes no");
+	if (optopt > 0)
+		return cmd_usage(command, "unknown option '-%c'", optopt);
+	return cmd_usage(command, "unknown option '%s'", argv[optind - 1]);
+}
+
+int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
+		char **argv)
+{
+	struct option options[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
+	char letters[OPTIONS_MAX + 2] = ":";
+	size_t letter_count = 1;
+	int result;
+
+	for (size_t i = 0; i < OPTIONS_MAX && list[i].name; i++) {
+		options[i + 1] = (struct option){
+			list[i].name, list[i].text ? required_argument : no_argument, NULL,
+			FIRST_VALUE + (int)i};
+		if (list[i].letter)
+			letters[letter_count++] = list[i].letter;
+	}
+	while ((result = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+		const struct cmd_option *found = result >= FIRST_VALUE ? &list[result - FIRST_VALUE] : NULL;
+
+		for (const struct cmd_option *at = list; !found && at->name; at++)
+			if (at->letter && at->letter == result)
+				found = at;
+		if (result == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (!found)
+			return refuse(command, list, result, argv);
+		if (found->text)
+			*found->text = optarg;
+		else
+			*found->flag = true;
+	}
+	return -1;
+}
