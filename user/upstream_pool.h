@@ -32,7 +32,8 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 /* The one used last, the caller's from now on; NULL when there is none. */
 struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 			 struct egress_address *ret_address) WARN_UNUSED;
-void pool_forget(struct pool *pool, const char *host); /* NULL: all */
+/* NULL: all. None is handed out any more; they are closed by the loop, some at a time. */
+void pool_forget(struct pool *pool, const char *host);
 size_t pool_count(const struct pool *pool);
 
 #endif

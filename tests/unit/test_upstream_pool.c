@@ -207,12 +207,54 @@ static void forget(void **state)
 	pool_free(pool);
 }
 
+static size_t closed(const int *fds, size_t count)
+{
+	size_t sum = 0;
+	char byte;
+
+	for (size_t i = 0; i < count; i++)
+		sum += recv(fds[i], &byte, 1, MSG_DONTWAIT) == 0;
+	return sum;
+}
+
+/* Many that end at once leave the loop to others in between. */
+static void closed_some_at_a_time(void **state)
+{
+	const struct pool_key a = {"a.example", 80, false, false, 0};
+	struct pool *pool = pool_new(base, 30000);
+	size_t before = 0, now, passes = 0;
+	int fds[100];
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		fds[i] = put(pool, &a);
+	pool_forget(pool, NULL);
+	assert_int_equal(take(pool, &a), -1);
+	for (; before < 100; before = now, passes++) {
+		turn();
+		now = closed(fds, 100);
+		assert_in_range(now - before, 1, 25);
+	}
+	assert_true(passes >= 4);
+	/* What is still to be closed goes with the pool. */
+	for (int i = 0; i < 100; i++) {
+		close(fds[i]);
+		fds[i] = put(pool, &a);
+	}
+	pool_forget(pool, NULL);
+	pool_free(pool);
+	assert_int_equal(closed(fds, 100), 100);
+	for (int i = 0; i < 100; i++)
+		close(fds[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_must_agree),        cmocka_unit_test(last_used_first),
 		cmocka_unit_test(dead_and_dirty_ones_go), cmocka_unit_test(limits),
 		cmocka_unit_test(idle_timeout),           cmocka_unit_test(forget),
+		cmocka_unit_test(closed_some_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
