@@ -90,6 +90,8 @@ static void origin_ready(void *context)
 
 	if (stream_ssl(*stream) && !SSL_is_init_finished(stream_ssl(*stream)))
 		(void)!stream_handshake(*stream);
+	/* The ticket would wait for an answer, and this origin has none. */
+	stream_push(*stream);
 	ERR_clear_error();
 }
 
