@@ -9,11 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef __aarch64__
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
 
+#include "ciphers.h"
 #include "tickets.h"
 
 /* A day of the week that a leaf lives: clients' clocks may run ahead. */
@@ -43,17 +40,6 @@ struct leaf_cache {
 
 /* ---- contexts ------------------------------------------------------------------------------- */
 
-static bool cpu_has_aes(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	return __builtin_cpu_supports("aes");
-#elif defined(__aarch64__)
-	return getauxval(AT_HWCAP) & HWCAP_AES;
-#else
-	return false;
-#endif
-}
-
 static const unsigned char protocols[] = "\x08http/1.1\x08http/1.0";
 
 /* Clients that offer only what we do not speak are told so (RFC 7301, 3.2). */
@@ -70,21 +56,16 @@ static int select_protocol(SSL *ssl, const unsigned char **ret, unsigned char *r
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* AES-GCM where the processor computes it, ChaCha20 where it would be slow and leak by timing. */
 static bool set_ciphers(SSL_CTX *context)
 {
-	bool aes = cpu_has_aes();
-
-	return SSL_CTX_set_ciphersuites(context,
-					aes ? "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
-					      "TLS_CHACHA20_POLY1305_SHA256"
-					    : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
-					      "TLS_AES_256_GCM_SHA384") == 1 &&
-	       SSL_CTX_set_cipher_list(
-		       context, aes ? "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-				      "ECDHE-ECDSA-CHACHA20-POLY1305"
-				    : "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:"
-				      "ECDHE-ECDSA-AES256-GCM-SHA384") == 1;
+	return SSL_CTX_set_ciphersuites(context, ciphers_suites()) == 1 &&
+	       SSL_CTX_set_cipher_list(context,
+				       ciphers_aes() ? "ECDHE-ECDSA-AES128-GCM-SHA256:"
+						       "ECDHE-ECDSA-AES256-GCM-SHA384:"
+						       "ECDHE-ECDSA-CHACHA20-POLY1305"
+						     : "ECDHE-ECDSA-CHACHA20-POLY1305:"
+						       "ECDHE-ECDSA-AES128-GCM-SHA256:"
+						       "ECDHE-ECDSA-AES256-GCM-SHA384") == 1;
 }
 
 /* Tickets are sealed with keys of the host's own, and the id context is the host: what one

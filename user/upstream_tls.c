@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "ciphers.h"
 #include "trust.h"
 
 #define SLOT_COUNT 1024 /* sessions kept; a power of two */
@@ -248,6 +249,7 @@ static bool set_up(struct tls_client *client)
 		peer_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, peer_free);
 	if (!context || peer_index < 0 ||
 	    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(context, ciphers_suites()) != 1 ||
 	    SSL_CTX_set_app_data(context, client) != 1)
 		return false;
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);

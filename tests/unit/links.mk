@@ -21,7 +21,7 @@ links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
-links_test_leaf_cache := leaf_cache tickets cert_authority bytes diag
+links_test_leaf_cache := leaf_cache ciphers tickets cert_authority bytes diag
 links_test_identify := identify address bytes
 links_test_worker := worker host_port rpc bytes diag
 links_test_privileges_calls := privileges_calls diag
@@ -59,13 +59,13 @@ links_test_tickets := tickets
 links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
-upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls \
+upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls ciphers \
 	upstream_pool upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
 links_test_upstream_pool := upstream_pool stream tally bytes
 links_test_upstream_h2 := upstream_h2 upstream_pool stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls client_cert http1_head stream tally address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls ciphers client_cert http1_head stream tally address bytes diag
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
