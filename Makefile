@@ -138,7 +138,7 @@ $(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
 
 UNIT_BINARIES := $(UNIT_TESTS:%=$(BUILD)/tests/%)
 KERNEL_BINARIES := $(KERNEL_TESTS:%=$(BUILD)/tests/%)
-tests: $(UNIT_BINARIES) $(KERNEL_BINARIES) $(BUILD)/tests/count ## build the tests written in C
+tests: $(UNIT_BINARIES) $(KERNEL_BINARIES) $(BUILD)/tests/count $(BUILD)/bench-load ## build the tests written in C
 
 check: $(UNIT_BINARIES) ## unit tests: no privilege, no network
 	tools/run-tests unit=$(BUILD)
@@ -149,7 +149,7 @@ check-count: $(BUILD)/tests/count ## instructions of the hot path, by callgrind,
 check-kernel: $(KERNEL_BINARIES) ## the kernel wall against a real kernel (root)
 	tools/run-tests kernel=$(BUILD)
 
-check-e2e: all ## end to end, in network namespaces of their own (root); ONLY=PATTERN picks
+check-e2e: all $(BUILD)/bench-load ## end to end, in network namespaces of their own (root); ONLY=PATTERN picks
 	tools/run-tests e2e=$(BUILD) $(if $(ONLY),--only '$(ONLY)')
 
 check-kernel-matrix: all $(KERNEL_BINARIES) ## kernel tests and a smoke test under Debian's own kernels, in qemu

@@ -258,10 +258,16 @@ class World:
                     ssl_certificate {self.path('origin.pem')};
                     ssl_certificate_key {self.path('origin.key')};
                     ssl_protocols TLSv1.2 TLSv1.3;
+                    log_format look '$ssl_protocol $ssl_cipher $server_protocol $connection '
+                                    '$http_host|$http_authorization';
                     server {{ listen 203.0.113.20:443 ssl; listen 203.0.113.20:80;
-                              server_name bulk.example.test; }}
+                              server_name bulk.example.test;
+                              location = /kib/look {{ access_log {self.path('look.log')} look;
+                                                      return 200 look; }} }}
                     server {{ listen 203.0.113.25:443 ssl http2; server_name bulk2.example.test;
-                              keepalive_requests 100000000; }}
+                              keepalive_requests 100000000;
+                              location = /kib/look {{ access_log {self.path('look.log')} look;
+                                                      return 200 look; }} }}
                     server {{ listen 203.0.113.21:443 ssl; server_name badcert.example.test; }}
                 }}""")
         self.spawn([shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"), "-c",

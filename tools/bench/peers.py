@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The proxies that bench compares, each started with the configuration beside this file, and how much
 CPU each has had. All do the same work: TLS in, rules on host and path, one header set, TLS to the same
-nginx, one line of log for a request; sslsplit knows no HTTP. One thread each where they can be told."""
+nginx with the same cipher suite, one line of log for a request; sslsplit knows no HTTP. One thread each
+where they can be told."""
 import contextlib
 import glob
 import os
@@ -62,6 +63,10 @@ def cpu_of(pids):
     return total
 
 
+def surroundings():
+    return {**os.environ, "OPENSSL_CONF": os.path.join(HERE, "openssl.cnf")}
+
+
 class Proxy:
     """port: where a client that does not go through a bottle reaches it."""
     name, address, port = "", "localhost", 443
@@ -85,7 +90,8 @@ class Proxy:
         return sum(after.values()) - sum(before.values())
 
     def popen(self, command, **options):
-        return subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, **options)
+        return subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, env=surroundings(),
+                                **options)
 
     def run(self, command):
         process = self.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -113,7 +119,7 @@ class Peer(Proxy):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         limit = f"--nofile={min(most, 20000)}"
         self.process = world.spawn(["prlimit", limit, *command], stdout=self.log,
-                                   stderr=subprocess.STDOUT)
+                                   stderr=subprocess.STDOUT, env=surroundings())
         world.wait_port("127.0.0.1", ready_port or port, 30)
 
     def pids(self):
@@ -218,11 +224,18 @@ def missing():
     return [name for name in START if not shutil.which(COMMANDS.get(name, name), path=PATH)]
 
 
-def start(world, names):
-    """haproxy has to be there, as everything is said as a ratio to it; whoever else is."""
-    os.environ["PATH"] += ":" + PATH
-    with open(world.path("origin.key"), encoding="utf-8") as key, \
-         open(world.path("origin.pem"), encoding="utf-8") as pem:
-        harness.write("peer.pem", pem.read() + key.read(), 0o600)
-    absent = missing()
-    return {name: START[name](world) for name in names if name not in absent}
+class Peers:
+    """Those of `names` that are installed, each started when it is wanted first."""
+    def __init__(self, world, names):
+        self.world, self.running = world, {}
+        self.names = [name for name in START if name in names and name not in missing()]
+        os.environ["PATH"] += ":" + PATH
+        with open(world.path("origin.key"), encoding="utf-8") as key, \
+             open(world.path("origin.pem"), encoding="utf-8") as pem:
+            harness.write("peer.pem", pem.read() + key.read(), 0o600)
+
+    def get(self, name):
+        """None: it is not there, or nobody wants it."""
+        if name in self.names and name not in self.running:
+            self.running[name] = START[name](self.world)
+        return self.running.get(name)

@@ -58,10 +58,10 @@ def read_line(proxy, process):
 
 class Load:
     """A load client that has its connections and waits to be told to go on."""
-    def __init__(self, proxy, options, seconds=1):
+    def __init__(self, proxy, options, seconds=1, path="/kib"):
         self.proxy = proxy
         self.process = proxy.popen([load_client(), "-d", str(seconds), *options, proxy.address,
-                                    str(proxy.port), "/kib"], stdout=subprocess.PIPE,
+                                    str(proxy.port), path], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         read_line(proxy, self.process)
 
