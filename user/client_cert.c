@@ -28,6 +28,7 @@ static int no_passphrase(char *buffer, int size, int writing, void *context)
 	return -1;
 }
 
+/* The queue of errors is emptied: what stays in it would be blamed on this thread's next connection. */
 static int read_key(struct client_cert *cert, struct error *error)
 {
 	struct span text = bytes_span(&cert->key_pem);
@@ -118,6 +119,7 @@ int client_cert_new(struct span certificate, struct span key, struct client_cert
 	return -1;
 }
 
+/* Policies of several threads share one: the last one that goes has to see what all others did. */
 struct client_cert *client_cert_ref(struct client_cert *cert)
 {
 	__atomic_add_fetch(&cert->references, 1, __ATOMIC_RELAXED);
@@ -151,6 +153,7 @@ uint64_t client_cert_id(const struct client_cert *cert)
 	return cert ? cert->id : 0;
 }
 
+/* OpenSSL takes references of its own: the connection may outlive the policy that named this. */
 bool client_cert_use(const struct client_cert *cert, SSL *ssl)
 {
 	bool fine = SSL_use_cert_and_key(ssl, cert->leaf, cert->key, cert->chain, 1) == 1;

@@ -27,6 +27,7 @@ struct choices {
 	bool json, effective;
 };
 
+/* The same object for a good file and a bad one, so that a script looks at `ok` and nothing else. */
 static void print_json(const char *path, const struct config *config,
 		       const struct diag_list *errors)
 {
@@ -49,6 +50,7 @@ static void print_effective(const struct config *config)
 {
 	char *text = config_effective(config);
 
+	/* Half a policy that looks like a whole one is worse than none. */
 	if (!text)
 		abort();
 	fputs(text, stdout);
@@ -90,6 +92,7 @@ int cmd_check(int argc, char **argv)
 		return cmd_usage("check", "say which FILE");
 	if (choices.effective && (choices.json || argc - optind > 1))
 		return cmd_usage("check", "--effective goes with one FILE and without --json");
+	/* All of them, also behind a bad one: who mends a file wants to know of the next as well. */
 	for (int i = optind; i < argc; i++)
 		valid &= check_file(argv[i], &choices);
 	return valid ? EXIT_OK : EXIT_USAGE;

@@ -56,6 +56,7 @@ static void print_text(const struct policy_change *change)
 	putchar('\n');
 }
 
+/* Every key is there, empty or not, so that two changes can be compared key by key. */
 static void print_json(const struct policy_change *change)
 {
 	static const char *const kinds[] = {
@@ -104,6 +105,7 @@ static void setting(struct output *output, const char *name, const char *before,
 			     });
 }
 
+/* In the order of the file, which is the order in which they are asked. */
 static void diff_resolvers(struct output *output, const struct config *before,
 			   const struct config *after)
 {
@@ -146,6 +148,7 @@ static void diff_proxy(struct output *output, const struct config *before,
 	free(lists[1]);
 }
 
+/* Limits refuse nothing by themselves, but what is beyond them is refused. */
 static void diff_number(struct output *output, const char *name, size_t before, size_t after)
 {
 	char texts[2][24];
@@ -191,6 +194,7 @@ static int diff_files(char *const paths[2], struct output *output)
 	struct config *after = config_open(paths[1], &errors);
 	int status = EXIT_USAGE;
 
+	/* Both are read before either is judged: the errors of the two come together. */
 	if (before && after) {
 		diff_settings(output, before, after);
 		if (policy_diff(before->policy, after->policy, seen, output, &error) < 0)

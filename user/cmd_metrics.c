@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* metrics: for Prometheus, once or served. Needs no sidecar that lives: the counters are pinned. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ static const char help_text[] =
 	"\n"
 	"Exit status: 0 ok, 1 failed, 2 usage error.\n";
 
+/* Only when it listens: what waits for this line may connect at once. */
 static void say_ready(const char *address)
 {
 	diag_notice("metrics: ready at %s", address);

@@ -92,6 +92,7 @@ static const struct option long_options[] = {
 	{0},
 };
 
+/* The digit is looked at first: strtoul(3) takes blanks and a sign as well. */
 static int take_interval(struct options *options)
 {
 	char *end;
@@ -190,6 +191,7 @@ static int check_options(struct options *options, int rest)
 		return cmd_usage("node", "--json goes with --list");
 	if (!node->policies || !node->ca_directory || !node->kubelet.url)
 		return cmd_usage("node", "--policies DIR, --ca-dir DIR and --kubelet URL are needed");
+	/* They become a fixed list of arguments in node_child.c, which has no room to find that out. */
 	if (rest > NODE_MORE_MAX)
 		return cmd_usage("node", "at most %d options for run", NODE_MORE_MAX);
 	snprintf(authority, sizeof(authority), "%s/ca.pem", node->ca_directory);
@@ -237,6 +239,8 @@ static int run_agent(struct options *options)
 	return status;
 }
 
+/* Reads what agents noted and asks none, so that it also tells of one that is dead. A probe wants the
+ * exit status: the list alone says nothing of whether the kubelet has answered. */
 static int list_pods(const struct options *options)
 {
 	struct error error = {0};

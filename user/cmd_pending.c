@@ -46,6 +46,7 @@ static int parse_options(struct choices *choices, int argc, char **argv)
 
 /* ---- as text ------------------------------------------------------------------------------------ */
 
+/* A key that an older sidecar does not send is empty text: a row with a gap, not an error. */
 static const char *text_of(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
@@ -79,6 +80,7 @@ static void print_place(const json_t *object)
 	events_print_safe(stdout, text_of(object, "path"));
 }
 
+/* One line stands for many refusals; its paths are listed below it only where they differ. */
 static void print_group(const json_t *group)
 {
 	const json_t *samples = json_object_get(group, "samples");
@@ -145,6 +147,7 @@ static void print_ask(const json_t *ask)
 	putchar('\n');
 }
 
+/* The credential is named with what it goes to: a grant that carries one is another thing to forget. */
 static void print_grant(const json_t *grant)
 {
 	const json_t *until = json_object_get(grant, "until");
@@ -190,6 +193,7 @@ static void print_text(const json_t *answer)
 	if (json_array_size(json_object_get(answer, "groups")) == 0 &&
 	    json_array_size(json_object_get(answer, "asks")) == 0)
 		puts("nothing that was refused waits for a decision");
+	/* What is not shown is said: an operator who sees no line has to know whether there was one. */
 	if (number_of(answer, "evicted") > 0)
 		printf("(%lld older lines had to make room, and are not listed)\n",
 		       number_of(answer, "evicted"));

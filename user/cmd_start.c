@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* start: the plan of a bottle becomes a sidecar on a container engine. The work is sidecar.c's. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,7 @@ static int parse_options(struct start *start, int argc, char **argv)
 		argv++;
 		argc--;
 	}
+	/* "+": the command of the bottle has options of its own, which are not ours to read. */
 	while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(help_text, stdout);
@@ -98,6 +100,7 @@ static int parse_options(struct start *start, int argc, char **argv)
 	return -1;
 }
 
+/* A line to copy, since three values that only the engine and the plan know have to come together. */
 static void print_text(const struct plan *plan, const struct sidecar_names *names)
 {
 	printf("%s: ready. A container is in the bottle with:\n"
@@ -135,6 +138,7 @@ static int start_plan(const struct start *start, const struct plan *plan)
 	else if (engine_open(socket, &engine, &error) == 0)
 		result = sidecar_start(engine, &sidecar, &names, &error);
 	engine_free(engine);
+	/* Said after the start and not refused before it: whoever chose these networks may have had to. */
 	if (result == 0 && plan_wire_open(plan->networks.bottle, plan->networks.sidecar))
 		diag_warning("%s: the bottle is on the network %s, and the tc wall does not reach its wire "
 			     "from %s: the kernel programs alone hold it (networks: {bottle: none}, or "
@@ -166,6 +170,7 @@ int cmd_start(int argc, char **argv)
 		diag_error("start: needs root: tokens are to be in files that only root can read");
 		return EXIT_FAILED;
 	}
+	/* Usage, and not failure: nothing has been touched yet, and the same call would end the same way. */
 	if (plan_read(start.directory, &plan, &error) < 0) {
 		diag_error("start: %s", error.text);
 		return EXIT_USAGE;

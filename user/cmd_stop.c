@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* stop: by the plan, or by the slug where the plan is gone. Idempotent: what is not there is done. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ static int find_slug(const char *what, char **ret, struct error *error)
 	return *ret ? 0 : error_set(error, "out of memory");
 }
 
+/* The name is judged before an engine is asked: a wrong one is the user's, whatever runs here. */
 static int stop(const char *what, const char *wanted, struct error *error)
 {
 	const char *socket = engine_find_socket(wanted);

@@ -69,6 +69,7 @@ static bool is_as_expected(const struct expectation *wish, const struct answer *
 	return !wish->credential || strcmp(wish->credential, source) == 0;
 }
 
+/* What was wanted first: the reader has written that, and knows where to look. */
 static void print_miss(const struct expectation *wish, const struct answer *answer,
 		       const char *file)
 {
@@ -112,6 +113,8 @@ static int run_file(const char *file, const struct expectations *wishes,
 	return misses;
 }
 
+/* --policy goes before what the file names, so that a proposed policy is held to the tests of the one in
+ * force. */
 static int test_file(const char *file, const struct choices *choices)
 {
 	struct diag_list errors = {0};
@@ -156,6 +159,7 @@ int cmd_test(int argc, char **argv)
 	for (int i = optind; i < argc; i++) {
 		int status = test_file(argv[i], &choices);
 
+		/* The statuses are ordered by how bad they are, and a file behind a bad one is asked, too. */
 		worst = status > worst ? status : worst;
 	}
 	return worst;

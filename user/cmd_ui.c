@@ -29,6 +29,7 @@ static const char help_text[] =
 	"\n"
 	"Exit status: 0 ended by a signal or by itself, 1 failed, 2 usage error.\n";
 
+/* The address alone is on standard output, for scripts; it holds the secret that is good once. */
 static void say_ready(const char *url)
 {
 	diag_notice("ui: open this, once, in a browser on this machine; Ctrl-C ends it");
@@ -45,6 +46,7 @@ static unsigned parse_time(const char *text)
 	unsigned long number = strtoul(text, &end, 10);
 	const char *unit = end[0] && !end[1] ? strchr(units, end[0]) : NULL;
 
+	/* The limit is divided, not the number multiplied: that could wrap round to a short time. */
 	if (*text < '0' || *text > '9' || !unit || number > IDLE_MAX_S / lengths[unit - units])
 		return 0;
 	return (unsigned)number * lengths[unit - units];

@@ -74,6 +74,8 @@ static int parse_options(struct why *why, int argc, char **argv)
 			return cmd_usage("why", "unknown option");
 		}
 	}
+	/* One word is the id of a decision that was made, unless something says that a request is asked
+	 * about: then the URL is missing, and an id would only confuse. */
 	if (argc - optind == 1 && !why->policy_path && why->question.header_count == 0) {
 		why->id = argv[optind];
 		return -1;
@@ -118,6 +120,7 @@ static void print_text(const struct answer *answer)
 		       verdict->hint[0] ? verdict->hint : reason_cure(verdict->reason));
 }
 
+/* What is not there has no key, so that a script can test for the key alone. */
 static void print_json(const struct answer *answer)
 {
 	const struct policy_verdict *verdict = &answer->verdict;
@@ -144,6 +147,7 @@ static void print_json(const struct answer *answer)
 	json_decref(object);
 }
 
+/* The policy is read without its secrets: whoever asks need not be who may read them. */
 static int answer_question(const struct why *why)
 {
 	struct diag_list errors = {0};
@@ -171,6 +175,7 @@ int cmd_why(int argc, char **argv)
 
 	if (status < 0)
 		status = why.id ? cmd_why_event(why.name, why.id, why.json) : answer_question(&why);
+	/* Also after an error in the options, which may come when half a question is there. */
 	question_release(&why.question);
 	return status;
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The digit is looked at before strtoul(3) is asked, which takes blanks and signs: "-1" would be a port.
+ * `end` may follow as well as the text's end. */
 static bool parse_port(const char *text, char end, const char **ret_end, uint16_t *ret)
 {
 	unsigned long port;
@@ -28,6 +30,7 @@ int host_port_parse(const char *text, struct host_port *ret, struct error *error
 
 	if (!parse_port(text, ':', &end, &parsed.inside))
 		return error_set(error, "'%s' is not a port N, nor INSIDE:OUTSIDE", text);
+	/* One number is both: what most people mean by "the port". */
 	parsed.outside = parsed.inside;
 	if (*end == ':' && !parse_port(end + 1, '\0', &end, &parsed.outside))
 		return error_set(error, "'%s' is not a port N, nor INSIDE:OUTSIDE", text);

@@ -60,6 +60,8 @@ static uint32_t *slot_of(struct ledger_shared *shared, const char *name,
 	}
 }
 
+/* The table of slots is twice as large as the pairs can become, so that a free one always ends the walk
+ * of slot_of(); only the pairs themselves grow. */
 static bool make_room(struct ledger_shared *shared)
 {
 	size_t capacity = shared->capacity ? 2 * shared->capacity : 64;
@@ -100,6 +102,7 @@ static int by_address(const void *a, const void *b)
 	return memcmp(&x->address, &y->address, sizeof(x->address));
 }
 
+/* Over a sorted copy: the slots hold indices into the order in which pairs came, which has to stay. */
 int ledger_shared_each(struct ledger_shared *shared,
 		       int (*each)(void *context, const struct egress_address *address,
 				   const char *const *names, size_t count),

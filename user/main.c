@@ -77,6 +77,7 @@ int cmd_usage(const char *command, const char *format, ...)
 	return EXIT_USAGE;
 }
 
+/* The name is not taken apart or completed: a typing error must not become another command. */
 static int dispatch(int argc, char **argv)
 {
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {

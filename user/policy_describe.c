@@ -29,6 +29,7 @@ static json_t *describe_paths(const struct policy_match *match)
 	return list;
 }
 
+/* Empty lists are kept: "any" is what they mean in a policy as well. */
 static json_t *describe_match(const struct policy_match *match)
 {
 	json_t *object = json_object(), *methods = json_array(), *headers = json_array();
@@ -71,6 +72,7 @@ static json_t *describe_route(const struct policy_route *route)
 	return object;
 }
 
+/* As written: the 96 bits of the mapped prefix are ours alone. */
 static json_t *describe_cidr(const struct policy_cidr *cidr)
 {
 	bool v4 = address_is_v4(&cidr->cidr.address);

@@ -43,6 +43,8 @@ static bool parse_authority(struct question *q, struct span authority)
 	return parse_host(q, authority);
 }
 
+/* Only what a client would send is taken apart: no user, no fragment, and a path of "/" where there is
+ * none (RFC 9110, 4.2.3). */
 bool question_set_url(struct question *q, const char *url)
 {
 	struct span authority;

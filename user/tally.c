@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Relaxed throughout: each number is true by itself, and nothing is concluded from the order of two. */
 #include "tally.h"
 
+/* Before anybody has said where: so that nobody has to ask whether somebody has. */
 static uint64_t unseen[TALLY_COUNT];
 static uint64_t *counters = unseen;
 

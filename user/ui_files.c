@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The page's files, by a list: a path of a request never becomes a path of a file. */
 #include "ui_files.h"
 
 #include <errno.h>
