@@ -49,7 +49,7 @@ struct access_log {
 	struct verdicts *verdicts;
 	struct feed *feed;
 	int also_fd; /* -1: none */
-	uint64_t also_left;
+	uint64_t also_limit;
 	time_t second;
 	char second_text[32];
 	char *bottle;
@@ -438,7 +438,7 @@ static void write_lines(struct access_log *log, char *text, size_t length, unsig
 void access_log_also(struct access_log *log, int fd, uint64_t limit)
 {
 	log->also_fd = fd;
-	log->also_left = limit;
+	log->also_limit = limit;
 }
 
 /* How many bytes of `text` are whole lines and at most `limit`. */
@@ -452,18 +452,26 @@ static size_t whole_lines(const char *text, size_t length, uint64_t limit)
 	return end ? (size_t)(end - text) + 1 : 0;
 }
 
+/* Of the file's own size: others write to it, too, and share the limit. */
+static uint64_t also_left(const struct access_log *log)
+{
+	off_t size = lseek(log->also_fd, 0, SEEK_END);
+
+	return size >= 0 && (uint64_t)size < log->also_limit ? log->also_limit - (uint64_t)size : 0;
+}
+
 static void write_also(struct access_log *log, const char *text, size_t length)
 {
 	static const char full[] = "{\"lost\":1}\n";
-	size_t fits = whole_lines(text, length, log->also_left);
+	size_t fits;
 
 	if (log->also_fd < 0)
 		return;
+	fits = whole_lines(text, length, also_left(log));
 	if (fits > 0 && write(log->also_fd, text, fits) != (ssize_t)fits) {
 		log->also_fd = -1;
 		return;
 	}
-	log->also_left -= fits;
 	if (fits < length) {
 		/* journal.c adds it up: a report made of this says that something is missing. */
 		(void)!write(log->also_fd, full, sizeof(full) - 1);

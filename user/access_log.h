@@ -24,8 +24,8 @@ void access_log_free(struct access_log *log);
 struct verdicts;
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts);
 
-/* Every line goes there, too: a regular file (borrowed, O_APPEND). When `limit` bytes of ours are
- * there nothing more is, and the last line says so: {"lost": 1}. */
+/* Every line goes there, too: a regular file (borrowed, O_APPEND). When it has `limit` bytes, whoever
+ * wrote them, nothing more of ours goes there, and the last line says so: {"lost": 1}. */
 #define ACCESS_LOG_ALSO_LIMIT ((uint64_t)512 << 20)
 void access_log_also(struct access_log *log, int fd, uint64_t limit);
 

@@ -420,6 +420,27 @@ static void lines_are_gathered(void **state)
 	close(also);
 }
 
+/* Two workers and one file: the limit is the file's. */
+static void limit_is_shared(void **state)
+{
+	struct access_record record = {.source = "proxy", .target = SPAN("/some/path")};
+	struct access_log *logs[2] = {access_log_new(-1, "dev", false), access_log_new(-1, "dev", false)};
+	int also = memory_file();
+	off_t size;
+
+	(void)state;
+	access_log_also(logs[0], also, 2000);
+	access_log_also(logs[1], also, 2000);
+	for (int i = 0; i < 100; i++)
+		access_log_write(logs[i % 2], &record);
+	size = lseek(also, 0, SEEK_END);
+	assert_in_range(size, 1500, 2000 + 2 * strlen("{\"lost\":1}\n"));
+	assert_in_range(lines_in(also), 5, 30);
+	access_log_free(logs[0]);
+	access_log_free(logs[1]);
+	close(also);
+}
+
 /* The disk is full in the middle of what was gathered: what did not get there is counted. */
 static void gathered_lines_are_lost(void **state)
 {
@@ -500,6 +521,7 @@ int main(void)
 		cmocka_unit_test(full_pipe),
 		cmocka_unit_test(lines_are_gathered),
 		cmocka_unit_test(gathered_lines_are_lost),
+		cmocka_unit_test(limit_is_shared),
 		cmocka_unit_test(flags_are_not_touched),
 		cmocka_unit_test(nowhere),
 	};
