@@ -288,6 +288,11 @@ static int open_sockets(struct supervisor *s, struct error *error)
 	sockets.reserve = sockets.wall && !shares_our_netns(s);
 	if (sockets.wall && prepare_kernel(s, error) < 0)
 		return -1;
+	/* In the bottle's own cgroup we are let out by the wall that stands only when it hears that it is
+	 * us now, and not who made it. */
+	s->raised = s->kernel && s->options.spared_cgroup && kernel_adopted(s->kernel);
+	if (s->raised && raise_kernel(s, error) < 0)
+		return -1;
 	/* Of an adopted wall: what was led to that DNS port before still sends to it. */
 	if (sockets.wall)
 		kernel_get_ports(s->kernel, &proxy_port, &sockets.dns_port);
@@ -305,7 +310,7 @@ static int raise_walls(struct supervisor *s, struct error *error)
 {
 	if (!s->kernel)
 		return 0;
-	if (raise_kernel(s, error) < 0)
+	if (!s->raised && raise_kernel(s, error) < 0)
 		return -1;
 	if (!shares_our_netns(s) &&
 	    (tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0 ||

@@ -67,6 +67,7 @@ struct supervisor {
 	struct cert_authority *ca;
 	struct kernel_open_options wall;
 	struct kernel *kernel; /* NULL: there is no wall to be */
+	bool raised;	       /* it is already when the sockets are opened */
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
