@@ -4,6 +4,7 @@
 #include "bytes.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,57 +279,96 @@ bool bytes_pressed(void)
 
 /* ---- blocks of memory ------------------------------------------------------------------------- */
 
-#define KEPT_MAX 12
-/* Heads and small bodies; an exchange; OpenSSL's record buffers, 16 KiB and some. */
-static const size_t kept_sizes[] = {2048, 4096, 18432};
-#define KEPT_SIZES (sizeof(kept_sizes) / sizeof(kept_sizes[0]))
-static __thread struct {
-	size_t count;
-	void *blocks[KEPT_MAX];
-} kept[KEPT_SIZES];
+/* Powers of two from 64 on; and OpenSSL's buffers for one TLS record and for four, with what it adds. */
+#define KEPT_MIN 64
+#define KEPT_POWERS 7
+#define RECORD_MIN (16 * 1024)
+#define RECORD_MAX (18 * 1024)
+#define RECORDS_MIN (64 * 1024)
+#define RECORDS_MAX (68 * 1024)
+enum { RECORD = KEPT_POWERS, RECORDS, KEPT_CLASSES };
+/* Of all together: what one turn of the loop takes for its streams, and the next one again. */
+#define KEPT_BYTES (1024 * 1024)
+struct kept {
+	struct kept *next;
+};
+static __thread struct kept *kept[KEPT_CLASSES]; /* the last one first: the caches know it */
+static __thread size_t kept_bytes;
 
-/* -1: small enough for malloc(3)'s own caches, or of no common size. */
-static inline int kept_class(size_t size)
+static inline unsigned log2_of(size_t number)
 {
-	if (size <= 1024 || size > 18432 || (size > 4096 && size <= 16384))
-		return -1;
-	return size <= 2048 ? 0 : size <= 4096 ? 1 : 2;
+	return 63 - (unsigned)__builtin_clzl(number);
+}
+
+static inline size_t class_size(unsigned class)
+{
+	return class == RECORDS ? RECORDS_MAX : class == RECORD ? RECORD_MAX : (size_t)KEPT_MIN << class;
+}
+
+/* The class that has room for it; KEPT_CLASSES: none. */
+static inline unsigned class_for(size_t size)
+{
+	if (size <= KEPT_MIN)
+		return 0;
+	if (size <= (size_t)KEPT_MIN << (KEPT_POWERS - 1))
+		return log2_of(size - 1) + 1 - log2_of(KEPT_MIN);
+	if (size > RECORD_MIN && size <= RECORD_MAX)
+		return RECORD;
+	return size > RECORDS_MIN && size <= RECORDS_MAX ? RECORDS : KEPT_CLASSES;
+}
+
+/* The class that a block of so many usable bytes can serve, and does not waste half of. */
+static inline unsigned class_of(size_t usable)
+{
+	if (usable >= KEPT_MIN && usable < (size_t)KEPT_MIN << KEPT_POWERS)
+		return log2_of(usable) - log2_of(KEPT_MIN);
+	if (usable >= RECORD_MAX && usable < RECORD_MAX + KEPT_MIN)
+		return RECORD;
+	return usable >= RECORDS_MAX && usable < RECORDS_MAX + KEPT_MIN ? RECORDS : KEPT_CLASSES;
 }
 
 void *bytes_block(size_t size)
 {
-	int class = kept_class(size);
+	unsigned class = class_for(size);
+	struct kept *block;
 
-	if (class < 0)
+	if (class == KEPT_CLASSES)
 		return malloc(size);
-	if (kept[class].count > 0)
-		return kept[class].blocks[--kept[class].count];
-	return malloc(kept_sizes[class]);
+	block = kept[class];
+	if (!block)
+		return malloc(class_size(class));
+	kept[class] = block->next;
+	kept_bytes -= class_size(class);
+	return block;
 }
 
 void *bytes_block_zeroed(size_t size)
 {
-	/* Not calloc(3), which in glibc 2.36 goes past its caches. */
 	void *block = bytes_block(size);
 
-	/* Or the compiler makes calloc(3) of it. */
+	/* Or the compiler makes calloc(3) of it, which in glibc 2.36 goes past all caches. */
 	__asm__("" : "+r"(block));
 	if (block)
 		memset(block, 0, size);
 	return block;
 }
 
-void bytes_block_free(void *block, size_t size)
+void bytes_block_free(void *block)
 {
-	int class = kept_class(size);
+	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
+	unsigned class = own_thread && block ? class_of(malloc_usable_size(block)) : KEPT_CLASSES;
+	struct kept *last = block;
 
 #if defined(__SANITIZE_ADDRESS__)
-	class = -1; /* it shall see who uses what was freed */
+	class = KEPT_CLASSES; /* it shall see who uses what was freed */
 #endif
-	if (!block || class < 0 || !own_thread || kept[class].count == KEPT_MAX)
+	if (class == KEPT_CLASSES || kept_bytes + class_size(class) > KEPT_BYTES) {
 		free(block);
-	else
-		kept[class].blocks[kept[class].count++] = block;
+		return;
+	}
+	last->next = kept[class];
+	kept[class] = last;
+	kept_bytes += class_size(class);
 }
 
 /* ---- buffers ---------------------------------------------------------------------------------- */
@@ -356,7 +396,7 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 		return false;
 	if (b->data && b->length > 0)
 		memcpy(data, b->data + b->start, b->length);
-	bytes_block_free(b->data, b->capacity);
+	bytes_block_free(b->data);
 	bytes_count((ptrdiff_t)(capacity - b->capacity));
 	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};
 	return true;
@@ -471,7 +511,7 @@ void bytes_free(struct bytes *b)
 {
 	if (b->data) {
 		bytes_count(-(ptrdiff_t)b->capacity);
-		bytes_block_free(b->data, b->capacity);
+		bytes_block_free(b->data);
 	}
 	*b = (struct bytes){0};
 }

@@ -97,11 +97,12 @@ bool bytes_pressed(void);
 
 /* ---- blocks of memory ------------------------------------------------------------------------- */
 
-/* malloc(3) and free(3) for sizes that each request needs, and that glibc's own caches do not keep
- * (from 1 KiB on). `size` is the same in both. Not counted. */
+/* malloc(3) and free(3), for what each request takes and gives back: the thread of bytes_own_thread()
+ * keeps more of it than glibc does, which has room for seven blocks of a size, and for none of more
+ * than 1 KiB. Not counted. Blocks of malloc(3) may be given here, and these to free(3). */
 void *bytes_block(size_t size) WARN_UNUSED;
 void *bytes_block_zeroed(size_t size) WARN_UNUSED;
-void bytes_block_free(void *block, size_t size); /* accepts NULL */
+void bytes_block_free(void *block); /* accepts NULL */
 
 /* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
 uint64_t bytes_hash(const void *data, size_t length);

@@ -8,8 +8,10 @@
 #include "h2_private.h"
 
 #define READ_SIZE (16 * 1024)
-#define GATHER_SIZE (32 * 1024) /* frames written at once */
 #define FRAME_HEAD 9
+#define GATHER_SIZE (32 * 1024) /* frames written at once */
+/* And the last of them: nghttp2 hands out no more than 16 KiB and a frame's head at once. */
+#define GATHER_ROOM (GATHER_SIZE + 20 * 1024)
 #define TURN_BUDGET 16
 #define CONNECTION_WINDOW (1024 * 1024)
 /* Of a client it holds nothing back, since on_data() gives it back at once; it must only not be what
@@ -132,7 +134,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 		return NULL;
 	s->face = stream_new_framed(&h2_stream_ops, s);
 	if (!s->face) {
-		bytes_block_free(s, sizeof(*s));
+		bytes_block_free(s);
 		return NULL;
 	}
 	s->h2 = h2;
@@ -176,7 +178,7 @@ void h2_stream_destroy(struct h2_stream *s)
 	bytes_wipe(&s->out_head);
 	bytes_free(&s->out);
 	bytes_free(&s->out_trailers);
-	bytes_block_free(s, sizeof(*s));
+	bytes_block_free(s);
 }
 
 static void note_end(struct h2_stream *s, uint32_t code)
@@ -452,7 +454,8 @@ static void note_memory(struct h2 *h2, void *block, int sign)
 
 static void *count_malloc(size_t size, void *h2)
 {
-	void *block = malloc(size);
+	/* What is larger is a session's, and stays. */
+	void *block = size <= 1024 ? bytes_block(size) : malloc(size);
 
 	note_memory(h2, block, 1);
 	return block;
@@ -461,14 +464,16 @@ static void *count_malloc(size_t size, void *h2)
 static void count_free(void *block, void *h2)
 {
 	note_memory(h2, block, -1);
-	free(block);
+	bytes_block_free(block);
 }
 
 static void *count_calloc(size_t count, size_t size, void *h2)
 {
 	size_t all;
-	void *block = __builtin_mul_overflow(count, size, &all) ? NULL : bytes_block_zeroed(all);
+	void *block = NULL;
 
+	if (!__builtin_mul_overflow(count, size, &all))
+		block = all <= 1024 ? bytes_block_zeroed(all) : calloc(1, all);
 	note_memory(h2, block, 1);
 	return block;
 }
@@ -614,21 +619,24 @@ static bool receive(struct h2 *h2)
 	return !h2->over;
 }
 
-static bool gather(struct h2 *h2)
+/* What nghttp2 hands out is good until its next call alone; and copied together, many frames are one
+ * record and one send(2). Returns how much that is, or -1. */
+static ssize_t gather(struct h2 *h2, char room[GATHER_ROOM])
 {
 	const uint8_t *data;
-	ssize_t n;
+	size_t length = 0;
 
-	/* What nghttp2 hands out is good until the next call alone; and copied together, many
-	 * frames are one record and one send(2). */
-	while (h2->pending.length < GATHER_SIZE) {
-		n = nghttp2_session_mem_send(h2->session, &data);
+	while (length < GATHER_SIZE) {
+		ssize_t n = nghttp2_session_mem_send(h2->session, &data);
+
 		if (n == 0)
-			return true;
-		if (n < 0 || !bytes_append(&h2->pending, data, (size_t)n))
-			return false;
+			break;
+		if (n < 0 || (size_t)n > GATHER_ROOM - length)
+			return -1;
+		memcpy(room + length, data, (size_t)n);
+		length += (size_t)n;
 	}
-	return true;
+	return (ssize_t)length;
 }
 
 static void submit_heads(struct h2 *h2)
@@ -638,29 +646,62 @@ static void submit_heads(struct h2 *h2)
 			h2_stream_submit(s);
 }
 
+/* How much of it the transport takes at once. Nothing is left in memory of what has gone. */
+static size_t send_out(struct h2 *h2, char *data, size_t length)
+{
+	size_t sent = 0;
+
+	while (sent < length) {
+		ssize_t n = stream_write(h2->transport, data + sent, length - sent);
+
+		if (n <= 0) {
+			h2->over |= n != -EAGAIN;
+			break;
+		}
+		sent += (size_t)n;
+	}
+	explicit_bzero(data, sent);
+	return sent;
+}
+
+/* True when there may be more to send, and the transport takes it. */
+static bool flush_pending(struct h2 *h2)
+{
+	struct span rest = bytes_span(&h2->pending);
+
+	bytes_consume(&h2->pending, send_out(h2, h2->pending.data + h2->pending.start, rest.length));
+	if (h2->pending.length > 0)
+		return false;
+	bytes_free(&h2->pending);
+	return true;
+}
+
+/* Through memory that all sessions share: what the transport takes at once is never a session's own. */
+static bool flush_frames(struct h2 *h2)
+{
+	static __thread char room[GATHER_ROOM];
+	ssize_t length = gather(h2, room);
+	size_t sent;
+
+	if (length <= 0) {
+		h2->over |= length < 0;
+		return false;
+	}
+	sent = send_out(h2, room, (size_t)length);
+	if (sent == (size_t)length)
+		return true;
+	if (!h2->over && !bytes_append(&h2->pending, room + sent, (size_t)length - sent))
+		h2->over = true;
+	explicit_bzero(room + sent, (size_t)length - sent);
+	return false;
+}
+
 static void flush(struct h2 *h2)
 {
 	submit_heads(h2);
-	for (int turn = 0; turn < TURN_BUDGET; turn++) {
-		struct span rest;
-		ssize_t n;
-
-		if (h2->pending.length == 0 && !gather(h2))
-			h2->over = true;
-		if (h2->pending.length == 0)
+	for (int turn = 0; turn < TURN_BUDGET; turn++)
+		if (!(h2->pending.length > 0 ? flush_pending(h2) : flush_frames(h2)))
 			return;
-		rest = bytes_span(&h2->pending);
-		n = stream_write(h2->transport, rest.data, rest.length);
-		if (n == -EAGAIN)
-			return;
-		if (n <= 0) {
-			h2->over = true;
-			return;
-		}
-		bytes_consume(&h2->pending, (size_t)n);
-		if (h2->pending.length == 0)
-			bytes_wipe(&h2->pending);
-	}
 	event_add(&h2->again, &(struct timeval){0});
 }
 

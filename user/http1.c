@@ -470,7 +470,7 @@ void http1_end(void *session, enum egress_reason reason, const char *detail)
 	}
 	bytes_free(&h->in);
 	bytes_free(&h->answer);
-	bytes_block_free(h, sizeof(*h));
+	bytes_block_free(h);
 }
 
 const struct protocol http1_protocol = {

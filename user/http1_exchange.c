@@ -57,7 +57,7 @@ void http1_exchange_free(struct http1_exchange *x)
 	http1_body_free(&x->down);
 	if (x->policy)
 		policy_unref(x->policy);
-	bytes_block_free(x, sizeof(*x));
+	bytes_block_free(x);
 }
 
 /* ---- the way to the upstream ---------------------------------------------------------------- */

@@ -34,7 +34,7 @@ static void end_request(struct request *r, enum egress_reason reason, const char
 		r->next->at = r->at;
 	http1_end(r->http1, reason, detail);
 	stream_free(r->stream);
-	bytes_block_free(r, sizeof(*r));
+	bytes_block_free(r);
 }
 
 /* The connection's deadline is put off by each stream that moves: one that does not, beside others that
@@ -102,7 +102,7 @@ static void on_opened(void *context, struct stream *stream)
 		/* RFC 9113, 8.7: so the client knows that it may try again, whatever the method. */
 		h2_set_reset_code(stream, NGHTTP2_REFUSED_STREAM);
 		stream_free(stream);
-		bytes_block_free(r, sizeof(*r));
+		bytes_block_free(r);
 		return;
 	}
 	stream_set_ready(stream, on_ready, r);

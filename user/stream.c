@@ -402,6 +402,10 @@ static ssize_t tls_read(struct stream *stream, void *buffer, size_t size, bool p
 	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
 		  : SSL_read_ex(stream->ssl, buffer, size, &count);
 	stream->spent = rc == 1 && !peek;
+	/* For each record OpenSSL moves all that was read behind it to the front of its buffer: of small
+	 * ones, as HTTP/2 has, a large buffer would be copied many times over. */
+	if (rc == 1 && count < SSL3_RT_MAX_PLAIN_LENGTH / 2)
+		stream->full_reads = 0;
 	fit_buffer(stream);
 	return rc == 1 ? (ssize_t)count : tls_result(stream, rc, &stream->read_blocked);
 }
@@ -619,7 +623,7 @@ void stream_free(struct stream *stream)
 		return;
 	if (stream->ops) {
 		stream->ops->free(stream->object);
-		free(stream);
+		bytes_block_free(stream);
 		return;
 	}
 	/* Before close(2): the number may be another socket's a moment later. */
@@ -682,7 +686,7 @@ const struct egress_address *stream_peer(const struct stream *stream)
 
 struct stream *stream_new_framed(const struct stream_ops *ops, void *object)
 {
-	struct stream *stream = calloc(1, sizeof(*stream));
+	struct stream *stream = bytes_block_zeroed(sizeof(*stream));
 
 	if (!stream)
 		return NULL;

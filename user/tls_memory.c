@@ -6,18 +6,18 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <openssl/ssl3.h>
 #include <stdlib.h>
 
 #include "bytes.h"
 
-/* RFC 8446, 5.2, with what OpenSSL adds. */
-#define RECORD_MIN (16 * 1024)
-#define RECORD_MAX (18 * 1024)
+/* Of the small ones an idle connection has many, and bytes_block() rounds up. */
+#define LARGE SSL3_RT_MAX_PLAIN_LENGTH
 
 static void *take(size_t size, const char *file, int line)
 {
 	(void)file, (void)line;
-	return size > RECORD_MIN && size <= RECORD_MAX ? bytes_block(RECORD_MAX) : malloc(size);
+	return size > LARGE ? bytes_block(size) : malloc(size);
 }
 
 static void *resize(void *block, size_t size, const char *file, int line)
@@ -26,14 +26,12 @@ static void *resize(void *block, size_t size, const char *file, int line)
 	return realloc(block, size);
 }
 
-/* OpenSSL does not say the size. malloc(3) does, and gives a few bytes more than it is asked for. */
+/* OpenSSL does not say the size; malloc(3) does. */
 static void give(void *block, const char *file, int line)
 {
-	size_t size = malloc_usable_size(block);
-
 	(void)file, (void)line;
-	if (size >= RECORD_MAX && size < RECORD_MAX + 64)
-		bytes_block_free(block, RECORD_MAX);
+	if (malloc_usable_size(block) > LARGE)
+		bytes_block_free(block);
 	else
 		free(block);
 }

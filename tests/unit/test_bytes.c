@@ -158,15 +158,15 @@ static void blocks(void **state)
 				const unsigned char *block = held[k];
 
 				assert_true(block[0] == k + 1 && block[sizes[i] - 1] == k + 1);
-				bytes_block_free(held[k], sizes[i]);
+				bytes_block_free(held[k]);
 			}
 		}
 		held[0] = bytes_block_zeroed(sizes[i]);
 		for (size_t k = 0; k < sizes[i]; k++)
 			assert_int_equal(((char *)held[0])[k], 0);
-		bytes_block_free(held[0], sizes[i]);
+		bytes_block_free(held[0]);
 	}
-	bytes_block_free(NULL, 2048);
+	bytes_block_free(NULL);
 }
 
 static void hash(void **state)
