@@ -77,8 +77,8 @@ class Compared(Case):
         for proxy in self.proxies:
             requests, lines = self.look(work)
             self.assertEqual(len(lines), requests + 4, proxy.name)
-            # Each client's own and as many again: new ones begin while others end.
-            self.assertLessEqual(len({line[3] for line in lines}), 8, proxy.name)
+            # Far fewer than requests; some more than clients, when one begins before another's end.
+            self.assertLessEqual(len({line[3] for line in lines}), max(12, requests // 2), proxy.name)
 
     def test_http2_on_both_sides(self):
         for proxy in self.proxies[:2]:

@@ -159,8 +159,8 @@ E""")
 class Ours(Proxy):
     name, address = "egress-bpf", HOST
 
-    def __init__(self, routes, options=()):
-        self.bottle = harness.Bottle(harness.policy(routes), options=options)
+    def __init__(self, routes, workers=1):
+        self.bottle = harness.Bottle(harness.policy(routes), options=["--workers", str(workers)])
 
     def pids(self):
         return family(self.bottle.process.pid)
