@@ -19,8 +19,8 @@
 #include "cgroup.h"
 #include "egress.skel.h"
 
-/* Of a wall with little room. A flow's record waits for its connection to be accepted, so these are
- * more than listening sockets queue; peers are those of wires. */
+/* Of a wall with little room. A flow's record waits for its connection to be accepted, so these are as
+ * many as our listening sockets queue; peers are those of wires. */
 #define BRIEF_FLOWS 16384
 #define BRIEF_PEERS 256
 
