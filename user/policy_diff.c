@@ -364,14 +364,13 @@ static bool has_text(char *const *list, size_t count, const char *text)
 /* "^/v1/.*$ (GET, POST; x-version: 1)" and what the route does, as one text. */
 static char *regex_text(const struct policy_rule *rule)
 {
-	struct outcome outcome;
+	struct outcome outcome = {.text = "allowed"};
 	char *text = NULL;
 	size_t length;
 	FILE *to = open_memstream(&text, &length);
 
 	if (!to)
 		return NULL;
-	snprintf(outcome.text, sizeof(outcome.text), "allowed");
 	describe_allowed(rule->route, rule->route->allow_private, &outcome);
 	fprintf(to, "%s", rule->path->text);
 	for (size_t i = 0; i < rule->match->method_count; i++)
