@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -77,22 +76,29 @@ static bool read_whole(int fd, void *to, size_t size)
 	return true;
 }
 
-/* One byte asks; a length and the text answer. Of length 0 there is no text: it was more than is
- * served, or memory is out, and the next question may go better. -1: nobody answers any more, or we
- * cannot take what comes, and are out of step with it from here on. */
+/* One byte asks; a length and the text answer. 0: there is no text, since it is more than is served or
+ * memory is out; the next question may go better, so what comes is read to its end in any case. -1:
+ * nobody answers any more. */
 static int ask(int fd, struct evbuffer *ret)
 {
 	uint64_t length;
-	char *text;
-	int result = -1;
+	char part[16384];
+	bool kept = true;
 
 	if (write(fd, "?", 1) != 1 || !read_whole(fd, &length, sizeof(length)) || length > TEXT_MAX)
 		return -1;
-	text = malloc(length + 1);
-	if (text && read_whole(fd, text, length) && evbuffer_add(ret, text, length) == 0)
-		result = length > 0;
-	free(text);
-	return result;
+	for (uint64_t left = length; left > 0;) {
+		size_t size = left < sizeof(part) ? (size_t)left : sizeof(part);
+
+		if (!read_whole(fd, part, size))
+			return -1;
+		kept = kept && evbuffer_add(ret, part, size) == 0;
+		left -= size;
+	}
+	if (kept && length > 0)
+		return 1;
+	evbuffer_drain(ret, evbuffer_get_length(ret));
+	return 0;
 }
 
 static void on_request(struct evhttp_request *request, void *context)
@@ -102,7 +108,7 @@ static void on_request(struct evhttp_request *request, void *context)
 	int result = body ? ask(*source, body) : 0;
 
 	if (result < 0)
-		_exit(1); /* the next answer would begin in the middle of this one */
+		_exit(1);
 	if (result == 0 && body)
 		evbuffer_add_printf(body, "the counters take more than %zu MiB, or memory is out\n",
 				    TEXT_MAX >> 20);
