@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -443,55 +442,9 @@ static bool set_callbacks(nghttp2_session_callbacks **ret)
 	return true;
 }
 
-/* Frames wait in nghttp2, heads of 64 KiB among them: a peer that reads nothing makes it hold them. */
-static void note_memory(struct h2 *h2, void *block, int sign)
-{
-	ptrdiff_t size = sign * (ptrdiff_t)malloc_usable_size(block);
-
-	h2->memory += (size_t)size;
-	bytes_count(size);
-}
-
-static void *count_malloc(size_t size, void *h2)
-{
-	/* What is larger is a session's, and stays. */
-	void *block = size <= 1024 ? bytes_block(size) : malloc(size);
-
-	note_memory(h2, block, 1);
-	return block;
-}
-
-static void count_free(void *block, void *h2)
-{
-	note_memory(h2, block, -1);
-	bytes_block_free(block);
-}
-
-static void *count_calloc(size_t count, size_t size, void *h2)
-{
-	size_t all;
-	void *block = NULL;
-
-	if (!__builtin_mul_overflow(count, size, &all))
-		block = all <= 1024 ? bytes_block_zeroed(all) : calloc(1, all);
-	note_memory(h2, block, 1);
-	return block;
-}
-
-static void *count_realloc(void *block, size_t size, void *h2)
-{
-	void *grown;
-
-	note_memory(h2, block, -1);
-	/* Counted off first: the old block's size cannot be asked for afterwards. */
-	grown = realloc(block, size);
-	note_memory(h2, grown ? grown : block, 1);
-	return grown;
-}
-
 static bool new_session(struct h2 *h2)
 {
-	nghttp2_mem memory = {h2, count_malloc, count_free, count_calloc, count_realloc};
+	nghttp2_mem memory = h2_memory(h2);
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option = NULL;
 	int rc = NGHTTP2_ERR_NOMEM;

@@ -81,6 +81,9 @@ void h2_linger(struct h2 *h2); /* some stream waits for its peer, and for nobody
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
 void h2_stream_destroy(struct h2_stream *s);
 
+/* h2_memory.c: what the session of `h2` allocates with; both live as long. */
+nghttp2_mem h2_memory(struct h2 *h2);
+
 /* h2_stream.c */
 extern const struct stream_ops h2_stream_ops;
 /* Submits the head that is ready: with END_STREAM when there is nothing behind it. */
