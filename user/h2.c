@@ -602,10 +602,13 @@ static void submit_heads(struct h2 *h2)
 /* How much of it the transport takes at once. Nothing is left in memory of what has gone. */
 static size_t send_out(struct h2 *h2, char *data, size_t length)
 {
+	/* Where frames filled the room others follow at once, or flush() pushes. */
+	bool more = length >= GATHER_SIZE;
 	size_t sent = 0;
 
 	while (sent < length) {
-		ssize_t n = stream_write(h2->transport, data + sent, length - sent);
+		ssize_t n = more ? stream_write_more(h2->transport, data + sent, length - sent)
+				 : stream_write(h2->transport, data + sent, length - sent);
 
 		if (n <= 0) {
 			h2->over |= n != -EAGAIN;
@@ -651,11 +654,14 @@ static bool flush_frames(struct h2 *h2)
 
 static void flush(struct h2 *h2)
 {
+	bool goes_on = true;
+
 	submit_heads(h2);
-	for (int turn = 0; turn < TURN_BUDGET; turn++)
-		if (!(h2->pending.length > 0 ? flush_pending(h2) : flush_frames(h2)))
-			return;
-	event_add(&h2->again, &(struct timeval){0});
+	for (int turn = 0; goes_on && turn < TURN_BUDGET; turn++)
+		goes_on = h2->pending.length > 0 ? flush_pending(h2) : flush_frames(h2);
+	stream_push(h2->transport);
+	if (goes_on)
+		event_add(&h2->again, &(struct timeval){0});
 }
 
 bool h2_run(struct h2 *h2)

@@ -54,6 +54,16 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 	return stream->written % 7 == 3 ? -EAGAIN : (ssize_t)length;
 }
 
+ssize_t stream_write_more(struct stream *stream, const void *data, size_t length)
+{
+	return stream_write(stream, data, length);
+}
+
+void stream_push(struct stream *stream)
+{
+	(void)stream;
+}
+
 struct stream *stream_new_framed(const struct stream_ops *ops, void *object)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
