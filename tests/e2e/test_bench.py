@@ -123,6 +123,20 @@ class Compared(Case):
         for value in found.values():
             self.assertTrue(0.02 < value < 50, found)
 
+    def test_what_bench_wall_says(self):
+        """As its tell() writes it."""
+        path = os.path.join(TOP, "tests", "kernel", "bench_wall.c")
+        with open(path, encoding="utf-8") as file:
+            self.assertIn('printf("%-44s %8.2f %-7s limit %.2f: %s\\n"', file.read())
+        said = "1..1\n" + "".join("%-44s %8.2f %-7s limit %.2f: %s\n" % line for line in (
+            ("connect(), steered and recorded", 1.14, "x none", 1.2, "met"),
+            ("connect(), refused, counted and recorded", 12.6, "us", 1.5, "NOT met"),
+            ("egress hook, a packet of a TCP connection", 109, "ns", 250, "met"))) + "ok 1 - bench\n"
+        self.assertEqual(rows.wall_values(said), {
+            "connect(), steered and recorded": "1.14",
+            "connect(), refused, counted and recorded": "12.60",
+            "egress hook, a packet of a TCP connection": "109.00"})
+
     def test_the_table(self):
         """One row that needs no load, to its verdict."""
         done = subprocess.run([os.path.join(TOP, "tools", "bench", "bench"), harness.world.program,

@@ -246,14 +246,18 @@ def binary_size(_bench, _seconds, _turn):
 
 # ---- the kernel's side, by bench_wall -------------------------------------------------------------
 
+def wall_values(output):
+    """By what bench_wall calls it."""
+    return dict(re.findall(r"^(\S.*?) {2,}([\d.]+) .* limit [\d.]+: ", output, re.M))
+
+
 def wall(pattern, goal):
     """One run of bench_wall, which takes its own rounds, gives four rows."""
     def measure(bench, _seconds, _turn):
         if bench.wall is None:
             program = os.path.join(os.path.dirname(p.harness.world.program), "tests", "bench_wall")
             done = subprocess.run([program], capture_output=True, text=True, check=False)
-            bench.wall = dict(re.findall(r"^#?\s*(\S.*?)\s{2,}([\d.]+) \S+\s+limit", done.stdout,
-                                         re.M))
+            bench.wall = wall_values(done.stdout)
             bench.wall_failed = done.returncode != 0
         for name, value in bench.wall.items():
             if re.search(pattern, name):
