@@ -70,6 +70,8 @@ static bool take_large(struct proxy_shared *shared, struct tunnel_pipe *ret)
 		return false;
 	if (fcntl(ret->write, F_SETPIPE_SZ, LARGE_SIZE) < 0) {
 		close_pipe(shared, *ret);
+		/* Not asked again with each read: no sooner than a large one is closed. */
+		shared->large_made = LARGE_PIPES;
 		return false;
 	}
 	ret->large = true;
