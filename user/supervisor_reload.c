@@ -271,6 +271,10 @@ void supervisor_reload_abandon(struct supervisor *s, const char *why)
 	bytes_wipe(&s->next_blob);
 	bytes_free(&s->next_text);
 	snprintf(s->abandoned, sizeof(s->abandoned), "%s", why);
+	/* One that starts serves by what it was given before it says that it does. */
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (!s->slots[i]->ready && s->slots[i]->given != s->number)
+			supervisor_kill_worker(s->slots[i], "starts with what was given up");
 	supervisor_reload_look(s);
 }
 
@@ -311,10 +315,11 @@ static bool has_wanted(const struct slot *slot)
 	return slot->worker.pid > 0 && !slot->owes && slot->given == supervisor_wanted(slot->s);
 }
 
-/* One that is away or starts serves nobody by any other. */
+/* One that is away, or starts with it, serves nobody by any other. */
 static bool has_no_other(const struct slot *slot)
 {
-	return !slot->ready || has_wanted(slot);
+	return slot->worker.pid <= 0 ||
+	       (slot->given == supervisor_wanted(slot->s) && (!slot->ready || !slot->owes));
 }
 
 static bool all(const struct supervisor *s, bool (*is)(const struct slot *slot))

@@ -307,6 +307,9 @@ static void drain_workers(struct supervisor *s, int grace_ms)
 void supervisor_end_workers(struct supervisor *s, int grace_ms)
 {
 	s->ending = true;
+	/* A successor that began now would be told by nobody to end, and make all wait for the limit. */
+	for (unsigned i = 0; i < s->slot_count; i++)
+		evtimer_del(s->slots[i]->restart);
 	if (grace_ms > 0)
 		drain_workers(s, grace_ms);
 	for (unsigned i = 0; i < s->slot_count; i++) {

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import harness
 from harness import Bottle, BottleCase, Case, cli, measures, policy, wait_for
@@ -268,6 +269,74 @@ class Two(BottleCase):
         result = subprocess.run([harness.PYTHON, "-c", code, str(uid), str(pid)],
                                 capture_output=True, text=True, check=True)
         self.assertEqual(result.stdout, "")
+
+
+class Away(Case):
+    """What is wanted of all, while one of them is not there or begins."""
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(policy(ANY_PATH), options=["--workers", "2"])
+        self.addCleanup(self.bottle.stop)
+
+    def successor(self, known):
+        """Of one that was killed."""
+        return wait_for(lambda: set(self.bottle.workers()) - known, 15, "a successor").pop()
+
+    def test_given_up_while_one_starts(self):
+        """It would serve by what was given up before it says that it does: it is not waited for."""
+        roots = harness.world.path("roots-of-a-pipe")
+        os.mkfifo(roots)
+        os.chmod(roots, 0o644)
+        self.addCleanup(os.remove, roots)
+        first, second = self.bottle.workers()
+        self.bottle.reload(f"upstream: {{ca_file: {roots}}}\nroutes:{ONE_PATH}")
+        with open(harness.world.path("test-ca.pem"), "rb") as pem, open(roots, "wb") as pipe:
+            pipe.write(pem.read())
+        wait_for(lambda: all(task_in_open(pid) for pid in (first, second)), 10, "both to take it")
+        os.kill(second, signal.SIGKILL)
+        stuck = self.successor({first, second})
+        known = {first, second, stuck}
+        os.kill(first, signal.SIGKILL)
+        for _ in range(2):
+            failing = self.successor(known)
+            known.add(failing)
+            os.kill(failing, signal.SIGKILL)
+        wait_for(lambda: "no worker starts" in (side(self.bottle)["reload"] or {}).get("error", ""),
+                 30, "the end of it")
+        self.assertNotIn(stuck, self.bottle.workers())
+        wait_for(lambda: side(self.bottle)["workers_ready"] == 2, 15, "both")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+
+    def test_end_while_one_is_away(self):
+        """Nobody follows it then, whom nobody would tell to end."""
+        for _ in range(12):
+            second = self.bottle.workers()[1]
+            os.kill(self.bottle.workers()[0], signal.SIGKILL)
+            busy = self.bottle.popen(["curl", "-sSN", "--cacert", self.bottle.certificate,
+                                      "https://api.example.test/drip/25"], stdout=subprocess.PIPE)
+            self.addCleanup(busy.stdout.close)
+            self.addCleanup(busy.wait)
+            self.addCleanup(busy.kill)
+            self.assertEqual(busy.stdout.read(1), ".")
+            if self.bottle.workers() == [second]:
+                break
+            wait_for(lambda: side(self.bottle)["workers_ready"] == 2, 15, "a successor")
+        self.bottle.process.terminate()
+        seen = set()
+        while self.bottle.process.poll() is None:
+            seen |= set(harness.children(self.bottle.process.pid))
+            time.sleep(0.005)
+        self.assertEqual(seen, {second})
+        self.assertEqual(len(busy.stdout.read()), 24)
+
+
+def task_in_open(pid):
+    """One of its threads waits for the other end of a pipe."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/wchan", encoding="ascii") as file:
+            if file.read() == "wait_for_partner":
+                return True
+    return False
 
 
 def prefer(pid):
