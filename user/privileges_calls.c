@@ -36,7 +36,7 @@ static const char *const allowed[] = {
 	"lstat64", "statx", "access", "faccessat", "faccessat2", "getdents64", "readlink",
 	"readlinkat", "getcwd",
 	/* memory and threads of its own */
-	"munmap", "mremap", "madvise", "brk", "futex", "futex_time64", "set_robust_list",
+	"munmap", "madvise", "brk", "futex", "futex_time64", "set_robust_list",
 	"set_tid_address", "rseq", "membarrier", "sched_yield", "sched_getaffinity", "getcpu",
 	"restart_syscall", "exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
 	"sigreturn", "sigaltstack", "rt_sigtimedwait", "getpid", "gettid", "getuid", "getuid32",
@@ -94,6 +94,9 @@ struct refusal {
 };
 static const struct refusal refused[] = {
 	{"clone3", ENOSYS}, /* its flags cannot be seen from here; libc falls back to clone */
+	/* A mapping of a part of shared memory could be made longer, over what is another worker's
+	 * (shares.c); realloc(3) copies instead. */
+	{"mremap", ENOMEM},
 	{"sched_setaffinity", EPERM},
 	{"setpriority", EPERM},
 };

@@ -399,7 +399,7 @@ static uint64_t others_connections(void *context)
 {
 	const struct server *s = context;
 
-	return shares_others_connections(s->shares, s->handover->slot);
+	return shares_others_connections(s->shares, s->handover->slot, CONNECTION_LIMIT);
 }
 
 static uint64_t others_held(void *context, unsigned *ret_sharers)

@@ -157,13 +157,14 @@ uint64_t shares_others_held(const struct shares *shares, unsigned slot)
 	return sum;
 }
 
-uint64_t shares_others_connections(const struct shares *shares, unsigned slot)
+uint64_t shares_others_connections(const struct shares *shares, unsigned slot, uint64_t limit)
 {
 	const unsigned count = shares_workers(shares);
+	const uint64_t most = limit - limit / count;
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < count; i++)
 		if (i != slot)
 			sum = add(sum, load(&place_of(shares, i)->connections));
-	return sum;
+	return sum < most ? sum : most;
 }

@@ -34,6 +34,8 @@ uint64_t *shares_held(struct shares *shares, unsigned slot);
 uint64_t *shares_connections(struct shares *shares, unsigned slot);
 /* What all but one have taken; UINT64_MAX when it is more than that. */
 uint64_t shares_others_held(const struct shares *shares, unsigned slot);
-uint64_t shares_others_connections(const struct shares *shares, unsigned slot);
+/* Of connections at most what leaves `slot` its part of `limit`: else one that was taken over would end
+ * all accepting but its own by its claim alone. */
+uint64_t shares_others_connections(const struct shares *shares, unsigned slot, uint64_t limit);
 
 #endif

@@ -100,6 +100,7 @@ static const struct attempt deadly[] = {
 
 static const struct attempt harmless[] = {
 	{"clone3", {NOWHERE, 0}, ENOSYS},
+	{"mremap", {0x10000, 0x10000, 0x20000, 0}, ENOMEM}, /* EFAULT without the filter */
 	{"openat", {AT_FDCWD, NOWHERE, O_WRONLY}, EACCES},
 	{"openat", {AT_FDCWD, NOWHERE, O_RDWR}, EACCES},
 	{"openat", {AT_FDCWD, NOWHERE, O_RDONLY | O_CLOEXEC}, EFAULT},

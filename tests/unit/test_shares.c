@@ -35,16 +35,19 @@ static void numbers_of_others(void **state)
 	*shares_held(first, 0) = 5;
 	assert_int_equal(shares_workers(first), 3);
 	assert_int_equal(shares_others_held(first, 0), 700);
-	assert_int_equal(shares_others_connections(first, 0), 7);
+	assert_int_equal(shares_others_connections(first, 0, 16384), 7);
 	assert_int_equal(shares_others_held(third, 2), 5);
 	assert_int_equal(*shares_held(all, 2), 700);
 	/* A claim of everything does not come out as little. */
 	*shares_held(all, 1) = UINT64_MAX;
 	assert_true(shares_others_held(first, 0) == UINT64_MAX);
+	/* Nor does one of connections take another's third. */
+	*shares_connections(all, 1) = UINT64_MAX;
+	assert_int_equal(shares_others_connections(first, 0, 16384), 16384 - 16384 / 3);
 	shares_clear(all, 1);
 	shares_clear(all, 2);
 	assert_int_equal(shares_others_held(first, 0), 0);
-	assert_int_equal(shares_others_connections(first, 0), 0);
+	assert_int_equal(shares_others_connections(first, 0, 16384), 0);
 	shares_set_workers(all, 100000);
 	assert_int_equal(shares_workers(first), SHARES_MAX);
 	assert_null(shares_open(fd, reading, SHARES_MAX));
