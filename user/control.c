@@ -14,6 +14,7 @@
 
 #include "bytes.h"
 #include "cgroup.h"
+#include "feed_merge.h"
 
 #define CLIENTS_MAX 64
 #define REQUEST_MAX 8192
@@ -22,22 +23,14 @@
 #define BACKLOG (256 * 1024)
 #define TICK_MS 50
 #define ROUNDS 4 /* of a backlog, for one reader in one tick */
-
-/* A place in a feed, and the line that comes next when it was looked at. */
-struct source {
-	const struct feed *feed;
-	struct feed_cursor cursor;
-	bool held;
-	struct feed_event event;
-};
+#define AT_ONCE 20000 /* lines that are looked at for a backlog */
 
 struct client {
 	LIST_ENTRY(client) entry;
 	struct control *control;
 	struct event *reading, *writing;
 	struct bytes in, out;
-	struct source *sources; /* CONTROL_FEEDS of them, as the feeds; NULL: not asking for events */
-	enum feed_ring ring;
+	struct feed_merge *events; /* NULL: not asking for them */
 	uint64_t since_ms;
 	bool follow, ending; /* ends when `out` is empty */
 	uint64_t ticket;     /* his answer comes by control_finish(); 0: it does not */
@@ -47,8 +40,7 @@ struct client {
 struct control {
 	const struct control_options *options;
 	struct control_options copy;
-	const struct feed *feeds[CONTROL_FEEDS];
-	size_t feed_count;
+	struct feed_list feeds;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct event *accepting, *tick;
 	LIST_HEAD(client_list, client) clients;
@@ -74,7 +66,7 @@ static void close_client(struct client *c)
 	free_event(c->writing);
 	bytes_free(&c->in);
 	bytes_free(&c->out);
-	free(c->sources);
+	feed_merge_free(c->events);
 	close(c->fd);
 	free(c);
 }
@@ -128,37 +120,18 @@ static bool append_event(struct client *c, const struct feed_event *event)
 	       bytes_append(&c->out, "\n", 1);
 }
 
-/* The source whose next line is the oldest; NULL: there are no more. */
-static struct source *oldest(struct client *c)
-{
-	struct source *found = NULL;
-
-	for (size_t i = 0; i < c->control->feed_count; i++) {
-		struct source *s = &c->sources[i];
-
-		s->feed = c->control->feeds[i];
-		/* Looked at once, then held: feed_next() moves its cursor on, and the newer of two
-		 * lines has to wait in hand. */
-		if (!s->held)
-			s->held = feed_next(s->feed, c->ring, &s->cursor, &s->event);
-		if (s->held && (!found || s->event.time_ms < found->event.time_ms))
-			found = s;
-	}
-	return found;
-}
-
 /* 1: nothing is left in the feeds, 0: there is, but no room; -1: out of memory. */
 static int fill(struct client *c)
 {
-	struct source *source;
+	const struct feed_event *event;
 
-	while (c->out.length < BACKLOG) {
-		source = oldest(c);
-		if (!source)
+	/* What is no line takes no room: a taken worker that writes nothing else must not keep us. */
+	for (int i = 0; i < AT_ONCE && c->out.length < BACKLOG; i++) {
+		event = feed_merge_next(c->events);
+		if (!event)
 			return 1;
-		if (!append_event(c, &source->event))
+		if (!append_event(c, event))
 			return -1;
-		source->held = false;
 	}
 	return 0;
 }
@@ -171,7 +144,7 @@ static bool serve(struct client *c)
 	/* An end to it, or one fast reader of a busy feed would keep signals and the worker's calls
 	 * waiting. */
 	for (int round = 0; round < ROUNDS; round++) {
-		filled = c->sources ? fill(c) : 1;
+		filled = c->events ? fill(c) : 1;
 		sent = filled < 0 ? -1 : send_out(c);
 		if (filled != 0 || sent != 1)
 			break;
@@ -204,10 +177,10 @@ void control_flush(struct control *control)
 		next = LIST_NEXT(c, entry);
 		/* One that waits for room in its socket is served by on_writable(); filling more
 		 * would only lose later lines the later. */
-		if (c->sources && !event_pending(c->writing, EV_WRITE, NULL))
+		if (c->events && !event_pending(c->writing, EV_WRITE, NULL))
 			more |= serve(c);
 		else
-			more |= c->sources != NULL;
+			more |= c->events != NULL;
 	}
 	/* Nobody follows any more: a supervisor without readers does not wake twenty times a
 	 * second. */
@@ -238,17 +211,16 @@ static void begin_events(struct client *c, const json_t *request)
 	const struct control *control = c->control;
 	json_int_t since = json_integer_value(json_object_get(request, "since"));
 
-	c->sources = calloc(CONTROL_FEEDS, sizeof(*c->sources));
-	if (!c->sources || !bytes_append_text(&c->out, "{\"ok\":true}\n")) {
+	c->follow = json_is_true(json_object_get(request, "follow"));
+	/* Following alone begins behind what there is; without it, what there is was asked for. */
+	c->events = feed_merge_new(&control->feeds,
+				   json_is_true(json_object_get(request, "denied")) ? FEED_REFUSED : FEED_ALL,
+				   c->follow && since == 0);
+	if (!c->events || !bytes_append_text(&c->out, "{\"ok\":true}\n")) {
 		c->ending = true;
 		return;
 	}
-	c->follow = json_is_true(json_object_get(request, "follow"));
-	c->ring = json_is_true(json_object_get(request, "denied")) ? FEED_REFUSED : FEED_ALL;
 	c->since_ms = since > 0 ? (uint64_t)since : 0;
-	/* Following alone begins behind what there is; without it, what there is was asked for. */
-	for (size_t i = 0; i < control->feed_count && c->follow && since == 0; i++)
-		c->sources[i].cursor = feed_end(control->feeds[i], c->ring);
 	/* By a timer, and not by the writer's word: a wake-up for each verdict would be a system
 	 * call in the data path (tests/e2e/test_events counts them). */
 	event_add(control->tick, &tick);
@@ -294,7 +266,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 		return;
 	}
 	/* The request was read: what else is said is nothing. */
-	if (c->out.length > 0 || c->sources || c->ticket)
+	if (c->out.length > 0 || c->events || c->ticket)
 		return;
 	bytes_added(&c->in, (size_t)count);
 	end = memchr(bytes_span(&c->in).data, '\n', c->in.length);
@@ -338,8 +310,8 @@ void control_finish(struct control *control, uint64_t ticket, json_t *answer)
 
 void control_add_feed(struct control *control, const struct feed *feed)
 {
-	if (control && feed && control->feed_count < CONTROL_FEEDS)
-		control->feeds[control->feed_count++] = feed;
+	if (control && feed && control->feeds.count < FEED_MERGE_MAX)
+		control->feeds.feeds[control->feeds.count++] = feed;
 }
 
 /* ---- who may ask ---------------------------------------------------------------------------------- */

@@ -42,8 +42,6 @@
 
 /* ---- the supervisor's side ------------------------------------------------------------------- */
 
-#define CONTROL_FEEDS 65 /* of the kernel, and of so many workers */
-
 struct control_options {
 	const char *name;	 /* of the bottle */
 	const char *cgroup_path; /* whose processes are turned away; NULL: there is none */
@@ -58,7 +56,7 @@ struct control;
 int control_new(const struct control_options *options, struct control **ret, struct error *error)
 	WARN_UNUSED;
 void control_free(struct control *control); /* accepts NULL; removes the socket */
-/* What "events" shows, borrowed for life; at most CONTROL_FEEDS. Who follows already has its lines from
+/* What "events" shows, borrowed for life; at most FEED_MERGE_MAX. Who follows already has its lines from
  * its first on. Does nothing without a control or a feed. */
 void control_add_feed(struct control *control, const struct feed *feed);
 /* Events of before now go to those who follow; call it before the loop ends. */

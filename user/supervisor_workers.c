@@ -10,13 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "feed_merge.h"
 #include "worker_uid.h"
 
 /* Names of resolvers and roots are read before it is ready; on a loaded machine that takes
  * seconds. */
 #define READY_TIMEOUT_MS 10000
 #define PULSE_S 2
-_Static_assert(SUPERVISOR_WORKERS_MAX <= SHARES_MAX && SUPERVISOR_WORKERS_MAX < CONTROL_FEEDS,
+_Static_assert(SUPERVISOR_WORKERS_MAX <= SHARES_MAX && SUPERVISOR_WORKERS_MAX < FEED_MERGE_MAX,
 	       "there is room for every worker");
 #define PULSES_MISSED 4	/* in a row by a worker that serves; one that starts has READY_TIMEOUT_MS */
 /* Without a number of workers that was asked for. */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "feed_merge.h"
 
 static struct feed_event event;
 
@@ -214,6 +215,54 @@ static void a_reader_beside_the_writer(void **state)
 	close(fd);
 }
 
+/* One writes of 1970, and is never done; the others' lines come all the same. */
+static void nobody_keeps_the_others_waiting(void **state)
+{
+	int fds[3];
+	struct feed *feeds[3];
+	struct feed_list list = {.count = 3};
+	const struct feed_event *line;
+	struct feed_merge *merge;
+	unsigned turns = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		list.feeds[i] = feeds[i] = new_feed(&fds[i]);
+	merge = feed_merge_new(&list, FEED_ALL, false);
+	assert_non_null(merge);
+	write_number(feeds[0], 30, 100);
+	write_number(feeds[2], 20, 100);
+	write_number(feeds[0], 40, 100);
+	for (unsigned long i = 20; i <= 40; i += 10) {
+		line = feed_merge_next(merge);
+		assert_non_null(line);
+		assert_int_equal(line->time_ms, i);
+	}
+	assert_null(feed_merge_next(merge));
+	for (unsigned long i = 50; i < 60; i++)
+		write_number(feeds[i % 2 ? 0 : 2], i, 100);
+	for (unsigned long i = 50; i < 60; turns++) {
+		write_number(feeds[1], 1, 100);
+		line = feed_merge_next(merge);
+		assert_non_null(line);
+		assert_true(turns <= FEED_MERGE_TURN + 10);
+		if (line->time_ms == 1)
+			continue;
+		assert_int_equal(line->time_ms, i);
+		i++;
+	}
+	/* It has another turn when they have nothing. */
+	line = feed_merge_next(merge);
+	assert_non_null(line);
+	assert_int_equal(line->time_ms, 1);
+	feed_merge_free(merge);
+	feed_merge_free(NULL);
+	for (size_t i = 0; i < 3; i++) {
+		feed_free(feeds[i]);
+		close(fds[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +271,7 @@ int main(void)
 		cmocka_unit_test(latencies),
 		cmocka_unit_test(nonsense_in_the_memory),
 		cmocka_unit_test(a_reader_beside_the_writer),
+		cmocka_unit_test(nobody_keeps_the_others_waiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
