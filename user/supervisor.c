@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Start, stop and the order of both. The wall is there before anything is led to us, and goes last:
- * whatever fails on the way, the bottle is refused and never let through. Nothing from the network is parsed here; what the
- * worker says is judged in rpc.c and ledger.c. */
+ * whatever fails on the way, the bottle is refused and never let through. Nothing from the network is
+ * parsed here; what the worker says is judged in rpc.c and ledger.c. */
 #include "supervisor_private.h"
 
 #include <errno.h>
