@@ -68,14 +68,12 @@ static const struct condition conditions[] = {
 	{"bpf", 0, UINT32_MAX, BPF_MAP_LOOKUP_AND_DELETE_ELEM},
 	{"bpf", 0, UINT32_MAX, BPF_OBJ_GET_INFO_BY_FD},
 	{"fcntl", 1, UINT32_MAX, F_GETFL},
-	{"fcntl", 1, UINT32_MAX, F_SETFL},
 	{"fcntl", 1, UINT32_MAX, F_GETFD},
 	{"fcntl", 1, UINT32_MAX, F_SETFD},
 	{"fcntl", 1, UINT32_MAX, F_DUPFD_CLOEXEC},
 	{"fcntl", 1, UINT32_MAX, F_SETPIPE_SZ},
 	{"fcntl", 1, UINT32_MAX, F_GETPIPE_SZ},
 	{"ioctl", 1, UINT32_MAX, FIONREAD},
-	{"ioctl", 1, UINT32_MAX, FIONBIO},
 	{"ioctl", 1, UINT32_MAX, TIOCOUTQ}, /* SIOCOUTQ */
 	{"ioctl", 1, UINT32_MAX, TCGETS},   /* isatty(3) */
 	{"prctl", 0, UINT32_MAX, PR_SET_NAME},
@@ -119,18 +117,22 @@ static int add_condition(scmp_filter_ctx filter, uint32_t action, const struct c
 				SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->mask, c->value));
 }
 
-/* To open for writing is what the log's writer tries with a pipe; abort(3) signals itself. */
+/* To open for writing is what the log's writer tries with a pipe; abort(3) signals itself. A log's file
+ * and pipe are shared with the supervisor and other workers, flags included: without O_APPEND what stands
+ * in the log could be written over, without O_NONBLOCK all would wait for who reads it. */
 static int add_special(scmp_filter_ctx filter)
 {
-	static const struct condition writing[] = {
+	static const struct condition denied[] = {
 		{"openat", 2, O_ACCMODE, O_WRONLY},
 		{"openat", 2, O_ACCMODE, O_RDWR},
+		{"fcntl", 1, UINT32_MAX, F_SETFL},
+		{"ioctl", 1, UINT32_MAX, FIONBIO},
 	};
 	int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 				  SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()));
 
-	for (size_t i = 0; rc == 0 && i < COUNT(writing); i++)
-		rc = add_condition(filter, SCMP_ACT_ERRNO(EACCES), &writing[i]);
+	for (size_t i = 0; rc == 0 && i < COUNT(denied); i++)
+		rc = add_condition(filter, SCMP_ACT_ERRNO(EACCES), &denied[i]);
 	return rc;
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Several workers for one bottle: connections spread over them, what happens to one is no other's
 concern, and what one is told all are told."""
+import itertools
 import json
 import os
 import shutil
@@ -250,6 +251,27 @@ class Two(BottleCase):
         held = Held(self.bottle, self.COUNT)
         self.addCleanup(held.end)
         self.assertEqual(set(held.ask("/not-yet")), {"200"})
+
+    def test_descriptors(self):
+        """They share what is listened at, and what is written to in common; no channel, and no memory of
+        another's."""
+        theirs = []
+        for pid in self.bottle.workers():
+            links = {}
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                path = f"/proc/{pid}/fd/{fd}"
+                links[os.stat(path).st_ino, os.readlink(path).split(":[")[0]] = path
+            theirs.append(links)
+        for links in theirs:
+            feeds = [name for _, name in links if "egress-bpf-feed" in name]
+            self.assertEqual(len(feeds), 1, links)
+            self.assertFalse([name for _, name in links if "shares" in name], links)
+        shared = set(theirs[0]) & set(theirs[1])
+        self.assertFalse([name for _, name in shared if "feed" in name])
+        with open(f"/proc/{self.bottle.process.pid}/net/unix", encoding="utf-8") as file:
+            unix = {int(line.split()[6]) for line in itertools.islice(file, 1, None)}
+        self.assertFalse([inode for inode, name in shared if name == "socket" and inode in unix])
+        self.assertEqual(len([inode for inode, name in theirs[0] if name == "socket" and inode in unix]), 2)
 
     @measures  # a build with sanitizers can be attached to
     def test_one_cannot_look_into_the_other(self):

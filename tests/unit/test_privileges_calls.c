@@ -100,6 +100,8 @@ static const struct attempt deadly[] = {
 
 static const struct attempt harmless[] = {
 	{"clone3", {NOWHERE, 0}, ENOSYS},
+	{"fcntl", {-1ULL, F_SETFL, O_NONBLOCK}, EACCES},
+	{"ioctl", {-1ULL, FIONBIO, NOWHERE}, EACCES},
 	{"mremap", {0x10000, 0x10000, 0x20000, 0}, ENOMEM}, /* EFAULT without the filter */
 	{"openat", {AT_FDCWD, NOWHERE, O_WRONLY}, EACCES},
 	{"openat", {AT_FDCWD, NOWHERE, O_RDWR}, EACCES},
