@@ -305,9 +305,18 @@ static inline size_t class_size(unsigned class)
 	return class == RECORDS ? RECORDS_MAX : class == RECORD ? RECORD_MAX : (size_t)KEPT_MIN << class;
 }
 
+/* AddressSanitizer shall see who uses what was freed, and who writes past what was asked for. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEPS_BLOCKS false
+#else
+#define KEEPS_BLOCKS true
+#endif
+
 /* The class that has room for it; KEPT_CLASSES: none. */
 static inline unsigned class_for(size_t size)
 {
+	if (!KEEPS_BLOCKS)
+		return KEPT_CLASSES;
 	if (size <= KEPT_MIN)
 		return 0;
 	if (size <= (size_t)KEPT_MIN << (KEPT_POWERS - 1))
@@ -356,12 +365,10 @@ void *bytes_block_zeroed(size_t size)
 void bytes_block_free(void *block)
 {
 	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
-	unsigned class = own_thread && block ? class_of(malloc_usable_size(block)) : KEPT_CLASSES;
+	unsigned class = KEEPS_BLOCKS && own_thread && block ? class_of(malloc_usable_size(block))
+							       : KEPT_CLASSES;
 	struct kept *last = block;
 
-#if defined(__SANITIZE_ADDRESS__)
-	class = KEPT_CLASSES; /* it shall see who uses what was freed */
-#endif
 	if (class == KEPT_CLASSES || kept_bytes + class_size(class) > KEPT_BYTES) {
 		free(block);
 		return;

@@ -639,10 +639,13 @@ static bool flush_frames(struct h2 *h2)
 	ssize_t length = gather(h2, room);
 	size_t sent;
 
-	if (length <= 0) {
-		h2->over |= length < 0;
-		return false;
+	if (length < 0) {
+		/* What was gathered before it failed goes nowhere, and others use the room next. */
+		h2->over = true;
+		explicit_bzero(room, sizeof(room));
 	}
+	if (length <= 0)
+		return false;
 	sent = send_out(h2, room, (size_t)length);
 	if (sent == (size_t)length)
 		return true;

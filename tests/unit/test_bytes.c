@@ -169,6 +169,37 @@ static void blocks(void **state)
 	bytes_block_free(NULL);
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+
+/* No room that was not asked for hides a write past the end, and none that was freed is handed out. */
+static void blocks_are_watched(void **state)
+{
+	(void)state;
+	for (size_t size = 1; size < 20000; size += 1 + size / 16) {
+		char *block = bytes_block(size);
+
+		assert_non_null(block);
+		assert_ptr_equal(__asan_region_is_poisoned(block, size + 1), block + size);
+		bytes_block_free(block);
+		assert_true(__asan_address_is_poisoned(block));
+	}
+}
+#else
+static void blocks_are_watched(void **state)
+{
+	char *first, *second;
+
+	(void)state;
+	/* The thread is bytes_own_thread()'s by now: what it gives back is what it gets. */
+	first = bytes_block(700);
+	bytes_block_free(first);
+	second = bytes_block(1000);
+	assert_ptr_equal(first, second);
+	bytes_block_free(second);
+}
+#endif
+
 static void hash(void **state)
 {
 	char data[64] = {0};
@@ -228,6 +259,7 @@ int main(void)
 		cmocka_unit_test(known_names),
 		cmocka_unit_test(counting),
 		cmocka_unit_test(blocks),
+		cmocka_unit_test(blocks_are_watched),
 		cmocka_unit_test(hash),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(files),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -98,6 +99,54 @@ static void underscores_are_no_disguise(void **state)
 						  "Transfer-Encoding: chunked\r\n"
 						  "Authorization: Bearer s3cret\r\n\r\n"
 						  "0\r\nX_Sum: 1\r\n\r\n");
+}
+
+/* `name` with its letters in upper case where `upper`, and "_" for "-" where `twin`. */
+static void spell(char *to, const char *name, bool upper, bool twin)
+{
+	size_t i;
+
+	for (i = 0; name[i]; i++) {
+		to[i] = name[i] == '-' && twin ? '_' : name[i];
+		if (upper && to[i] >= 'a' && to[i] <= 'z')
+			to[i] = (char)(to[i] - 0x20);
+	}
+	to[i] = '\0';
+}
+
+/* Each of them, however it is spelled, in both directions; and a name that differs in one letter goes. */
+static void each_hop_field_is_dropped(void **state)
+{
+	static const char *const names[] = {
+		"keep-alive", "te", "upgrade", "http2-settings", "x-egress-reason",
+		"x-egress-request-id", "proxy-authorization", "proxy-authenticate", "proxy-connection",
+		"proxy-authentication-info", "proxy-x",
+	};
+	struct fake *f = *state;
+	char text[256], name[64];
+	size_t length;
+
+	for (size_t i = 0; i < 4 * sizeof(names) / sizeof(names[0]); i++) {
+		spell(name, names[i / 4], i & 1, i & 2);
+		fake_connect(f);
+		snprintf(text, sizeof(text), "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n%s: 1\r\n\r\n", name);
+		fake_client_sends(f, text);
+		assert_string_equal(fake_upstream_got(f), "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n"
+							  "Authorization: Bearer s3cret\r\n\r\n");
+		snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\n%s: 1\r\nContent-Length: 0\r\n\r\n", name);
+		fake_upstream_sends(f, text);
+		assert_string_equal(fake_client_got(f), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+		length = strlen(name);
+		name[length - 1] = 'q';
+		if (strncasecmp(name, "proxy", 5) == 0)
+			name[4] = 'q';
+		fake_connect(f);
+		snprintf(text, sizeof(text), "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n%s: 1\r\n", name);
+		length = strlen(text);
+		snprintf(text + length, sizeof(text) - length, "\r\n");
+		fake_client_sends(f, text);
+		assert_memory_equal(fake_upstream_got(f), text, length);
+	}
 }
 
 /* The origin's own reading of "api.test." may be another than ours: it sees the name we judged. */
@@ -707,7 +756,7 @@ int main(void)
 		TEST(one_get),
 		TEST(refused_path_keeps_connection),
 		TEST(headers_are_rewritten),
-		TEST(underscores_are_no_disguise),
+		TEST(underscores_are_no_disguise), TEST(each_hop_field_is_dropped),
 		TEST(host_goes_in_its_plain_form),
 		TEST(absolute_form_of_this_host),
 		TEST(bad_requests),
