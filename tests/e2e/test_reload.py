@@ -80,7 +80,7 @@ class Reload(BottleCase):
     def reload(self, text):
         before = self.bottle.errors().count("policy reloaded")
         self.bottle.reload(text)
-        wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 10, "the reload")
+        wait_for(lambda: self.bottle.errors().count("policy reloaded") > before, 40, "the reload")
 
     def hold(self, host):
         process = self.bottle.popen([PYTHON, "-c", HOLD, host], stdout=subprocess.PIPE,
