@@ -120,6 +120,16 @@ def run_exec(command, *options, policy_text=None, timeout=60, env=None, root=Fal
                           timeout=timeout, env=full, cwd=world.path("home"))
 
 
+def run_exec_under(wrapper, command):
+    """`exec` of a command by a program that runs others, strace say."""
+    os.makedirs(world.path("home"), exist_ok=True)
+    os.chmod(world.path("home"), 0o777)
+    return subprocess.run([*wrapper, *exec_command(command)], text=True, capture_output=True,
+                          check=False, stdin=subprocess.DEVNULL, timeout=60,
+                          env=environment(SUDO_UID=str(UID), SUDO_GID=str(UID)),
+                          cwd=world.path("home"))
+
+
 def egress_cgroups():
     """cgroups that look like ours, below anything, with their processes."""
     found = []

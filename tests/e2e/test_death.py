@@ -226,6 +226,36 @@ class NothingLeft(Case):
         self.assertNotEqual(harness.run_exec(["true"], policy_text="routes: 1\n").returncode, 0)
         self.clean()
 
+    def test_whatever_fails_at_the_start(self):
+        """The worker starts beside the wall, and two threads load it: no command runs without it."""
+        ran = harness.world.path("home/ran")
+        # Each thread counts its own calls. How many there are before which is the library's affair:
+        # these are spread over maps, programs, pins and links.
+        for call, error, when in (("bpf", "ENOMEM", "5..6"), ("bpf", "ENOMEM", "20+"),
+                                  ("bpf", "EPERM", "60+"), ("bpf", "ENOMEM", "75"),
+                                  ("bpf", "ENOMEM", "90+")):
+            with self.subTest(call=call, error=error, when=when):
+                result = harness.run_exec_under(
+                    ["strace", "-f", "-qq", "-o", harness.world.path("trace"), "-e", f"trace={call}",
+                     "-e", "signal=none", "-e", f"inject={call}:error={error}:when={when}"],
+                    ["touch", ran])
+                with open(harness.world.path("trace"), encoding="utf-8") as file:
+                    self.assertIn("(INJECTED)", file.read())
+                self.assertEqual(result.returncode, 125, result.stderr)
+                self.assertRegex(result.stderr, r"^egress-bpf: \S")
+                self.assertFalse(os.path.exists(ran))
+                self.clean()
+
+    def test_no_second_thread(self):
+        """Its programs are loaded all the same."""
+        result = harness.run_exec_under(
+            ["strace", "-f", "-qq", "-o", harness.world.path("trace"), "-e", "trace=clone3",
+             "-e", "signal=none", "-e", "inject=clone3:error=EAGAIN:when=2+"], ["echo", "inside"])
+        self.assertEqual(self.ok(result), "inside\n")
+        with open(harness.world.path("trace"), encoding="utf-8") as file:
+            self.assertIn("(INJECTED)", file.read())
+        self.clean()
+
 
 def sleeping(argument):
     """Processes `sleep ARGUMENT`, of ours alone: the argument is this test's own."""
