@@ -59,15 +59,16 @@ struct supervisor {
 	struct bytes text, next_text; /* of the policy's file, as they were read; empty: no file */
 	unsigned number, next_number;	/* of the two; 0: none was ever given */
 	unsigned numbers;		/* that were given */
+	unsigned restarts;		/* of workers */
 	struct grants next_grants;    /* of s->next; those in force are of s->approvals */
 	struct approvals *approvals;  /* NULL: without memory there are none */
 	bool next_reread;	      /* s->next comes from the file, and not from a grant alone */
 	bool restricted;	      /* the wall has less open than the policy in force */
+	bool raised;		      /* the wall is already when the sockets are opened */
 	char abandoned[512]; /* why the last was, while some worker may still have it; "": none */
 	struct cert_authority *ca;
 	struct kernel_open_options wall;
 	struct kernel *kernel; /* NULL: there is no wall to be */
-	bool raised;	       /* it is already when the sockets are opened */
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
@@ -75,7 +76,6 @@ struct supervisor {
 	char mark[8];				/* begins each id of this life of ours */
 	struct feed *kernel_feed;		/* what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
-	unsigned restarts;			/* of workers */
 	time_t policy_since, reload_at;		/* reload_at 0: there was none */
 	char reload_error[512];			/* of the last; "": it went well */
 	int log_fd;
