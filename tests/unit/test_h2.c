@@ -189,6 +189,86 @@ static void unknown_length(void **state)
 	assert_int_equal(h2_reset_code(p->opened[0]), NGHTTP2_CANCEL);
 }
 
+#define SHARED_BODY (300 * 1000)
+
+struct flow {
+	struct pair *pair;
+	struct stream *from, *to;
+	unsigned char key; /* what the flow's bytes hang on beside their place */
+	size_t written, got;
+};
+
+static unsigned char shared_byte(const struct flow *flow, size_t at)
+{
+	return (unsigned char)(at * 31 + (at >> 8) * 7 + flow->key);
+}
+
+/* Some more of it, in pieces that fit no frame; and whatever arrived is what was sent there. */
+static void move_flow(struct flow *flow)
+{
+	static unsigned char block[30001];
+	size_t length = SHARED_BODY - flow->written;
+	ssize_t n;
+
+	length = length < sizeof(block) ? length : sizeof(block);
+	for (size_t i = 0; i < length; i++)
+		block[i] = shared_byte(flow, flow->written + i);
+	n = length ? stream_write(flow->from, block, length) : -EAGAIN;
+	assert_true(n > 0 || n == -EAGAIN);
+	flow->written += n > 0 ? (size_t)n : 0;
+	n = stream_read(flow->to, block, sizeof(block));
+	assert_true(n > 0 || n == -EAGAIN);
+	for (ssize_t i = 0; i < n; i++)
+		assert_int_equal(block[i], shared_byte(flow, flow->got++));
+}
+
+/* All sessions gather frames in the same memory: what a socket takes in part is its session's own, and
+ * goes on unharmed when others have written meanwhile. */
+static void many_write_in_part(void **state)
+{
+	static const char post[] = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+	struct pair *pairs[2] = {*state};
+	struct flow flows[4];
+	void *second;
+	size_t left = 4, parts = 0;
+	ssize_t n;
+
+	assert_int_equal(setup(&second), 0);
+	pairs[1] = second;
+	for (size_t i = 0; i < 2; i++) {
+		struct pair *p = pairs[i];
+		struct stream *client = ask(p, post, false);
+
+		put(p->opened[0], "HTTP/1.1 200 OK\r\n\r\n");
+		turn(p);
+		(void)get(client, &n);
+		(void)get(p->opened[0], &n);
+		flows[2 * i] = (struct flow){p, client, p->opened[0], (unsigned char)(50 * i + 1), 0, 0};
+		flows[2 * i + 1] = (struct flow){p, p->opened[0], client, (unsigned char)(50 * i + 26), 0, 0};
+		assert_int_equal(setsockopt(stream_fd(p->client.transport), SOL_SOCKET, SO_SNDBUF,
+					    &(int){5000}, sizeof(int)), 0);
+		assert_int_equal(setsockopt(stream_fd(p->server.transport), SOL_SOCKET, SO_SNDBUF,
+					    &(int){5000}, sizeof(int)), 0);
+	}
+	for (int round = 0; round < 20000 && left > 0; round++) {
+		left = 0;
+		for (size_t i = 0; i < 4; i++) {
+			move_flow(&flows[i]);
+			left += flows[i].got < SHARED_BODY;
+		}
+		for (size_t i = 0; i < 2; i++) {
+			event_base_loop(pairs[i]->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+			parts += pairs[i]->client.h2->pending.length > 0;
+			parts += pairs[i]->server.h2->pending.length > 0;
+		}
+	}
+	assert_int_equal(left, 0);
+	assert_true(parts > 10);
+	for (size_t i = 0; i < 2; i++)
+		stream_free(flows[2 * i].from);
+	teardown(&second);
+}
+
 /* What is not read stops the writer, after the windows and our own buffer. */
 static void backpressure(void **state)
 {
@@ -520,7 +600,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(windows_follow_their_readers), TEST(nothing_is_left_in_the_count),
 		TEST(uploads_given_up),
-		TEST(nobody_takes_it),
+		TEST(nobody_takes_it), TEST(many_write_in_part),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
 		TEST(given_up_before_it_was_sent),
