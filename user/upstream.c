@@ -16,6 +16,8 @@
 #include "tally.h"
 #include "upstream_dial.h"
 #include "upstream_h2.h"
+#include "upstream_line.h"
+#include "upstream_look.h"
 #include "upstream_pool.h"
 #include "upstream_proxy.h"
 #include "upstream_resolver.h"
@@ -25,14 +27,6 @@
 #define TIMEOUT_MS 10000
 #define IDLE_MS 30000 /* below the 60 and 75 s of common servers: we close first */
 
-/* A look-up for dns.mode real. */
-struct look {
-	struct look *next, **at;
-	struct resolver_wait *wait;
-	upstream_resolved_fn done;
-	void *context;
-};
-
 struct upstream {
 	struct event_base *base;
 	struct tls_client *tls;
@@ -41,6 +35,7 @@ struct upstream {
 	struct upstream_proxy *proxy; /* NULL: all is dialled directly */
 	unsigned generation;	      /* of the settings; in the marks of streams */
 	struct h2_pool *sessions;
+	struct lines *lines;
 	struct cidr synthetic; /* dns.pool: our own inventions, never dialled */
 	unsigned timeout_ms;
 	struct upstream_request *requests;
@@ -52,9 +47,12 @@ struct upstream {
 struct upstream_request {
 	struct upstream *upstream;
 	struct upstream_request *next, **at;
+	struct line_wait turn; /* until TLS begins: from then on only its own connection serves it */
 	char *host; /* or the address as text */
 	uint16_t port;
 	bool tls, http1, anyhow, allow_private;
+	bool by_address; /* `address`, as asked for */
+	bool fresh, reused;
 	bool not_http1; /* the host did not agree to it */
 	bool follows; /* another of the same kind is on its way: it may bring a session for both */
 	struct client_cert *client; /* may be NULL */
@@ -64,7 +62,7 @@ struct upstream_request {
 	struct upstream_proxy *proxy; /* on the way; NULL: none */
 	struct proxy_hop *hop;
 	unsigned mark; /* of its stream */
-	struct egress_address address; /* connected to */
+	struct egress_address address; /* connected to, or to connect to */
 	struct event timer;
 	bool *finished; /* set while upstream_get() runs */
 	upstream_done_fn done;
@@ -81,6 +79,7 @@ static void detach(struct upstream_request *request)
 	if (request->next)
 		request->next->at = request->at;
 	event_del(&request->timer);
+	line_leave(&request->turn);
 	resolver_cancel(request->wait);
 	dial_cancel(request->dial);
 	proxy_hop_cancel(request->hop);
@@ -153,6 +152,7 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 		.reason = reason,
 		.detail = reason == EGRESS_ALLOWED ? NULL : request->detail,
 		.stream = stream,
+		.reused = request->reused,
 		.not_http1 = request->not_http1 && !stream,
 		.address = request->address,
 	};
@@ -161,6 +161,8 @@ static void finish(struct upstream_request *request, enum egress_reason reason,
 	if (request->finished)
 		*request->finished = true;
 	detach(request);
+	if (!request->fresh)
+		tally_add(request->reused ? TALLY_UPSTREAM_REUSED : TALLY_UPSTREAM_DIALLED, 1);
 	if (reason != EGRESS_ALLOWED)
 		note_failure(request);
 	request->done(request->context, &result);
@@ -179,6 +181,9 @@ static void begin_session(struct upstream_request *request, struct stream *carri
 	struct stream *stream = h2_pool_add(request->upstream->sessions, &key, &request->address,
 					    carrier, current);
 
+	/* Its other streams. */
+	if (stream && current)
+		lines_offer(request->upstream->lines, &key);
 	snprintf(request->detail, sizeof(request->detail), "out of memory");
 	finish(request, stream ? EGRESS_ALLOWED : EGRESS_INTERNAL, stream);
 }
@@ -236,10 +241,11 @@ static void lead(struct upstream_request *request);
 static void on_timeout(evutil_socket_t fd, short what, void *argument)
 {
 	struct upstream_request *request = argument;
-	const char *doing = request->wait   ? "resolving the name"
-			    : request->dial ? "connecting"
-			    : request->hop  ? "the upstream proxy"
-					    : "the TLS handshake";
+	const char *doing = request->wait     ? "resolving the name"
+			    : request->dial   ? "connecting"
+			    : request->hop    ? "the upstream proxy"
+			    : request->stream ? "the TLS handshake"
+					      : "waiting to connect";
 
 	(void)fd, (void)what;
 	if (request->follows) {
@@ -280,6 +286,7 @@ static void begin_tls(struct upstream_request *request)
 {
 	SSL *ssl;
 
+	line_leave(&request->turn);
 	if (!request->tls) {
 		succeed(request);
 		return;
@@ -402,8 +409,19 @@ static unsigned mark_of(const struct upstream *upstream, const struct upstream_t
 	return upstream->generation << 2 | (target->tls ? 2u : 0) | (relayed ? STREAM_RELAYED : 0);
 }
 
+static unsigned mark_of_request(const struct upstream_request *request)
+{
+	bool named = !request->by_address;
+
+	return mark_of(request->upstream, &(struct upstream_target){
+						  .host = named ? request->host : NULL,
+						  .address = named ? NULL : &request->address,
+						  .tls = request->tls,
+					  });
+}
+
 /* May end the request. */
-static void begin(struct upstream_request *request, const struct upstream_target *target)
+static void begin(struct upstream_request *request)
 {
 	struct upstream *upstream = request->upstream;
 	const char *name = request->host;
@@ -412,18 +430,18 @@ static void begin(struct upstream_request *request, const struct upstream_target
 	/* While the name is looked up and TCP connects. */
 	if (request->tls)
 		tls_client_warm(upstream->tls);
-	request->mark = mark_of(upstream, target);
+	request->mark = mark_of_request(request);
 	if (request->mark & STREAM_RELAYED) {
 		request->proxy = upstream_proxy_ref(upstream->proxy);
 		name = upstream_proxy_host(request->proxy);
-		if (!target->host && !may_ask(request, target->address)) {
+		if (request->by_address && !may_ask(request, &request->address)) {
 			fail(request, EGRESS_PRIVATE_ADDRESS,
 			     "%s is a private or reserved address, which its route does not allow",
 			     request->host);
 			return;
 		}
-	} else if (!target->host) {
-		dial(request, target->address, 1);
+	} else if (request->by_address) {
+		dial(request, &request->address, 1);
 		return;
 	}
 	wait = resolver_get(upstream->resolver, name, on_resolved, request);
@@ -440,20 +458,62 @@ static void arm(struct upstream_request *request)
 	event_add(&request->timer, &(struct timeval){timeout_ms / 1000, timeout_ms % 1000 * 1000});
 }
 
+static struct upstream_request *request_of(struct line_wait *turn)
+{
+	return (struct upstream_request *)((char *)turn - offsetof(struct upstream_request, turn));
+}
+
+/* A session of HTTP/2 before a connection of its own, which is for whoever is first in line. */
+static struct stream *take_idle(struct upstream *upstream, const struct pool_key *key, bool http1,
+				bool first, struct egress_address *ret_address)
+{
+	struct stream *stream = NULL;
+
+	if (key->tls && !http1)
+		stream = h2_pool_take(upstream->sessions, key, ret_address);
+	if (!stream && first)
+		stream = pool_take(upstream->pool, key, ret_address);
+	return stream;
+}
+
+static bool serve_turn(struct line_wait *turn)
+{
+	struct upstream_request *request = request_of(turn);
+	struct pool_key key = key_of_request(request);
+	struct stream *stream =
+		take_idle(request->upstream, &key, request->http1, true, &request->address);
+
+	if (!stream)
+		return false;
+	request->reused = true;
+	finish(request, EGRESS_ALLOWED, stream);
+	return true;
+}
+
+/* Another in the line may have been passed over since it is for HTTP/1.1 alone. */
+static void begin_turn(struct line_wait *turn)
+{
+	if (!serve_turn(turn))
+		begin(request_of(turn));
+}
+
+/* May end the request. */
+static void join(struct upstream_request *request)
+{
+	struct pool_key key = key_of_request(request);
+
+	/* By then companions look for it. */
+	request->mark = mark_of_request(request);
+	if (request->fresh || lines_join(request->upstream->lines, &key, &request->turn))
+		begin(request);
+}
+
 /* Dials for itself, and for who still follows. May end the request. */
 static void lead(struct upstream_request *request)
 {
-	struct upstream_target target = {
-		.host = request->host,
-		.port = request->port,
-		.tls = request->tls,
-		.client = request->client,
-		.allow_private = request->allow_private,
-	};
-
 	request->follows = false;
 	arm(request);
-	begin(request, &target);
+	join(request);
 }
 
 /* A streak of requests to a host that speaks HTTP/2 makes one connection, not one for each. */
@@ -503,22 +563,6 @@ static struct pool_key key_of(const struct upstream_target *target, char text[AD
 				 target->tls ? client_cert_id(target->client) : 0};
 }
 
-/* A session of HTTP/2 before a connection of its own. */
-static bool take_idle(struct upstream *upstream, const struct pool_key *key, bool http1,
-		      upstream_done_fn done, void *context)
-{
-	struct upstream_result result = {.reason = EGRESS_ALLOWED, .reused = true};
-
-	if (key->tls && !http1)
-		result.stream = h2_pool_take(upstream->sessions, key, &result.address);
-	if (!result.stream)
-		result.stream = pool_take(upstream->pool, key, &result.address);
-	tally_add(result.stream ? TALLY_UPSTREAM_REUSED : TALLY_UPSTREAM_DIALLED, 1);
-	if (result.stream)
-		done(context, &result);
-	return result.stream;
-}
-
 static struct upstream_request *request_new(struct upstream *upstream, const struct pool_key *key,
 					    upstream_done_fn done, void *context)
 {
@@ -553,11 +597,18 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 {
 	char text[ADDRESS_TEXT_SIZE];
 	struct pool_key key = key_of(target, text);
+	struct upstream_result idle = {.reason = EGRESS_ALLOWED, .reused = true};
 	struct upstream_request *request;
 	bool finished = false;
 
-	if (!fresh && take_idle(upstream, &key, target->http1, done, context))
+	if (!fresh)
+		idle.stream = take_idle(upstream, &key, target->http1,
+					lines_empty(upstream->lines, &key), &idle.address);
+	if (idle.stream) {
+		tally_add(TALLY_UPSTREAM_REUSED, 1);
+		done(context, &idle);
 		return NULL;
+	}
 	/* Known not to agree to it: a handshake would be lost. */
 	if (target->tls && target->http1 && !target->anyhow &&
 	    h2_pool_alone(upstream->sessions, key.host, key.port)) {
@@ -576,9 +627,13 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	request->anyhow = target->anyhow;
 	request->client = target->client ? client_cert_ref(target->client) : NULL;
 	request->finished = &finished;
+	request->fresh = fresh;
+	request->by_address = !target->host;
+	if (request->by_address)
+		request->address = *target->address;
 	request->follows = may_follow(request, target);
 	if (!request->follows)
-		begin(request, target);
+		join(request);
 	if (finished)
 		return NULL;
 	request->finished = NULL;
@@ -598,6 +653,7 @@ void upstream_put(struct upstream *upstream, const struct upstream_target *targe
 		pool_put(upstream->pool, &key, address, stream);
 	else
 		stream_free(stream);
+	lines_offer(upstream->lines, &key);
 }
 
 void upstream_forget(struct upstream *upstream, const char *host)
@@ -624,50 +680,15 @@ enum upstream_protocol upstream_protocol(const struct upstream *upstream, const 
 
 /* ---- dns.mode real -------------------------------------------------------------------------- */
 
-static void look_free(struct look *look)
-{
-	*look->at = look->next;
-	if (look->next)
-		look->next->at = look->at;
-	free(look);
-}
-
-static void on_looked_up(void *context, const struct egress_address *addresses, size_t count,
-			 uint32_t ttl, const char *problem)
-{
-	struct look *look = context;
-	upstream_resolved_fn done = look->done;
-	void *done_context = look->context;
-
-	(void)problem;
-	look_free(look);
-	done(done_context, addresses, count, ttl);
-}
-
-/* The callback may come before resolver_get() returns, and frees `look`: hence `wait` first. */
 void upstream_resolve(struct upstream *upstream, const char *name, upstream_resolved_fn done,
 		      void *context)
 {
-	struct look *look = calloc(1, sizeof(*look));
-	struct resolver_wait *wait;
-
-	if (!look) {
-		done(context, NULL, 0, 0);
-		return;
-	}
-	look->done = done;
-	look->context = context;
-	look->next = upstream->looks;
-	look->at = &upstream->looks;
-	if (look->next)
-		look->next->at = &look->next;
-	upstream->looks = look;
-	wait = resolver_get(upstream->resolver, name, on_looked_up, look);
-	if (wait)
-		look->wait = wait;
+	look_begin(&upstream->looks, upstream->resolver, name, done, context);
 }
 
 /* ---- set up --------------------------------------------------------------------------------- */
+
+static const struct line_ops turns = {serve_turn, begin_turn};
 
 int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
 		 struct error *error)
@@ -682,7 +703,8 @@ int upstream_new(struct event_base *base, const struct config *config, struct up
 	upstream->timeout_ms = TIMEOUT_MS;
 	upstream->pool = pool_new(base, IDLE_MS);
 	upstream->sessions = h2_pool_new(base, IDLE_MS);
-	if (!upstream->pool || !upstream->sessions) {
+	upstream->lines = lines_new(base, &turns);
+	if (!upstream->pool || !upstream->sessions || !upstream->lines) {
 		error_set(error, "out of memory");
 	} else if (upstream_proxy_new(config, &upstream->proxy, error) == 0 &&
 		   tls_client_new(config, &upstream->tls, error) == 0 &&
@@ -753,7 +775,6 @@ void upstream_set_timeout(struct upstream *upstream, unsigned milliseconds)
 void upstream_free(struct upstream *upstream)
 {
 	struct upstream_request *next_request;
-	struct look *next_look;
 
 	if (!upstream)
 		return;
@@ -762,11 +783,8 @@ void upstream_free(struct upstream *upstream)
 		next_request = request->next;
 		upstream_cancel(request);
 	}
-	for (struct look *look = upstream->looks; look; look = next_look) {
-		next_look = look->next;
-		resolver_cancel(look->wait);
-		look_free(look);
-	}
+	look_end_all(upstream->looks);
+	lines_free(upstream->lines);
 	pool_free(upstream->pool);
 	h2_pool_free(upstream->sessions);
 	resolver_free(upstream->resolver);

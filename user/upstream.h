@@ -58,10 +58,11 @@ struct upstream_result {
 };
 typedef void (*upstream_done_fn)(void *context, const struct upstream_result *result);
 
-/* Gets a connection: an idle one of the same host, port and TLS, or a new one (Happy Eyeballs,
- * RFC 8305). `fresh` forbids the pool. `done` is called once, maybe before this returns; then the
- * handle is NULL. Otherwise the handle may be given to upstream_cancel() until `done` was called.
- * Times out after 10 s (UPSTREAM_TIMEOUT). `target` and what it points to are copied. */
+/* Gets a connection: an idle one of the same host, port and TLS, a new one (Happy Eyeballs, RFC 8305),
+ * or whichever becomes idle before TLS begins; in the order of asking. `fresh` forbids all but a new
+ * one. `done` is called once, maybe before this returns; then the handle is NULL. Otherwise the handle
+ * may be given to upstream_cancel() until `done` was called. Times out after 10 s (UPSTREAM_TIMEOUT).
+ * `target` and what it points to are copied. */
 struct upstream_request;
 struct upstream_request *upstream_get(struct upstream *upstream,
 				      const struct upstream_target *target, bool fresh,

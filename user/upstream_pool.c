@@ -60,7 +60,7 @@ bool pool_key_equal(const struct pool_key *a, const struct pool_key *b)
 }
 
 /* The host's hash is keyed; the rest is spread by the golden ratio. */
-static uint64_t hash_key(const struct pool_key *key)
+uint64_t pool_key_hash(const struct pool_key *key)
 {
 	uint64_t rest = (uint64_t)key->port << 2 | (uint64_t)key->tls << 1 | key->allow_private;
 
@@ -208,7 +208,7 @@ void pool_free(struct pool *pool)
 void pool_put(struct pool *pool, const struct pool_key *key, const struct egress_address *address,
 	      struct stream *stream)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = pool_key_hash(key);
 	size_t size = strlen(key->host) + 1;
 	struct idle *idle = NULL;
 
@@ -242,7 +242,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 			 struct egress_address *ret_address)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = pool_key_hash(key);
 	struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)];
 	struct stream *stream;
 

@@ -21,6 +21,7 @@ struct pool_key {
 };
 
 bool pool_key_equal(const struct pool_key *a, const struct pool_key *b);
+uint64_t pool_key_hash(const struct pool_key *key); /* agrees with equality; keyed */
 
 struct pool;
 struct pool *pool_new(struct event_base *base, unsigned idle_ms) WARN_UNUSED;

@@ -24,6 +24,7 @@ LOG = open(os.path.join(DIRECTORY, "origin.log"), "a", buffering=1, encoding="ut
 # Root of a sandbox owns what root owns: the log is somebody else's.
 os.fchown(LOG.fileno(), 65533, 65533)
 LOCK = threading.Lock()
+GATHERING, GATHERED = threading.Condition(), {}  # by path
 
 
 class Request:
@@ -174,6 +175,14 @@ class Origin(socketserver.BaseRequestHandler):
     def page_slow(self, _request, parts):
         time.sleep(float(parts[0]))
         return self.respond("200 OK", b"slow\n")
+
+    def page_gather(self, _request, parts):
+        """Holds each answer until so many requests are here."""
+        with GATHERING:
+            GATHERED[self.path] = GATHERED.get(self.path, 0) + 1
+            GATHERING.notify_all()
+            all_here = GATHERING.wait_for(lambda: GATHERED[self.path] >= int(parts[0]), 60)
+        return self.respond("200 OK" if all_here else "504 Alone", b"gathered\n")
 
     def page_drip(self, _request, parts):
         """One byte each 100 ms: a response that is under way for as long as a test needs."""

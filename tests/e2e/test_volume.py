@@ -78,6 +78,25 @@ class Volume(BottleCase):
             ["h2load", "--h1", "-c", "100", "-n", "500", "https://bulk.example.test/small"]))
         self.assertRegex(output, r"500 succeeded, 0 failed, 0 errored, 0 timeout")
 
+    def burst(self, host, path):
+        """300 clients that come at the same time with one request each; the number of connections
+        that the origin saw."""
+        output = self.ok(self.bottle.run(
+            ["sh", "-c", "ulimit -n 4096; exec h2load --h1 -c 300 -n 300 "
+             f"https://{host}.example.test{path}"], root=True, timeout=100))
+        self.assertRegex(output, r"status codes: 300 2xx, 0 3xx, 0 4xx, 0 5xx")
+        peers = [r["peer"] for r in self.arrived() if r["target"] == path]
+        self.assertEqual(len(peers), 300)
+        return len(set(peers))
+
+    def test_burst_shares_connections(self):
+        """This origin takes a millisecond for a handshake, and more on a busy machine."""
+        self.assertLess(self.burst("second", "/burst"), 180)
+
+    def test_burst_is_held(self):
+        """An answer that is held keeps nobody else waiting."""
+        self.assertEqual(self.burst("both", "/gather/300"), 300)
+
     @measures
     def test_events_pass_at_once(self):
         code = r"""
