@@ -22,6 +22,7 @@
 #define HARMLESS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 /* As deep as daemons put them: /run/NAME/INSTANCE/x.sock. */
 #define WALK_DEPTH 4
+#define COVER_TRIES 4
 
 /* Sessions make their sockets here, also after we have looked. The bottle gets its own. */
 static const char *const replaced[] = {
@@ -410,7 +411,7 @@ static int make_closed_socket(const struct launch *launch, struct error *error)
 
 /* `real`: no part of it is a symbolic link. A socket that went away since it was listed needs no cover,
  * and one that has it no other. */
-static int cover_socket(struct launch *launch, const char *path, bool real, struct error *error)
+static int try_to_cover(struct launch *launch, const char *path, bool real, struct error *error)
 {
 	const struct stat *closed = &launch->sockets->closed;
 	struct stat status;
@@ -432,6 +433,16 @@ static int cover_socket(struct launch *launch, const char *path, bool real, stru
 	}
 	rc = bottle_place(launch, "closed", NULL, 0, real ? path : found, error);
 	free(found);
+	return rc;
+}
+
+/* Containers on the host come and go: one may be gone between our look and the mount, or be made anew. */
+static int cover_socket(struct launch *launch, const char *path, bool real, struct error *error)
+{
+	int rc = -1;
+
+	for (int i = 0; rc < 0 && i < COVER_TRIES; i++)
+		rc = try_to_cover(launch, path, real, error);
 	return rc;
 }
 

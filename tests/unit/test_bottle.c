@@ -315,6 +315,47 @@ static void test_sockets_are_hidden(void **state)
 	unlink(path);
 }
 
+#define CHURNED 64
+
+static void churn_path(unsigned number, char ret[64])
+{
+	snprintf(ret, 64, "/run/test-bottle-churn-%u", number % CHURNED);
+}
+
+/* Makes and removes sockets until it is killed: half of them are there at any time. */
+static pid_t churn_sockets(void)
+{
+	char path[64];
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (unsigned i = 0;; i++) {
+		churn_path(i, path);
+		(void)mknod(path, S_IFSOCK | 0666, 0);
+		churn_path(i + CHURNED / 2, path);
+		(void)unlink(path);
+	}
+}
+
+/* Containers on the host come and go while a bottle covers their sockets. */
+static void test_sockets_that_go_meanwhile(void **state)
+{
+	char path[64];
+	pid_t churn = churn_sockets();
+
+	(void)state;
+	for (int i = 0; i < 30; i++)
+		assert_script(&root_user, "echo in", "in\n");
+	kill(churn, SIGKILL);
+	waitpid(churn, NULL, 0);
+	for (unsigned i = 0; i < CHURNED; i++) {
+		churn_path(i, path);
+		unlink(path);
+	}
+}
+
 static void test_relative_socket_is_hidden(void **state)
 {
 	char path[128];
@@ -566,6 +607,7 @@ int main(void)
 		cmocka_unit_test(test_trust),
 		cmocka_unit_test(test_secrets_are_hidden),
 		cmocka_unit_test(test_sockets_are_hidden),
+		cmocka_unit_test(test_sockets_that_go_meanwhile),
 		cmocka_unit_test(test_relative_socket_is_hidden),
 		cmocka_unit_test(test_socket_of_another_netns_is_hidden),
 		cmocka_unit_test(test_session_directories_are_replaced),
