@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "http1_body.h"
+#include "tcp_pair.h"
 
 #define RECORD 16384
 
@@ -41,23 +42,11 @@ bool policy_route_strips(const struct policy_route *route, struct span name)
 	return false;
 }
 
-/* `ret[0]` is ours. */
-static void tcp_pair(int ret[2])
+/* `ret[0]` is ours; the other end holds nothing back. */
+static void quick_pair(int ret[2])
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	ret[1] = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(connect(ret[1], (struct sockaddr *)&address, sizeof(address)), 0);
-	ret[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-	assert_true(ret[0] >= 0);
+	tcp_pair(ret);
 	assert_int_equal(setsockopt(ret[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
-	close(listener);
 }
 
 static void send_all(int fd, const char *data, size_t length)
@@ -144,11 +133,11 @@ static int set_up(void **state)
 	p->out = BIO_new(BIO_s_mem());
 	SSL_set_bio(p->origin, p->in, p->out);
 	SSL_set_accept_state(p->origin);
-	tcp_pair(fds);
+	quick_pair(fds);
 	p->source = stream_new(p->base, fds[0]);
 	p->origin_fd = fds[1];
 	assert_int_equal(stream_set_tls(p->source, client_ssl(p->contexts[1])), 0);
-	tcp_pair(fds);
+	quick_pair(fds);
 	p->sink = stream_new(p->base, fds[0]);
 	p->client_fd = fds[1];
 	shake_hands(p);

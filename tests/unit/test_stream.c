@@ -21,6 +21,7 @@
 #include <openssl/x509.h>
 
 #include "stream.h"
+#include "tcp_pair.h"
 
 static struct event_base *base;
 
@@ -198,23 +199,6 @@ static void again_is_fair(void **state)
 
 /* ---- what comes behind the bytes that a recv(2) gave ---------------------------------------- */
 
-static void tcp_sockets(int fds[2])
-{
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	fds[1] = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(connect(fds[1], (struct sockaddr *)&address, sizeof(address)), 0);
-	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-	assert_true(fds[0] >= 0);
-	close(listener);
-}
-
 static short state_of(int fd)
 {
 	struct pollfd at = {.fd = fd, .events = POLLIN | POLLRDHUP};
@@ -253,7 +237,7 @@ static void reset_behind_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	end_init(&a, fds[0]);
 	turn();
 	assert_int_equal(write(fds[1], "hello", 5), 5);
@@ -277,7 +261,7 @@ static void end_behind_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	end_init(&a, fds[0]);
 	turn();
 	assert_int_equal(write(fds[1], "hello", 5), 5);
@@ -297,7 +281,7 @@ static void urgent_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	end_init(&a, fds[0]);
 	turn();
 	assert_int_equal(write(fds[1], "before", 6), 6);
@@ -320,7 +304,7 @@ static void urgent_data_that_hides_more(void **state)
 	int fds[2], count = 1;
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	end_init(&a, fds[0]);
 	turn();
@@ -352,7 +336,7 @@ static void a_quiet_stream_sleeps(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	end_init(&a, fds[0]);
 	turn();
 	assert_int_equal(write(fds[1], "hello", 5), 5);
@@ -515,7 +499,7 @@ static void tls_few_segments(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_sockets(fds);
+	tcp_pair(fds);
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
 	tls_pair_on(fds, &server, &client, TLS1_3_VERSION);
 	assert_true(unsent(&server) > 0);
