@@ -91,7 +91,8 @@ static void finish_jobs(struct background *b)
 		pthread_mutex_unlock(&b->lock);
 		if (!job)
 			return;
-		job->done(job->context);
+		if (job->done)
+			job->done(job->context);
 		free(job);
 	}
 }

@@ -15,7 +15,8 @@ typedef void (*background_fn)(void *job);
  * or no thread to be had. */
 struct background *background_new(struct event_base *base) WARN_UNUSED;
 /* Calls `work` on the thread, one job after the other, then `done` from the event loop. `job` stays
- * the caller's; until `done` only `work` may touch it. -1 when out of memory: nothing is called. */
+ * the caller's; until `done` only `work` may touch it, and without one (NULL) nobody else at all. -1
+ * when out of memory: nothing is called. */
 int background_run(struct background *background, background_fn work, background_fn done, void *job)
 	WARN_UNUSED;
 /* Waits until all jobs are worked off, calls their `done`, and frees. Accepts NULL. */

@@ -40,35 +40,22 @@ static bool same_word(struct span a, struct span b, size_t at)
 	return x == y;
 }
 
-bool span_equal_nocase(struct span a, struct span b)
-{
-	if (a.length != b.length)
-		return false;
-	for (size_t i = 0; i < a.length;) {
-		if (same_word(a, b, i))
-			i += sizeof(uint64_t);
-		else if (a.data[i] == b.data[i] || ascii_lower(a.data[i]) == ascii_lower(b.data[i]))
-			i++;
-		else
-			return false;
-	}
-	return true;
-}
-
 /* CGI's spelling, by which many applications look fields up. */
 static char field_char(char c)
 {
 	return c == '_' ? '-' : ascii_lower(c);
 }
 
-bool span_equal_field(struct span a, struct span b)
+/* Inlined, as is_among(): each caller has a loop of its own, without a call for each byte or name. */
+static inline __attribute__((always_inline)) bool equal_by(char (*fold)(char), struct span a,
+							   struct span b)
 {
 	if (a.length != b.length)
 		return false;
 	for (size_t i = 0; i < a.length;) {
 		if (same_word(a, b, i))
 			i += sizeof(uint64_t);
-		else if (a.data[i] == b.data[i] || field_char(a.data[i]) == field_char(b.data[i]))
+		else if (a.data[i] == b.data[i] || fold(a.data[i]) == fold(b.data[i]))
 			i++;
 		else
 			return false;
@@ -76,30 +63,38 @@ bool span_equal_field(struct span a, struct span b)
 	return true;
 }
 
-bool span_is_one_of(struct span a, span_names names)
+bool span_equal_nocase(struct span a, struct span b)
+{
+	return equal_by(ascii_lower, a, b);
+}
+
+bool span_equal_field(struct span a, struct span b)
+{
+	return equal_by(field_char, a, b);
+}
+
+static inline __attribute__((always_inline)) bool
+is_among(bool (*equal)(struct span, struct span), struct span a, span_names names)
 {
 	for (size_t i = 0; a.length <= SPAN_NAMES_MAX && i < SPAN_NAMES_EACH; i++) {
 		const char *name = names[a.length][i];
 
 		if (!name)
 			break;
-		if (span_equal_nocase(a, (struct span){name, a.length}))
+		if (equal(a, (struct span){name, a.length}))
 			return true;
 	}
 	return false;
 }
 
+bool span_is_one_of(struct span a, span_names names)
+{
+	return is_among(span_equal_nocase, a, names);
+}
+
 bool span_is_field_of(struct span a, span_names names)
 {
-	for (size_t i = 0; a.length <= SPAN_NAMES_MAX && i < SPAN_NAMES_EACH; i++) {
-		const char *name = names[a.length][i];
-
-		if (!name)
-			break;
-		if (span_equal_field(a, (struct span){name, a.length}))
-			return true;
-	}
-	return false;
+	return is_among(span_equal_field, a, names);
 }
 
 static bool is_blank(char c)

@@ -5,6 +5,9 @@
 
 #include "h2_private.h"
 
+/* Of a stream, and wanted again by the next one; what is larger is a session's, and stays. */
+#define STREAMS_MAX 1024
+
 /* Frames wait in nghttp2, heads of 64 KiB among them: a peer that reads nothing makes it hold them. */
 static void note_memory(struct h2 *h2, void *block, int sign)
 {
@@ -16,8 +19,7 @@ static void note_memory(struct h2 *h2, void *block, int sign)
 
 static void *count_malloc(size_t size, void *h2)
 {
-	/* What is larger is a session's, and stays. */
-	void *block = size <= 1024 ? bytes_block(size) : malloc(size);
+	void *block = size <= STREAMS_MAX ? bytes_block(size) : malloc(size);
 
 	note_memory(h2, block, 1);
 	return block;
@@ -35,7 +37,7 @@ static void *count_calloc(size_t count, size_t size, void *h2)
 	void *block = NULL;
 
 	if (!__builtin_mul_overflow(count, size, &all))
-		block = all <= 1024 ? bytes_block_zeroed(all) : calloc(1, all);
+		block = all <= STREAMS_MAX ? bytes_block_zeroed(all) : calloc(1, all);
 	note_memory(h2, block, 1);
 	return block;
 }

@@ -53,7 +53,7 @@ static bool are_plain(uint64_t word)
 	return !((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & high);
 }
 
-static bool is_value(struct span text)
+bool http1_is_value(struct span text)
 {
 	uint64_t word;
 
@@ -73,11 +73,6 @@ static bool is_value(struct span text)
 bool http1_is_token(struct span text)
 {
 	return text.length > 0 && all_of(text, TOKEN);
-}
-
-bool http1_is_value(struct span text)
-{
-	return is_value(text);
 }
 
 bool http1_append_field(struct bytes *to, struct span name, struct span value)
@@ -230,7 +225,7 @@ static int parse_field(struct span line, struct http1_head *head)
 	field = &head->fields[head->count++];
 	field->name = (struct span){line.data, length};
 	field->value = span_trim((struct span){line.data + length + 1, line.length - length - 1});
-	return is_value(field->value) ? 0 : 400;
+	return http1_is_value(field->value) ? 0 : 400;
 }
 
 static int parse_length(struct span value, uint64_t *ret_length)

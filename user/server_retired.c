@@ -30,12 +30,6 @@ static void free_config(void *context)
 		(void)malloc_trim(0);
 }
 
-/* background_run() always calls back; there is nothing to do then. */
-static void ignore(void *config)
-{
-	(void)config;
-}
-
 static void look(evutil_socket_t fd, short what, void *context)
 {
 	static const struct timeval later = {0, RETIRED_LOOK_MS * 1000};
@@ -46,7 +40,7 @@ static void look(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	while ((entry = *link)) {
 		if (policy_is_shared(entry->config->policy) ||
-		    background_run(retired->background, free_config, ignore, entry->config) < 0) {
+		    background_run(retired->background, free_config, NULL, entry->config) < 0) {
 			link = &entry->next;
 			continue;
 		}

@@ -228,12 +228,6 @@ static void free_config(void *config)
 	(void)malloc_trim(0); /* or a large policy's pieces keep the memory of two more of it */
 }
 
-/* background_run() always calls back; there is nothing to do then. */
-static void ignore(void *job)
-{
-	(void)job;
-}
-
 /* Every worker has the new policy: open what it allows and forget the old one. Freed beside the loop: a
  * policy of ten thousand routes takes a while. */
 static void commit_reload(struct supervisor *s)
@@ -248,7 +242,7 @@ static void commit_reload(struct supervisor *s)
 	s->config = s->next;
 	s->number = s->next_number;
 	s->next = NULL;
-	if (background_run(s->background, free_config, ignore, old) < 0)
+	if (background_run(s->background, free_config, NULL, old) < 0)
 		config_free(old);
 	bytes_wipe(&s->blob);
 	s->blob = s->next_blob;

@@ -228,6 +228,14 @@ static ssize_t read_soon(struct end *end, char *buffer, size_t size)
 	return count;
 }
 
+/* An end on TCP, after the event that tells it may be written to. */
+static void tcp_end(struct end *a, int fds[2])
+{
+	tcp_pair(fds);
+	end_init(a, fds[0]);
+	turn();
+}
+
 /* A reset and the data before it in one event, which looks like data alone. */
 static void reset_behind_data(void **state)
 {
@@ -237,9 +245,7 @@ static void reset_behind_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_pair(fds);
-	end_init(&a, fds[0]);
-	turn();
+	tcp_end(&a, fds);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
 	wait_for(fds[0], POLLIN);
 	setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -261,9 +267,7 @@ static void end_behind_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_pair(fds);
-	end_init(&a, fds[0]);
-	turn();
+	tcp_end(&a, fds);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
 	close(fds[1]);
 	wait_for(fds[0], POLLRDHUP);
@@ -281,9 +285,7 @@ static void urgent_data(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_pair(fds);
-	end_init(&a, fds[0]);
-	turn();
+	tcp_end(&a, fds);
 	assert_int_equal(write(fds[1], "before", 6), 6);
 	assert_int_equal(send(fds[1], "!", 1, MSG_OOB), 1);
 	assert_int_equal(write(fds[1], "behind", 6), 6);
@@ -304,10 +306,8 @@ static void urgent_data_that_hides_more(void **state)
 	int fds[2], count = 1;
 
 	(void)state;
-	tcp_pair(fds);
+	tcp_end(&a, fds);
 	setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-	end_init(&a, fds[0]);
-	turn();
 	assert_int_equal(write(fds[1], "before", 6), 6);
 	assert_int_equal(send(fds[1], "!", 1, MSG_OOB), 1);
 	assert_int_equal(write(fds[1], "behind", 6), 6);
@@ -336,9 +336,7 @@ static void a_quiet_stream_sleeps(void **state)
 	int fds[2];
 
 	(void)state;
-	tcp_pair(fds);
-	end_init(&a, fds[0]);
-	turn();
+	tcp_end(&a, fds);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
 	wait_for(fds[0], POLLIN);
 	turn();
