@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "node_fork.h"
 #include "node_pod.h"
 
 #define ARGUMENTS (24 + NODE_MORE_MAX + 2 * NODE_PORTS_MAX)
@@ -67,10 +68,7 @@ static int fill(struct arguments *a, const struct node_pod *pod, struct error *e
 static void become_run(const struct arguments *a, pid_t agent)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	sigset_t none;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* What an agent leaves behind would hold the name against the next one's. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != agent || dup2(null, 0) < 0 ||
 	    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
@@ -87,7 +85,7 @@ pid_t node_child_start(const struct node_pod *pod, struct error *error)
 
 	if (fill(&arguments, pod, error) < 0)
 		return -1;
-	pid = fork();
+	pid = node_fork();
 	if (pid == 0)
 		become_run(&arguments, agent);
 	return pid > 0 ? pid : error_set(error, "fork: %s", strerror(errno));

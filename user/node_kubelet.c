@@ -14,6 +14,7 @@
 
 #include "bytes.h"
 #include "libcurl.h"
+#include "node_fork.h"
 #include "node_pods.h"
 #include "privileges.h"
 
@@ -203,21 +204,13 @@ static int ask_it(struct ask *ask, struct bytes *ret, struct error *error)
 
 /* ---- its process ------------------------------------------------------------------------------ */
 
-/* The agent's signal handlers write to a descriptor of its loop, whose number may be another file's
- * here: so there are none of them. alarm(2) ends what no timeout of libcurl's does, a look-up
- * of a name for one. */
+/* alarm(2) ends what no timeout of libcurl's does, a look-up of a name for one. */
 static void NORETURN run(const struct node_kubelet *kubelet, pid_t agent)
 {
-	static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 	struct ask ask = {.kubelet = kubelet};
 	struct error error = {0};
 	struct bytes lines = {0};
-	sigset_t none;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
-		signal(handled[i], SIG_DFL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != agent)
 		_exit(1);
 	alarm(2 * NODE_KUBELET_SECONDS);
@@ -236,7 +229,7 @@ pid_t node_kubelet_ask(const struct node_kubelet *kubelet, int *ret_fd, struct e
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_set(error, "pipe: %s", strerror(errno));
-	pid = fork();
+	pid = node_fork();
 	if (pid == 0) {
 		/* Other pods' namespaces, pins and policies are open in the agent: nothing that
 		 * reads a network is to hold them. */

@@ -75,13 +75,14 @@ def write(name, text, mode=0o644):
 
 
 def wait_for(condition, seconds=10, what="condition"):
+    """`what`, when it is called, tells of the end of the wait and not of its beginning."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"timed out after {seconds} s: {what}")
+            raise AssertionError(f"timed out after {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.02)
 
 
@@ -255,7 +256,7 @@ class Bottle:
         self.wait_ready(seconds)
         # The proxy answers before the self-test is over.
         wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll(), seconds,
-                 "ready")
+                 lambda: f"ready; {self.errors()}")
 
     def wait_ready(self, seconds=20):
         def answers():
@@ -273,7 +274,7 @@ class Bottle:
                     return True
                 except OSError:
                     return False
-        wait_for(answers, seconds, f"the proxy to answer; {self.errors()}")
+        wait_for(answers, seconds, lambda: f"the proxy to answer; {self.errors()}")
 
     def errors(self):
         with open(self.err_path, encoding="utf-8") as file:

@@ -201,7 +201,7 @@ class Pod:
 
     def served(self):
         wait_for(lambda: (self.listed() or {}).get("wall") == "served" and self.answers(), 30,
-                 f"{self.name} to be served; {self.case.errors()[-3000:]}")
+                 lambda: f"{self.name} to be served; {self.case.errors()[-3000:]}")
         return self
 
     def answers(self):
@@ -227,7 +227,7 @@ class Pod:
     def remove(self):
         self.end()
         if self.wall in pins():
-            wait_for(lambda: not self.walled(), 20, f"the wall of {self.name} to go; "
+            wait_for(lambda: not self.walled(), 20, lambda: f"the wall of {self.name} to go; "
                      + self.case.errors()[-2000:])
 
 
@@ -344,17 +344,19 @@ class NodeCase(Case):
                 "--kubepods", os.path.join(self.root, "kubelet/kubepods"),
                 "--ready-file", os.path.join(self.directory, "ready"), *self.more]
 
-    def start_agent(self, *options, ready=True):
+    def start_agent(self, *options, ready=True, wrapper=()):
         names = ",".join("+" + c for c in self.capabilities)
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(
                 ["unshare", "--cgroup", "setpriv", "--bounding-set", "-all," + names,
-                 "--inh-caps", "-all", harness.world.program, "node", *self.options(), *options],
+                 "--inh-caps", "-all", *wrapper, harness.world.program, "node", *self.options(),
+                 *options],
                 stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=environment(),
                 preexec_fn=w.die_with_parent)
         if ready:
             wait_for(lambda: os.path.exists(os.path.join(self.directory, "ready")) or
-                     self.process.poll() is not None, 20, "the agent to be ready")
+                     self.process.poll() is not None, 20,
+                     lambda: f"the agent to be ready; {self.errors()}")
             self.assertIsNone(self.process.poll(), self.errors())
         return self
 
@@ -380,7 +382,7 @@ class NodeCase(Case):
 
     def says(self, pattern, seconds=20):
         wait_for(lambda: re.search(pattern, self.errors()), seconds,
-                 f"{pattern}; {self.errors()[-3000:]}")
+                 lambda: f"{pattern}; {self.errors()[-3000:]}")
 
 
 class Node(NodeCase):

@@ -57,12 +57,30 @@ class Closed(test_node.NodeCase):
                 file.write("1")
         wait_for(lambda: all(frozen(one) for one in pods), 20, "the freeze")
         self.start_agent()
-        wait_for(lambda: not any(frozen(one) for one in pods), 20, "the pods to go on; " + self.errors())
+        wait_for(lambda: not any(frozen(one) for one in pods), 20,
+                 lambda: "the pods to go on; " + self.errors())
         self.assertTrue(unknown.walled())
         self.assertFalse(plain.walled())
         self.assertEqual(plain.connect(), ["out"])
         self.assertEqual(pod.connect(), ["refused"])
         wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20, "the pod's service")
+
+    def test_ended_while_its_run_starts(self):
+        """Told to end between fork(2) and execve(2), where it still has the agent's handlers, which
+        write to the agent's own loop: the agent took the word for its own and ended, and the wall of
+        the pod that was gone stayed for good."""
+        path = harness.world.path("node-strace")
+        # The child opens it first of all.
+        self.start_agent(wrapper=["strace", "-D", "-f", "-qq", "-o", path, "-e", "signal=none",
+                                  "-P", "/dev/null", "-e", "inject=openat:delay_exit=1500000"])
+        pod = Pod(self, "web").start()
+        self.says(f"{pod.wall} with policy")
+        pod.end()
+        wait_for(lambda: not pod.walled() or self.process.poll() is not None, 20, "the wall to go")
+        self.assertIsNone(self.process.poll(), self.errors())
+        self.assertRegex(read(path), r"/dev/null.*\(DELAYED\)")
+        late = Pod(self, "web")
+        wait_for(late.walled, 20, "the next pod's wall")
 
     def test_two_agents(self):
         """One to a node: a second would freeze, wall and serve the same pods."""
