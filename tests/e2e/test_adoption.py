@@ -7,16 +7,19 @@ import subprocess
 
 import world as w
 import harness
-from harness import Bottle, Case, measures, wait_for
+from harness import Bottle, Case, measures, wait_for, write
 from test_death import HAMMER
 
 ADOPTIONS, KILLS = 50, 20  # the kills are among the adoptions
+ANSWERED, REFUSED = 0, 1
 
 # Asks for names and uses the answers, until told to stop. Prints, by kind of outcome, how often; and
-# what must never be: another address, a closed port that opens, an answer for another host.
+# what must never be: another address, a closed port that opens, an answer for another host. Meanwhile
+# the two outcomes that are waited for are told in a file.
 ALLOWED = r"""
-import collections, errno, random, signal, socket, struct, sys
+import collections, errno, os, random, signal, socket, struct, sys
 stop, wrong, counts, known = [], [], collections.Counter(), {}
+progress = os.open(sys.argv[1], os.O_WRONLY)
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 NAMES = ("both.example.test", "bulk.example.test", "second.example.test")
 
@@ -67,6 +70,7 @@ while not stop:
         if address:
             attempt("use", lambda: fetch(name, address))
             attempt("closed", lambda: closed(address))
+        os.pwrite(progress, b"%9d %9d" % (counts["answer 200"], counts["use ECONNREFUSED"]), 0)
 print([wrong, dict(counts), known])
 """
 
@@ -81,9 +85,10 @@ class Adoption(Case):
         self.addCleanup(self.bottle.stop)
         self.sniffer = w.Sniffer(harness.world)
         self.addCleanup(self.sniffer.close)
-        self.programs = [self.bottle.popen(["nice", harness.PYTHON, "-c", text],
+        self.progress = write("adoption-progress", "0 0", 0o666)
+        self.programs = [self.bottle.popen([*nice, harness.PYTHON, "-c", text, self.progress],
                                            stdout=subprocess.PIPE)
-                         for text in (HAMMER, ALLOWED)]
+                         for nice, text in ((["nice"], HAMMER), ([], ALLOWED))]
         for program in self.programs:
             self.assertEqual(program.stdout.readline(), "up\n")
 
@@ -96,6 +101,15 @@ class Adoption(Case):
         # Once a worker that waited for an answer of ours was waited for in turn, for 5 s.
         self.bottle.process.wait(4)
 
+    def tried(self, outcome):
+        """Waits until the client inside has met it once more: on a busy machine a take-over, or the time
+        between two, may be over before it has its turn."""
+        def count():
+            with open(self.progress, encoding="utf-8") as file:
+                return int(file.read().split()[outcome])
+        before = count()
+        wait_for(lambda: count() > before, 30, lambda: f"outcome {outcome}; {self.bottle.errors()[-2000:]}")
+
     def addresses(self):
         return {h["host"]: h["address"] for h in self.bottle.status()["hosts"]}
 
@@ -103,7 +117,11 @@ class Adoption(Case):
         wait_for(lambda: len(self.addresses()) >= 3, 10, "the names to be asked for")
         before = self.addresses()
         for number in range(ADOPTIONS):
+            if number % 5 == 0:
+                self.tried(ANSWERED)
             self.end(kill=number % 5 in (1, 3))
+            if number in (2, 3):
+                self.tried(REFUSED)
             if number % 10 == 0:
                 self.assertTrue(self.bottle.status()["walls"]["whole"])
             self.bottle.start()
