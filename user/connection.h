@@ -26,7 +26,7 @@ struct proxy {
 	struct feed *feed; /* NULL: nobody looks */
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
-	size_t connection_count;
+	size_t connection_count, connection_most; /* now; and at a time: server_heap.h's */
 	size_t request_count; /* streams of HTTP/2; http2.c's */
 	/* What the bottle asks for, on its way to the supervisor. 0, or -1: nobody answers. NULL: nobody
 	 * is there. */

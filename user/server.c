@@ -27,6 +27,7 @@
 #include "listener.h"
 #include "privileges.h"
 #include "rpc.h"
+#include "server_heap.h"
 #include "server_retired.h"
 #include "shares.h"
 #include "tickets.h"
@@ -46,6 +47,7 @@ struct server {
 	struct event_base *base;
 	struct background *background;
 	struct retired *retired;
+	struct heap heap;
 	bool closing;
 	struct config *config;
 	struct verdicts *verdicts;
@@ -218,6 +220,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
 		/* Others may want room while nobody reads here who would see that there is none. */
 		(void)bytes_room();
+		heap_pulse(&s->heap, s->proxy.connection_count, &s->proxy.connection_most);
 	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
 		/* Under the same number, so that nobody needs to hear of it. */
 		if (s->handover->log_fd >= 0)

@@ -57,6 +57,27 @@ class Burst(BottleCase):
         self.assertEqual(self.burst("both", "/gather/300"), 300)
 
 
+class Ebb(BottleCase):
+    @measures
+    def test_memory_of_a_peak_goes_back(self):
+        """What is freed lies between what stays, so that none of it goes back by itself."""
+        def private():
+            return harness.memory_kib(self.bottle.worker(), "RssAnon")
+        code = ("import socket, ssl, sys\n"
+                "context = ssl._create_unverified_context()\n"
+                "held = [context.wrap_socket(socket.create_connection(('bulk.example.test', 443)),"
+                " server_hostname='bulk.example.test') for _ in range(250)]\n"
+                "print('held', flush=True)\nsys.stdin.readline()\n")
+        client = self.bottle.popen(["/usr/bin/python3", "-c", code], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+        before = private()
+        self.assertEqual(client.stdout.readline().strip(), "held")
+        most = private()
+        self.assertGreater(most - before, 2000)
+        client.communicate("\n", timeout=20)
+        harness.wait_for(lambda: private() < before + (most - before) / 2, 30, "memory to go back")
+
+
 class Volume(BottleCase):
     @measures
     def test_gib_down(self):
