@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(HERE, "programs")
 PYTHON = "/usr/bin/python3"
 PROXY_PORT = 9099
-SANITIZER = re.compile(r"(==\d+==ERROR: |runtime error: )")
+SANITIZER = re.compile(r"(==\d+==ERROR: |runtime error: |WARNING: ThreadSanitizer: )")
 UID = 23456  # whom `exec` runs commands as: nobody the machine knows
 # Made anew each time, so that no file of the machine can hold it already.
 MARK = "SECRET-" + os.urandom(8).hex()
