@@ -24,7 +24,7 @@ static const char *const allowed[] = {
 	"read", "write", "readv", "writev", "pread64", "recv", "recvfrom", "recvmsg", "recvmmsg",
 	"send", "sendto", "sendmsg", "sendmmsg", "splice", "tee", "pipe", "pipe2", "close",
 	"close_range", "shutdown", "connect", "bind", "accept", "accept4", "getsockopt",
-	"setsockopt", "getsockname", "getpeername", "lseek", "_llseek", "dup", "dup2", "dup3",
+	"setsockopt", "getsockname", "getpeername", "lseek", "_llseek", "dup3",
 	/* waiting and time */
 	"epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_wait", "epoll_pwait",
 	"epoll_pwait2", "poll", "ppoll", "ppoll_time64", "select", "_newselect", "pselect6",
@@ -58,10 +58,9 @@ static const struct condition conditions[] = {
 	{"mmap", 2, PROT_EXEC, 0},
 	{"mmap2", 2, PROT_EXEC, 0},
 	{"mprotect", 2, PROT_EXEC, 0},
-	/* sockets to dial with, and pairs; of raw ones it lacks the capability */
+	/* sockets to dial with; of raw ones it lacks the capability */
 	{"socket", 0, UINT32_MAX, AF_INET},
 	{"socket", 0, UINT32_MAX, AF_INET6},
-	{"socketpair", 0, UINT32_MAX, AF_UNIX},
 	/* the kernel's records of flows: read, and taken */
 	{"bpf", 0, UINT32_MAX, BPF_MAP_LOOKUP_ELEM},
 	{"bpf", 0, UINT32_MAX, BPF_MAP_DELETE_ELEM},
@@ -70,7 +69,6 @@ static const struct condition conditions[] = {
 	{"fcntl", 1, UINT32_MAX, F_GETFL},
 	{"fcntl", 1, UINT32_MAX, F_GETFD},
 	{"fcntl", 1, UINT32_MAX, F_SETFD},
-	{"fcntl", 1, UINT32_MAX, F_DUPFD_CLOEXEC},
 	{"fcntl", 1, UINT32_MAX, F_SETPIPE_SZ},
 	{"fcntl", 1, UINT32_MAX, F_GETPIPE_SZ},
 	{"ioctl", 1, UINT32_MAX, FIONREAD},
@@ -98,6 +96,11 @@ static const struct refusal refused[] = {
 	{"sched_setaffinity", EPERM},
 	{"setpriority", EPERM},
 };
+
+/* They change an open file for everybody who has it, or give it (dup3) a number that nobody looks for.
+ * No other call gives one: socketpair(2) is not among `allowed`, for a descriptor that is sent to
+ * oneself (SCM_RIGHTS) comes back under another number. */
+static const char *const changes[] = {"shutdown", "connect", "bind", "setsockopt", "dup3"};
 
 static int add(scmp_filter_ctx filter, uint32_t action, const char *name)
 {
@@ -136,6 +139,32 @@ static int add_special(scmp_filter_ctx filter)
 	return rc;
 }
 
+static int guard(scmp_filter_ctx filter, int fd)
+{
+	/* The kernel takes an int: the upper half does not count. */
+	const struct scmp_arg_cmp of[] = {
+		SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)fd),
+		SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETPIPE_SZ),
+	};
+	int rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(fcntl), 2, of);
+
+	for (size_t i = 0; rc == 0 && i < COUNT(changes); i++)
+		rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS,
+					    seccomp_syscall_resolve_name(changes[i]), 1, of);
+	return rc;
+}
+
+/* A filter of its own, since libseccomp has no 'any but these' in a rule: the kernel takes the worst
+ * that any filter says. */
+static int guard_and_load(scmp_filter_ctx filter, const int *shared, size_t count)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = shared[i] < 0 ? 0 : guard(filter, shared[i]);
+	return rc == 0 ? seccomp_load(filter) : rc;
+}
+
 /* A call of another architecture (x32, 32-bit) would have other numbers than those judged: it
  * kills. */
 static int build_and_load(scmp_filter_ctx filter)
@@ -156,20 +185,25 @@ static int build_and_load(scmp_filter_ctx filter)
 	return rc == 0 ? seccomp_load(filter) : rc;
 }
 
-/* Killing the process, not the thread: half a worker would be worse than none. */
-int privileges_limit_calls(struct error *error)
+/* Killing the process, not the thread: half a worker would be worse than none. The second filter is
+ * loaded first, for under the other one no more are. */
+int privileges_limit_calls(const int *shared, size_t count, struct error *error)
 {
 #if defined(__SANITIZE_ADDRESS__)
 	/* The sanitizers' own calls are many, and change with each version. */
 	(void)build_and_load;
-	(void)error;
+	(void)guard_and_load;
+	(void)shared, (void)count, (void)error;
 	return 0;
 #else
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int rc = filter ? build_and_load(filter) : -ENOMEM;
+	scmp_filter_ctx second = seccomp_init(SCMP_ACT_ALLOW);
+	int rc = filter && second ? guard_and_load(second, shared, count) : -ENOMEM;
 
-	if (filter)
-		seccomp_release(filter);
+	if (rc == 0)
+		rc = build_and_load(filter);
+	seccomp_release(filter);
+	seccomp_release(second);
 	return rc < 0 ? error_set(error, "cannot load the worker's seccomp filter: %s", strerror(-rc))
 		      : 0;
 #endif

@@ -546,6 +546,21 @@ static int receive_config(struct server *s, struct error *error)
 	return s->config ? 0 : -1;
 }
 
+/* Whatever becomes of this worker, the others and its successor find the sockets and the log as they
+ * are. */
+static int limit_calls(const struct server_handover *h, struct error *error)
+{
+	const int *const lists[] = {h->proxy_fds, h->host_fds, h->dns_udp_fds, h->dns_tcp_fds};
+	const size_t count = sizeof(lists) / sizeof(lists[0]);
+	int shared[3 + sizeof(lists) / sizeof(lists[0]) * SERVER_MAX_SOCKETS] = {
+		STDOUT_FILENO, STDERR_FILENO, h->log_fd};
+
+	for (size_t i = 0; i < count; i++)
+		memcpy(shared + 3 + i * SERVER_MAX_SOCKETS, lists[i],
+		       SERVER_MAX_SOCKETS * sizeof(*shared));
+	return privileges_limit_calls(shared, sizeof(shared) / sizeof(shared[0]), error);
+}
+
 /* In the order of use; the background thread first, for it may still hold a reload. */
 static void close_server(struct server *s)
 {
@@ -590,7 +605,7 @@ int server_run(const struct server_handover *handover)
 	int status = EXIT_FAILED;
 
 	if (privileges_drop(handover->uid, handover->gid, handover->flows_fd, &error) < 0 ||
-	    (!handover->any_call && privileges_limit_calls(&error) < 0) ||
+	    (!handover->any_call && limit_calls(handover, &error) < 0) ||
 	    receive_config(&s, &error) < 0)
 		goto out;
 	s.base = event_base_new();

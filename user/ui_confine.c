@@ -70,5 +70,5 @@ bool ui_confine(pid_t parent)
 	return leave_terminal() && privileges_drop(NOBODY, NOBODY, -1, NULL) == 0 &&
 	       setrlimit(RLIMIT_NOFILE, &files) == 0 && setrlimit(RLIMIT_FSIZE, &nothing) == 0 &&
 	       prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent && limit_further() &&
-	       privileges_limit_calls(NULL) == 0;
+	       privileges_limit_calls(NULL, 0, NULL) == 0;
 }

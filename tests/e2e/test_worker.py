@@ -51,6 +51,12 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
+def argument_of(pid, name):
+    """What the supervisor told the worker: --NAME=VALUE, the first of them."""
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+        return re.search(rf"\0--{name}=([^\0]*)\0", file.read()).group(1)
+
+
 class Confined(Case):
     def setUp(self):
         super().setUp()
@@ -81,6 +87,23 @@ class Confined(Case):
             make_it_call(worker, number, *arguments)
             wait_for(lambda: "a system call that it may not make" in self.bottle.errors(), 10,
                      f"its end; {self.bottle.errors()}")
+            self.successor(worker)
+            open(self.bottle.err_path, "w", encoding="utf-8").close()
+
+    @measures
+    @unittest.skipUnless(platform.machine() == "x86_64", "registers of x86-64")
+    def test_what_all_listen_at(self):
+        """Who shuts down one of these, or could get it under another number, would make successors and
+        other workers deaf, too: its own end comes before."""
+        for name, number, arguments in (("proxy", 48, (2,)),     # shutdown(SHUT_RDWR)
+                                        ("dns-udp", 48, (2,)),
+                                        ("dns-tcp", 48, (2,)),
+                                        ("proxy", 32, ())):      # dup
+            worker = self.bottle.worker()
+            fd = int(argument_of(worker, name))
+            make_it_call(worker, number, fd, *arguments)
+            wait_for(lambda: "a system call that it may not make" in self.bottle.errors(), 10,
+                     f"its end after {number} of {name}; {self.bottle.errors()}")
             self.successor(worker)
             open(self.bottle.err_path, "w", encoding="utf-8").close()
 

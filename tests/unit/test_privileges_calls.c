@@ -10,7 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,7 +35,7 @@
 
 struct attempt {
 	const char *name;
-	uint64_t arguments[5];
+	uint64_t arguments[6];
 	int error; /* that it fails with; 0: whatever the kernel says */
 };
 
@@ -55,8 +59,13 @@ static const struct attempt deadly[] = {
 	{"socket", {AF_NETLINK, SOCK_RAW, 0}, 0},
 	{"socket", {AF_PACKET, SOCK_RAW, 0}, 0},
 	{"socket", {HIGH | AF_VSOCK, SOCK_STREAM, 0}, 0},
+	{"socketpair", {AF_UNIX, SOCK_STREAM, 0, NOWHERE}, 0},
 	{"socketpair", {AF_TIPC, SOCK_STREAM, 0, NOWHERE}, 0},
 	{"listen", {-1ULL, 1}, 0},
+	{"dup", {-1ULL}, 0},
+	{"dup2", {-1ULL, 9}, 0},
+	{"fcntl", {-1ULL, F_DUPFD, 9}, 0},
+	{"fcntl", {-1ULL, F_DUPFD_CLOEXEC, 9}, 0},
 	{"io_uring_setup", {1, NOWHERE}, 0},
 	{"io_uring_enter", {-1ULL, 0, 0, 0, 0}, 0},
 	{"bpf", {BPF_PROG_LOAD, NOWHERE, 4}, 0},
@@ -116,6 +125,12 @@ static const struct attempt harmless[] = {
 	{"accept4", {-1ULL, 0, 0, 0}, EBADF},
 };
 
+/* What others have, too: a listener and a socket for datagrams on loopback, and the end of a pipe. */
+enum { LISTENER, DATAGRAMS, LOG, SHARED };
+static int shared[SHARED] = {-1, -1, -1};
+static struct sockaddr_in places[2];
+static int log_end;
+
 /* 0 when it was as wanted, else what happened. */
 static int attempt(const struct attempt *a, bool wanted_dead)
 {
@@ -127,9 +142,10 @@ static int attempt(const struct attempt *a, bool wanted_dead)
 		return 0;
 	pid = fork();
 	if (pid == 0) {
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || privileges_limit_calls(NULL) < 0)
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		    privileges_limit_calls(shared, SHARED, NULL) < 0)
 			_exit(1);
-		long result = syscall(call, x[0], x[1], x[2], x[3], x[4], 0);
+		long result = syscall(call, x[0], x[1], x[2], x[3], x[4], x[5]);
 
 		_exit(a->error && (result != -1 || errno != a->error) ? 2 : 0);
 	}
@@ -159,11 +175,148 @@ static void what_it_needs_is_left(void **state)
 	}
 }
 
+/* ---- what is shared --------------------------------------------------------------------------- */
+
+#define AT(pointer) (uint64_t)(uintptr_t)(pointer)
+
+static int open_socket(int type, struct sockaddr_in *ret_place)
+{
+	struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(place);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&place, size), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&place, &size), 0);
+	*ret_place = place;
+	return fd;
+}
+
+static int share(void **state)
+{
+	int ends[2];
+
+	(void)state;
+	shared[LISTENER] = open_socket(SOCK_STREAM, &places[LISTENER]);
+	assert_int_equal(listen(shared[LISTENER], 16), 0);
+	shared[DATAGRAMS] = open_socket(SOCK_DGRAM, &places[DATAGRAMS]);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	log_end = ends[0];
+	shared[LOG] = ends[1];
+	return 0;
+}
+
+static int unshare_all(void **state)
+{
+	(void)state;
+	close(log_end);
+	for (int i = 0; i < SHARED; i++) {
+		close(shared[i]);
+		shared[i] = -1;
+	}
+	return 0;
+}
+
+/* Whoever comes reaches who is there. */
+static void assert_all_as_it_was(const char *after)
+{
+	struct pollfd waiting = {.events = POLLIN};
+	char byte;
+
+	for (int i = LISTENER; i <= DATAGRAMS; i++) {
+		int client = socket(AF_INET, i == LISTENER ? SOCK_STREAM : SOCK_DGRAM, 0), got;
+
+		waiting.fd = shared[i];
+		if (connect(client, (struct sockaddr *)&places[i], sizeof(places[i])) < 0 ||
+		    send(client, "x", 1, MSG_NOSIGNAL) != 1 || poll(&waiting, 1, 1000) != 1)
+			fail_msg("deaf after %s", after);
+		got = i == LISTENER ? accept(shared[i], NULL, NULL) : (int)recv(shared[i], &byte, 1, 0);
+		if (i == LISTENER ? got < 0 : got != 1)
+			fail_msg("deaf after %s", after);
+		if (i == LISTENER)
+			close(got);
+		close(client);
+	}
+	assert_int_equal(fcntl(shared[LOG], F_GETPIPE_SZ), 65536);
+}
+
+/* On the shared descriptor that stands in place of the first argument. */
+static void what_changes_it_for_others_kills(void **state)
+{
+	static const int one = 1;
+	static const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	static struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	static const struct sock_fprog filter = {1, &drop};
+	const struct attempt changes[] = {
+		{"shutdown", {LISTENER, SHUT_RDWR}, 0},
+		{"shutdown", {DATAGRAMS, SHUT_RDWR}, 0},
+		{"connect", {LISTENER, AT(&none), sizeof(none)}, 0},
+		{"connect", {DATAGRAMS, AT(&places[LISTENER]), sizeof(*places)}, 0},
+		{"bind", {LISTENER, AT(&places[LISTENER]), sizeof(*places)}, 0},
+		{"setsockopt", {LISTENER, SOL_SOCKET, SO_ATTACH_FILTER, AT(&filter), sizeof(filter)}, 0},
+		{"setsockopt", {DATAGRAMS, SOL_SOCKET, SO_ATTACH_FILTER, AT(&filter), sizeof(filter)}, 0},
+		{"setsockopt", {LISTENER, IPPROTO_TCP, TCP_DEFER_ACCEPT, AT(&one), sizeof(one)}, 0},
+		{"listen", {LISTENER, 0}, 0},
+		{"dup", {LISTENER}, 0},
+		{"dup2", {LISTENER, 99}, 0},
+		{"dup3", {LISTENER, 99, 0}, 0},
+		{"fcntl", {LISTENER, F_DUPFD, 99}, 0},
+		{"fcntl", {LISTENER, F_DUPFD_CLOEXEC, 99}, 0},
+		{"fcntl", {LOG, F_SETPIPE_SZ, 4096}, 0},
+		{"fcntl", {LOG, HIGH | F_SETPIPE_SZ, 4096}, 0},
+		{"dup3", {LOG, 99, 0}, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * COUNT(changes); i++) {
+		struct attempt change = changes[i / 2];
+
+		change.arguments[0] = (i % 2 ? HIGH : 0) | (uint64_t)shared[change.arguments[0]];
+		if (attempt(&change, true) != 0)
+			fail_msg("%s (row %zu) got through", change.name, i / 2);
+		assert_all_as_it_was(change.name);
+	}
+}
+
+/* What is left to do with them; a socket's entry in /proc leads nowhere. */
+static void what_does_not_is_left(void **state)
+{
+	static const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	static const int on = 1;
+	char path[32];
+	const struct attempt uses[] = {
+		{"openat", {AT_FDCWD, AT(path), O_RDONLY}, ENXIO},
+		{"sendto", {(uint64_t)shared[LISTENER], AT("x"), 1, MSG_FASTOPEN | MSG_NOSIGNAL, AT(&none), sizeof(none)}, 0},
+		{"sendto", {(uint64_t)shared[DATAGRAMS], AT("x"), 1, 0, AT(&none), sizeof(none)}, 0},
+		{"ioctl", {(uint64_t)shared[LISTENER], FIONBIO, AT(&on)}, EACCES},
+		{"fcntl", {(uint64_t)shared[LISTENER], F_SETFL, O_NONBLOCK}, EACCES},
+		{"fcntl", {(uint64_t)shared[LOG], F_GETFL}, 0},
+		{"fcntl", {(uint64_t)log_end, F_SETPIPE_SZ, 65536}, 0},
+		{"close", {(uint64_t)shared[LISTENER]}, 0},
+		{"shutdown", {99, SHUT_RDWR}, EBADF},
+		{"setsockopt", {99, SOL_SOCKET, SO_KEEPALIVE, NOWHERE, 4}, EBADF},
+		{"connect", {99, NOWHERE, 0}, EBADF},
+		{"bind", {99, NOWHERE, 0}, EBADF},
+		{"dup3", {99, (uint64_t)shared[LOG], 0}, EBADF},
+	};
+
+	(void)state;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", shared[LISTENER]);
+	for (size_t i = 0; i < COUNT(uses); i++) {
+		if (attempt(&uses[i], false) != 0)
+			fail_msg("%s (row %zu)", uses[i].name, i);
+		assert_all_as_it_was(uses[i].name);
+	}
+	assert_int_equal(fcntl(shared[LISTENER], F_GETFL) & O_NONBLOCK, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_worker_has_no_use_for_kills_it),
 		cmocka_unit_test(what_it_needs_is_left),
+		cmocka_unit_test_setup_teardown(what_changes_it_for_others_kills, share, unshare_all),
+		cmocka_unit_test_setup_teardown(what_does_not_is_left, share, unshare_all),
 	};
 
 #if defined(__SANITIZE_ADDRESS__)
