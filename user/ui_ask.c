@@ -2,6 +2,7 @@
 #include "ui_ask.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,6 +37,9 @@ static int receive(int pair, char *text, size_t size)
 	if (length <= 0)
 		return -2;
 	text[length] = '\0';
+	/* The kernel had one for us and no number to give it. */
+	if (message.msg_flags & MSG_CTRUNC)
+		snprintf(text, size, "no descriptor is left for the answer: close other pages");
 	if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int)))
 		return -1;
 	memcpy(&fd, CMSG_DATA(header), sizeof(fd));

@@ -419,6 +419,32 @@ class Content(BottleCase):
             for s in held:
                 s.close()
 
+    def test_no_descriptor_for_the_sidecars_socket(self):
+        path, held = f"/proc/{self.page.child()}/fd", []
+
+        def hold():
+            held.append(socket.create_connection((self.page.address, self.page.port), 10))
+
+        def answered():
+            """By who has a descriptor left for the browser's connection and none besides."""
+            if len(os.listdir(path)) < 255:
+                return hold()
+            status, _, body = self.page.ask("/api/status")
+            return body if status == 503 else None
+
+        try:
+            # Not more at a time than wait to be accepted: the kernel would make the next wait a second.
+            for count in range(230):
+                hold()
+                if count % 10 == 0:
+                    wait_for(lambda: len(os.listdir(path)) > count, 10, "room")
+            body = wait_for(lambda: tries(answered), 60, "503")
+            self.assertEqual(json.loads(body)["error"],
+                             "no descriptor is left for the answer: close other pages")
+        finally:
+            for s in held:
+                s.close()
+
 
 def tries(function):
     try:
