@@ -229,15 +229,6 @@ bool supervisor_parse_workers(const char *text, unsigned *ret)
 	return true;
 }
 
-/* False when one has ended already: at the start that is final. */
-static bool are_starting(const struct supervisor *s)
-{
-	for (unsigned i = 0; i < s->slot_count; i++)
-		if (s->slots[i]->worker.pid <= 0)
-			return false;
-	return supervisor_ready_count(s) < s->slot_count;
-}
-
 int supervisor_start_workers(struct supervisor *s, struct error *error)
 {
 	const struct timeval pulse = {PULSE_S, 0};
@@ -255,22 +246,36 @@ int supervisor_start_workers(struct supervisor *s, struct error *error)
 	return slot ? 0 : error_set(error, "the worker did not become ready");
 }
 
-/* The loop runs while we wait, for the workers need answers to become ready. */
-int supervisor_await_workers(struct supervisor *s, struct error *error)
+/* The loop runs, for what is under way in a worker may need answers of ours. False when no time could be
+ * set. */
+static bool run_while(struct supervisor *s, bool (*wanted)(const struct supervisor *s), int limit_ms)
 {
-	const struct timeval limit = {READY_TIMEOUT_MS / 1000, 0};
+	const struct timeval limit = {limit_ms / 1000, limit_ms % 1000 * 1000};
 	bool passed = false;
 	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
+	bool timed = deadline && evtimer_add(deadline, &limit) == 0;
 
-	if (!deadline || evtimer_add(deadline, &limit) < 0) {
-		supervisor_event_free(deadline);
-		return error_set(error, "cannot make an event loop");
-	}
-	while (are_starting(s) && !passed && !s->stopping) {
+	while (timed && !passed && wanted(s)) {
 		if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
 			break;
 	}
 	supervisor_event_free(deadline);
+	return timed;
+}
+
+/* False when one has ended already: at the start that is final. */
+static bool are_starting(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->worker.pid <= 0)
+			return false;
+	return supervisor_ready_count(s) < s->slot_count && !s->stopping;
+}
+
+int supervisor_await_workers(struct supervisor *s, struct error *error)
+{
+	if (!run_while(s, are_starting, READY_TIMEOUT_MS))
+		return error_set(error, "cannot make an event loop");
 	if (s->stopping)
 		return error_set(error, "told to end before the worker was ready");
 	s->ready = supervisor_ready_count(s) == s->slot_count;
@@ -285,24 +290,12 @@ static bool one_runs(const struct supervisor *s)
 	return false;
 }
 
-/* What is under way in a worker may need answers of ours, so calls are served until the end. */
 static void drain_workers(struct supervisor *s, int grace_ms)
 {
-	const struct timeval limit = {grace_ms / 1000, grace_ms % 1000 * 1000};
-	bool passed = false;
-	struct event *deadline = evtimer_new(s->base, on_deadline, &passed);
-
-	if (deadline && evtimer_add(deadline, &limit) == 0) {
-		for (unsigned i = 0; i < s->slot_count; i++)
-			if (s->slots[i]->worker.pid > 0 &&
-			    worker_ask_to_end(&s->slots[i]->worker) < 0)
-				supervisor_end_slot(s->slots[i]);
-		while (one_runs(s) && !passed) {
-			if (event_base_loop(s->base, EVLOOP_ONCE) != 0)
-				break;
-		}
-	}
-	supervisor_event_free(deadline);
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->worker.pid > 0 && worker_ask_to_end(&s->slots[i]->worker) < 0)
+			supervisor_end_slot(s->slots[i]);
+	(void)run_while(s, one_runs, grace_ms);
 }
 
 void supervisor_end_workers(struct supervisor *s, int grace_ms)
