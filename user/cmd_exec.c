@@ -54,7 +54,7 @@ static const char help_text[] =
 	"  --report FILE       JSON: what was allowed and refused, and what the kernel's counters prove\n"
 	"  --summary FILE      the same in Markdown, appended: for a CI job's page\n"
 	"  --workers N|auto    processes that speak to the network, 1 to 64; auto (the default) is one, and\n"
-	"                      more, up to one for each processor, while all of them are busy\n"
+	"                      more, up to one for each processor, when all are busy; they stay\n"
 	"  -q, --quiet         no summary at the end, no notices\n"
 	"  -h, --help          this text\n"
 	"\n"

@@ -64,7 +64,7 @@ static const char help_text[] =
 	"  --metrics ADDR:PORT serve what is counted, for Prometheus: 'egress-bpf metrics' beside it\n"
 	"  --log-query         log the query of paths too; it may hold secrets\n"
 	"  --workers N|auto    processes that speak to the network, 1 to 64; auto (the default) is one, and\n"
-	"                      more, up to one for each processor, while all of them are busy\n"
+	"                      more, up to one for each processor, when all are busy; they stay\n"
 	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
 	"                      other bottle's has, from 90112 to 94207)\n"
 	"  --no-worker-seccomp any system call for that process: only for debuggers and valgrind\n"
