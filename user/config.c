@@ -99,6 +99,8 @@ static void apply_routes(struct config_context *context, const struct config_nod
 	if (routes->kind != CONFIG_SEQUENCE && routes->kind != CONFIG_INVALID)
 		config_fault(context, routes->line,
 			     "a list of {host: NAME}; [] to refuse everything", "is not a list");
+	if (!policy_expect(config->policy, routes->count))
+		abort();
 	for (const struct config_node *node = routes->first; node; node = node->next) {
 		size_t inner = config_enter_index(context, index++);
 

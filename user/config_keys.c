@@ -356,7 +356,7 @@ void config_parse_ports(struct config_context *context, const struct config_node
 		return;
 	if (node->count > EGRESS_MAX_PORTS) {
 		config_fault(context, node->line, "at most 16 ports, which is the limit of a host",
-			     "has %zu ports", node->count);
+			     "has %u ports", node->count);
 		return;
 	}
 	for (const struct config_node *child = node->first; child; child = child->next) {

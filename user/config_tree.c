@@ -13,55 +13,30 @@
 #define MAX_NODES 2000000
 #define MAX_KEYS 64 /* of one mapping; the language knows fewer */
 #define MAX_SOURCE ((size_t)16 << 20)
-#define BLOCK_SIZE 65536
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-struct config_block {
-	struct config_block *next;
-	size_t used, size;
-	max_align_t data[];
-};
-
-/* Each piece is aligned for any type. */
 void *config_alloc(struct config_arena *arena, size_t size)
 {
-	struct config_block *block = arena->blocks;
-	size_t rounded = (size + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
-	char *memory;
+	void *memory = arena_alloc(&arena->memory, size);
 
-	if (!block || block->size - block->used < rounded) {
-		size_t room = rounded > BLOCK_SIZE ? rounded : BLOCK_SIZE;
-
-		block = calloc(1, sizeof(*block) + room);
-		if (!block)
-			abort();
-		block->size = room;
-		block->next = arena->blocks;
-		arena->blocks = block;
-	}
-	memory = (char *)block->data + block->used;
-	block->used += rounded;
+	if (!memory)
+		abort();
 	return memory;
 }
 
 char *config_strdup(struct config_arena *arena, struct span text)
 {
-	char *copy = config_alloc(arena, text.length + 1);
+	char *copy = arena_text(&arena->memory, text);
 
-	if (text.length > 0)
-		memcpy(copy, text.data, text.length);
+	if (!copy)
+		abort();
 	return copy;
 }
 
 void config_arena_free(struct config_arena *arena)
 {
-	while (arena->blocks) {
-		struct config_block *block = arena->blocks;
-
-		arena->blocks = block->next;
-		free(block);
-	}
+	arena_free(&arena->memory);
 }
 
 /* ---- events to nodes ---------------------------------------------------------------------- */
@@ -73,6 +48,7 @@ struct reader {
 	struct span text;
 	struct diag_list *errors;
 	size_t nodes;
+	struct config_node *spare; /* of a key: its text went into the value */
 	bool stopped; /* nothing more can be read; said already */
 };
 
@@ -134,9 +110,10 @@ static void stop(struct reader *r, int line, const char *problem, const char *cu
 static struct config_node *node_new(struct reader *r, const yaml_event_t *event,
 				    enum config_kind kind)
 {
-	struct config_node *node = config_alloc(r->arena, sizeof(*node));
+	struct config_node *node = r->spare ? r->spare : config_alloc(r->arena, sizeof(*node));
 
-	node->kind = kind;
+	r->spare = NULL;
+	*node = (struct config_node){.kind = kind};
 	node->line = line_of(&event->start_mark);
 	if (++r->nodes > MAX_NODES)
 		stop(r, node->line, "more than 2000000 values", "fewer routes");
@@ -266,6 +243,7 @@ static struct config_node *parse_mapping(struct reader *r, const yaml_event_t *s
 		value->key = key->text;
 		value->key_line = key->line;
 		append_child(node, value, &last);
+		r->spare = key;
 	}
 	return node;
 }

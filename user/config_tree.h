@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "arena.h"
 #include "attributes.h"
 #include "bytes.h"
 #include "diag.h"
@@ -18,20 +19,19 @@ enum config_kind {
 	CONFIG_INVALID, /* its error is in the list already */
 };
 struct config_node {
-	enum config_kind kind;
-	int line;
-	bool plain;		  /* a scalar without quotes */
 	const char *text;	  /* of a scalar; holds no NUL */
 	const char *key;	  /* when it is a mapping's value */
-	int key_line;
 	struct config_node *first; /* of a sequence or mapping */
 	struct config_node *next;
-	size_t count; /* of children */
+	unsigned count; /* of children */
+	int line, key_line;
+	enum config_kind kind : 8; /* a large policy has a million nodes: they are packed */
+	bool plain;		   /* a scalar without quotes */
 };
 
 /* Memory that lives as long as one tree. */
 struct config_arena {
-	struct config_block *blocks;
+	struct arena memory;
 };
 /* Zeroed. When memory is out the process ends: half a policy must not become one. */
 void *config_alloc(struct config_arena *arena, size_t size);

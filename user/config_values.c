@@ -38,7 +38,8 @@ static bool is_address(const char *text)
 	struct egress_address address;
 	struct cidr cidr;
 
-	return text[0] == '[' || address_parse(text, &address) || cidr_parse(text, &cidr);
+	return text[0] == '[' || address_parse(text, &address) ||
+	       (strchr(text, '/') && cidr_parse(text, &cidr));
 }
 
 /* The mistakes that deserve an answer of their own; true when it was none of them. */

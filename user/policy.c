@@ -25,6 +25,7 @@ struct policy *policy_new(void)
 	if (!policy)
 		return NULL;
 	policy->references = 1;
+	policy->names.arena = policy->suffixes.arena = &policy->arena;
 	policy->limits = pcre2_match_context_create(NULL);
 	if (!policy->limits) {
 		policy_unref(policy);
@@ -34,6 +35,11 @@ struct policy *policy_new(void)
 	pcre2_set_depth_limit(policy->limits, REGEX_DEPTH_LIMIT);
 	pcre2_set_heap_limit(policy->limits, REGEX_HEAP_LIMIT_KIB);
 	return policy;
+}
+
+bool policy_expect(struct policy *policy, size_t hosts)
+{
+	return policy_table_reserve(&policy->names, policy->names.count + hosts);
 }
 
 /* Relaxed: who takes a reference has one already. */
@@ -51,68 +57,27 @@ bool policy_is_shared(const struct policy *policy)
 
 /* ---- freeing ------------------------------------------------------------------------------ */
 
-static void match_release(struct policy_match *match)
-{
-	for (size_t i = 0; i < match->path_count; i++)
-		policy_path_release(&match->paths[i]);
-	for (size_t i = 0; i < match->method_count; i++)
-		free(match->methods[i]);
-	for (size_t i = 0; i < match->header_count; i++) {
-		free(match->headers[i].name);
-		free(match->headers[i].value);
-	}
-	free(match->paths);
-	free(match->methods);
-	free(match->headers);
-}
-
-static void route_free(struct policy_route *route)
-{
-	if (!route)
-		return;
-	for (size_t i = 0; i < route->match_count; i++)
-		match_release(&route->matches[i]);
-	free(route->matches);
-	policy_auth_release(&route->auth);
-	free(route->file);
-	free(route);
-}
-
-static void host_free(struct policy_host *host)
-{
-	for (size_t i = 0; i < host->route_count; i++)
-		route_free(host->routes[i]);
-	free(host->routes);
-	free(host->rules);
-	free(host->injected);
-	policy_table_free(&host->exact);
-	policy_table_free(&host->prefixes);
-	free(host->name);
-	free(host);
-}
-
 void policy_unref(struct policy *policy)
 {
 	/* Acquire and release: who frees it must see all that the others did with it. */
 	if (!policy || __atomic_sub_fetch(&policy->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	policy_audit_release(policy);
-	for (size_t i = 0; i < policy->host_count; i++)
-		host_free(policy->hosts[i]);
+	while (policy->regexes) {
+		struct policy_path *path = policy->regexes;
+
+		policy->regexes = path->next_regex;
+		policy_path_release(path);
+	}
 	for (size_t i = 0; i < policy->secret_count; i++)
 		policy_secret_free(policy->secrets[i]);
 	for (size_t i = 0; i < policy->client_count; i++)
 		policy_client_free(policy->clients[i]);
 	free(policy->clients);
-	for (size_t i = 0; i < policy->cidr_count; i++)
-		free((char *)policy->cidrs[i].file);
-	free(policy->hosts);
 	free(policy->secrets);
 	free(policy->cidrs);
-	policy_table_free(&policy->names);
-	policy_table_free(&policy->suffixes);
 	policy_table_free(&policy->secret_index);
 	pcre2_match_context_free(policy->limits);
+	arena_free(&policy->arena);
 	free(policy);
 }
 
@@ -123,59 +88,82 @@ static int out_of_memory(struct error *error)
 	return error_set(error, "out of memory");
 }
 
-static int copy_text(const char *text, char **ret_copy, struct error *error)
+static int copy_text(struct policy *policy, const char *text, const char **ret_copy,
+		     struct error *error)
 {
-	*ret_copy = strdup(text);
+	*ret_copy = arena_text(&policy->arena, span_from(text));
 	return *ret_copy ? 0 : out_of_memory(error);
 }
 
-/* The counts grow with what is copied, so that match_release() frees no more than that. One more
- * than needed is allocated, since calloc(0) may be NULL. */
-static int copy_match(struct policy_match *match, const struct policy_match_spec *spec,
-		      struct error *error)
+/* One copy for all routes of a file. */
+static int copy_file(struct policy *policy, const char *file, const char **ret_file,
+		     struct error *error)
 {
-	match->paths = calloc(spec->path_count + 1, sizeof(*match->paths));
-	match->methods = calloc(spec->method_count + 1, sizeof(*match->methods));
-	match->headers = calloc(spec->header_count + 1, sizeof(*match->headers));
-	if (!match->paths || !match->methods || !match->headers)
-		return out_of_memory(error);
-	for (size_t i = 0; i < spec->path_count; i++) {
-		match->path_count++;
-		if (policy_path_init(&match->paths[i], &spec->paths[i], error) < 0)
-			return -1;
+	if (!file)
+		file = "policy";
+	if ((!policy->file || strcmp(policy->file, file) != 0) &&
+	    copy_text(policy, file, &policy->file, error) < 0)
+		return -1;
+	*ret_file = policy->file;
+	return 0;
+}
+
+/* A path with a regex is the policy's to free, whatever comes of the route. */
+static int copy_path(struct policy *policy, struct policy_path *path,
+		     const struct policy_path_spec *spec, struct error *error)
+{
+	if (policy_path_init(path, spec, &policy->arena, error) < 0) {
+		policy_path_release(path);
+		return -1;
 	}
-	for (size_t i = 0; i < spec->method_count; i++) {
-		match->method_count++;
-		if (copy_text(spec->methods[i], &match->methods[i], error) < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < spec->header_count; i++) {
-		match->header_count++;
-		if (copy_text(spec->headers[i].name, &match->headers[i].name, error) < 0 ||
-		    copy_text(spec->headers[i].value, &match->headers[i].value, error) < 0)
-			return -1;
+	if (path->regex) {
+		path->next_regex = policy->regexes;
+		policy->regexes = path;
 	}
 	return 0;
 }
 
+static int copy_match(struct policy *policy, struct policy_match *match,
+		      const struct policy_match_spec *spec, struct error *error)
+{
+	struct arena *arena = &policy->arena;
+
+	match->paths = arena_alloc(arena, spec->path_count * sizeof(*match->paths));
+	match->methods = arena_alloc(arena, spec->method_count * sizeof(*match->methods));
+	match->headers = arena_alloc(arena, spec->header_count * sizeof(*match->headers));
+	if (!match->paths || !match->methods || !match->headers)
+		return out_of_memory(error);
+	match->path_count = spec->path_count;
+	match->method_count = spec->method_count;
+	match->header_count = spec->header_count;
+	for (size_t i = 0; i < spec->path_count; i++)
+		if (copy_path(policy, &match->paths[i], &spec->paths[i], error) < 0)
+			return -1;
+	for (size_t i = 0; i < spec->method_count; i++)
+		if (copy_text(policy, spec->methods[i], &match->methods[i], error) < 0)
+			return -1;
+	for (size_t i = 0; i < spec->header_count; i++)
+		if (copy_text(policy, spec->headers[i].name, &match->headers[i].name, error) < 0 ||
+		    copy_text(policy, spec->headers[i].value, &match->headers[i].value, error) < 0)
+			return -1;
+	return 0;
+}
+
 /* No match at all becomes one that takes everything: what follows has one case less. */
-static int copy_matches(struct policy_route *route, const struct policy_route_spec *spec,
-			struct error *error)
+static int copy_matches(struct policy *policy, struct policy_route *route,
+			const struct policy_route_spec *spec, struct error *error)
 {
 	static const struct policy_match_spec everything;
+	const struct policy_match_spec *matches = spec->match_count ? spec->matches : &everything;
+	size_t count = spec->match_count ? spec->match_count : 1;
 
-	route->matches = calloc(spec->match_count + 1, sizeof(*route->matches));
+	route->matches = arena_alloc(&policy->arena, count * sizeof(*route->matches));
 	if (!route->matches)
 		return out_of_memory(error);
-	if (spec->match_count == 0) {
-		route->match_count = 1;
-		return copy_match(&route->matches[0], &everything, error);
-	}
-	for (size_t i = 0; i < spec->match_count; i++) {
-		route->match_count++;
-		if (copy_match(&route->matches[i], &spec->matches[i], error) < 0)
+	route->match_count = count;
+	for (size_t i = 0; i < count; i++)
+		if (copy_match(policy, &route->matches[i], &matches[i], error) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -207,26 +195,18 @@ static struct policy_host *host_new(struct policy *policy, const char *name, str
 {
 	bool wildcard = strncmp(name, "*.", 2) == 0;
 	struct policy_table *table = wildcard ? &policy->suffixes : &policy->names;
-	struct policy_host *host = calloc(1, sizeof(*host));
-	void *hosts;
+	struct policy_host *host = arena_alloc(&policy->arena, sizeof(*host));
+	void *hosts = arena_grow(&policy->arena, policy->hosts, policy->host_count, sizeof(void *));
 
-	if (!host || copy_text(name, &host->name, error) < 0)
-		goto failed;
-	hosts = policy_grow(policy->hosts, policy->host_count, sizeof(void *));
-	/* Also when the rest fails: the old array is gone. */
 	if (hosts)
 		policy->hosts = hosts;
-	if (!hosts ||
+	if (!host || !hosts || copy_text(policy, name, &host->name, error) < 0 ||
 	    !policy_table_put(table, span_from(host->name + (wildcard ? 2 : 0)), host)) {
-		free(host->name);
-		goto failed;
+		out_of_memory(error);
+		return NULL;
 	}
 	policy->hosts[policy->host_count++] = host;
 	return host;
-failed:
-	free(host);
-	out_of_memory(error);
-	return NULL;
 }
 
 static struct policy_host *host_by_name(const struct policy *policy, const char *name)
@@ -271,19 +251,26 @@ static int check_host_ports(const struct policy_host *host, const struct policy_
 
 /* allow_private of one route holds for the port, whatever the path: an address is dialled for a
  * connection, before there is a request to judge. */
-static void enter_ports(struct policy_host *host, const struct policy_route *route)
+static int enter_ports(struct policy *policy, struct policy_host *host,
+		       const struct policy_route *route, struct error *error)
 {
 	for (size_t i = 0; i < route->port_count; i++) {
 		struct policy_host_port *port =
 			(struct policy_host_port *)policy_host_port(host, route->ports[i]);
 
 		if (!port) {
+			port = arena_grow(&policy->arena, host->ports, host->port_count,
+					  sizeof(*port));
+			if (!port)
+				return out_of_memory(error);
+			host->ports = port;
 			port = &host->ports[host->port_count++];
 			port->port = route->ports[i];
 			port->first = route;
 		}
 		port->allow_private |= route->allow_private;
 	}
+	return 0;
 }
 
 /* What config_route() has refused with better words already; here for whoever else builds a
@@ -302,8 +289,7 @@ static int check_spec(const struct policy_route_spec *spec, struct error *error)
 	return 0;
 }
 
-/* Fills a route that route_free() takes at any stage. The auth comes last: after it the secret
- * points to the route. */
+/* The auth comes last: after it the secret points to the route. */
 static int route_init(struct policy *policy, struct policy_route *route,
 		      const struct policy_route_spec *spec, struct error *error)
 {
@@ -315,9 +301,9 @@ static int route_init(struct policy *policy, struct policy_route *route,
 	route->uses_matches = spec->uses_matches;
 	route->audit = spec->audit;
 	route->line = spec->line;
-	if (copy_text(spec->file ? spec->file : "policy", &route->file, error) < 0 ||
+	if (copy_file(policy, spec->file, &route->file, error) < 0 ||
 	    copy_ports(spec, route->ports, &route->port_count, error) < 0 ||
-	    copy_matches(route, spec, error) < 0 ||
+	    copy_matches(policy, route, spec, error) < 0 ||
 	    check_host_ports(route->host, route, error) < 0)
 		return -1;
 	if (spec->client_cert && policy_client_init(policy, route, spec, error) < 0)
@@ -331,7 +317,7 @@ static int add_host_route(struct policy *policy, const struct policy_route_spec 
 			  struct error *error)
 {
 	struct policy_host *host = host_by_name(policy, spec->host);
-	struct policy_route *route = calloc(1, sizeof(*route));
+	struct policy_route *route = arena_alloc(&policy->arena, sizeof(*route));
 	void *routes = NULL;
 
 	if (!route)
@@ -339,15 +325,14 @@ static int add_host_route(struct policy *policy, const struct policy_route_spec 
 	if (!host)
 		host = host_new(policy, spec->host, error);
 	if (host)
-		routes = policy_grow(host->routes, host->route_count, sizeof(void *));
+		routes = arena_grow(&policy->arena, host->routes, host->route_count,
+				    sizeof(void *));
 	if (routes)
 		host->routes = routes;
 	route->host = host;
-	if (!routes || route_init(policy, route, spec, error) < 0) {
-		route_free(route);
+	if (!routes || route_init(policy, route, spec, error) < 0 ||
+	    enter_ports(policy, host, route, error) < 0)
 		return out_of_memory(error); /* an error that was set before stays */
-	}
-	enter_ports(host, route);
 	host->routes[host->route_count++] = route;
 	return 0;
 }
@@ -385,8 +370,8 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 			  struct error *error)
 {
 	struct policy_cidr *cidr;
+	const char *file;
 	void *cidrs;
-	char *file;
 
 	for (size_t i = 0; i < policy->cidr_count; i++) {
 		cidr = &policy->cidrs[i];
@@ -398,7 +383,7 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 	cidrs = policy_grow(policy->cidrs, policy->cidr_count, sizeof(*cidr));
 	if (cidrs)
 		policy->cidrs = cidrs;
-	if (!cidrs || copy_text(spec->file ? spec->file : "policy", &file, error) < 0)
+	if (!cidrs || copy_file(policy, spec->file, &file, error) < 0)
 		return out_of_memory(error);
 	cidr = &policy->cidrs[policy->cidr_count];
 	*cidr = (struct policy_cidr){
@@ -408,10 +393,8 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 		.file = file,
 		.line = spec->line,
 	};
-	if (copy_ports(spec, cidr->ports, &cidr->port_count, error) < 0) {
-		free(file);
+	if (copy_ports(spec, cidr->ports, &cidr->port_count, error) < 0)
 		return -1;
-	}
 	policy->cidr_count++;
 	return 0;
 }

@@ -95,6 +95,7 @@ int policy_check_path(const struct policy_path_spec *spec, bool *ret_encoded_sla
 
 struct policy;
 struct policy *policy_new(void) WARN_UNUSED;
+bool policy_expect(struct policy *policy, size_t hosts) WARN_UNUSED; /* makes room for more names */
 /* Adds a copy of `spec`. -1 with `error` set when it conflicts with what is there (two modes on
  * one port of a host, too many ports, a bad regex) or when memory is out; the policy is then only
  * good for more errors and policy_unref(). */
@@ -110,8 +111,7 @@ int policy_finish(struct policy *policy, struct error *error) WARN_UNUSED;
 /* From any thread. The last policy_unref() wipes the secrets. */
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy *policy);
-/* True while others hold a reference beside the caller. */
-bool policy_is_shared(const struct policy *policy);
+bool policy_is_shared(const struct policy *policy); /* others hold a reference beside the caller */
 
 /* ---- secrets ------------------------------------------------------------------------------ */
 

@@ -12,22 +12,19 @@
 static const uint16_t other_ports[] = {443,  80,   8443, 8080, 8000, 8888, 3000, 5000,
 				       9000, 9443, 8081, 8008, 4443, 5001, 8082, 4000};
 
-/* Without auth and with one match that takes everything. */
-static struct policy_route *audit_route(struct policy_host *host, const char *file, int line)
+/* Without auth and with one match that takes everything. `file` is the policy's or a literal. */
+static struct policy_route *audit_route(struct policy *policy, struct policy_host *host,
+					const char *file, int line)
 {
-	struct policy_route *route = calloc(1, sizeof(*route));
+	struct policy_route *route = arena_alloc(&policy->arena, sizeof(*route));
 
 	if (!route)
 		return NULL;
-	route->matches = calloc(1, sizeof(*route->matches));
-	route->file = strdup(file);
-	if (!route->matches || !route->file) {
-		free(route->matches);
-		free(route->file);
-		free(route);
+	route->matches = arena_alloc(&policy->arena, sizeof(*route->matches));
+	if (!route->matches)
 		return NULL;
-	}
 	route->match_count = 1;
+	route->file = file;
 	route->host = host;
 	route->mode = POLICY_INTERCEPT;
 	route->audit = true;
@@ -35,17 +32,8 @@ static struct policy_route *audit_route(struct policy_host *host, const char *fi
 	return route;
 }
 
-static void audit_route_free(struct policy_route *route)
-{
-	if (!route)
-		return;
-	free(route->matches);
-	free(route->file);
-	free(route);
-}
-
 /* The first of the host's routes that says so, or the policy. */
-static bool finish_host(const struct policy *policy, struct policy_host *host)
+static bool finish_host(struct policy *policy, struct policy_host *host)
 {
 	const struct policy_route *said = NULL;
 
@@ -54,34 +42,24 @@ static bool finish_host(const struct policy *policy, struct policy_host *host)
 			said = host->routes[i];
 	}
 	if (said)
-		host->audit = audit_route(host, said->file, said->line);
+		host->audit = audit_route(policy, host, said->file, said->line);
 	return !said || host->audit;
 }
 
-static void others_free(struct policy_host *others)
-{
-	if (!others)
-		return;
-	audit_route_free(others->audit);
-	free(others->routes);
-	free(others->name);
-	free(others);
-}
-
 /* A host like any other, so that nothing else has to know of audit. */
-static struct policy_host *others_new(void)
+static struct policy_host *others_new(struct policy *policy)
 {
-	struct policy_host *others = calloc(1, sizeof(*others));
+	struct policy_host *others = arena_alloc(&policy->arena, sizeof(*others));
 
 	if (!others)
 		return NULL;
-	others->name = strdup("*");
-	others->routes = calloc(1, sizeof(void *));
-	others->audit = audit_route(others, "enforcement: audit", 0);
-	if (!others->name || !others->routes || !others->audit) {
-		others_free(others);
+	others->name = "*";
+	others->routes = arena_alloc(&policy->arena, sizeof(void *));
+	others->ports = arena_alloc(&policy->arena, sizeof(other_ports) / sizeof(other_ports[0]) *
+							    sizeof(*others->ports));
+	others->audit = audit_route(policy, others, "enforcement: audit", 0);
+	if (!others->routes || !others->ports || !others->audit)
 		return NULL;
-	}
 	others->routes[others->route_count++] = others->audit;
 	for (size_t i = 0; i < sizeof(other_ports) / sizeof(other_ports[0]); i++)
 		others->ports[others->port_count++] =
@@ -96,15 +74,8 @@ bool policy_audit_finish(struct policy *policy)
 			return false;
 	}
 	if (policy->audit)
-		policy->others = others_new();
+		policy->others = others_new(policy);
 	return !policy->audit || policy->others;
-}
-
-void policy_audit_release(struct policy *policy)
-{
-	for (size_t i = 0; i < policy->host_count; i++)
-		audit_route_free(policy->hosts[i]->audit);
-	others_free(policy->others);
 }
 
 void policy_set_audit(struct policy *policy)

@@ -198,15 +198,18 @@ static int by_specificity(const void *a, const void *b)
 }
 
 /* An alternative without paths is one rule that takes any. */
-static bool collect_rules(struct policy_host *host)
+static bool collect_rules(struct policy *policy, struct policy_host *host)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < host->route_count; i++) {
-		for (size_t j = 0; j < host->routes[i]->match_count; j++)
-			count += host->routes[i]->matches[j].path_count + 1;
+		for (size_t j = 0; j < host->routes[i]->match_count; j++) {
+			size_t paths = host->routes[i]->matches[j].path_count;
+
+			count += paths ? paths : 1;
+		}
 	}
-	host->rules = calloc(count, sizeof(*host->rules));
+	host->rules = arena_alloc(&policy->arena, count * sizeof(*host->rules));
 	if (!host->rules)
 		return false;
 	for (size_t i = 0; i < host->route_count; i++) {
@@ -227,13 +230,15 @@ static bool collect_rules(struct policy_host *host)
 			} while (++k < match->path_count);
 		}
 	}
-	qsort(host->rules, host->rule_count, sizeof(*host->rules), by_specificity);
+	if (count > 1)
+		qsort(host->rules, count, sizeof(*host->rules), by_specificity);
 	return true;
 }
 
 /* Enters the first rule of each path; the others of the same path follow it. */
-static bool index_rules(struct policy_host *host)
+static bool index_rules(struct policy *policy, struct policy_host *host)
 {
+	host->exact.arena = host->prefixes.arena = &policy->arena;
 	host->first_regex = host->first_any = host->rule_count;
 	for (size_t i = host->rule_count; i-- > 0;) {
 		const struct policy_rule *rule = &host->rules[i];
@@ -267,9 +272,9 @@ static bool is_injected(const struct policy_host *host, const char *name)
 }
 
 /* `injected` is of all routes: what one of them injects the bottle may not send on another. */
-static bool finish_host(struct policy_host *host)
+static bool finish_host(struct policy *policy, struct policy_host *host)
 {
-	if (!collect_rules(host) || !index_rules(host))
+	if (!collect_rules(policy, host) || !index_rules(policy, host))
 		return false;
 	host->strict = host->first_any > 0;
 	for (size_t i = 0; i < host->route_count; i++) {
@@ -281,7 +286,8 @@ static bool finish_host(struct policy_host *host)
 		host->strict = true;
 		if (is_injected(host, route->auth.header))
 			continue;
-		injected = policy_grow(host->injected, host->injected_count, sizeof(char *));
+		injected = arena_grow(&policy->arena, host->injected, host->injected_count,
+				      sizeof(char *));
 		if (!injected)
 			return false;
 		host->injected = injected;
@@ -293,7 +299,7 @@ static bool finish_host(struct policy_host *host)
 int policy_finish(struct policy *policy, struct error *error)
 {
 	for (size_t i = 0; i < policy->host_count; i++) {
-		if (!finish_host(policy->hosts[i]))
+		if (!finish_host(policy, policy->hosts[i]))
 			return error_set(error, "out of memory");
 	}
 	if (!policy_audit_finish(policy))

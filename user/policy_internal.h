@@ -7,6 +7,7 @@
 #include <pcre2.h>
 #include <stdio.h>
 
+#include "arena.h"
 #include "policy.h"
 
 /* ---- policy_table.c: names to pointers, open addressing ------------------------------------ */
@@ -19,8 +20,11 @@ struct policy_slot {
 struct policy_table {
 	struct policy_slot *slots;
 	size_t capacity, count;
+	struct arena *arena; /* where the slots are; NULL: malloc(3)'s, for policy_table_free() */
 };
 void *policy_table_get(const struct policy_table *table, struct span key);
+/* Room for so many keys, so that it need not grow. False when out of memory. */
+bool policy_table_reserve(struct policy_table *table, size_t count) WARN_UNUSED;
 /* The key is borrowed for the table's life and must be new. False when out of memory. */
 bool policy_table_put(struct policy_table *table, struct span key, void *value) WARN_UNUSED;
 void policy_table_free(struct policy_table *table);
@@ -32,6 +36,7 @@ struct policy_path {
 	char *text;	   /* exact and prefix: normalised; regex: as written */
 	size_t length;
 	pcre2_code *regex; /* regex only */
+	struct policy_path *next_regex; /* of the policy's, which frees them */
 };
 enum policy_path_state {
 	POLICY_PATH_PLAIN,
@@ -42,8 +47,9 @@ enum policy_path_state {
  * unreserved characters decoded, hex digits in upper case. `ret_why` says what is ambiguous. */
 enum policy_path_state policy_path_normalise(struct span path, char *ret, size_t *ret_length,
 					     const char **ret_why);
+/* Its text is the arena's; its regex, also after a failure, for policy_path_release(). */
 int policy_path_init(struct policy_path *path, const struct policy_path_spec *spec,
-		     struct error *error) WARN_UNUSED;
+		     struct arena *arena, struct error *error) WARN_UNUSED;
 void policy_path_release(struct policy_path *path);
 /* 1 the regex matches the whole path, 0 it does not, -1 a limit was hit: refuse. */
 int policy_path_regex(const struct policy_path *path, struct span normal,
@@ -52,12 +58,12 @@ int policy_path_regex(const struct policy_path *path, struct span normal,
 /* ---- the policy itself ---------------------------------------------------------------------- */
 
 struct policy_rule_header {
-	char *name, *value;
+	const char *name, *value;
 };
 struct policy_match {
 	struct policy_path *paths;
 	size_t path_count;
-	char **methods;
+	const char **methods;
 	size_t method_count;
 	struct policy_rule_header *headers;
 	size_t header_count;
@@ -69,7 +75,7 @@ struct policy_secret_entry {
 };
 struct policy_auth {
 	enum policy_auth_scheme scheme;
-	char *header, *username; /* username NULL: the secret is the whole pair */
+	const char *header, *username; /* username NULL: the secret is the whole pair */
 	struct policy_secret_entry *secret;
 	char *value; /* prepared; NULL until the secret is set */
 };
@@ -86,7 +92,7 @@ struct policy_route {
 	struct policy_client *client; /* the policy's; may be NULL */
 	bool allow_private, allow_plaintext, allow_encoded_slash, keep_authorization, uses_matches;
 	bool audit;
-	char *file;
+	const char *file;
 	int line;
 };
 /* One path of one alternative of one route; `path` NULL takes every path. */
@@ -102,10 +108,10 @@ struct policy_host_port {
 	const struct policy_route *first; /* the first route with the port; its mode is all routes' */
 };
 struct policy_host {
-	char *name; /* "api.example.com" or "*.example.com" */
+	const char *name; /* "api.example.com" or "*.example.com" */
 	struct policy_route **routes;
 	size_t route_count;
-	struct policy_host_port ports[EGRESS_MAX_PORTS];
+	struct policy_host_port *ports;
 	size_t port_count;
 	const char **injected; /* names of the headers that routes inject, each once */
 	size_t injected_count;
@@ -115,8 +121,12 @@ struct policy_host {
 	struct policy_route *audit; /* takes what the routes refuse; NULL: nothing does */
 	bool strict; /* some route has path rules or auth: an ambiguous path is refused */
 };
+/* What has no destructor of its own is the arena's: hosts, routes, rules, their texts and tables. */
 struct policy {
+	struct arena arena;
 	size_t references, route_count;
+	const char *file; /* of the route before: most have the same */
+	struct policy_path *regexes; /* by next_regex */
 	struct policy_host **hosts; /* in the order they were added */
 	size_t host_count;
 	struct policy_table names, suffixes; /* suffixes: of "*.", without it */
@@ -137,7 +147,6 @@ struct policy {
 /* Gives `policy->others`, and the hosts where `enforcement: audit` says so, the route that takes what
  * is refused. False when out of memory. */
 bool policy_audit_finish(struct policy *policy) WARN_UNUSED;
-void policy_audit_release(struct policy *policy);
 /* Lets a refusal that audit covers pass without a credential. */
 void policy_audit(const struct policy *policy, const struct policy_host *host,
 		  struct policy_verdict *verdict);
@@ -160,8 +169,7 @@ void *policy_grow(void *array, size_t count, size_t item_size) WARN_UNUSED;
 /* Copies the route's auth and enters it under its secret. */
 int policy_auth_init(struct policy *policy, struct policy_route *route,
 		     const struct policy_auth_spec *spec, struct error *error) WARN_UNUSED;
-void policy_auth_release(struct policy_auth *auth); /* wipes */
-void policy_secret_free(struct policy_secret_entry *entry); /* wipes */
+void policy_secret_free(struct policy_secret_entry *entry); /* wipes, in its routes too */
 
 /* ---- policy_client.c ------------------------------------------------------------------------ */
 

@@ -231,8 +231,9 @@ static int compile_regex(struct policy_path *path, struct error *error)
 			 path->text, (const char *)message, (size_t)offset + 1);
 }
 
-/* Exact paths and prefixes are kept in the form that requests are brought into. */
-int policy_path_init(struct policy_path *path, const struct policy_path_spec *spec,
+/* Exact paths and prefixes are kept in the form that requests are brought into, in `copy`, which is
+ * the spec's text; NULL is an error. */
+static int path_init(struct policy_path *path, const struct policy_path_spec *spec, char *copy,
 		     struct error *error)
 {
 	struct span text = span_from(spec->value);
@@ -240,8 +241,8 @@ int policy_path_init(struct policy_path *path, const struct policy_path_spec *sp
 
 	path->type = spec->type;
 	path->length = text.length;
-	path->text = span_copy(text);
-	if (!path->text)
+	path->text = copy;
+	if (!copy)
 		return error_set(error, "out of memory");
 	if (spec->type == POLICY_PATH_REGEX)
 		return compile_regex(path, error);
@@ -254,10 +255,15 @@ int policy_path_init(struct policy_path *path, const struct policy_path_spec *sp
 	return 0;
 }
 
+int policy_path_init(struct policy_path *path, const struct policy_path_spec *spec,
+		     struct arena *arena, struct error *error)
+{
+	return path_init(path, spec, arena_text(arena, span_from(spec->value)), error);
+}
+
 void policy_path_release(struct policy_path *path)
 {
 	pcre2_code_free(path->regex);
-	free(path->text);
 	*path = (struct policy_path){0};
 }
 
@@ -265,11 +271,13 @@ int policy_check_path(const struct policy_path_spec *spec, bool *ret_encoded_sla
 		      struct error *error)
 {
 	struct policy_path path = {0};
-	int result = policy_path_init(&path, spec, error);
+	char *copy = span_copy(span_from(spec->value));
+	int result = path_init(&path, spec, copy, error);
 
 	if (result == 0)
 		*ret_encoded_slash = spec->type != POLICY_PATH_REGEX && strstr(path.text, "%2F");
 	policy_path_release(&path);
+	free(copy);
 	return result;
 }
 

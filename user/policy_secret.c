@@ -19,18 +19,12 @@ static void wipe(char *text)
 		OPENSSL_clear_free(text, strlen(text));
 }
 
-void policy_auth_release(struct policy_auth *auth)
-{
-	wipe(auth->value);
-	free(auth->header);
-	free(auth->username);
-	*auth = (struct policy_auth){0};
-}
-
 void policy_secret_free(struct policy_secret_entry *entry)
 {
 	if (!entry)
 		return;
+	for (struct policy_route *route = entry->routes; route; route = route->next_of_secret)
+		wipe(route->auth.value);
 	wipe(entry->shown.value);
 	free(entry->key);
 	free(entry);
@@ -86,8 +80,10 @@ int policy_auth_init(struct policy *policy, struct policy_route *route,
 	struct policy_secret_entry *entry = secret_for(policy, spec);
 
 	auth->scheme = spec->scheme;
-	auth->header = strdup(spec->scheme == POLICY_AUTH_HEADER ? spec->header : "Authorization");
-	auth->username = spec->username ? strdup(spec->username) : NULL;
+	auth->header = spec->scheme == POLICY_AUTH_HEADER
+			       ? arena_text(&policy->arena, span_from(spec->header))
+			       : "Authorization";
+	auth->username = spec->username ? arena_text(&policy->arena, span_from(spec->username)) : NULL;
 	if (!entry || !auth->header || (spec->username && !auth->username))
 		return out_of_memory(error);
 	if (!entry->shown.file) {

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define TABLE_MIN_CAPACITY 8
+#define TABLE_MIN_CAPACITY 2 /* most hosts have one path */
 
 /* The slot that holds the key, or the free one where it would go. At most half the slots are
  * taken, so the walk ends. */
@@ -30,12 +30,13 @@ void *policy_table_get(const struct policy_table *table, struct span key)
 }
 
 /* The old table stays whole until the new one is filled. */
-static bool table_grow(struct policy_table *table)
+static bool table_resize(struct policy_table *table, size_t capacity)
 {
-	struct policy_table larger = {.count = table->count};
+	struct policy_table larger = *table;
 
-	larger.capacity = table->capacity ? table->capacity * 2 : TABLE_MIN_CAPACITY;
-	larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
+	larger.capacity = capacity;
+	larger.slots = table->arena ? arena_alloc(table->arena, capacity * sizeof(*larger.slots))
+				    : calloc(capacity, sizeof(*larger.slots));
 	if (!larger.slots)
 		return false;
 	for (size_t i = 0; i < table->capacity; i++) {
@@ -44,16 +45,26 @@ static bool table_grow(struct policy_table *table)
 		if (slot->value)
 			*find_slot(&larger, slot->key, slot->hash) = *slot;
 	}
-	free(table->slots);
+	if (!table->arena)
+		free(table->slots);
 	*table = larger;
 	return true;
+}
+
+bool policy_table_reserve(struct policy_table *table, size_t count)
+{
+	size_t capacity = TABLE_MIN_CAPACITY;
+
+	while (capacity / 2 < count)
+		capacity *= 2;
+	return capacity <= table->capacity || table_resize(table, capacity);
 }
 
 bool policy_table_put(struct policy_table *table, struct span key, void *value)
 {
 	uint64_t hash = bytes_hash(key.data, key.length);
 
-	if ((table->count + 1) * 2 > table->capacity && !table_grow(table))
+	if (!policy_table_reserve(table, table->count + 1))
 		return false;
 	*find_slot(table, key, hash) = (struct policy_slot){key, hash, value};
 	table->count++;
@@ -62,6 +73,7 @@ bool policy_table_put(struct policy_table *table, struct span key, void *value)
 
 void policy_table_free(struct policy_table *table)
 {
-	free(table->slots);
+	if (!table->arena)
+		free(table->slots);
 	*table = (struct policy_table){0};
 }

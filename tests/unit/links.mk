@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The modules that each unit test links, and no more.
 links_test_bytes := bytes
+links_test_arena := arena
 links_test_address := address
 policy_modules := policy policy_table policy_path policy_host policy_decide policy_secret \
-	policy_hint policy_client client_cert policy_describe policy_effective policy_audit bytes diag address reason
+	policy_hint policy_client client_cert policy_describe policy_effective policy_audit arena bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
 links_test_reason := reason
