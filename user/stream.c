@@ -24,7 +24,8 @@
 
 /* A recv(2) that gave little has emptied the socket, and the next one would find nothing. An end in
  * order that came together with those bytes is told by EV_CLOSED; a reset is not, and urgent data, too,
- * make a recv(2) short (tcp(7)). So after this time it is looked. */
+ * make a recv(2) short (tcp(7)). So it is looked when nothing has come for this time, and for less
+ * than twice as long. */
 #define CHECK_US 200000
 
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
@@ -38,6 +39,7 @@ struct stream {
 	bool ended;    /* the peer's FIN has come; what came before it may still be there to read */
 	bool drained;  /* recv(2) would give nothing, as far as we know */
 	bool checking; /* `again` runs for that alone */
+	bool stirred;  /* something came since it was set */
 	bool spent;    /* the last read emptied OpenSSL's buffer, which is freed then */
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
@@ -78,8 +80,10 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 	(void)fd;
 	stream->read_blocked = (short)(stream->read_blocked & ~what);
 	stream->write_blocked = (short)(stream->write_blocked & ~what);
-	if (what & (EV_READ | EV_CLOSED))
+	if (what & (EV_READ | EV_CLOSED)) {
 		stream->drained = false;
+		stream->stirred = true;
+	}
 	if (what & EV_CLOSED)
 		stream->ended = true;
 	wake(stream);
@@ -91,30 +95,36 @@ static bool is_empty(const struct stream *stream)
 	return poll(&(struct pollfd){.fd = stream->fd, .events = POLLIN | POLLRDHUP}, 1, 0) == 0;
 }
 
-static void on_again(evutil_socket_t fd, short what, void *argument)
-{
-	struct stream *stream = argument;
-	bool found = stream->drained && !is_empty(stream);
-	bool asked = !stream->checking;
-
-	(void)fd, (void)what;
-	stream->checking = false;
-	stream_push(stream);
-	if (found) {
-		stream->drained = false;
-		stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
-	}
-	if (found || asked)
-		wake(stream);
-}
-
 /* Unless it is called earlier anyway. */
 static void check_later(struct stream *stream)
 {
 	if (stream->checking || event_pending(&stream->again, EV_TIMEOUT, NULL))
 		return;
 	stream->checking = true;
+	stream->stirred = false;
 	event_add(&stream->again, &(struct timeval){0, CHECK_US});
+}
+
+static void on_again(evutil_socket_t fd, short what, void *argument)
+{
+	struct stream *stream = argument;
+	bool check = stream->checking, found;
+
+	(void)fd, (void)what;
+	stream->checking = false;
+	stream_push(stream);
+	/* A busy connection needs no look: what comes next takes along what was missed. */
+	if (check && stream->drained && stream->stirred) {
+		check_later(stream);
+		return;
+	}
+	found = stream->drained && !is_empty(stream);
+	if (found) {
+		stream->drained = false;
+		stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
+	}
+	if (found || !check)
+		wake(stream);
 }
 
 /* Where much came, more is likely while it is worked on. */

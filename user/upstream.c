@@ -39,6 +39,7 @@ struct upstream {
 	struct cidr synthetic; /* dns.pool: our own inventions, never dialled */
 	unsigned timeout_ms;
 	struct upstream_request *requests;
+	size_t followers; /* of them: hundreds may wait in a line, and the end of each asks for one */
 	struct look *looks;
 };
 
@@ -78,6 +79,7 @@ static void detach(struct upstream_request *request)
 	*request->at = request->next;
 	if (request->next)
 		request->next->at = request->at;
+	request->upstream->followers -= request->follows;
 	event_del(&request->timer);
 	line_leave(&request->turn);
 	resolver_cancel(request->wait);
@@ -108,6 +110,8 @@ static struct upstream_request *companion(const struct upstream_request *request
 {
 	struct pool_key key = key_of_request(request), other;
 
+	if (follows && request->upstream->followers == 0)
+		return NULL;
 	for (struct upstream_request *r = request->upstream->requests; r; r = r->next) {
 		other = key_of_request(r);
 		if (r != request && r->follows == follows && !r->http1 && r->mark == request->mark &&
@@ -511,6 +515,7 @@ static void join(struct upstream_request *request)
 /* Dials for itself, and for who still follows. May end the request. */
 static void lead(struct upstream_request *request)
 {
+	request->upstream->followers -= request->follows;
 	request->follows = false;
 	arm(request);
 	join(request);
@@ -632,6 +637,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	if (request->by_address)
 		request->address = *target->address;
 	request->follows = may_follow(request, target);
+	upstream->followers += request->follows;
 	if (!request->follows)
 		join(request);
 	if (finished)

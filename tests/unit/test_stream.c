@@ -259,6 +259,31 @@ static void reset_behind_data(void **state)
 	stream_free(a.stream);
 }
 
+/* The same on a connection that was busy until then, for which no timer was set anew. */
+static void reset_behind_data_while_busy(void **state)
+{
+	struct linger reset = {.l_onoff = 1};
+	char buffer[64];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	tcp_end(&a, fds);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(write(fds[1], "hello", 5), 5);
+		wait_for(fds[0], POLLIN);
+		if (i == 2) {
+			setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+			close(fds[1]);
+			wait_for(fds[0], POLLERR);
+		}
+		turn();
+		assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 5);
+	}
+	assert_int_equal(read_soon(&a, buffer, sizeof(buffer)), -ECONNRESET);
+	stream_free(a.stream);
+}
+
 /* An end with the data before it is there at once: nobody waits for a timer. */
 static void end_behind_data(void **state)
 {
@@ -661,6 +686,7 @@ int main(void)
 		cmocka_unit_test(freed_in_its_own_callback),
 		cmocka_unit_test(again_is_fair),
 		cmocka_unit_test(reset_behind_data),
+		cmocka_unit_test(reset_behind_data_while_busy),
 		cmocka_unit_test(end_behind_data),
 		cmocka_unit_test(urgent_data),
 		cmocka_unit_test(urgent_data_that_hides_more),
