@@ -79,21 +79,23 @@ EXPECTS = [
 SEND = r"""
 import concurrent.futures, json, socket, ssl, sys
 context = ssl._create_unverified_context()
-def one(data):
+def one(number, data):
     out = b""
     try:
         s = context.wrap_socket(socket.create_connection(("api.example.test", 443), 10),
                                 server_hostname="api.example.test")
-        s.settimeout(0.5)
+        s.settimeout(0.5 if number else 20)  # the first one's answer is looked at
         s.sendall(data.encode("latin-1"))
         while part := s.recv(65536):
             out += part
+            s.settimeout(0.5)
         s.close()
     except OSError:
         pass
     return out.decode("latin-1")
 with concurrent.futures.ThreadPoolExecutor(24) as pool:
-    for answer in pool.map(one, json.load(open(sys.argv[1]))):
+    cases = json.load(open(sys.argv[1]))
+    for answer in pool.map(one, range(len(cases)), cases):
         print(json.dumps(answer))
 """
 
