@@ -399,9 +399,9 @@ class BottleCase(Case):
             self.fail(f"run has ended: {self.bottle.errors()[-3000:]}")
 
 
-def sh_curl(bottle, *arguments):
+def sh_curl(bottle, *arguments, patience=20):
     """curl outside of any bottle, trusting that bottle's CA."""
-    return subprocess.run(["curl", "-sS", "--max-time", "20", "--cacert",
+    return subprocess.run(["curl", "-sS", "--max-time", str(patience), "--cacert",
                            bottle.certificate, *arguments],
-                          capture_output=True, text=True, check=False, timeout=30,
+                          capture_output=True, text=True, check=False, timeout=2 * patience + 10,
                           env={"PATH": os.environ["PATH"]})

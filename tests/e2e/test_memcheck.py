@@ -8,6 +8,9 @@ import harness
 from harness import Bottle, Case, measures, sh_curl
 
 
+PATIENCE = 100  # one thread of valgrind's beside other lanes
+
+
 class Memcheck(Case):
     @measures
     def test_worker_and_supervisor(self):
@@ -24,14 +27,15 @@ class Memcheck(Case):
                               ["--data-binary", "x" * 50000, "https://second.example.test/up"],
                               ["http://both.example.test/plain"],
                               ["-I", "https://both.example.test/"]):
-                self.ok(sh_curl(bottle, "-x", proxy, *arguments))
+                self.ok(sh_curl(bottle, "-x", proxy, *arguments, patience=PATIENCE))
             for url in ("https://forbidden.example.test/", "https://dead.example.test/"):
-                sh_curl(bottle, "-x", proxy, url)
+                sh_curl(bottle, "-x", proxy, url, patience=PATIENCE)
             bottle.reload(harness.policy())
-            harness.wait_for(lambda: "reload" in bottle.errors(), 20, "the reload")
-            self.ok(sh_curl(bottle, "-x", proxy, "https://api.example.test/echo"))
+            harness.wait_for(lambda: "reload" in bottle.errors(), PATIENCE, "the reload")
+            self.ok(sh_curl(bottle, "-x", proxy, "https://api.example.test/echo",
+                            patience=PATIENCE))
             bottle.process.terminate()
-            self.assertEqual(bottle.process.wait(30), 0, bottle.errors())
+            self.assertEqual(bottle.process.wait(PATIENCE), 0, bottle.errors())
         finally:
             bottle.stop()
         reports = ""
