@@ -203,7 +203,7 @@ class Reload(Case):
         flood.stdout.readline()
         time.sleep(0.5)
         self.bottle.reload(policy(ONE_PATH))
-        wait_for(self.reloaded, 5, "a reload under a flood of refusals")
+        wait_for(self.reloaded, 15, "a reload under a flood of refusals")
 
 
 class Given(Case):

@@ -338,14 +338,19 @@ class Away(Case):
             os.kill(first, signal.SIGKILL)
             first = self.successor(known)
             known.add(first)
-        os.kill(first, signal.SIGKILL)
-        busy = self.bottle.popen(["curl", "-sSN", "--cacert", self.bottle.certificate,
-                                  "https://api.example.test/drip/25"], stdout=subprocess.PIPE)
-        self.addCleanup(busy.stdout.close)
-        self.addCleanup(busy.wait)
-        self.addCleanup(busy.kill)
-        self.assertEqual(busy.stdout.read(1), ".")
-        self.assertEqual(self.bottle.workers(), [second])
+        while True:
+            os.kill(first, signal.SIGKILL)
+            busy = self.bottle.popen(["curl", "-sSN", "--cacert", self.bottle.certificate,
+                                      "https://api.example.test/drip/25"], stdout=subprocess.PIPE)
+            self.addCleanup(busy.stdout.close)
+            self.addCleanup(busy.wait)
+            self.addCleanup(busy.kill)
+            self.assertEqual(busy.stdout.read(1), ".")
+            if self.bottle.workers() == [second]:
+                break
+            self.assertLess(len(known), 12, "its successor always comes first")
+            first = self.successor(known)
+            known.add(first)
         began = time.monotonic()
         self.bottle.process.terminate()
         self.bottle.process.wait(30)
