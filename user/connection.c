@@ -623,7 +623,6 @@ void connection_accept(struct proxy *proxy, int fd)
 		close(fd);
 		return;
 	}
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
 	c->inside++;
 	/* Fail closed: a steered connection without a record is nobody's. */
 	if (identify_accepted(proxy->identify, fd, &c->identity) < 0) {

@@ -9,6 +9,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,16 @@
 /* Where the programs of bpf/ steer to: our_address() has the same two. */
 static const char *const loopbacks[] = {"127.0.0.1", "::1"};
 
+/* What each accepted socket inherits, so that it is not said anew for each: no waiting to fill segments,
+ * and clients that are gone without a word are found. */
+static bool set_inherited(int fd)
+{
+	static const int on = 1;
+
+	return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0;
+}
+
 /* V6ONLY, since a socket for both families would take mapped addresses that policy means as
  * IPv4. */
 static int open_socket(int type, const struct egress_address *address, uint16_t port)
@@ -48,7 +59,7 @@ static int open_socket(int type, const struct egress_address *address, uint16_t 
 		goto fail;
 	if (bind(fd, (struct sockaddr *)&sa, length) < 0)
 		goto fail;
-	if (type == SOCK_STREAM && listen(fd, BACKLOG) < 0)
+	if (type == SOCK_STREAM && (!set_inherited(fd) || listen(fd, BACKLOG) < 0))
 		goto fail;
 	return fd;
 fail:

@@ -35,7 +35,8 @@ struct sockets_options {
 	size_t host_port_count;
 };
 
-/* Opens the sockets and brings the namespace's `lo` up. When [::1] is not to be had only IPv4 is
+/* Opens the sockets and brings the namespace's `lo` up. What is accepted at them has TCP_NODELAY and
+ * SO_KEEPALIVE. When [::1] is not to be had only IPv4 is
  * served: steered IPv6 then meets a closed port. A taken proxy port is an error; a taken DNS port
  * is replaced by a free one. With `reserve` the kernel gives our ports to nobody who asks for any
  * port (net.ipv4.ip_local_reserved_ports), so that they are free when we come back; what was

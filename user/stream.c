@@ -150,8 +150,6 @@ struct stream *stream_new(struct event_base *base, int fd)
 		free(stream);
 		return NULL;
 	}
-	/* Fails on sockets that are not TCP, which have no such delay. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	return stream;
 }
 

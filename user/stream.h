@@ -22,8 +22,8 @@ struct stream;
 /* Called when the stream became readable or writable, or failed: try what you were waiting for. */
 typedef void (*stream_ready_fn)(void *context);
 
-/* Takes over `fd` (non-blocking, connected or connecting). NULL when out of memory; `fd` is then
- * still the caller's. */
+/* Takes over `fd` (non-blocking, connected or connecting, with TCP_NODELAY if it is TCP). NULL when out
+ * of memory; `fd` is then still the caller's. */
 struct stream *stream_new(struct event_base *base, int fd) WARN_UNUSED;
 /* Who is told; may be changed at any time, also inside a callback. */
 void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context);

@@ -100,9 +100,10 @@ static void on_ready(void *context)
 	finish(attempt->dial, &(struct dial_result){.stream = stream, .address = attempt->address});
 }
 
-/* An exchange may be silent for a day: only this tells that the host is gone. */
-static void keep_alive(int fd)
+static void set_options(int fd)
 {
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	/* An exchange may be silent for a day: only this tells that the host is gone. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){KEEPALIVE_SECONDS}, sizeof(int));
 }
@@ -117,7 +118,7 @@ static int begin(struct attempt *attempt)
 		return -errno;
 	result = try_connect(attempt, fd);
 	if (result == 0 || result == -EALREADY) {
-		keep_alive(fd);
+		set_options(fd);
 		attempt->stream = stream_new(attempt->dial->base, fd);
 		if (attempt->stream) {
 			stream_set_ready(attempt->stream, on_ready, attempt);

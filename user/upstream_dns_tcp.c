@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <ldns/ldns.h>
+#include <netinet/tcp.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +234,7 @@ static struct stream *dial(struct event_base *base, const struct sockaddr *serve
 
 	if (fd < 0)
 		return NULL;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	if (connect(fd, server, length) == 0 || errno == EINPROGRESS)
 		stream = stream_new(base, fd);
 	if (!stream)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -189,6 +190,33 @@ static void listens_where_it_was_told(void **state)
 	}
 }
 
+/* From the listening socket: the worker, which must not touch that, says it for none. */
+static void accepted_inherit(void **state)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockets s = {0};
+	struct error error = {0};
+	int client, fd, value;
+	socklen_t length = sizeof(value);
+
+	(void)state;
+	assert_int_equal(sockets_open(bottle_options(), &s, &error), 0);
+	in_bottle();
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	at_home();
+	at.sin_port = htons(s.proxy_port);
+	assert_int_equal(connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
+	fd = accept(s.proxy[0], NULL, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &length), 0);
+	assert_int_equal(value, 1);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, &length), 0);
+	assert_int_equal(value, 1);
+	close(fd);
+	close(client);
+	sockets_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +224,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nobody_is_given_our_port, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(full_list_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(listens_where_it_was_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(accepted_inherit, set_up, tear_down),
 	};
 
 	if (geteuid() != 0) {
