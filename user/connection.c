@@ -615,17 +615,17 @@ fail:
 	return NULL;
 }
 
-void connection_accept(struct proxy *proxy, int fd)
+void connection_accept(struct proxy *proxy, const struct accepted *accepted)
 {
-	struct connection *c = connection_new(proxy, fd);
+	struct connection *c = connection_new(proxy, accepted->fd);
 
 	if (!c) {
-		close(fd);
+		close(accepted->fd);
 		return;
 	}
 	c->inside++;
 	/* Fail closed: a steered connection without a record is nobody's. */
-	if (identify_accepted(proxy->identify, fd, &c->identity) < 0) {
+	if (identify_accepted(proxy->identify, accepted, &c->identity) < 0) {
 		connection_close(c, EGRESS_INTERNAL, "the kernel's record names no host");
 	} else {
 		c->port = c->identity.port;

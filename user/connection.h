@@ -40,7 +40,7 @@ struct proxy {
 };
 
 /* Takes over an accepted, non-blocking socket. It frees itself when it ends. */
-void connection_accept(struct proxy *proxy, int fd);
+void connection_accept(struct proxy *proxy, const struct accepted *accepted);
 /* Puts a new policy in force for requests to come, and closes connections whose host, or whose
  * request under way, it no longer allows (EGRESS_ROUTE_REMOVED). */
 void proxy_reconfigure(struct proxy *proxy, const struct config *config);

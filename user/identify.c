@@ -60,22 +60,23 @@ void identify_free(struct identify *identify)
 }
 
 /* As the kernel wrote it on the SYN: the client's end, in the namespace both ends are in. */
-static int flow_key(int fd, struct egress_flow_key *ret)
+static int flow_key(const struct accepted *accepted, struct egress_flow_key *ret)
 {
-	struct sockaddr_storage peer = {0};
-	socklen_t peer_length = sizeof(peer);
-	uint64_t cookie;
-	socklen_t cookie_length = sizeof(cookie);
-	struct egress_flow_key key = {.protocol = IPPROTO_TCP};
+	struct egress_flow_key key = {.protocol = IPPROTO_TCP, .netns_cookie = accepted->netns_cookie};
 
-	if (getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 ||
-	    !address_from_sockaddr((struct sockaddr *)&peer, &key.source, &key.source_port))
+	if (key.netns_cookie == 0 || !address_from_sockaddr((const struct sockaddr *)&accepted->peer,
+							    &key.source, &key.source_port))
 		return -1;
-	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &cookie_length) < 0)
-		return -1;
-	key.netns_cookie = cookie;
 	*ret = key;
 	return 0;
+}
+
+uint64_t identify_netns(int fd)
+{
+	uint64_t cookie;
+	socklen_t length = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
 /* Asks the supervisor. Anything but a whole answer for this very id is a failure. No memory for the
@@ -169,20 +170,21 @@ static bool is_for_host(const struct identify *identify, int fd, struct identity
 
 /* The record is taken before anything else is decided: one that stayed would give the next user of
  * the port this one's identity. */
-int identify_accepted(struct identify *identify, int fd, struct identity *ret)
+int identify_accepted(struct identify *identify, const struct accepted *accepted,
+		      struct identity *ret)
 {
 	struct identity identity = {.kind = IDENTITY_EXPLICIT};
 	struct egress_flow_key key;
 	struct egress_flow flow;
 	int found;
 
-	if (is_for_host(identify, fd, ret))
+	if (is_for_host(identify, accepted->fd, ret))
 		return 0;
 	if (identify->flows_fd < 0) {
 		*ret = identity;
 		return 0;
 	}
-	if (flow_key(fd, &key) < 0)
+	if (flow_key(accepted, &key) < 0)
 		return -1;
 	/* Taken, not read: a record that stayed would name a host for whoever has that port
 	 * next. */
@@ -192,7 +194,7 @@ int identify_accepted(struct identify *identify, int fd, struct identity *ret)
 	if (found == 0) {
 		/* The bottle's own SYN leaves a record. Without one, and by loopback, it is
 		 * another process of a shared network namespace. */
-		if (came_by_loopback(fd))
+		if (came_by_loopback(accepted->fd))
 			identity.kind = IDENTITY_STRANGER;
 		*ret = identity;
 		return 0;

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "address.h"
 #include "attributes.h"
@@ -28,6 +29,13 @@ struct identity {
 	struct egress_process process;
 };
 
+/* A connection, as accept4(2) tells of it. */
+struct accepted {
+	int fd;
+	struct sockaddr_storage peer;
+	uint64_t netns_cookie; /* of the listening socket, and so of this one; 0: unknown */
+};
+
 struct identify;
 /* `flows_fd` -1: no kernel wall, everything is explicit. So is what comes without a record to an
  * address that is not loopback: the operator asked for that with --listen. Both descriptors are borrowed. */
@@ -37,7 +45,10 @@ void identify_host_ports(struct identify *identify, const struct host_port *port
 void identify_free(struct identify *identify);
 /* Takes the record of an accepted socket. -1 when a record names a host that nobody knows or when
  * the look-up failed: close the connection. */
-int identify_accepted(struct identify *identify, int fd, struct identity *ret) WARN_UNUSED;
+int identify_accepted(struct identify *identify, const struct accepted *accepted,
+		      struct identity *ret) WARN_UNUSED;
+/* SO_NETNS_COOKIE of a socket, for struct accepted; 0 when it has none. */
+uint64_t identify_netns(int fd);
 /* The id of an allowed name that came by CONNECT or absolute-form; the supervisor binds it when it
  * is new. 0 when there is none, or no wall. */
 uint32_t identify_host_id(struct identify *identify, const char *name);

@@ -13,13 +13,20 @@
 #define BATCH(connections) (1 + (connections) / 16)
 static const struct timeval pause_time = {0, 100 * 1000}; /* when descriptors are out */
 
+/* A listening socket. */
+struct place {
+	struct listener *listener;
+	uint64_t netns_cookie;
+	struct event *event;
+};
+
 struct listener {
 	struct proxy *proxy;
 	struct listener_limit limit;
 	size_t count;
 	bool stopped, full;
 	struct event *pause;
-	struct event **events;
+	struct place *places;
 };
 
 static bool at_limit(const struct listener *listener)
@@ -42,21 +49,23 @@ static void accepting(struct listener *listener, bool on)
 {
 	for (size_t i = 0; i < listener->count; i++) {
 		if (on)
-			(void)event_add(listener->events[i], NULL);
+			(void)event_add(listener->places[i].event, NULL);
 		else
-			event_del(listener->events[i]);
+			event_del(listener->places[i].event);
 	}
 }
 
 /* Without the pause a full descriptor table would wake the loop without end. */
 static void on_acceptable(evutil_socket_t fd, short what, void *context)
 {
-	struct listener *listener = context;
+	const struct place *place = context;
+	struct listener *listener = place->listener;
 	size_t batch = BATCH(listener->proxy->connection_count);
+	struct accepted accepted = {.netns_cookie = place->netns_cookie};
 
 	(void)what;
 	for (size_t i = 0; i < batch && i < BATCH_MAX; i++) {
-		int accepted;
+		socklen_t length = sizeof(accepted.peer);
 
 		if (at_limit(listener)) {
 			listener->full = true;
@@ -66,9 +75,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 				event_add(listener->pause, &pause_time);
 			return;
 		}
-		accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (accepted >= 0) {
-			connection_accept(listener->proxy, accepted);
+		accepted.fd = accept4(fd, (struct sockaddr *)&accepted.peer, &length,
+				      SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (accepted.fd >= 0) {
+			connection_accept(listener->proxy, &accepted);
 			note_taken(listener);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
@@ -122,18 +132,20 @@ struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
 	listener->proxy = proxy;
 	listener->limit = *limit;
 	listener->pause = evtimer_new(proxy->base, on_pause_over, listener);
-	listener->events = calloc(count ? count : 1, sizeof(struct event *));
-	if (!listener->pause || !listener->events)
+	listener->places = calloc(count ? count : 1, sizeof(*listener->places));
+	if (!listener->pause || !listener->places)
 		goto fail;
 	for (; listener->count < count; listener->count++) {
-		struct event *event = event_new(proxy->base, fds[listener->count],
-						EV_READ | EV_PERSIST, on_acceptable, listener);
+		struct place *place = &listener->places[listener->count];
+		int fd = fds[listener->count];
 
-		if (!event)
+		place->listener = listener;
+		place->netns_cookie = identify_netns(fd);
+		place->event = event_new(proxy->base, fd, EV_READ | EV_PERSIST, on_acceptable, place);
+		if (!place->event)
 			goto fail;
-		listener->events[listener->count] = event;
 		/* Counted, so that listener_free() frees it. */
-		if (event_add(event, NULL) < 0) {
+		if (event_add(place->event, NULL) < 0) {
 			listener->count++;
 			goto fail;
 		}
@@ -156,9 +168,9 @@ void listener_free(struct listener *listener)
 {
 	if (!listener)
 		return;
-	for (size_t i = 0; listener->events && i < listener->count; i++)
-		event_free(listener->events[i]);
-	free(listener->events);
+	for (size_t i = 0; listener->places && i < listener->count; i++)
+		event_free(listener->places[i].event);
+	free(listener->places);
 	if (listener->pause)
 		event_free(listener->pause);
 	if (listener->proxy->closed_context == listener)

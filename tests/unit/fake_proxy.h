@@ -128,10 +128,11 @@ enum upstream_protocol upstream_protocol(const struct upstream *upstream, const 
 	return fake->protocol;
 }
 
-int identify_accepted(struct identify *identify, int fd, struct identity *ret)
+int identify_accepted(struct identify *identify, const struct accepted *accepted,
+		      struct identity *ret)
 {
 	(void)identify;
-	(void)fd;
+	(void)accepted;
 	*ret = fake->identity;
 	return 0;
 }
@@ -283,7 +284,7 @@ static UNUSED void fake_connect(struct fake *f)
 	else
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	f->client = pair[0];
-	connection_accept(&f->proxy, pair[1]);
+	connection_accept(&f->proxy, &(struct accepted){.fd = pair[1]});
 	fake_turn(f);
 }
 

@@ -62,21 +62,22 @@ int rpc_host_by_id(int fd, uint32_t id, struct rpc_host *ret)
 }
 
 /* A connected pair over loopback; returns the accepted end. */
-static int connect_pair(int family, int *ret_client)
+static struct accepted connect_pair(int family, int *ret_client)
 {
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr *sa = family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
 	socklen_t length = family == AF_INET ? sizeof(v4) : sizeof(v6);
 	int listener = socket(family, SOCK_STREAM, 0), client = socket(family, SOCK_STREAM, 0);
-	int accepted;
+	struct accepted accepted = {.netns_cookie = identify_netns(listener)};
+	socklen_t peer_length = sizeof(accepted.peer);
 
 	assert_int_equal(bind(listener, sa, length), 0);
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, sa, &length), 0);
 	assert_int_equal(connect(client, sa, length), 0);
-	accepted = accept(listener, NULL, NULL);
-	assert_true(accepted >= 0);
+	accepted.fd = accept(listener, (struct sockaddr *)&accepted.peer, &peer_length);
+	assert_true(accepted.fd >= 0);
 	close(listener);
 	*ret_client = client;
 	return accepted;
@@ -113,11 +114,12 @@ static int teardown(void **state)
 
 static int identify_one(struct identify *identify, struct identity *ret)
 {
-	int client, fd = connect_pair(AF_INET, &client);
-	int r = identify_accepted(identify, fd, ret);
+	int client, r;
+	struct accepted accepted = connect_pair(AF_INET, &client);
 
+	r = identify_accepted(identify, &accepted, ret);
 	close(client);
-	close(fd);
+	close(accepted.fd);
 	return r;
 }
 
@@ -127,12 +129,13 @@ static void test_key(void **state)
 	struct egress_address expected;
 
 	for (int i = 0; i < 2; i++) {
-		int client, fd = connect_pair(i ? AF_INET6 : AF_INET, &client);
+		int client;
+		struct accepted accepted = connect_pair(i ? AF_INET6 : AF_INET, &client);
 		uint64_t cookie = 0;
 		socklen_t length = sizeof(cookie);
 		struct egress_flow_key key = {.protocol = IPPROTO_TCP};
 
-		assert_int_equal(identify_accepted(*state, fd, &identity), 0);
+		assert_int_equal(identify_accepted(*state, &accepted, &identity), 0);
 		assert_int_equal(getsockopt(client, SOL_SOCKET, COOKIE_OPTION, &cookie, &length),
 				 0);
 		assert_true(address_parse(i ? "::1" : "127.0.0.1", &expected));
@@ -142,7 +145,7 @@ static void test_key(void **state)
 		assert_true(cookie != 0);
 		assert_memory_equal(&fake.key, &key, sizeof(key));
 		close(client);
-		close(fd);
+		close(accepted.fd);
 	}
 }
 
@@ -205,21 +208,22 @@ static void test_no_wall(void **state)
 /* By the port that it was accepted at, before any record is looked for. */
 static void test_host_port(void **state)
 {
-	int client, fd = connect_pair(AF_INET, &client);
-	const struct host_port ports[] = {{1, 2}, {local_port(fd), 5432}};
+	int client;
+	struct accepted accepted = connect_pair(AF_INET, &client);
+	const struct host_port ports[] = {{1, 2}, {local_port(accepted.fd), 5432}};
 	struct identity identity;
 
 	fake.takes = 0;
 	identify_host_ports(*state, ports, 2);
-	assert_int_equal(identify_accepted(*state, fd, &identity), 0);
+	assert_int_equal(identify_accepted(*state, &accepted, &identity), 0);
 	assert_int_equal(identity.kind, IDENTITY_HOST_PORT);
 	assert_int_equal(identity.port, 5432);
 	assert_int_equal(fake.takes, 0);
 	identify_host_ports(*state, ports, 1);
-	assert_int_equal(identify_accepted(*state, fd, &identity), 0);
+	assert_int_equal(identify_accepted(*state, &accepted, &identity), 0);
 	assert_int_equal(identity.kind, IDENTITY_NAME);
 	close(client);
-	close(fd);
+	close(accepted.fd);
 }
 
 static void test_cache(void **state)
@@ -250,6 +254,7 @@ static void test_cache(void **state)
 static void test_failures(void **state)
 {
 	struct identity identity = {.port = 99};
+	struct accepted accepted;
 	int pipes[2];
 
 	fake.take_result = -1;
@@ -272,16 +277,23 @@ static void test_failures(void **state)
 	assert_int_equal(identify_one(*state, &identity), 0);
 	assert_string_equal(identity.host, "host-12.example");
 
+	/* no address, one of another family, no namespace */
 	fake.takes = 0;
-	assert_int_equal(pipe(pipes), 0);
-	assert_int_equal(identify_accepted(*state, pipes[0], &identity), -1);
-	close(pipes[0]);
-	close(pipes[1]);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pipes), 0);
-	assert_int_equal(identify_accepted(*state, pipes[0], &identity), -1);
+	accepted = (struct accepted){.fd = pipes[0], .netns_cookie = 1};
+	assert_int_equal(identify_accepted(*state, &accepted, &identity), -1);
+	accepted.peer.ss_family = AF_UNIX;
+	assert_int_equal(identify_accepted(*state, &accepted, &identity), -1);
+	accepted.peer.ss_family = AF_INET;
+	accepted.netns_cookie = 0;
+	assert_int_equal(identify_accepted(*state, &accepted, &identity), -1);
 	close(pipes[0]);
 	close(pipes[1]);
 	assert_int_equal(fake.takes, 0);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(identify_netns(pipes[0]), 0);
+	close(pipes[0]);
+	close(pipes[1]);
 }
 
 int main(void)
