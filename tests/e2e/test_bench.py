@@ -71,14 +71,17 @@ class Compared(Case):
 
     def test_upstream_connections_are_used_again(self):
         def work():
-            client = k.Load(proxy, ["-c", "4", "-n"], 0.3, "/kib/look")
+            client = k.Load(proxy, ["-c", "4", "-n"], seconds, "/kib/look")
             client.go()
             fields = client.result()
             client.end()
             return int(fields["requests"])
         for proxy in self.proxies:
-            requests, lines = self.look(work)
-            self.assertEqual(len(lines), requests + 4, proxy.name)
+            for seconds in (0.3, 1, 3, 9):  # on a busy machine few requests are made in a short time
+                requests, lines = self.look(work)
+                self.assertEqual(len(lines), requests + 4, proxy.name)
+                if requests >= 200:
+                    break
             # Far fewer than requests; some more than clients, when one begins before another's end.
             self.assertLessEqual(len({line[3] for line in lines}), max(12, requests // 2), proxy.name)
 
