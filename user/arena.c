@@ -37,7 +37,7 @@ static struct arena_block *block_new(size_t size)
 	if (is_mapped(size)) {
 		/* Whoever has filled so much will fill this, too: a fault for each page would take longer
 		 * than what is written to it. */
-		int populate = size >= LARGEST_BLOCK ? MAP_POPULATE : 0;
+		int populate = size == LARGEST_BLOCK ? MAP_POPULATE : 0;
 
 		block = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | populate, -1, 0);

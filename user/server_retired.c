@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "server_retired.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 
 struct entry {
@@ -15,19 +14,9 @@ struct retired {
 	struct entry *first;
 };
 
-/* Of a policy so large the pieces would else keep the memory of two more of it: nothing near as large
- * is asked for until the next reload. The loop may wait some milliseconds for its own heap meanwhile,
- * which small policies are not worth. */
-#define TRIM_HOSTS 10000
-
 static void free_config(void *context)
 {
-	struct config *config = context;
-	bool large = policy_host_count(config->policy) >= TRIM_HOSTS;
-
-	config_free(config);
-	if (large)
-		(void)malloc_trim(0);
+	config_free(context);
 }
 
 static void look(evutil_socket_t fd, short what, void *context)
