@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "stream.h"
 #include "tally.h"
+#include "timeout.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -26,14 +27,12 @@
  * order that came together with those bytes is told by EV_CLOSED; a reset is not, and urgent data, too,
  * make a recv(2) short (tcp(7)). So it is looked when nothing has come for this time, and for less
  * than twice as long. */
-#define CHECK_US 200000
+#define CHECK_MS 200
 
 /* `*_blocked` is the edge (EV_READ or EV_WRITE) that an operation waits for after it would have
  * blocked; until the edge comes, trying again is known to be in vain and costs no system call. A
  * TLS read may wait for EV_WRITE and a write for EV_READ (key update, RFC 8446, 4.6.3). */
 struct stream {
-	struct event event; /* registered once: one epoll_ctl(2) for the connection's life */
-	struct event again;
 	int fd;
 	short read_blocked, write_blocked;
 	bool ended;    /* the peer's FIN has come; what came before it may still be there to read */
@@ -58,6 +57,9 @@ struct stream {
 	struct egress_address peer;
 	stream_ready_fn ready;
 	void *context;
+	/* A framed stream ends here: there are hundreds to a connection, and they have no socket. */
+	struct event event; /* registered once: one epoll_ctl(2) for the connection's life */
+	struct event again;
 };
 
 static _Thread_local unsigned bulk_count;
@@ -102,7 +104,7 @@ static void check_later(struct stream *stream)
 		return;
 	stream->checking = true;
 	stream->stirred = false;
-	event_add(&stream->again, &(struct timeval){0, CHECK_US});
+	timeout_add(&stream->again, CHECK_MS);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *argument)
@@ -694,7 +696,7 @@ const struct egress_address *stream_peer(const struct stream *stream)
 
 struct stream *stream_new_framed(const struct stream_ops *ops, void *object)
 {
-	struct stream *stream = bytes_block_zeroed(sizeof(*stream));
+	struct stream *stream = bytes_block_zeroed(offsetof(struct stream, event));
 
 	if (!stream)
 		return NULL;

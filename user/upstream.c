@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "tally.h"
+#include "timeout.h"
 #include "upstream_dial.h"
 #include "upstream_h2.h"
 #include "upstream_line.h"
@@ -68,7 +69,7 @@ struct upstream_request {
 	bool *finished; /* set while upstream_get() runs */
 	upstream_done_fn done;
 	void *context;
-	char detail[512];
+	char detail[512]; /* the last: of most requests nothing of it is written */
 };
 
 /* ---- the end of a request ------------------------------------------------------------------- */
@@ -94,7 +95,7 @@ static void release(struct upstream_request *request)
 {
 	client_cert_unref(request->client);
 	free(request->host);
-	free(request);
+	bytes_block_free(request);
 }
 
 /* Without TLS nobody was shown a certificate. */
@@ -457,9 +458,7 @@ static void begin(struct upstream_request *request)
 
 static void arm(struct upstream_request *request)
 {
-	unsigned timeout_ms = request->upstream->timeout_ms;
-
-	event_add(&request->timer, &(struct timeval){timeout_ms / 1000, timeout_ms % 1000 * 1000});
+	timeout_add(&request->timer, request->upstream->timeout_ms);
 }
 
 static struct upstream_request *request_of(struct line_wait *turn)
@@ -571,13 +570,15 @@ static struct pool_key key_of(const struct upstream_target *target, char text[AD
 static struct upstream_request *request_new(struct upstream *upstream, const struct pool_key *key,
 					    upstream_done_fn done, void *context)
 {
-	struct upstream_request *request = calloc(1, sizeof(*request));
+	struct upstream_request *request = bytes_block(sizeof(*request));
 
 	if (!request)
 		return NULL;
+	memset(request, 0, offsetof(struct upstream_request, detail));
+	request->detail[0] = '\0';
 	request->host = strdup(key->host);
 	if (!request->host) {
-		free(request);
+		bytes_block_free(request);
 		return NULL;
 	}
 	request->upstream = upstream;
@@ -699,9 +700,8 @@ static const struct line_ops turns = {serve_turn, begin_turn};
 int upstream_new(struct event_base *base, const struct config *config, struct upstream **ret,
 		 struct error *error)
 {
-	struct upstream *upstream;
+	struct upstream *upstream = calloc(1, sizeof(*upstream));
 
-	upstream = calloc(1, sizeof(*upstream));
 	if (!upstream)
 		return error_set(error, "out of memory");
 	upstream->base = base;
