@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Kernel, CONNECT, SNI and Host must agree, or nothing is sent, least of all a credential."""
+import os
+import re
+import signal
+import subprocess
+
 import harness
 from harness import BottleCase
 
@@ -124,3 +129,34 @@ class Names(BottleCase):
                                     "api.example.test", "").stderr
         self.assertRegex(output, "Connection refused|Operation not permitted")
         self.assertEqual(self.arrived(), [])
+
+
+class Gone(BottleCase):
+    def records(self):
+        """Of connections that nobody has taken yet."""
+        said = self.ok(harness.cli("metrics", self.bottle.name))
+        return int(re.search(r'(?m)^egress_map_entries{[^}]*map="flows"[^}]*} (\d+)', said)[1])
+
+    def test_record_of_a_client_that_did_not_wait(self):
+        """Nobody accepts while the worker stands still, and what resets meanwhile has no peer any more.
+        A record that stayed would give whoever has that port next this one's identity."""
+        code = ("import socket, struct, sys\n"
+                "address = socket.gethostbyname('api.example.test')\n"
+                "print('named', flush=True)\n"
+                "sys.stdin.readline()\n"
+                "for _ in range(20):\n"
+                "    s = socket.create_connection((address, 443), 5)\n"
+                "    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+                "    s.close()\n")
+        client = self.bottle.popen([harness.PYTHON, "-c", code], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+        self.assertEqual(client.stdout.readline().strip(), "named")
+        worker = self.bottle.worker()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            client.communicate("\n", timeout=20)
+            self.assertEqual(client.returncode, 0)
+            self.assertEqual(self.records(), 20)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        harness.wait_for(lambda: self.records() == 0, 10, "the records to be taken")
