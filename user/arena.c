@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Blocks that double, so that a small policy takes little and a large one few blocks. The large ones
- * are mappings of their own: malloc(3) in a thread grows its heap by one mprotect(2) for each page,
- * and keeps what was freed. */
+/* Blocks that double, so that a small policy takes little and a large one few blocks. The large
+ * ones are mappings of their own: malloc(3) in a thread grows its heap by a page at a time
+ * (mprotect(2)), and keeps what was freed. */
 #include "arena.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#if defined(__has_feature) /* clang, which the fuzzers are made by */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 
 #define LARGEST_BLOCK ((size_t)1 << 20)
 #if defined(__SANITIZE_ADDRESS__)
@@ -35,8 +41,9 @@ static struct arena_block *block_new(size_t size)
 	struct arena_block *block;
 
 	if (is_mapped(size)) {
-		/* Whoever has filled so much will fill this, too: a fault for each page would take longer
-		 * than what is written to it. */
+		/* Whoever has filled so much will fill this, too: a fault for each page would take
+		 * longer than what is written to it. Not what is larger than a block: the lock of the
+		 * process's memory is held for as long. */
 		int populate = size == LARGEST_BLOCK ? MAP_POPULATE : 0;
 
 		block = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -53,6 +60,7 @@ static struct arena_block *block_new(size_t size)
 	return block;
 }
 
+/* Of the next block; the one behind it is twice as large. */
 static size_t block_size(struct arena *arena, size_t wanted)
 {
 	size_t size = arena->next_size ? arena->next_size : FIRST_BLOCK;

@@ -121,7 +121,7 @@ struct policy_host {
 	struct policy_route *audit; /* takes what the routes refuse; NULL: nothing does */
 	bool strict; /* some route has path rules or auth: an ambiguous path is refused */
 };
-/* What has no destructor of its own is the arena's: hosts, routes, rules, their texts and tables. */
+/* What has no destructor of its own is the arena's: hosts, routes, rules, texts and tables. */
 struct policy {
 	struct arena arena;
 	size_t references, route_count;
