@@ -214,7 +214,7 @@ class Bottle:
         # The directory is root's alone; the certificate is what one hands to a program.
         with open(os.path.join(self.ca, "ca-cert.pem"), encoding="utf-8") as file:
             self.certificate = write(self.name + "-ca-cert.pem", file.read())
-        self.start()
+        self.start(100 if wrapper else 20)  # valgrind, say
 
     def enter_new(self):
         w.die_with_parent()
