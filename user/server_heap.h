@@ -13,10 +13,11 @@ struct heap {
 	uint64_t cpu_us; /* of the process, when it was looked at last */
 };
 
-/* Called at each pulse, which come some seconds apart, with the connections that there are and the CPU
- * time that the process has had. `most`: the most connections at a time since the heap was given back.
- * Whether it is time to: little is left of a peak, and since the last pulse nearly nothing was done that
- * would have to wait. `most` begins anew then. */
+/* Called at each pulse, which come some seconds apart, with the connections that there are, idle ones to
+ * origins among them, and the CPU time that the process has had. `most`: the most at a time since the
+ * heap was given back. Whether it is time to: little is left of a peak, and since the last pulse nearly
+ * nothing was done that would have to wait. `most` begins anew then, with those that are left: when
+ * they have gone, too, what lay between them can go back. */
 bool heap_should_trim(struct heap *heap, size_t connections, size_t *most, uint64_t cpu_us);
 /* The same by this process's clock, and does it: some milliseconds. */
 void heap_pulse(struct heap *heap, size_t connections, size_t *most);

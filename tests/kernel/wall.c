@@ -80,7 +80,7 @@ int wall_start(struct wall *wall, bool inside, int (*body)(void *memory))
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	alarm(60);
+	alarm(300); /* thousands of connections take their time in an emulated machine */
 	if (inside)
 		join_cgroup(wall->cgroup);
 	if (setns(wall->netns, CLONE_NEWNET) < 0)
