@@ -219,11 +219,15 @@ def memory_at_rest(bench, _seconds, _turn):
 
 def idle_kib(ours, count):
     """Memory of each of so many connections that made one request and wait."""
+    def descriptors():
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in ours.pids())
     time.sleep(2)
-    before = memory_kib(ours.pids(), "Private_Dirty")
+    before, had = memory_kib(ours.pids(), "Private_Dirty"), descriptors()
     client = k.Load(ours, ["-c", str(count)])
     time.sleep(3)
     each = (memory_kib(ours.pids(), "Private_Dirty") - before) / count
+    if descriptors() - had < count:
+        sys.exit(f"bench: {descriptors() - had} descriptors more with {count} idle connections")
     client.end()
     return each
 
