@@ -19,7 +19,8 @@ struct heap {
  * nothing was done that would have to wait. `most` begins anew then, with those that are left: when
  * they have gone, too, what lay between them can go back. */
 bool heap_should_trim(struct heap *heap, size_t connections, size_t *most, uint64_t cpu_us);
-/* The same by this process's clock, and does it: some milliseconds. */
+/* The same by this process's clock, and does it: the loop waits for milliseconds, after thousands of
+ * connections for tens of them. */
 void heap_pulse(struct heap *heap, size_t connections, size_t *most);
 
 #endif
