@@ -35,6 +35,18 @@ int journal_file(struct error *error)
 					strerror(errno));
 }
 
+/* Not a duplicate: who may read a file as well may map it, and change in memory what others wrote. */
+int journal_writer(int fd, struct error *error)
+{
+	char path[32];
+	int writer;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	writer = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	return writer >= 0 ? writer : error_set(error, "cannot open the file for what happens: %s",
+						strerror(errno));
+}
+
 static const char *text_of(const json_t *line, const char *key)
 {
 	const char *text = json_string_value(json_object_get(line, key));

@@ -34,9 +34,11 @@ struct journal {
 	size_t name_count;
 };
 
-/* An anonymous file for the lines, O_APPEND: give it to the supervisor. The caller's; -1 with
- * `error` set. */
+/* An anonymous file for the lines. The caller's; -1 with `error` set. */
 int journal_file(struct error *error) WARN_UNUSED;
+/* The same file for writing at its end and nothing else: give it to the supervisor. The caller's; -1
+ * with `error` set. */
+int journal_writer(int fd, struct error *error) WARN_UNUSED;
 /* Reads what was written there, from its beginning. -1 with `error` set. */
 int journal_read(int fd, struct journal *ret, struct error *error) WARN_UNUSED;
 /* By host, port, path, method. */

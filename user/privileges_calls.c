@@ -139,6 +139,33 @@ static int add_special(scmp_filter_ctx filter)
 	return rc;
 }
 
+/* What was begun with MSG_MORE swallows the next answer of another worker, and sends it where it was to go
+ * itself (udp(7), UDP_CORK). Which argument has the flags: */
+static const struct {
+	const char *name;
+	unsigned argument;
+} sends[] = {{"sendto", 3}, {"sendmsg", 2}, {"sendmmsg", 3}};
+
+/* Sockets are read by recv(2) and its like. What is left are logs, for writing alone; but a terminal or a
+ * FIFO may be open for reading, too: what is typed there, and others' lines, are not a worker's. */
+static const char *const reads[] = {"read", "readv", "pread64", "splice", "tee"};
+
+static int guard_sends(scmp_filter_ctx filter, int fd)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < COUNT(sends); i++) {
+		const struct scmp_arg_cmp of[] = {
+			SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)fd),
+			SCMP_CMP(sends[i].argument, SCMP_CMP_MASKED_EQ, MSG_MORE, MSG_MORE),
+		};
+
+		rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS,
+					    seccomp_syscall_resolve_name(sends[i].name), 2, of);
+	}
+	return rc;
+}
+
 static int guard(scmp_filter_ctx filter, int fd)
 {
 	/* The kernel takes an int: the upper half does not count. */
@@ -151,7 +178,10 @@ static int guard(scmp_filter_ctx filter, int fd)
 	for (size_t i = 0; rc == 0 && i < COUNT(changes); i++)
 		rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS,
 					    seccomp_syscall_resolve_name(changes[i]), 1, of);
-	return rc;
+	for (size_t i = 0; rc == 0 && i < COUNT(reads); i++)
+		rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS,
+					    seccomp_syscall_resolve_name(reads[i]), 1, of);
+	return rc == 0 ? guard_sends(filter, fd) : rc;
 }
 
 /* A filter of its own, since libseccomp has no 'any but these' in a rule: the kernel takes the worst

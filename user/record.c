@@ -14,7 +14,7 @@
 enum output { LEARN, REPORT, SUMMARY, OUTPUTS };
 
 struct record {
-	int journal_fd;
+	int journal_fd, writer_fd;
 	bool wildcards;
 	const char *paths[OUTPUTS];
 	FILE *files[OUTPUTS];
@@ -63,8 +63,12 @@ int record_open(const struct record_options *options, struct record **ret, struc
 	if (!record)
 		return error_set(error, "out of memory");
 	record->wildcards = options->wildcards;
+	record->writer_fd = -1;
 	record->journal_fd = journal_file(error);
 	if (record->journal_fd < 0)
+		goto fail;
+	record->writer_fd = journal_writer(record->journal_fd, error);
+	if (record->writer_fd < 0)
 		goto fail;
 	for (int i = 0; i < OUTPUTS; i++) {
 		record->paths[i] = paths[i];
@@ -83,7 +87,7 @@ fail:
 
 int record_fd(const struct record *record)
 {
-	return record ? record->journal_fd : -1;
+	return record ? record->writer_fd : -1;
 }
 
 /* One output that fails keeps none of the others. */
@@ -148,5 +152,7 @@ void record_free(struct record *record)
 	}
 	if (record->journal_fd >= 0)
 		close(record->journal_fd);
+	if (record->writer_fd >= 0)
+		close(record->writer_fd);
 	free(record);
 }

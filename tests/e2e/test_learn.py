@@ -114,6 +114,11 @@ except OSError: pass'
         self.assertEqual(run_exec(["true"], "--learn", "/nonexistent/x",
                                   policy_text=False).returncode, 125)
 
+    def opened(self, worker):
+        """How what is learned is open there: for who may map it, lines of others would not be safe."""
+        fd = re.search(r"\0--record=(\d+)\0", read(f"/proc/{worker}/cmdline"))[1]
+        return int(re.search(r"(?m)^flags:\s*(\d+)$", read(f"/proc/{worker}/fdinfo/{fd}"))[1], 8)
+
     def test_run_learns(self):
         path = output("run-learned.yaml")
         bottle = Bottle(policy("\n  - host: pinned.example.test\n    tls: passthrough\n"),
@@ -121,6 +126,8 @@ except OSError: pass'
         try:
             self.ok(bottle.curl("-o", "/dev/null", "https://api.example.test/echo"))
             self.ok(bottle.curl("-k", "-o", "/dev/null", "https://pinned.example.test/"))
+            self.assertEqual(self.opened(bottle.worker()) & (os.O_ACCMODE | os.O_APPEND),
+                             os.O_WRONLY | os.O_APPEND)
         finally:
             bottle.stop()
         self.ok(cli("check", path))

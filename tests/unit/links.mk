@@ -14,6 +14,7 @@ links_test_metrics_serve := metrics_serve sockets host_port address bytes diag
 links_test_policy_diff := policy_diff policy_diff_cidr policy_space $(config_modules)
 links_test_config_expect := config_expect question $(config_modules)
 links_test_learn := learn learn_paths journal $(config_modules)
+links_test_journal := journal reason diag
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
 links_test_stream := stream tally bytes

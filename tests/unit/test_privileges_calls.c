@@ -218,6 +218,20 @@ static int unshare_all(void **state)
 	return 0;
 }
 
+/* With a datagram of its own: what one began with MSG_MORE would swallow it. */
+static void assert_answers(int client, const char *after)
+{
+	struct pollfd waiting = {.fd = client, .events = POLLIN};
+	struct sockaddr_in place;
+	socklen_t size = sizeof(place);
+	char bytes[8];
+
+	assert_int_equal(getsockname(client, (struct sockaddr *)&place, &size), 0);
+	assert_int_equal(sendto(shared[DATAGRAMS], "y", 1, 0, (struct sockaddr *)&place, size), 1);
+	if (poll(&waiting, 1, 1000) != 1 || recv(client, bytes, sizeof(bytes), 0) != 1)
+		fail_msg("no answer after %s", after);
+}
+
 /* Whoever comes reaches who is there. */
 static void assert_all_as_it_was(const char *after)
 {
@@ -236,6 +250,8 @@ static void assert_all_as_it_was(const char *after)
 			fail_msg("deaf after %s", after);
 		if (i == LISTENER)
 			close(got);
+		else
+			assert_answers(client, after);
 		close(client);
 	}
 	assert_int_equal(fcntl(shared[LOG], F_GETPIPE_SZ), log_size);
@@ -248,7 +264,22 @@ static void what_changes_it_for_others_kills(void **state)
 	static const struct sockaddr none = {.sa_family = AF_UNSPEC};
 	static struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
 	static const struct sock_fprog filter = {1, &drop};
+	static char byte = 'x';
+	static struct iovec part = {&byte, 1};
+	static struct mmsghdr messages = {
+		.msg_hdr = {.msg_name = &places[DATAGRAMS], .msg_namelen = sizeof(*places),
+			    .msg_iov = &part, .msg_iovlen = 1}};
 	const struct attempt changes[] = {
+		{"sendto", {DATAGRAMS, AT(&byte), 1, MSG_MORE, AT(&places[DATAGRAMS]), sizeof(*places)}, 0},
+		{"sendto", {DATAGRAMS, AT(&byte), 1, HIGH | MSG_MORE | MSG_DONTWAIT, AT(&places[DATAGRAMS]),
+			    sizeof(*places)}, 0},
+		{"sendmsg", {DATAGRAMS, AT(&messages.msg_hdr), MSG_MORE | MSG_NOSIGNAL}, 0},
+		{"sendmmsg", {DATAGRAMS, AT(&messages), 1, MSG_MORE}, 0},
+		{"read", {LOG, AT(&byte), 1}, 0},
+		{"readv", {LOG, AT(&part), 1}, 0},
+		{"pread64", {LOG, AT(&byte), 1, 0}, 0},
+		{"splice", {LOG, 0, -1ULL, 0, 1, SPLICE_F_NONBLOCK}, 0},
+		{"tee", {LOG, -1ULL, 1, SPLICE_F_NONBLOCK}, 0},
 		{"shutdown", {LISTENER, SHUT_RDWR}, 0},
 		{"shutdown", {DATAGRAMS, SHUT_RDWR}, 0},
 		{"connect", {LISTENER, AT(&none), sizeof(none)}, 0},
