@@ -150,6 +150,24 @@ static const struct {
  * FIFO may be open for reading, too: what is typed there, and others' lines, are not a worker's. */
 static const char *const reads[] = {"read", "readv", "pread64", "splice", "tee"};
 
+/* A caller's standard output may be a file that is not open for appending (its place is everybody's), and
+ * open for reading, too (so that it can be mapped): nothing that stands there is written over. To seek is
+ * refused, for stdio may try it. mmap(2) of s390 has all arguments in memory. */
+static int guard_text(scmp_filter_ctx filter, int fd)
+{
+	const struct scmp_arg_cmp first = SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)fd);
+	int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(lseek), 1, first);
+
+	if (rc == 0)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(_llseek), 1, first);
+#if !defined(__s390x__)
+	for (size_t i = 0; rc == 0 && i < 2; i++)
+		rc = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, i ? SCMP_SYS(mmap2) : SCMP_SYS(mmap), 1,
+				      SCMP_A4(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)fd));
+#endif
+	return rc;
+}
+
 static int guard_sends(scmp_filter_ctx filter, int fd)
 {
 	int rc = 0;
@@ -181,6 +199,8 @@ static int guard(scmp_filter_ctx filter, int fd)
 	for (size_t i = 0; rc == 0 && i < COUNT(reads); i++)
 		rc = seccomp_rule_add_array(filter, SCMP_ACT_KILL_PROCESS,
 					    seccomp_syscall_resolve_name(reads[i]), 1, of);
+	if (rc == 0)
+		rc = guard_text(filter, fd);
 	return rc == 0 ? guard_sends(filter, fd) : rc;
 }
 

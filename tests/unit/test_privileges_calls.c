@@ -125,9 +125,10 @@ static const struct attempt harmless[] = {
 	{"accept4", {-1ULL, 0, 0, 0}, EBADF},
 };
 
-/* What others have, too: a listener and a socket for datagrams on loopback, and the end of a pipe. */
-enum { LISTENER, DATAGRAMS, LOG, SHARED };
-static int shared[SHARED] = {-1, -1, -1};
+/* What others have, too: a listener and a socket for datagrams on loopback, the end of a pipe, and a file
+ * as a caller's standard output may be one: for reading, too, and not for appending. */
+enum { LISTENER, DATAGRAMS, LOG, TEXT, SHARED };
+static int shared[SHARED] = {-1, -1, -1, -1};
 static struct sockaddr_in places[2];
 static int log_end, log_size;
 
@@ -204,6 +205,8 @@ static int share(void **state)
 	log_end = ends[0];
 	shared[LOG] = ends[1];
 	log_size = fcntl(log_end, F_GETPIPE_SZ); /* less for who has many */
+	shared[TEXT] = memfd_create("text", MFD_CLOEXEC);
+	assert_int_equal(write(shared[TEXT], "one line\n", 9), 9);
 	return 0;
 }
 
@@ -255,6 +258,7 @@ static void assert_all_as_it_was(const char *after)
 		close(client);
 	}
 	assert_int_equal(fcntl(shared[LOG], F_GETPIPE_SZ), log_size);
+	assert_int_equal(lseek(shared[TEXT], 0, SEEK_CUR), 9);
 }
 
 /* On the shared descriptor that stands in place of the first argument. */
@@ -342,6 +346,19 @@ static void what_does_not_is_left(void **state)
 	assert_int_equal(fcntl(shared[LISTENER], F_GETFL) & O_NONBLOCK, 0);
 }
 
+/* What stands there already is not written over. */
+static void text_of_others_stays(void **state)
+{
+	const struct attempt seek = {"lseek", {(uint64_t)shared[TEXT], 0, SEEK_SET}, EACCES};
+	const struct attempt map = {
+		"mmap", {0, 9, PROT_READ | PROT_WRITE, MAP_SHARED, (uint64_t)shared[TEXT], 0}, 0};
+
+	(void)state;
+	assert_int_equal(attempt(&seek, false), 0);
+	assert_int_equal(attempt(&map, true), 0);
+	assert_all_as_it_was("lseek and mmap");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +366,7 @@ int main(void)
 		cmocka_unit_test(what_it_needs_is_left),
 		cmocka_unit_test_setup_teardown(what_changes_it_for_others_kills, share, unshare_all),
 		cmocka_unit_test_setup_teardown(what_does_not_is_left, share, unshare_all),
+		cmocka_unit_test_setup_teardown(text_of_others_stays, share, unshare_all),
 	};
 
 #if defined(__SANITIZE_ADDRESS__)
