@@ -16,9 +16,10 @@ int privileges_drop(uid_t uid, gid_t gid, int map_fd, struct error *error) WARN_
 /* The soft limit of open files as far as it goes. */
 void privileges_raise_file_limit(void);
 /* From here on only the system calls that a worker needs, and of those on the descriptors in `shared`
- * (negative ones do not count) none that changes them for others who have them, nor reads but by
- * recv(2): any other one kills the process (SIGSYS). The numbers must stay what they are. For good, and for every thread to come; wants
- * no_new_privs. Does nothing in a build with AddressSanitizer. -1 with `error` set. */
+ * (negative ones do not count) none that changes them for others who have them, nor reads but by recv(2)
+ * and its like: any other one kills the process (SIGSYS). The numbers must stay what they are. For good,
+ * and for every thread to come; wants no_new_privs. Does nothing in a build with AddressSanitizer. -1
+ * with `error` set. */
 int privileges_limit_calls(const int *shared, size_t count, struct error *error) WARN_UNUSED;
 
 #endif
