@@ -101,8 +101,7 @@ static void release(struct upstream_request *request)
 /* Without TLS nobody was shown a certificate. */
 static struct pool_key key_of_request(const struct upstream_request *request)
 {
-	return (struct pool_key){request->host, request->port, request->tls,
-				 request->allow_private,
+	return (struct pool_key){request->host, request->port, request->tls, request->allow_private,
 				 request->tls ? client_cert_id(request->client) : 0};
 }
 
@@ -193,8 +192,17 @@ static void begin_session(struct upstream_request *request, struct stream *carri
 	finish(request, stream ? EGRESS_ALLOWED : EGRESS_INTERNAL, stream);
 }
 
-static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
-		 ...) PRINTF(3, 4);
+/* The words are for the log and the bottle's 502: no secret comes near them. */
+static void PRINTF(3, 4) fail(struct upstream_request *request, enum egress_reason reason,
+			      const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(request->detail, sizeof(request->detail), format, arguments);
+	va_end(arguments);
+	finish(request, reason, NULL);
+}
 
 /* Without an answer by ALPN a host that is offered HTTP/1.1 alone may still mean HTTP/2: only one that
  * had the choice and took none speaks HTTP/1.1 for sure. */
@@ -227,18 +235,6 @@ static void succeed(struct upstream_request *request)
 		begin_session(request, stream);
 	else
 		finish(request, EGRESS_ALLOWED, stream);
-}
-
-/* The words are for the log and the bottle's 502: no secret comes near them. */
-static void fail(struct upstream_request *request, enum egress_reason reason, const char *format,
-		 ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(request->detail, sizeof(request->detail), format, arguments);
-	va_end(arguments);
-	finish(request, reason, NULL);
 }
 
 static void lead(struct upstream_request *request);
@@ -361,9 +357,8 @@ static bool may_dial(const struct upstream_request *request, const struct egress
 /* A name is the proxy's to resolve, and to judge; only a literal can be judged here. */
 static bool may_ask(const struct upstream_request *request, const struct egress_address *address)
 {
-	return request->allow_private ||
-	       !(address_is_private(address) ||
-		 cidr_contains(&request->upstream->synthetic, address));
+	return request->allow_private || !(address_is_private(address) ||
+					   cidr_contains(&request->upstream->synthetic, address));
 }
 
 /* May end the request. */
