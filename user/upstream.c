@@ -685,8 +685,6 @@ enum upstream_protocol upstream_protocol(const struct upstream *upstream, const 
 	return h2_pool_protocol(upstream->sessions, host, port);
 }
 
-/* ---- dns.mode real -------------------------------------------------------------------------- */
-
 void upstream_resolve(struct upstream *upstream, const char *name, upstream_resolved_fn done,
 		      void *context)
 {
