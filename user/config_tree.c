@@ -13,6 +13,7 @@
 #define MAX_NODES 2000000
 #define MAX_KEYS 64 /* of one mapping; the language knows fewer */
 #define MAX_SOURCE ((size_t)16 << 20)
+#define MAX_ERRORS 200 /* nobody reads more; of two million nodes each could bring one */
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -47,7 +48,7 @@ struct reader {
 	const char *source;
 	struct span text;
 	struct diag_list *errors;
-	size_t nodes;
+	size_t nodes, errors_before;
 	struct config_node *spare; /* of a key: its text went into the value */
 	bool stopped; /* nothing more can be read; said already */
 };
@@ -90,21 +91,26 @@ static void syntax_error(struct reader *r)
 			      problem);
 }
 
-static bool next_event(struct reader *r, yaml_event_t *event)
-{
-	if (r->stopped)
-		return false;
-	if (yaml_parser_parse(&r->parser, event))
-		return true;
-	syntax_error(r);
-	return false;
-}
-
 /* What follows cannot be understood any more. */
 static void stop(struct reader *r, int line, const char *problem, const char *cure)
 {
 	diag_list_add(r->errors, r->source, line, "%s; would be right: %s", problem, cure);
 	r->stopped = true;
+}
+
+static bool next_event(struct reader *r, yaml_event_t *event)
+{
+	if (r->stopped)
+		return false;
+	if (!yaml_parser_parse(&r->parser, event)) {
+		syntax_error(r);
+		return false;
+	}
+	if (r->errors->count - r->errors_before < MAX_ERRORS)
+		return true;
+	stop(r, line_of(&event->start_mark), "is not looked at after so many errors", "these first");
+	yaml_event_delete(event);
+	return false;
 }
 
 static struct config_node *node_new(struct reader *r, const yaml_event_t *event,
@@ -300,7 +306,8 @@ static struct config_node *parse_stream(struct reader *r)
 struct config_node *config_tree_parse(struct config_arena *arena, const char *source,
 				      struct span text, struct diag_list *errors)
 {
-	struct reader r = {.arena = arena, .source = source, .text = text, .errors = errors};
+	struct reader r = {.arena = arena, .source = source, .text = text, .errors = errors,
+			   .errors_before = errors->count};
 	struct config_node *root;
 
 	if (text.length > MAX_SOURCE) {

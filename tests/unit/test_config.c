@@ -143,6 +143,16 @@ static void too_large(void **state)
 	assert_null(config_parse(&source, 1, &errors));
 	assert_in_range(errors.count, 200, 210);
 	diag_list_free(&errors);
+	/* Nor when it is YAML itself that is not taken. */
+	for (size_t i = 10; i < 300 * 1000; i++)
+		text[i] = "*a,"[i % 3];
+	source.text.length = 300 * 1000;
+	text[source.text.length - 1] = ']';
+	assert_null(config_parse(&source, 1, &errors));
+	assert_in_range(errors.count, 200, 210);
+	assert_non_null(strstr(errors.items[0].text, "aliases"));
+	assert_non_null(strstr(errors.items[errors.count - 1].text, "after so many errors"));
+	diag_list_free(&errors);
 	free(text);
 }
 
