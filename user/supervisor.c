@@ -109,15 +109,32 @@ static void log_last_denials(struct supervisor *s)
 
 /* ---- start -------------------------------------------------------------------------------------- */
 
-/* A FIFO for reading, too: then it opens without a reader, and keeps 64 KiB for one that comes. */
-static int open_log_file(const char *path, struct error *error)
+static void close_all(const int *fds, size_t count)
 {
-	const int flags = O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* A FIFO for reading, too: then it opens without a reader, and keeps 64 KiB for one that comes. By a
+ * descriptor of its own, for the other one is the workers', too: what all wrote is not for them to read. */
+static int open_log_file(struct supervisor *s, struct error *error)
+{
+	const char *path = s->options.log_path;
+	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	struct stat status;
 	bool fifo = stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
-	int fd = open(path, flags | (fifo ? O_RDWR : O_WRONLY), 0640);
+	int reading = fifo ? open(path, flags | O_RDONLY) : -1;
+	int fd = open(path, flags | O_WRONLY | O_CREAT | O_APPEND, 0640);
 
-	return fd < 0 ? error_set(error, "cannot open the log %s: %s", path, strerror(errno)) : fd;
+	if (fd < 0) {
+		error_set(error, "cannot open the log %s: %s", path, strerror(errno));
+		close_all(&reading, 1);
+		return -1;
+	}
+	close_all(&s->log_reading_fd, 1);
+	s->log_reading_fd = reading;
+	return fd;
 }
 
 /* A pipe is opened once more, without blocking: workers have no right to do that, and one of several that
@@ -143,7 +160,7 @@ static int open_log(struct supervisor *s, struct error *error)
 		if (!s->log_fd_owned)
 			s->log_fd = STDOUT_FILENO;
 	} else if (path) {
-		s->log_fd = open_log_file(path, error);
+		s->log_fd = open_log_file(s, error);
 		if (s->log_fd < 0)
 			return -1;
 		s->log_fd_owned = true;
@@ -163,7 +180,7 @@ static void reopen_log(struct supervisor *s)
 {
 	struct error error = {0};
 	const bool file = s->log_fd_owned && strcmp(s->options.log_path, "-") != 0;
-	int fd = file ? open_log_file(s->options.log_path, &error) : -1;
+	int fd = file ? open_log_file(s, &error) : -1;
 
 	if (!file)
 		return;
@@ -425,7 +442,7 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	 * exec's caller would wait. */
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 	s->options = *options;
-	s->log_fd = -1;
+	s->log_fd = s->log_reading_fd = -1;
 	s->uid_fd = -1;
 	s->handover.ca_fd = -1;
 	s->handover.shares_fd = s->handover.shares_reading_fd = -1;
@@ -537,13 +554,6 @@ static void free_slots(struct supervisor *s)
 	s->slot_count = 0;
 }
 
-static void close_all(const int *fds, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
 /* The workers end before what they use, the wall after everything that it refuses for. */
 void supervisor_stop(struct supervisor *s, bool detach)
 {
@@ -581,7 +591,7 @@ void supervisor_stop(struct supervisor *s, bool detach)
 		close(s->log_fd);
 	shares_free(s->shares);
 	close_all((const int[]){s->handover.ca_fd, s->handover.program_fd, s->handover.shares_fd,
-				s->handover.shares_reading_fd, s->uid_fd}, 5);
+				s->handover.shares_reading_fd, s->uid_fd, s->log_reading_fd}, 6);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

@@ -78,7 +78,7 @@ struct supervisor {
 	struct control *control;		/* NULL: there is none */
 	time_t policy_since, reload_at;		/* reload_at 0: there was none */
 	char reload_error[512];			/* of the last; "": it went well */
-	int log_fd;
+	int log_fd, log_reading_fd; /* a FIFO's other end; -1: none */
 	bool log_fd_owned;
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
 	struct server_handover handover;

@@ -189,6 +189,16 @@ class Log(Case):
                 pass
             return b'"path":"/echo"' in seen[0]
         wait_for(logged, 5, "the line")
+        # Not for reading: what others wrote is not a worker's to take, neither here nor after a reload.
+        bottle.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "policy reloaded" in bottle.errors(), 10, "the reload")
+        worker = bottle.worker()
+        with open(f"/proc/{worker}/fdinfo/{argument_of(worker, 'log')}", encoding="utf-8") as file:
+            flags = int(re.search(r"(?m)^flags:\s*(\d+)$", file.read())[1], 8)
+        self.assertEqual(flags & os.O_ACCMODE, os.O_WRONLY)
+        seen[0] = b""
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        wait_for(logged, 5, "the next line")
 
     def test_rotated(self):
         """Worker and supervisor both go on in the new file, and so does the next worker."""
