@@ -63,6 +63,7 @@ static int take_lease(struct replacement *r)
 	return errno == EAGAIN ? 1 : 0;
 }
 
+/* 1: another file has its name by now. */
 static int open_old(struct replacement *r, struct error *error)
 {
 	const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK;
@@ -72,6 +73,8 @@ static int open_old(struct replacement *r, struct error *error)
 	r->fd = open(r->path, flags);
 	if (r->fd < 0 || fstat(r->fd, &r->status) < 0)
 		return failed(r, "read", error);
+	if (r->status.st_nlink == 0)
+		return 1;
 	if (!S_ISREG(r->status.st_mode) || r->status.st_nlink != 1)
 		return error_set(error, "%s is no file of one name: it cannot be replaced by a rename",
 				 r->name);

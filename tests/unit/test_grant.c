@@ -307,6 +307,41 @@ static void test_persist_killed(void **state)
 	assert_file(base);
 }
 
+/* An editor's way of writing, again and again. */
+static void rename_over(const char *beside)
+{
+	for (;;) {
+		int fd = open(beside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0 || close(fd) < 0 || rename(beside, path) < 0)
+			_exit(1);
+	}
+}
+
+/* A file that has lost its name since it was opened was written meanwhile; that is no error. */
+static void test_persist_renamed(void **state)
+{
+	struct error error = {0};
+	char beside[96];
+	int result = 1;
+	pid_t pid;
+
+	(void)state;
+	write_file(base, 0600);
+	snprintf(beside, sizeof(beside), "%s.edited", path);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		rename_over(beside);
+	for (int i = 0; i < 20000 && result == 1; i++)
+		result = config_replace_file(path, span_from("of nobody"), span_from(base), &error);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	unlink(beside);
+	assert_string_equal(error.text, "");
+	assert_int_equal(result, 1);
+}
+
 /* ---- beside a policy ---------------------------------------------------------------------------- */
 
 static struct config *parse(const char *text, struct grants *grants, struct error *dropped)
@@ -435,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_persist_wider),	       cmocka_unit_test(test_persist_flow),
 		cmocka_unit_test(test_persist_refused), cmocka_unit_test(test_persist_link),
 		cmocka_unit_test(test_persist_leftover), cmocka_unit_test(test_persist_killed),
+		cmocka_unit_test(test_persist_renamed),
 		cmocka_unit_test(test_beside),	       cmocka_unit_test(test_wildcard),
 		cmocka_unit_test(test_two_credentials), cmocka_unit_test(test_no_place_for_it),
 	};
