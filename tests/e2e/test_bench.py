@@ -42,19 +42,25 @@ class Compared(Case):
         # It holds the credentials that arrived, and other tests look everywhere for them.
         os.truncate(harness.world.path("look.log"), 0)
 
-    def look(self, work):
-        """What work() returns, and what the origin has seen of it."""
+    def look(self, work, count):
+        """What work() returns, and what the origin has seen of it, count(that) lines: it writes them when
+        its answers have left."""
         path = harness.world.path("look.log")
         before = os.path.getsize(path)
         done = work()
-        with open(path, encoding="utf-8") as file:
-            file.seek(before)
-            return done, [LOOK.fullmatch(line).groups() for line in file.read().splitlines()]
+
+        def lines():
+            with open(path, encoding="utf-8") as file:
+                file.seek(before)
+                return file.read().splitlines(keepends=True)
+        harness.wait_for(lambda: len(lines()) >= count(done) and lines()[-1].endswith("\n"), 10,
+                         "the origin's lines")
+        return done, [LOOK.fullmatch(line.rstrip("\n")).groups() for line in lines()]
 
     def seen(self, proxy, *arguments, host="bulk"):
         said, lines = self.look(lambda: proxy.run([
             "curl", "-sk", "-H", "Authorization: Bearer stranger", *arguments,
-            proxy.url.replace("bulk.", host + ".") + "/kib/look"]))
+            proxy.url.replace("bulk.", host + ".") + "/kib/look"]), lambda _: 1)
         self.assertEqual((said, len(lines)), ("look", 1), proxy.name)
         return lines[0]
 
@@ -78,7 +84,7 @@ class Compared(Case):
             return int(fields["requests"])
         for proxy in self.proxies:
             for seconds in (0.3, 1, 3, 9):  # on a busy machine few requests are made in a short time
-                requests, lines = self.look(work)
+                requests, lines = self.look(work, lambda done: done + 4)
                 self.assertEqual(len(lines), requests + 4, proxy.name)
                 if requests >= 200:
                     break
