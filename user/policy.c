@@ -25,7 +25,7 @@ struct policy *policy_new(void)
 	if (!policy)
 		return NULL;
 	policy->references = 1;
-	policy->names.arena = policy->suffixes.arena = &policy->arena;
+	policy->names.arena = policy->suffixes.arena = policy->secret_index.arena = &policy->arena;
 	policy->limits = pcre2_match_context_create(NULL);
 	if (!policy->limits) {
 		policy_unref(policy);
@@ -72,10 +72,6 @@ void policy_unref(struct policy *policy)
 		policy_secret_free(policy->secrets[i]);
 	for (size_t i = 0; i < policy->client_count; i++)
 		policy_client_free(policy->clients[i]);
-	free(policy->clients);
-	free(policy->secrets);
-	free(policy->cidrs);
-	policy_table_free(&policy->secret_index);
 	pcre2_match_context_free(policy->limits);
 	arena_free(&policy->arena);
 	free(policy);
@@ -380,7 +376,7 @@ static int add_cidr_route(struct policy *policy, const struct policy_route_spec 
 	}
 	if (policy->cidr_count == EGRESS_MAX_CIDRS)
 		return error_set(error, "more than %d cidr routes", EGRESS_MAX_CIDRS);
-	cidrs = policy_grow(policy->cidrs, policy->cidr_count, sizeof(*cidr));
+	cidrs = arena_grow(&policy->arena, policy->cidrs, policy->cidr_count, sizeof(*cidr));
 	if (cidrs)
 		policy->cidrs = cidrs;
 	if (!cidrs || copy_file(policy, spec->file, &file, error) < 0)

@@ -38,8 +38,7 @@ int policy_client_init(struct policy *policy, struct policy_route *route,
 	route->client = client;
 	if (client)
 		return 0;
-	clients = policy_grow(policy->clients, policy->client_count, sizeof(void *));
-	/* Also when the rest fails: the old array is gone. */
+	clients = arena_grow(&policy->arena, policy->clients, policy->client_count, sizeof(void *));
 	if (clients)
 		policy->clients = clients;
 	client = clients ? calloc(1, sizeof(*client)) : NULL;

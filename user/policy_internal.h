@@ -20,14 +20,13 @@ struct policy_slot {
 struct policy_table {
 	struct policy_slot *slots;
 	size_t capacity, count;
-	struct arena *arena; /* where the slots are; NULL: malloc(3)'s, for policy_table_free() */
+	struct arena *arena; /* where the slots are */
 };
 void *policy_table_get(const struct policy_table *table, struct span key);
 /* Room for so many keys, so that it need not grow. False when out of memory. */
 bool policy_table_reserve(struct policy_table *table, size_t count) WARN_UNUSED;
 /* The key is borrowed for the table's life and must be new. False when out of memory. */
 bool policy_table_put(struct policy_table *table, struct span key, void *value) WARN_UNUSED;
-void policy_table_free(struct policy_table *table);
 
 /* ---- policy_path.c -------------------------------------------------------------------------- */
 

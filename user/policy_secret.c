@@ -33,9 +33,9 @@ void policy_secret_free(struct policy_secret_entry *entry)
 static struct policy_secret_entry *secret_new(struct policy *policy, char *key)
 {
 	struct policy_secret_entry *entry = calloc(1, sizeof(*entry));
-	void *secrets = policy_grow(policy->secrets, policy->secret_count, sizeof(void *));
+	void *secrets = arena_grow(&policy->arena, policy->secrets, policy->secret_count,
+				   sizeof(void *));
 
-	/* Also when the rest fails: the old array is gone. */
 	if (secrets)
 		policy->secrets = secrets;
 	if (!entry || !secrets ||

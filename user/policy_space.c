@@ -155,12 +155,15 @@ bool policy_space_init(struct policy_space *space, const struct policy_host *a,
 		[POLICY_AXIS_HEADERS] = {"", "no header"},
 	};
 	struct policy_table index[POLICY_AXES] = {0};
+	struct arena arena = {0}; /* the tables' */
 	/* Else there is nothing to tell apart, and twice as many questions. */
 	bool encoded_slashes = (a && policy_host_takes_encoded_slash(a)) ||
 			       (b && policy_host_takes_encoded_slash(b));
 	bool fine;
 
 	*space = (struct policy_space){0};
+	for (unsigned i = 0; i < POLICY_AXES; i++)
+		index[i].arena = &arena;
 	fine = add_host(space, index, a, encoded_slashes) &&
 	       add_host(space, index, b, encoded_slashes);
 	for (unsigned i = 0; i < POLICY_AXES && fine; i++) {
@@ -171,8 +174,7 @@ bool policy_space_init(struct policy_space *space, const struct policy_host *a,
 		space->axes[i].selected = calloc(space->axes[i].count + 1, sizeof(bool));
 		fine = fine && space->axes[i].selected;
 	}
-	for (unsigned i = 0; i < POLICY_AXES; i++)
-		policy_table_free(&index[i]);
+	arena_free(&arena);
 	return fine;
 }
 

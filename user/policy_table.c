@@ -3,8 +3,6 @@
  * bottle, and must not be made to collide. */
 #include "policy_internal.h"
 
-#include <stdlib.h>
-
 #define TABLE_MIN_CAPACITY 2 /* most hosts have one path */
 
 /* The slot that holds the key, or the free one where it would go. At most half the slots are
@@ -35,8 +33,7 @@ static bool table_resize(struct policy_table *table, size_t capacity)
 	struct policy_table larger = *table;
 
 	larger.capacity = capacity;
-	larger.slots = table->arena ? arena_alloc(table->arena, capacity * sizeof(*larger.slots))
-				    : calloc(capacity, sizeof(*larger.slots));
+	larger.slots = arena_alloc(table->arena, capacity * sizeof(*larger.slots));
 	if (!larger.slots)
 		return false;
 	for (size_t i = 0; i < table->capacity; i++) {
@@ -45,8 +42,6 @@ static bool table_resize(struct policy_table *table, size_t capacity)
 		if (slot->value)
 			*find_slot(&larger, slot->key, slot->hash) = *slot;
 	}
-	if (!table->arena)
-		free(table->slots);
 	*table = larger;
 	return true;
 }
@@ -69,11 +64,4 @@ bool policy_table_put(struct policy_table *table, struct span key, void *value)
 	*find_slot(table, key, hash) = (struct policy_slot){key, hash, value};
 	table->count++;
 	return true;
-}
-
-void policy_table_free(struct policy_table *table)
-{
-	if (!table->arena)
-		free(table->slots);
-	*table = (struct policy_table){0};
 }
