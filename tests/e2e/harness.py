@@ -178,6 +178,17 @@ def memory_kib(pid, field="VmRSS"):
         return int(re.search(field + r":\s+(\d+)", file.read())[1])
 
 
+def passed_to(worker, name):
+    """The descriptor that the supervisor told the worker: --NAME=FD, the first of them."""
+    with open(f"/proc/{worker}/cmdline", encoding="utf-8") as file:
+        return int(re.search(rf"\0--{name}=(\d+)\0", file.read())[1])
+
+
+def open_flags(pid, fd):
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as file:
+        return int(re.search(r"(?m)^flags:\s*(\d+)$", file.read())[1], 8)
+
+
 # Tests that measure or kill a worker mean the only one; test_workers has those of several. With 2 all
 # the rest should pass, too.
 WORKERS = os.environ.get("EGRESS_TEST_WORKERS", "1")

@@ -116,8 +116,7 @@ except OSError: pass'
 
     def opened(self, worker):
         """How what is learned is open there: for who may map it, lines of others would not be safe."""
-        fd = re.search(r"\0--record=(\d+)\0", read(f"/proc/{worker}/cmdline"))[1]
-        return int(re.search(r"(?m)^flags:\s*(\d+)$", read(f"/proc/{worker}/fdinfo/{fd}"))[1], 8)
+        return harness.open_flags(worker, harness.passed_to(worker, "record"))
 
     def test_run_learns(self):
         path = output("run-learned.yaml")

@@ -51,12 +51,6 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
-def argument_of(pid, name):
-    """What the supervisor told the worker: --NAME=VALUE, the first of them."""
-    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
-        return re.search(rf"\0--{name}=([^\0]*)\0", file.read()).group(1)
-
-
 class Confined(Case):
     def setUp(self):
         super().setUp()
@@ -100,7 +94,7 @@ class Confined(Case):
                                         ("dns-tcp", 48, (2,)),
                                         ("proxy", 32, ())):      # dup
             worker = self.bottle.worker()
-            fd = int(argument_of(worker, name))
+            fd = harness.passed_to(worker, name)
             make_it_call(worker, number, fd, *arguments)
             wait_for(lambda: "a system call that it may not make" in self.bottle.errors(), 10,
                      f"its end after {number} of {name}; {self.bottle.errors()}")
@@ -193,8 +187,7 @@ class Log(Case):
         bottle.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "policy reloaded" in bottle.errors(), 10, "the reload")
         worker = bottle.worker()
-        with open(f"/proc/{worker}/fdinfo/{argument_of(worker, 'log')}", encoding="utf-8") as file:
-            flags = int(re.search(r"(?m)^flags:\s*(\d+)$", file.read())[1], 8)
+        flags = harness.open_flags(worker, harness.passed_to(worker, "log"))
         self.assertEqual(flags & os.O_ACCMODE, os.O_WRONLY)
         seen[0] = b""
         self.assertEqual(fetch(bottle, "/echo"), "200")

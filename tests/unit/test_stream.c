@@ -236,10 +236,19 @@ static void tcp_end(struct end *a, int fds[2])
 	turn();
 }
 
+/* The other end closes with a reset, which has come. */
+static void tcp_reset(const int fds[2])
+{
+	struct linger reset = {.l_onoff = 1};
+
+	setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(fds[1]);
+	wait_for(fds[0], POLLERR);
+}
+
 /* A reset and the data before it in one event, which looks like data alone. */
 static void reset_behind_data(void **state)
 {
-	struct linger reset = {.l_onoff = 1};
 	char buffer[64];
 	struct end a;
 	int fds[2];
@@ -248,9 +257,7 @@ static void reset_behind_data(void **state)
 	tcp_end(&a, fds);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
 	wait_for(fds[0], POLLIN);
-	setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	close(fds[1]);
-	wait_for(fds[0], POLLERR);
+	tcp_reset(fds);
 	a.calls = 0;
 	turn();
 	assert_int_equal(a.calls, 1);
@@ -262,7 +269,6 @@ static void reset_behind_data(void **state)
 /* The same on a connection that was busy until then, for which no timer was set anew. */
 static void reset_behind_data_while_busy(void **state)
 {
-	struct linger reset = {.l_onoff = 1};
 	char buffer[64];
 	struct end a;
 	int fds[2];
@@ -272,11 +278,8 @@ static void reset_behind_data_while_busy(void **state)
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(write(fds[1], "hello", 5), 5);
 		wait_for(fds[0], POLLIN);
-		if (i == 2) {
-			setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-			close(fds[1]);
-			wait_for(fds[0], POLLERR);
-		}
+		if (i == 2)
+			tcp_reset(fds);
 		turn();
 		assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 5);
 	}
