@@ -34,6 +34,13 @@ def events(bottle, *options):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def refused(bottle, path):
+    """The event of a refusal whose answer has come: that leaves the worker first."""
+    def found():
+        return [e for e in events(bottle, "--denied") if e.get("path") == path]
+    return wait_for(found, 10, f"the event of {path}")[-1]
+
+
 class Follower:
     """`events --follow`, its output in a file."""
 
@@ -86,11 +93,12 @@ class Events(BottleCase):
 
     def test_why_for_an_event(self):
         self.bottle.curl("https://api.example.test/not-there")
-        event = [e for e in events(self.bottle, "--denied") if e.get("path") == "/not-there"][-1]
+        event = refused(self.bottle, "/not-there")
         # The program that was refused was told the id.
         refusal = self.bottle.curl("-i", "https://api.example.test/not-there-either").stdout
         body = json.loads(refusal.splitlines()[-1])
         self.assertIn(f"X-Egress-Request-Id: {body['id']}", refusal)
+        self.assertEqual(refused(self.bottle, "/not-there-either")["id"], body["id"])
         self.assertIn("/not-there-either", cli("why", "--name", self.bottle.name, body["id"]).stdout)
         result = cli("why", "--name", self.bottle.name, event["id"])
         self.assertEqual(result.returncode, 1, result.stderr)
@@ -269,10 +277,12 @@ class Following(Case):
         bottle = Bottle(text=policy())
         try:
             bottle.curl("https://api.example.test/before")
+            refused(bottle, "/before")
             before = events(bottle, "--denied")
             os.kill(bottle.worker(), signal.SIGKILL)
             wait_for(lambda: bottle.curl("https://api.example.test/after").stdout.find("denied") > 0, 10,
                      "another worker")
+            refused(bottle, "/after")
             after = events(bottle, "--denied")
             self.assertEqual(after[:len(before)], before)
             self.assertEqual(after[-1]["path"], "/after")
