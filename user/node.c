@@ -81,14 +81,30 @@ static struct node_pod *find_pod(const struct node *node, const char *uid)
 	return pod;
 }
 
+static void remove_pod(struct node *node, struct node_pod *pod)
+{
+	struct node_pod **at = &node->pods;
+
+	while (*at != pod)
+		at = &(*at)->next;
+	*at = pod->next;
+	node_pod_free(pod);
+}
+
 static void ask(struct node *node);
 
-/* A cgroup that was made anew under the same name is another pod; the old one's end comes first. */
+/* A cgroup that was made anew under the same name is another pod; the old one's end comes first, unless all
+ * that is left of it is a wall that cannot be taken down: that must not keep its successor waiting, whose
+ * own wall replaces it. */
 static void on_place(void *context, const struct node_place *place)
 {
 	struct node *node = context;
 	struct node_pod *pod = find_pod(node, place->uid);
 
+	if (pod && pod->gone && pod->stays && pod->state.cgroup_id != place->id) {
+		remove_pod(node, pod);
+		pod = NULL;
+	}
 	if (pod) {
 		pod->seen = pod->state.cgroup_id == place->id;
 		return;
@@ -110,16 +126,6 @@ static void on_place(void *context, const struct node_place *place)
 	node->retry_ms = 0;
 	if (pod->kind == NODE_UNKNOWN && node->first_scan_done)
 		ask(node);
-}
-
-static void remove_pod(struct node *node, struct node_pod *pod)
-{
-	struct node_pod **at = &node->pods;
-
-	while (*at != pod)
-		at = &(*at)->next;
-	*at = pod->next;
-	node_pod_free(pod);
 }
 
 /* A tick only while somebody waits for what gives no notice: a first process, a wires' end. All pods are

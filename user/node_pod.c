@@ -26,6 +26,7 @@ _Static_assert(NODE_PORTS_MAX <= EGRESS_MAX_PUBLISHED, "a pod's ports are one wa
 #define RETRY_S 2
 #define PATIENCE_S 2 /* with a kubelet that neither answers nor fails: libcurl gives up after ten */
 #define STOP_GRACE_S 15 /* longer than the supervisor's own */
+#define REMOVALS 12 /* with the delays between them: four minutes */
 
 /* ---- freezing --------------------------------------------------------------------------------- */
 
@@ -136,6 +137,15 @@ static void complain(struct node_pod *pod, const char *text)
 		return;
 	snprintf(pod->said, sizeof(pod->said), "%s", text);
 	diag_error("pod %s: %s", name_of(pod), text);
+}
+
+/* What fails at once, like a `run` whose CA cannot be read, is not tried a thousand times. */
+static void delay(struct node_pod *pod, time_t now)
+{
+	pod->delay_s = pod->delay_s ? 2 * pod->delay_s : 1;
+	if (pod->delay_s > DELAY_MAX_S)
+		pod->delay_s = DELAY_MAX_S;
+	pod->not_before = now + pod->delay_s;
 }
 
 /* Not being able to note it is no reason to leave the pod without what the note is about. */
@@ -249,9 +259,30 @@ static void hold(struct node_pod *pod, const struct error *why)
 	note_state(pod);
 }
 
-/* 1: nothing is left. With a child the wall is its; it ends first. Our descriptors stay until then: it
- * may just be opening the namespace by their number, which must not be another pod's by then. */
-static bool take_wall_away(struct node_pod *pod)
+/* A wall that is left refuses everything to nobody, or to a pod that is to have none: somebody looks
+ * into it just now, say, and has its lock. The state stays as long, for `node --list`. */
+static void keep_trying(struct node_pod *pod, const struct error *why, time_t now)
+{
+	char text[sizeof(pod->said)];
+
+	snprintf(text, sizeof(text), "its wall stays for now: %.180s; trying it again", why->text);
+	complain(pod, text);
+	pod->stays = true;
+	delay(pod, now);
+}
+
+static int remove_wall(const struct node_pod *pod, struct error *error)
+{
+	if (!kernel_pinned(pod->wall))
+		return 0;
+	return pod->gone ? kernel_detach_ended(pod->wall, error)
+			 : kernel_detach(pod->wall, false, error);
+}
+
+/* True when nothing is left, or nothing more is done about it. With a child the wall is its; it ends first.
+ * Our descriptors stay until then: it may just be opening the namespace by their number, which must not be
+ * another pod's by then. */
+static bool take_wall_away(struct node_pod *pod, time_t now)
 {
 	struct error error = {0};
 	int result;
@@ -260,19 +291,24 @@ static bool take_wall_away(struct node_pod *pod)
 		node_pod_stop(pod);
 		return false;
 	}
+	if (pod->stays && now < pod->not_before)
+		return false;
 	close_netns(pod);
-	result = !kernel_pinned(pod->wall) ? 0
-		 : pod->gone		   ? kernel_detach_ended(pod->wall, &error)
-					   : kernel_detach(pod->wall, false, &error);
-	if (result < 0)
-		complain(pod, error.text);
-	else if (result == 2)
-		diag_warning("pod %s: its wires still stand: the wall on them stays until "
-			     "'egress-bpf detach %s'", name_of(pod), pod->wall);
-	pod->walled = false;
 	if (!pod->gone)
 		set_frozen(pod, "0");
 	pod->held = false;
+	result = remove_wall(pod, &error);
+	if (result < 0 && (!pod->gone || ++pod->removals < REMOVALS)) {
+		keep_trying(pod, &error, now);
+		return false;
+	}
+	if (result < 0)
+		diag_error("pod %s: %s; the wall stays until the next agent or 'egress-bpf detach %s'",
+			   name_of(pod), error.text, pod->wall);
+	else if (result == 2)
+		diag_warning("pod %s: its wires still stand: the wall on them stays until "
+			     "'egress-bpf detach %s'", name_of(pod), pod->wall);
+	pod->walled = pod->stays = false;
 	node_state_forget(pod->options->state_directory, pod->state.record.uid);
 	return true;
 }
@@ -361,15 +397,6 @@ static int install_policy(struct node_pod *pod, struct error *error)
 	}
 	note_state(pod);
 	return result;
-}
-
-/* A `run` that ends at once, for a CA that cannot be read, say, is not started a thousand times. */
-static void delay(struct node_pod *pod, time_t now)
-{
-	pod->delay_s = pod->delay_s ? 2 * pod->delay_s : 1;
-	if (pod->delay_s > DELAY_MAX_S)
-		pod->delay_s = DELAY_MAX_S;
-	pod->not_before = now + pod->delay_s;
 }
 
 /* The policy comes before the process: it is read at once. The namespace comes before both, since without
@@ -477,6 +504,7 @@ static void step_walled(struct node_pod *pod, time_t now)
 {
 	struct error error = {0};
 
+	pod->stays = false;
 	if (!pod->walled) {
 		if (node_tree_holds(pod->path, getpid())) {
 			complain(pod, "the agent itself is in it: no wall round it");
@@ -509,19 +537,19 @@ bool node_pod_step(struct node_pod *pod, time_t now)
 {
 	insist(pod, now);
 	if (pod->gone)
-		return take_wall_away(pod);
+		return take_wall_away(pod, now);
 	if (now < pod->not_before)
 		return false;
 	if (wants_wall(pod, now))
 		step_walled(pod, now);
 	else if (pod->kind == NODE_PLAIN && (pod->walled || pod->held || kernel_pinned(pod->wall)))
-		(void)take_wall_away(pod);
+		(void)take_wall_away(pod, now);
 	return false;
 }
 
 bool node_pod_waits(const struct node_pod *pod)
 {
-	if (pod->gone || pod->stopping || has_ended(pod->first_fd))
+	if (pod->gone || pod->stays || pod->stopping || has_ended(pod->first_fd))
 		return true;
 	if (pod->kind == NODE_LABELLED)
 		return !pod->walled || pod->child <= 0;

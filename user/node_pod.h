@@ -34,6 +34,8 @@ struct node_pod {
 	bool gone;     /* its cgroup is */
 	bool walled;   /* its pins stand */
 	bool held;     /* frozen, by us or by an earlier agent, until it has a wall */
+	bool stays;    /* its wall could not be taken down; tried again from not_before on */
+	unsigned removals; /* that failed */
 	bool moved;    /* its label was changed, and that was said */
 	int netns_fd;  /* of the sandbox; -1: not found yet */
 	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The node agent where something is half done, slow, scarce or forged: whatever it is, a labelled pod
 is behind its wall or does not run."""
+import fcntl
 import glob
 import os
 import resource
@@ -94,6 +95,28 @@ class Closed(test_node.NodeCase):
         self.assertTrue(os.path.exists(os.path.join(self.directory, "ready")))
         self.stop_agent()
         self.start_agent()
+
+    def test_wall_that_stays(self):
+        """A wall that cannot be taken down is tried again, by the pod that ended or by the one that comes
+        under its uid."""
+        self.start_agent()
+        pods = [Pod(self, "web") for _ in range(2)]  # no sandbox: nobody else takes their walls down
+        for pod in pods:
+            wait_for(lambda p=pod: (p.listed() or {}).get("wall") == "closed", 20, "the wall")
+        held = [os.open(f"/sys/fs/bpf/egress-bpf/{pod.wall}", os.O_DIRECTORY) for pod in pods]
+        for fd in held:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        for pod in pods:
+            pod.end()
+            self.says(f"{pod.name}: its wall stays for now: .* in use by process .*; trying it again")
+        self.assertEqual(pods[0].listed()["wall"], "ended")
+        again = Pod(self, "web", uid=pods[1].uid)
+        self.says(f"{again.name}: frozen, for no wall")
+        for fd in held:
+            os.close(fd)
+        wait_for(lambda: not pods[0].walled() and not pods[0].listed(), 20, "the wall to go")
+        wait_for(lambda: again.listed()["wall"] == "closed" and not frozen(again), 20, "its own wall")
+        self.assertEqual(self.errors().count(f"{pods[0].name}: its wall stays"), 1, self.errors())
 
     def test_slow_kubelet(self):
         """One that takes connections and does not answer: long before it is given up."""
