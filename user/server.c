@@ -27,6 +27,7 @@
 #include "listener.h"
 #include "privileges.h"
 #include "rpc.h"
+#include "server_end.h"
 #include "server_heap.h"
 #include "server_retired.h"
 #include "shares.h"
@@ -605,9 +606,10 @@ int server_run(const struct server_handover *handover)
 	struct error error = {0};
 	int status = EXIT_FAILED;
 
-	if (privileges_drop(handover->uid, handover->gid, handover->flows_fd, &error) < 0 ||
-	    (!handover->any_call && limit_calls(handover, &error) < 0) ||
-	    receive_config(&s, &error) < 0)
+	if (privileges_drop(handover->uid, handover->gid, handover->flows_fd, &error) < 0)
+		goto out;
+	server_end_with_parent();
+	if ((!handover->any_call && limit_calls(handover, &error) < 0) || receive_config(&s, &error) < 0)
 		goto out;
 	s.base = event_base_new();
 	if (!s.base) {
@@ -623,6 +625,7 @@ int server_run(const struct server_handover *handover)
 	event_base_dispatch(s.base);
 	status = EXIT_OK;
 out:
+	server_end_soon();
 	if (status != EXIT_OK)
 		diag_error("worker: %s", error.text);
 	close_server(&s);

@@ -46,6 +46,18 @@ def make_it_call(pid, number, *arguments):
     ptrace(PTRACE_DETACH, pid)
 
 
+def hang(pid, thread):
+    """In a futex(2) that nobody wakes, and that is begun again after a signal."""
+    with open(f"/proc/{pid}/task/{thread}/syscall", encoding="ascii") as file:
+        stack = int(file.read().split()[-2], 16)
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+        file.seek(stack)
+        value = int.from_bytes(file.read(4), "little")
+    make_it_call(thread, 202, stack, 128, value, 0)  # FUTEX_WAIT_PRIVATE, without a limit
+    wait_for(lambda: open(f"/proc/{pid}/task/{thread}/syscall", encoding="ascii").read()
+             .startswith(f"202 {stack:#x} "), 5, "it to hang")
+
+
 def status_of(pid):
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -161,6 +173,26 @@ class Confined(Case):
         self.assertIn("cannot load certificates from /nonexistent.pem", self.bottle.errors())
         self.assertEqual(fetch(self.bottle, "/echo"), "200")
         self.assertEqual(self.bottle.worker(), worker)
+
+
+class Orphans(Case):
+    @unittest.skipUnless(platform.machine() == "x86_64", "registers of x86-64")
+    def test_hung_when_the_supervisor_is_killed(self):
+        """One hangs in its loop, where it learns nothing of the supervisor's end, the other while it ends,
+        for a thread of its own does: nobody is left who could kill them."""
+        bottle = Bottle(policy(ANY_PATH), options=["--workers", "2"])
+        self.addCleanup(bottle.stop)
+        first, second = bottle.workers()
+        hang(first, first)
+        hang(second, max(map(int, os.listdir(f"/proc/{second}/task"))))
+        bottle.process.kill()
+        bottle.process.wait()
+        try:
+            wait_for(lambda: not harness.alive(first) and not harness.alive(second), 20, "their end")
+        finally:
+            for pid in (first, second):
+                if harness.alive(pid):
+                    os.kill(pid, signal.SIGKILL)
 
 
 class Log(Case):

@@ -123,6 +123,7 @@ static const struct attempt harmless[] = {
 	{"ioctl", {-1ULL, FIONREAD, NOWHERE}, EBADF},
 	{"fcntl", {-1ULL, F_GETFL}, EBADF},
 	{"accept4", {-1ULL, 0, 0, 0}, EBADF},
+	{"setitimer", {0, NOWHERE, 0}, EFAULT},
 };
 
 /* What others have, too: a listener and a socket for datagrams on loopback, the end of a pipe, and a file
