@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the end-to-end tests are written with: policies, sandboxes by `exec`, bottles by `run`."""
+import glob
 import json
 import os
 import re
@@ -75,7 +76,9 @@ def write(name, text, mode=0o644):
 
 
 def wait_for(condition, seconds=10, what="condition"):
-    """`what`, when it is called, tells of the end of the wait and not of its beginning."""
+    """`seconds` are those of a machine with nothing else to do: a busy one gets four times as many.
+    `what`, when it is called, tells of the end of the wait and not of its beginning."""
+    seconds *= 4
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -98,7 +101,10 @@ def environment(**more):
 
 
 def cli(*arguments, timeout=60, env=None, **options):
-    """Runs the program itself to its end."""
+    """Runs the program itself to its end. What looks at a bottle sees all that it was told it did."""
+    if arguments and arguments[0] in ("status", "events", "why", "pending", "allow", "deny", "metrics"):
+        for bottle in Bottle.serving:
+            bottle.settle()
     return subprocess.run([world.program, *arguments], text=True, capture_output=True, check=False,
                           stdin=subprocess.DEVNULL, timeout=timeout, env=env or environment(),
                           **options)
@@ -173,6 +179,40 @@ def alive(pid):
         return False
 
 
+def descendants(pid):
+    return [x for child in children(pid) for x in (child, *descendants(child))]
+
+
+def threads(pids):
+    """Of each thread, whether it sleeps, and how often it has gone to sleep so far."""
+    found = {}
+    for pid in pids:
+        for path in glob.glob(f"/proc/{pid}/task/*/status"):
+            try:
+                with open(path, encoding="utf-8") as file:
+                    status = dict(line.split(":", 1) for line in file if ":" in line)
+            except OSError:
+                continue  # it has ended
+            found[path] = (status["State"].split()[0] in "STtZX",
+                           int(status["voluntary_ctxt_switches"]))
+    return found
+
+
+def settle(pid):
+    """An answer leaves a worker before that pass of its loop ends which writes log, feed and counters:
+    this waits until whoever serves has nothing left to do, or, under a load, has waited for more of it
+    often enough. What comes by other ways than an answer (a connection's end, say) is to be waited for."""
+    end, first, before = time.monotonic() + 3, {}, {}
+    while time.monotonic() < end:
+        now = threads([pid, *descendants(pid)])
+        first = {path: first.get(path, slept) for path, (_, slept) in now.items()}
+        if all(still and before.get(path) == (True, slept) or slept - first[path] > 2
+               for path, (still, slept) in now.items()):
+            return
+        before = now
+        time.sleep(0.005)
+
+
 def memory_kib(pid, field="VmRSS"):
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return int(re.search(field + r":\s+(\d+)", file.read())[1])
@@ -197,6 +237,7 @@ WORKERS = os.environ.get("EGRESS_TEST_WORKERS", "1")
 class Bottle:
     """A cgroup with a network namespace (its own, or the host's), served by `run`."""
     count = 0
+    serving = set()
 
     def __init__(self, text=None, shared=False, by="pid", options=(), wrapper=(), env=None,
                  dotted=False, close_fds=True, stdout=None):
@@ -264,6 +305,7 @@ class Bottle:
                                             env=environment(**self.env),
                                             close_fds=self.close_fds,
                                             preexec_fn=w.die_with_parent)
+        Bottle.serving.add(self)
         self.wait_ready(seconds)
         # The proxy answers before the self-test is over.
         wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll(), seconds,
@@ -291,7 +333,11 @@ class Bottle:
         with open(self.err_path, encoding="utf-8") as file:
             return file.read()
 
+    def settle(self):
+        settle(self.process.pid)
+
     def log(self):
+        self.settle()
         with open(self.log_path, encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
@@ -340,6 +386,7 @@ class Bottle:
 
     def stop(self):
         """Ends everything, wall included; fails when a sanitizer had something to say."""
+        Bottle.serving.discard(self)
         if self.process.poll() is None:
             self.process.terminate()
             try:

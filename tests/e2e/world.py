@@ -281,7 +281,7 @@ class World:
         return process
 
     @staticmethod
-    def wait_port(address, port, seconds=10):
+    def wait_port(address, port, seconds=40):
         end = time.monotonic() + seconds
         while True:
             try:
