@@ -33,7 +33,7 @@ static void print_json(const char *path, const struct config *config,
 {
 	json_t *list = json_array(), *object;
 
-	for (size_t i = 0; i < errors->count; i++)
+	for (size_t i = 0; i < errors->kept; i++)
 		json_array_append_new(list, json_pack("{s:i, s:s}", "line", errors->items[i].line,
 						      "message", errors->items[i].text));
 	object = json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", path, "ok", config != NULL, "routes",

@@ -11,7 +11,6 @@
 #include "config_keys.h"
 #include "reason.h"
 
-#define MAX_ERRORS 200
 #define VERDICTS "allow, refuse, or a reason such as path_not_allowed"
 
 struct draft_file {
@@ -133,7 +132,7 @@ static void read_request(struct config_context *context, const struct config_nod
 static void read_expect(struct config_context *context, const struct config_node *node,
 			struct expectations *ret)
 {
-	const size_t mark = config_enter(context, "expect"), before = context->errors->count;
+	const size_t mark = config_enter(context, "expect");
 	struct expectation *list;
 
 	if (!config_is_list(context, node, "[{GET https://api.example.com/v1/x: allow}]")) {
@@ -141,8 +140,7 @@ static void read_expect(struct config_context *context, const struct config_node
 		return;
 	}
 	list = config_alloc(context->arena, node->count * sizeof(*list));
-	for (const struct config_node *child = node->first;
-	     child && context->errors->count - before < MAX_ERRORS; child = child->next) {
+	for (const struct config_node *child = node->first; child; child = child->next) {
 		size_t inner = config_enter_index(context, ret->count);
 
 		if (child->kind != CONFIG_MAPPING || child->count != 1) {

@@ -84,24 +84,53 @@ int error_set(struct error *error, const char *format, ...)
 }
 
 /* An error that cannot be kept must not become a success: when memory is out we end. */
-void diag_list_add(struct diag_list *list, const char *source, int line, const char *format, ...)
+static struct diag_item *add_item(struct diag_list *list, const char *source, int line)
 {
-	struct diag_item *items = reallocarray(list->items, list->count + 1, sizeof(*items));
+	struct diag_item *items = reallocarray(list->items, list->kept + 1, sizeof(*items));
 	struct diag_item *item;
-	va_list arguments;
 
 	if (!items)
 		abort();
 	list->items = items;
-	item = &items[list->count++];
-	item->line = line;
-	item->source = strdup(source);
-	va_start(arguments, format);
-	if (vasprintf(&item->text, format, arguments) < 0)
-		item->text = NULL;
-	va_end(arguments);
-	if (!item->source || !item->text)
+	item = &items[list->kept++];
+	*item = (struct diag_item){.source = strdup(source), .line = line};
+	if (!item->source)
 		abort();
+	return item;
+}
+
+static void set_text(struct diag_item *item, const char *format, va_list arguments)
+{
+	free(item->text);
+	if (vasprintf(&item->text, format, arguments) < 0)
+		abort();
+}
+
+PRINTF(2, 3) static void say(struct diag_item *item, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	set_text(item, format, arguments);
+	va_end(arguments);
+}
+
+/* Nobody reads more, and a list of half a million wrong values would fill a disk. */
+void diag_list_add(struct diag_list *list, const char *source, int line, const char *format, ...)
+{
+	va_list arguments;
+
+	if (++list->count > DIAG_KEPT) {
+		struct diag_item *last = list->kept > DIAG_KEPT ? &list->items[DIAG_KEPT]
+								: add_item(list, source, line);
+
+		say(last, "%zu more errors are not shown; would be right: these first",
+		    list->count - DIAG_KEPT);
+		return;
+	}
+	va_start(arguments, format);
+	set_text(add_item(list, source, line), format, arguments);
+	va_end(arguments);
 }
 
 /* By file and line, as people go through a file. */
@@ -115,9 +144,11 @@ static int by_place(const void *a, const void *b)
 
 void diag_list_print(const struct diag_list *list)
 {
-	if (list->count > 1)
-		qsort(list->items, list->count, sizeof(*list->items), by_place);
-	for (size_t i = 0; i < list->count; i++) {
+	/* What says how many more there are stays the last. */
+	if (list->kept > 1)
+		qsort(list->items, list->kept - (list->kept > DIAG_KEPT), sizeof(*list->items),
+		      by_place);
+	for (size_t i = 0; i < list->kept; i++) {
 		const struct diag_item *item = &list->items[i];
 
 		if (item->line > 0)
@@ -129,7 +160,7 @@ void diag_list_print(const struct diag_list *list)
 
 void diag_list_free(struct diag_list *list)
 {
-	for (size_t i = 0; i < list->count; i++) {
+	for (size_t i = 0; i < list->kept; i++) {
 		free(list->items[i].source);
 		free(list->items[i].text);
 	}

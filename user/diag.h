@@ -29,8 +29,10 @@ struct diag_item {
 };
 struct diag_list {
 	struct diag_item *items;
-	size_t count;
+	size_t count; /* of all that were added: none is taken for none because there is no room */
+	size_t kept;  /* of `items`: the first DIAG_KEPT, and one that says how many more there are */
 };
+#define DIAG_KEPT 250
 void diag_list_add(struct diag_list *list, const char *source, int line, const char *format, ...)
 	PRINTF(4, 5);
 void diag_list_print(const struct diag_list *list); /* "egress-bpf: FILE:LINE: text", sorted */

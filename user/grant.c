@@ -165,7 +165,7 @@ static bool drop_faulty(struct grants *grants, const struct diag_list *errors, s
 
 	/* Backwards, as grants_remove() moves those behind down. */
 	for (size_t i = grants->count; i-- > 0;) {
-		for (size_t j = 0; j < errors->count; j++) {
+		for (size_t j = 0; j < errors->kept; j++) {
 			const struct diag_item *item = &errors->items[j];
 
 			if (strncmp(item->source, "grant ", 6) != 0 ||
@@ -205,7 +205,7 @@ struct config *grants_parse(struct grants *grants, const struct config_source *s
 		}
 		config = config_parse(made.list, made.count, &found);
 		if (!config && !drop_faulty(grants, &found, dropped)) {
-			for (size_t i = 0; i < found.count; i++)
+			for (size_t i = 0; i < found.kept; i++)
 				diag_list_add(errors, found.items[i].source, found.items[i].line, "%s",
 					      found.items[i].text);
 			diag_list_free(&found);

@@ -11,7 +11,7 @@
 static void check_errors(const struct diag_list *errors)
 {
 	assert(errors->count > 0);
-	for (size_t i = 0; i < errors->count; i++)
+	for (size_t i = 0; i < errors->kept; i++)
 		assert(strstr(errors->items[i].text, "would be right: "));
 }
 

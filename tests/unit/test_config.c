@@ -79,7 +79,7 @@ static void check_broken(const char *path)
 	read_text(path, &text);
 	assert_null(config_parse(&(struct config_source){path, bytes_span(&text)}, 1, &errors));
 	assert_true(errors.count > 0);
-	for (size_t i = 0; i < errors.count; i++) {
+	for (size_t i = 0; i < errors.kept; i++) {
 		const struct diag_item *item = &errors.items[i];
 
 		assert_string_equal(item->source, path);
@@ -121,6 +121,7 @@ static void too_large(void **state)
 	char *text = malloc(17 * 1024 * 1024);
 	struct diag_list errors = {0};
 	struct config_source source = {"x", {text, 17 * 1024 * 1024}};
+	char said[64];
 
 	(void)state;
 	memset(text, ' ', 17 * 1024 * 1024);
@@ -151,7 +152,20 @@ static void too_large(void **state)
 	assert_null(config_parse(&source, 1, &errors));
 	assert_in_range(errors.count, 200, 210);
 	assert_non_null(strstr(errors.items[0].text, "aliases"));
-	assert_non_null(strstr(errors.items[errors.count - 1].text, "after so many errors"));
+	assert_non_null(strstr(errors.items[errors.kept - 1].text, "after so many errors"));
+	diag_list_free(&errors);
+	/* Nor when it is one list of one route. */
+	memcpy(text, "routes: [{host: a.example, methods: [", 37);
+	for (size_t i = 37; i < 300 * 1000; i++)
+		text[i] = "{},"[(i - 37) % 3];
+	memcpy(text + source.text.length - 3, "]}]", 3);
+	assert_null(config_parse(&source, 1, &errors));
+	assert_in_range(errors.count, 99 * 1000, 100 * 1000);
+	assert_in_range(errors.kept, 200, 300);
+	snprintf(said, sizeof(said), "%zu more errors are not shown; would be right: ",
+		 errors.count - errors.kept + 1);
+	assert_ptr_equal(strstr(errors.items[errors.kept - 1].text, said),
+			 errors.items[errors.kept - 1].text);
 	diag_list_free(&errors);
 	free(text);
 }
@@ -330,7 +344,7 @@ static void several_sources(void **state)
 	config_free(config);
 	assert_null(config_parse(broken, 2, &errors));
 	assert_string_equal(errors.items[0].source, "one");
-	assert_string_equal(errors.items[errors.count - 1].source, "two");
+	assert_string_equal(errors.items[errors.kept - 1].source, "two");
 	diag_list_free(&errors);
 	assert_null(config_parse(NULL, 0, &errors));
 	assert_int_equal(errors.count, 1);
