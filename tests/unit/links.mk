@@ -62,7 +62,8 @@ links_test_tickets := tickets
 links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
-upstream_modules := upstream upstream_resolver upstream_hosts upstream_dial upstream_tls ciphers \
+upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
+	upstream_tls ciphers \
 	upstream_pool upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
 links_test_upstream_line := upstream_line upstream_pool stream tally bytes
 links_test_upstream_pool := upstream_pool stream tally bytes
