@@ -14,6 +14,7 @@
 
 #include "address.h"
 #include "refusal.h"
+#include "utf8.h"
 #include "verdicts.h"
 
 #define LINE_SIZE 32768
@@ -86,31 +87,6 @@ static void put_thousandths(struct line *line, unsigned thousandths)
 			      (char)('0' + thousandths / 10 % 10), (char)('0' + thousandths % 10)};
 
 	put(line, text, sizeof(text));
-}
-
-/* The length of the UTF-8 sequence at `text`, 0 when there is no valid one (RFC 3629, 4). */
-static size_t utf8_length(const unsigned char *text, size_t left)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-
-	/* 0xc0 and 0xc1 could begin overlong forms alone. */
-	if (text[0] < 0xc2 || text[0] > 0xf4 || left < length)
-		return 0;
-	if (text[0] == 0xe0)
-		low = 0xa0; /* overlong */
-	if (text[0] == 0xed)
-		high = 0x9f; /* surrogates */
-	if (text[0] == 0xf0)
-		low = 0x90; /* overlong */
-	if (text[0] == 0xf4)
-		high = 0x8f; /* above U+10FFFF */
-	if (text[1] < low || text[1] > high)
-		return 0;
-	for (size_t i = 2; i < length; i++)
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	return length;
 }
 
 /* One character that is not plain ASCII, escaped into `ret`. Returns how many bytes of `text` it

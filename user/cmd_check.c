@@ -8,6 +8,7 @@
 #include "cmd.h"
 #include "config.h"
 #include "diag.h"
+#include "json_text.h"
 
 static const char help_text[] =
 	"usage: egress-bpf check [--json] FILE...\n"
@@ -36,7 +37,8 @@ static void print_json(const char *path, const struct config *config,
 	for (size_t i = 0; i < errors->kept; i++)
 		json_array_append_new(list, json_pack("{s:i, s:s}", "line", errors->items[i].line,
 						      "message", errors->items[i].text));
-	object = json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", path, "ok", config != NULL, "routes",
+	object = json_pack("{s:o, s:b, s:I, s:I, s:o}", "file", json_text(path), "ok",
+			   config != NULL, "routes",
 			   config ? (json_int_t)policy_route_count(config->policy) : (json_int_t)0,
 			   "hosts",
 			   config ? (json_int_t)policy_host_count(config->policy) : (json_int_t)0,

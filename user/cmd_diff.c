@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "config.h"
 #include "diag.h"
+#include "json_text.h"
 #include "policy_diff.h"
 
 static const char help_text[] =
@@ -65,10 +66,11 @@ static void print_json(const struct policy_change *change)
 		[POLICY_CHANGE_OTHER] = "changed",
 	};
 	json_t *object = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:i}", "change",
+		"{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "change",
 		kinds[change->kind], "target", change->target, "methods", change->methods, "paths",
 		change->paths, "ports", change->ports, "headers", change->headers, "before",
-		change->before, "after", change->after, "file", change->file, "line", change->line);
+		json_text(change->before), "after", json_text(change->after), "file",
+		change->file ? json_text(change->file) : json_null(), "line", change->line);
 
 	if (!object)
 		return;

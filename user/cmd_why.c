@@ -9,6 +9,7 @@
 #include "cmd_bottle.h"
 #include "config.h"
 #include "diag.h"
+#include "json_text.h"
 #include "question.h"
 
 #define DEFAULT_POLICY "routes.yaml"
@@ -133,15 +134,15 @@ static void print_json(const struct answer *answer)
 	if (answer->note && allowed)
 		json_object_set_new(object, "note", json_string(answer->note));
 	if (answer->place[0])
-		json_object_set_new(object, "route", json_string(answer->place));
+		json_object_set_new(object, "route", json_text(answer->place));
 	if (answer->secret)
 		json_object_set_new(object, "credential",
 				    json_pack("{s:s, s:s}", "header", answer->header,
 					      secret_kind(answer->secret), answer->secret->source));
 	if (!allowed)
 		json_object_set_new(object, "hint",
-				    json_string(verdict->hint[0] ? verdict->hint
-								 : reason_cure(verdict->reason)));
+				    json_text(verdict->hint[0] ? verdict->hint
+							       : reason_cure(verdict->reason)));
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(object);

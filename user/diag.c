@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 /* Longer lines are cut; a pipe takes 4096 bytes in one piece. */
 #define LINE_SIZE 2048
 
@@ -31,6 +33,7 @@ static void write_line(const char *prefix, const char *format, va_list arguments
 
 	if (body < 0)
 		return;
+	utf8_mend(line);
 	length = strlen(line);
 	for (size_t i = 0; i < length; i++) {
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
@@ -80,6 +83,7 @@ int error_set(struct error *error, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(error->text, sizeof(error->text), format, arguments);
 	va_end(arguments);
+	utf8_mend(error->text); /* which is cut, or had parts that were */
 	return -1;
 }
 
@@ -104,6 +108,7 @@ static void set_text(struct diag_item *item, const char *format, va_list argumen
 	free(item->text);
 	if (vasprintf(&item->text, format, arguments) < 0)
 		abort();
+	utf8_mend(item->text);
 }
 
 PRINTF(2, 3) static void say(struct diag_item *item, const char *format, ...)

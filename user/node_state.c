@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "json_text.h"
 #include "node.h"
 
 #define STATE_SUFFIX ".json"
@@ -86,9 +87,9 @@ int node_state_write(const char *directory, const struct node_state *state, stru
 	int result = -1;
 
 	if (node_pods_write(&one, &line) == 0 && bytes_append(&line, "", 1))
-		object = json_pack("{s:s, s:I, s:s, s:s}", "record", bytes_span(&line).data, "cgroup",
-				   (json_int_t)state->cgroup_id, "denied", state->denied, "note",
-				   state->note);
+		object = json_pack("{s:s, s:I, s:o, s:o}", "record", bytes_span(&line).data, "cgroup",
+				   (json_int_t)state->cgroup_id, "denied", json_text(state->denied),
+				   "note", json_text(state->note));
 	if (object)
 		text = json_dumps(object, JSON_COMPACT);
 	if (!text)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "json_text.h"
 
 static json_t *refusal_of(const struct error *error)
 {
@@ -171,8 +172,8 @@ static void begun(struct supervisor *s, struct grant *grant, const struct grant 
 	answer = supervisor_describe_grant(grant);
 	(void)json_object_set_new(answer, "ok", json_true());
 	if (grant->persist)
-		(void)json_object_update_new(answer, json_pack("{s:s, s:i}", "file",
-							       s->options.policy_path, "line",
+		(void)json_object_update_new(answer, json_pack("{s:o, s:i}", "file",
+							       json_text(s->options.policy_path), "line",
 							       made->line));
 	if (made->makes_strict)
 		(void)json_object_set_new(answer, "note", json_string(strict_note));

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "json_text.h"
 #include "question.h"
 
 /* ---- what is asked --------------------------------------------------------------------------------- */
@@ -29,13 +30,14 @@ static json_t *answer_why(const struct supervisor *s, const json_t *request)
 		return refusal("why: say method and url");
 	question.method = span_from(method);
 	question_ask(&question, s->config->policy, &answer);
-	object = json_pack("{s:b, s:s, s:s}", "allowed", answer.verdict.reason == EGRESS_ALLOWED,
-			   "reason", reason_name(answer.verdict.reason), "route", answer.place);
+	object = json_pack("{s:b, s:s, s:o}", "allowed", answer.verdict.reason == EGRESS_ALLOWED,
+			   "reason", reason_name(answer.verdict.reason), "route",
+			   json_text(answer.place));
 	if (answer.verdict.reason != EGRESS_ALLOWED)
 		(void)json_object_set_new(object, "hint",
-					  json_string(answer.verdict.hint[0]
-							      ? answer.verdict.hint
-							      : reason_cure(answer.verdict.reason)));
+					  json_text(answer.verdict.hint[0]
+							    ? answer.verdict.hint
+							    : reason_cure(answer.verdict.reason)));
 	question_release(&question);
 	return object;
 }
@@ -168,9 +170,9 @@ static json_t *answer_status(const struct supervisor *s)
 
 	for (size_t i = 0; i < sizeof(s->config->hash); i++)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
-	return json_pack("{s:s, s:I, s:s, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:I, s:o, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "policy_hash", hash, "policy_since", (json_int_t)s->policy_since, "policy_file",
-			 s->options.policy_path ? s->options.policy_path : "", "reload", reload,
+			 json_text(s->options.policy_path ? s->options.policy_path : ""), "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", supervisor_ready_count(s) > 0,
 			 "workers", (int)s->slot_count, "workers_ready",
 			 (int)supervisor_ready_count(s), "latency", json_latencies(s),
@@ -194,7 +196,7 @@ static json_t *json_source(const struct config_source *source, size_t *left)
 	*left -= length;
 	text = json_stringn(source->text.data, length);
 	/* YAML may be UTF-16, which the parser reads and a page cannot. */
-	return json_pack("{s:s, s:o, s:b}", "name", source->name, "text",
+	return json_pack("{s:o, s:o, s:b}", "name", json_text(source->name), "text",
 			 text ? text : json_string("# not UTF-8"), "cut",
 			 length < source->text.length);
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`check` and `why`: broken policies get their line and their cure; reload keeps what works."""
 import json
+import os
 import re
 
 import harness
 from harness import Bottle, Case, cli, policy, wait_for, write
 
+# Of a value 80 bytes are shown: here the last is half a character.
+CUT = "routes:\n  - host: a.test\n    methods: [a" + 60 * "\u00e9" + "]\n"
 # What is wrong, the file, the line that must be named, and a word that must be in the message.
 BROKEN = [
     ("not YAML", "routes: [\n", 1, ""),
@@ -99,6 +102,19 @@ class Check(Case):
             result = cli("check", write("good.yaml", text))
             self.assertEqual((result.returncode, result.stderr), (0, ""), text)
 
+    def test_json_of_what_is_cut(self):
+        """A value is shown up to 80 bytes, which may end within a character; a file's name is any bytes."""
+        path = write("cut.yaml", CUT)
+        odd = os.path.join(os.path.dirname(os.fsencode(path)), b"\xff.yaml")
+        os.rename(path, odd)
+        self.addCleanup(os.unlink, odd)
+        result = cli("check", "--json", odd)
+        self.assertEqual(result.returncode, 2)
+        said = json.loads(result.stdout)
+        self.assertTrue(said["file"].endswith("/?.yaml"), said)
+        self.assertEqual([e["line"] for e in said["errors"]], [3])
+        self.assertIn('"a\u00e9', said["errors"][0]["message"])
+
     def test_missing_file(self):
         result = cli("check", "/nonexistent.yaml")
         self.assertEqual(result.returncode, 2)
@@ -165,6 +181,9 @@ class Reload(Case):
     def test_broken_file_keeps_the_old_policy(self):
         said = self.reloaded("routes:\n  - hots: x\n", "old policy")
         self.assertIn(":2", said)
+        # Cut within a character, which JSON does not take: `status` and `metrics` took the sidecar for dead.
+        self.reloaded(CUT, "old policy")
+        self.assertIn('"a\u00e9', self.bottle.status()["sidecar"]["reload"]["error"])
         self.assertEqual(self.code("https://api.example.test/echo"), "200")
         self.assertEqual(self.code("https://both.example.test/"), "200")
 

@@ -311,6 +311,11 @@ static void notes(void **state)
 	assert_string_equal(again.denied, one.denied);
 	assert_string_equal(again.note, one.note);
 	assert_string_equal(again.record.policy, "web");
+	/* cut within a character */
+	snprintf(one.denied, sizeof(one.denied), "\"\xc3\xa9\xc3");
+	assert_int_equal(node_state_write(directory, &one, NULL), 0);
+	assert_int_equal(node_state_read(directory, UID, &again, NULL), 1);
+	assert_string_equal(again.denied, "\"\xc3\xa9?");
 	assert_int_equal(node_state_path(directory, UID, ".json", path, sizeof(path), NULL), 0);
 	assert_int_equal(stat(path, &status), 0);
 	assert_int_equal(status.st_mode & 0777, 0600);
