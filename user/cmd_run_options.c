@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* run: what it is asked for. Whatever contradicts itself is refused before anything is touched. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cmd.h"
+#include "cmd_run_private.h"
+#include "kernel.h"
+
+static const char help_text[] =
+	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --container NAME | --pod UID |\n"
+	"                      --no-kernel) [OPTIONS]\n"
+	"\n"
+	"Puts the kernel wall round a cgroup and serves it: names, steered connections, the explicit\n"
+	"proxy. Runs until SIGTERM; the wall stays, and refuses, until 'egress-bpf detach NAME'. When\n"
+	"the cgroup is removed it ends, with status 0, and takes the wall with it.\n"
+	"SIGHUP reads the policy again; a bad one changes nothing.\n"
+	"\n"
+	"  --policy FILE       routes.yaml\n"
+	"  --cgroup PATH       the bottle's cgroup v2 directory\n"
+	"  --pid PID           the cgroup and the network namespace of a process\n"
+	"  --container NAME    the same of a container, by name or ID: Docker's, Podman's, containerd's\n"
+	"  --engine PATH       where to ask for it: an engine's socket, or containerd's state directory\n"
+	"                      (default: DOCKER_HOST, the usual ones, then cgroups named by an ID)\n"
+	"  --wait              wait until that container runs, and after its end until it runs again\n"
+	"  --pod UID           the Kubernetes pod that we are a sidecar of: all of its containers but ours\n"
+	"  --kubepods DIR      with --pod: the kubelet's topmost cgroup (default: the usual ones)\n"
+	"  --until-exit        with --pid: end, and take the wall along, when that process has ended\n"
+	"  --netns PATH        the bottle's network namespace, e.g. /run/netns/NAME; by default that\n"
+	"                      of a process in the cgroup, or ours when there is none\n"
+	"  --no-kernel         the proxy alone, WITHOUT ANY WALL: nothing makes a program use it\n"
+	"  --name NAME         name of the bottle (default: last part of the cgroup's path)\n"
+	"  --listen ADDR:PORT  where the proxy listens (default 127.0.0.1:9099 and [::1]:9099)\n"
+	"  --publish PORT      a port of the bottle that others may connect to; may be repeated\n"
+	"  --ca-dir DIR        CA made by 'egress-bpf ca init DIR' (default " STATE_DIRECTORY "/NAME,\n"
+	"                      made when missing)\n"
+	"  --token-dir DIR     the value for 'token_env: NAME' is in DIR/NAME, not in the environment\n"
+	"  --log FILE          one JSON line per decision ('-': standard output, the default)\n"
+	"  --learn FILE        refuse nothing that has a name, and at the end write a policy to FILE that\n"
+	"                      allows what was asked for; addresses and UDP stay refused\n"
+	"  --wildcards         with --learn: '*.example.com' for three or more names below it\n"
+	"  --metrics ADDR:PORT serve what is counted, for Prometheus: 'egress-bpf metrics' beside it\n"
+	"  --log-query         log the query of paths too; it may hold secrets\n"
+	"  --workers N|auto    processes that speak to the network, 1 to 64; auto (the default) is one, and\n"
+	"                      more, up to one for each processor, when all are busy; they stay\n"
+	"  --worker-uid UID    user id of the process that speaks to the network (default: one that no\n"
+	"                      other bottle's has, from 90112 to 94207)\n"
+	"  --no-worker-seccomp any system call for that process: only for debuggers and valgrind\n"
+	"  --no-self-test      do not try the wall from inside the bottle before it is ready\n"
+	"  --ready-file FILE   appears, with our pid in it, when it is ready; removed at the end.\n"
+	"                      systemd is told by NOTIFY_SOCKET (Type=notify or notify-reload)\n"
+	"  --help              this text\n"
+	"\n"
+	"Exit status: 0 ended in order, 1 failed, 2 usage or policy error.\n";
+
+/* From 1 on: 0 is no pid, no port, and as user id root. */
+static bool parse_number(const char *text, unsigned long limit, unsigned long *ret)
+{
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	*ret = strtoul(text, &end, 10);
+	return errno == 0 && *end == '\0' && *ret > 0 && *ret <= limit;
+}
+
+static int add_published(struct run *run, const char *text)
+{
+	unsigned long port;
+
+	if (!parse_number(text, UINT16_MAX, &port))
+		return cmd_usage("run", "--publish %s: not a port from 1 to 65535", text);
+	if (run->published_count == EGRESS_MAX_PUBLISHED)
+		return cmd_usage("run", "--publish: at most %d ports", EGRESS_MAX_PUBLISHED);
+	run->published[run->published_count++] = (uint16_t)port;
+	return EXIT_OK;
+}
+
+enum {
+	OPTION_POLICY = 256,
+	OPTION_CGROUP,
+	OPTION_PID,
+	OPTION_CONTAINER,
+	OPTION_ENGINE,
+	OPTION_WAIT,
+	OPTION_UNTIL_EXIT,
+	OPTION_POD,
+	OPTION_KUBEPODS,
+	OPTION_TOKEN_DIR,
+	OPTION_NETNS,
+	OPTION_NO_KERNEL,
+	OPTION_NAME,
+	OPTION_LISTEN,
+	OPTION_PUBLISH,
+	OPTION_CA_DIR,
+	OPTION_LOG,
+	OPTION_METRICS,
+	OPTION_LOG_QUERY,
+	OPTION_LEARN,
+	OPTION_WILDCARDS,
+	OPTION_NO_SELF_TEST,
+	OPTION_WORKERS,
+	OPTION_WORKER_UID,
+	OPTION_NO_WORKER_SECCOMP,
+	OPTION_READY_FILE,
+	OPTION_HELP,
+};
+
+static const struct option options[] = {
+	{"policy", required_argument, NULL, OPTION_POLICY},
+	{"cgroup", required_argument, NULL, OPTION_CGROUP},
+	{"pid", required_argument, NULL, OPTION_PID},
+	{"container", required_argument, NULL, OPTION_CONTAINER},
+	{"engine", required_argument, NULL, OPTION_ENGINE},
+	{"wait", no_argument, NULL, OPTION_WAIT},
+	{"until-exit", no_argument, NULL, OPTION_UNTIL_EXIT},
+	{"pod", required_argument, NULL, OPTION_POD},
+	{"kubepods", required_argument, NULL, OPTION_KUBEPODS},
+	{"token-dir", required_argument, NULL, OPTION_TOKEN_DIR},
+	{"netns", required_argument, NULL, OPTION_NETNS},
+	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"listen", required_argument, NULL, OPTION_LISTEN},
+	{"publish", required_argument, NULL, OPTION_PUBLISH},
+	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
+	{"log", required_argument, NULL, OPTION_LOG},
+	{"metrics", required_argument, NULL, OPTION_METRICS},
+	{"learn", required_argument, NULL, OPTION_LEARN},
+	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
+	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
+	{"workers", required_argument, NULL, OPTION_WORKERS},
+	{"worker-uid", required_argument, NULL, OPTION_WORKER_UID},
+	{"no-worker-seccomp", no_argument, NULL, OPTION_NO_WORKER_SECCOMP},
+	{"no-self-test", no_argument, NULL, OPTION_NO_SELF_TEST},
+	{"ready-file", required_argument, NULL, OPTION_READY_FILE},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{0},
+};
+
+static int take_option(struct run *run, int option)
+{
+	unsigned long number;
+
+	switch (option) {
+	case OPTION_POLICY:
+		run->supervisor.policy_path = optarg;
+		return EXIT_OK;
+	case OPTION_CGROUP:
+		run->cgroup = optarg;
+		return EXIT_OK;
+	case OPTION_PID:
+		if (!parse_number(optarg, INT32_MAX, &number))
+			return cmd_usage("run", "--pid %s: not a process id", optarg);
+		run->pid = (pid_t)number;
+		return EXIT_OK;
+	case OPTION_CONTAINER:
+		run->follow.container = optarg;
+		return EXIT_OK;
+	case OPTION_ENGINE:
+		run->follow.engine = optarg;
+		return EXIT_OK;
+	case OPTION_WAIT:
+		run->follow.wait = true;
+		return EXIT_OK;
+	case OPTION_POD:
+		run->pod = optarg;
+		return EXIT_OK;
+	case OPTION_KUBEPODS:
+		run->kubepods[0] = optarg;
+		return EXIT_OK;
+	case OPTION_UNTIL_EXIT:
+		run->until_exit = true;
+		return EXIT_OK;
+	case OPTION_TOKEN_DIR:
+		run->supervisor.token_directory = optarg;
+		return EXIT_OK;
+	case OPTION_NETNS:
+		run->netns = optarg;
+		return EXIT_OK;
+	case OPTION_NO_KERNEL:
+		run->no_kernel = true;
+		return EXIT_OK;
+	case OPTION_NAME:
+		if (!kernel_name_valid(optarg))
+			return cmd_usage("run", "--name %s: use 1 to 64 of A-Z a-z 0-9 . _ -", optarg);
+		snprintf(run->name, sizeof(run->name), "%s", optarg);
+		return EXIT_OK;
+	case OPTION_LISTEN:
+		run->supervisor.listen = optarg;
+		return EXIT_OK;
+	case OPTION_PUBLISH:
+		return add_published(run, optarg);
+	case OPTION_CA_DIR:
+		run->supervisor.ca_directory = optarg;
+		return EXIT_OK;
+	case OPTION_LOG:
+		run->supervisor.log_path = optarg;
+		return EXIT_OK;
+	case OPTION_METRICS:
+		run->metrics = optarg;
+		return EXIT_OK;
+	case OPTION_LEARN:
+		run->outputs.learn_path = optarg;
+		return EXIT_OK;
+	case OPTION_WILDCARDS:
+		run->outputs.wildcards = true;
+		return EXIT_OK;
+	case OPTION_LOG_QUERY:
+		run->supervisor.log_query = true;
+		return EXIT_OK;
+	case OPTION_NO_SELF_TEST:
+		run->supervisor.self_test = false;
+		return EXIT_OK;
+	case OPTION_WORKERS:
+		if (!supervisor_parse_workers(optarg, &run->supervisor.workers))
+			return cmd_usage("run", "--workers %s: neither 1 to %d nor auto", optarg,
+					 SUPERVISOR_WORKERS_MAX);
+		return EXIT_OK;
+	case OPTION_WORKER_UID:
+		/* (uid_t)-1 is no user: to setresuid(2) it means 'as it is', which is root here. */
+		if (!parse_number(optarg, UINT32_MAX - 1, &number))
+			return cmd_usage("run", "--worker-uid %s: not a user id, or root's", optarg);
+		run->supervisor.worker_uid = (uid_t)number;
+		return EXIT_OK;
+	case OPTION_NO_WORKER_SECCOMP:
+		run->supervisor.worker_any_call = true;
+		return EXIT_OK;
+	case OPTION_READY_FILE:
+		run->ready_file = optarg;
+		return EXIT_OK;
+	default:
+		return cmd_usage("run", "unknown option or missing value");
+	}
+}
+
+/* -1: go on; else the exit status. Each contradiction in its own words: a guess would put the wall
+ * somewhere else than was meant. */
+static int check_options(const struct run *run)
+{
+	if (run->outputs.wildcards && !run->outputs.learn_path)
+		return cmd_usage("run", "--wildcards goes with --learn FILE");
+	if (!run->supervisor.policy_path && !run->outputs.learn_path)
+		return cmd_usage("run", "--policy FILE is missing");
+	if ((run->cgroup != NULL) + (run->pid > 0) + (run->follow.container != NULL) +
+		    (run->pod != NULL) + run->no_kernel != 1)
+		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --container NAME, "
+				 "--pod UID, --no-kernel");
+	if (run->pod && run->netns)
+		return cmd_usage("run", "--netns does not go with --pod: it is ours");
+	if (run->kubepods[0] && !run->pod)
+		return cmd_usage("run", "--kubepods goes with --pod UID");
+	if (run->metrics && run->no_kernel)
+		return cmd_usage("run", "--metrics needs a kernel wall, which counts");
+	if (run->no_kernel && run->netns)
+		return cmd_usage("run", "--netns needs a kernel wall: leave --no-kernel out");
+	if ((run->follow.wait || run->follow.engine) && !run->follow.container)
+		return cmd_usage("run", "--wait and --engine need --container NAME");
+	if (run->until_exit && run->pid <= 0)
+		return cmd_usage("run", "--until-exit needs --pid PID");
+	return -1;
+}
+
+int run_parse_options(struct run *run, int argc, char **argv)
+{
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (option == OPTION_HELP) {
+			fputs(help_text, stdout);
+			return EXIT_OK;
+		}
+		status = take_option(run, option);
+		if (status != EXIT_OK)
+			return status;
+	}
+	if (optind < argc)
+		return cmd_usage("run", "'%s' is not an option", argv[optind]);
+	return check_options(run);
+}
