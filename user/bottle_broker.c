@@ -24,6 +24,7 @@
 
 #include "bottle_broker_private.h"
 #include "clock.h"
+#include "sockets.h"
 
 /* A call that finds no thread fails by EAGAIN, as connect(2) does where a queue is full. */
 #define CALLS_MAX 1024
@@ -423,16 +424,14 @@ pid_t bottle_broker_start(const struct bottle_options *options, pid_t init, int 
 
 /* ---- the init's side ------------------------------------------------------------------------- */
 
-static int own_cookie(uint64_t *ret)
+static uint64_t own_cookie(void)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
-	socklen_t size = sizeof(*ret);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = fd < 0 ? 0 : sockets_netns_cookie(fd);
 
-	if (fd < 0)
-		return -1;
-	rc = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret, &size);
-	close(fd);
-	return rc;
+	if (fd >= 0)
+		close(fd);
+	return cookie;
 }
 
 static bool hand_over(int socket, int listener)
@@ -441,7 +440,7 @@ static bool hand_over(int socket, int listener)
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = {.bytes = {0}};
-	struct engagement engagement;
+	struct engagement engagement = {own_cookie()};
 	struct iovec text = {&engagement, sizeof(engagement)};
 	struct msghdr message = {.msg_iov = &text, .msg_iovlen = 1, .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
@@ -450,7 +449,7 @@ static bool hand_over(int socket, int listener)
 	control.header.cmsg_type = SCM_RIGHTS;
 	control.header.cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(&control.header), &listener, sizeof(int));
-	return own_cookie(&engagement.netns_cookie) == 0 &&
+	return engagement.netns_cookie != 0 &&
 	       sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)sizeof(engagement);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bottle_broker_private.h"
+#include "sockets.h"
 
 /* One at a time makes directories in the hidden file system, and removes them. */
 static pthread_mutex_t hidden_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,11 +41,9 @@ static pid_t caller(const struct broker_call *call)
 /* A standard stream may be a socket of the host's: abstract names would be the host's, too. */
 static bool is_bottles(const struct broker_call *call)
 {
-	uint64_t cookie = 0;
-	socklen_t size = sizeof(cookie);
+	uint64_t cookie = sockets_netns_cookie(call->socket);
 
-	return getsockopt(call->socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 &&
-	       cookie == call->broker->netns_cookie;
+	return cookie != 0 && cookie == call->broker->netns_cookie;
 }
 
 static int read_address(const struct broker_call *call, struct broker_address *ret)

@@ -13,10 +13,6 @@
 #include "kernel.h"
 #include "rpc.h"
 
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
-#endif
-
 /* Host ids count up from 1 and keep their name for life, so the low bits make a good index and
  * an entry never goes stale. A newer host takes the place of an older one. */
 #define CACHE_SIZE 4096
@@ -69,14 +65,6 @@ static int flow_key(const struct accepted *accepted, struct egress_flow_key *ret
 		return -1;
 	*ret = key;
 	return 0;
-}
-
-uint64_t identify_netns(int fd)
-{
-	uint64_t cookie;
-	socklen_t length = sizeof(cookie);
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
 /* Asks the supervisor. Anything but a whole answer for this very id is a failure. No memory for the

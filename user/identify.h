@@ -47,8 +47,6 @@ void identify_free(struct identify *identify);
  * the look-up failed: close the connection. */
 int identify_accepted(struct identify *identify, const struct accepted *accepted,
 		      struct identity *ret) WARN_UNUSED;
-/* SO_NETNS_COOKIE of a socket, for struct accepted; 0 when it has none. */
-uint64_t identify_netns(int fd);
 /* The id of an allowed name that came by CONNECT or absolute-form; the supervisor binds it when it
  * is new. 0 when there is none, or no wall. */
 uint32_t identify_host_id(struct identify *identify, const char *name);

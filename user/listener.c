@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "sockets.h"
+
 /* At once, before other events have their turn; the less there is to do, the fewer, so that another
  * worker with less to do gets its share of many that come together. */
 #define BATCH_MAX 64
@@ -140,7 +142,7 @@ struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
 		int fd = fds[listener->count];
 
 		place->listener = listener;
-		place->netns_cookie = identify_netns(fd);
+		place->netns_cookie = sockets_netns_cookie(fd);
 		place->event = event_new(proxy->base, fd, EV_READ | EV_PERSIST, on_acceptable, place);
 		if (!place->event)
 			goto fail;

@@ -104,6 +104,14 @@ int sockets_listen(struct sockaddr *address, socklen_t size)
 	return -1;
 }
 
+uint64_t sockets_netns_cookie(int fd)
+{
+	uint64_t cookie;
+	socklen_t size = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
 void sockets_close(struct sockets *sockets)
 {
 	close_all(sockets->proxy, sockets->proxy_count);

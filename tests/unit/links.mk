@@ -25,7 +25,7 @@ links_test_server_heap := server_heap
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
 links_test_leaf_cache := leaf_cache ciphers tickets cert_authority bytes diag
-links_test_identify := identify address bytes
+links_test_identify := identify sockets address bytes diag
 links_test_worker := worker host_port rpc bytes diag
 links_test_privileges_calls := privileges_calls diag
 links_test_worker_uid := worker_uid diag
@@ -44,7 +44,7 @@ links_test_bottle_seccomp := bottle_seccomp diag
 links_test_bottle_broker_target := bottle_broker_target
 links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets bottle_files \
 	bottle_broker bottle_broker_calls bottle_broker_names bottle_broker_target \
-	bottle_privileges bottle_environment bottle_seccomp bottle_user trust trust_jks bytes diag
+	bottle_privileges bottle_environment bottle_seccomp bottle_user sockets address trust trust_jks bytes diag
 http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_memory h2_stream h2_head

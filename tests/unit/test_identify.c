@@ -15,6 +15,7 @@
 #include "identify.h"
 #include "kernel.h"
 #include "rpc.h"
+#include "sockets.h"
 
 #define FLOWS_FD 1001
 #define CALLS_FD 1002
@@ -69,7 +70,7 @@ static struct accepted connect_pair(int family, int *ret_client)
 	struct sockaddr *sa = family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
 	socklen_t length = family == AF_INET ? sizeof(v4) : sizeof(v6);
 	int listener = socket(family, SOCK_STREAM, 0), client = socket(family, SOCK_STREAM, 0);
-	struct accepted accepted = {.netns_cookie = identify_netns(listener)};
+	struct accepted accepted = {.netns_cookie = sockets_netns_cookie(listener)};
 	socklen_t peer_length = sizeof(accepted.peer);
 
 	assert_int_equal(bind(listener, sa, length), 0);
@@ -291,7 +292,7 @@ static void test_failures(void **state)
 	close(pipes[1]);
 	assert_int_equal(fake.takes, 0);
 	assert_int_equal(pipe(pipes), 0);
-	assert_int_equal(identify_netns(pipes[0]), 0);
+	assert_int_equal(sockets_netns_cookie(pipes[0]), 0);
 	close(pipes[0]);
 	close(pipes[1]);
 }
