@@ -91,7 +91,9 @@ static void on_dialled(void *context, const struct upstream_result *result)
 		x->not_http1 = result->not_http1;
 		snprintf(x->detail, sizeof(x->detail), "%s", result->detail ? result->detail : "");
 	}
-	x->http1->wake(x->http1->wake_context);
+	/* Within upstream_get() it is http1_dial()'s caller who goes on: another turn finds nothing. */
+	if (x->dialled_us)
+		x->http1->wake(x->http1->wake_context);
 }
 
 enum http1_step http1_dial(struct http1 *h, bool fresh)

@@ -104,7 +104,7 @@ static void drop(struct pool *pool, struct idle *idle)
 {
 	unlink_idle(pool, idle);
 	stream_free(idle->stream);
-	free(idle);
+	bytes_block_free(idle);
 }
 
 static void free_doomed(struct pool *pool, size_t most)
@@ -114,7 +114,7 @@ static void free_doomed(struct pool *pool, size_t most)
 	for (; most > 0 && (idle = pool->doomed); most--) {
 		pool->doomed = idle->next;
 		stream_free(idle->stream);
-		free(idle);
+		bytes_block_free(idle);
 	}
 }
 
@@ -213,7 +213,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 	struct idle *idle = NULL;
 
 	if (is_quiet(stream))
-		idle = malloc(sizeof(*idle) + size);
+		idle = bytes_block(sizeof(*idle) + size);
 	if (!idle) {
 		stream_free(stream);
 		return;
@@ -254,7 +254,7 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 	unlink_idle(pool, idle);
 	stream = idle->stream;
 	*ret_address = idle->address;
-	free(idle);
+	bytes_block_free(idle);
 	stream_set_ready(stream, NULL, NULL);
 	return stream;
 }
