@@ -18,6 +18,7 @@
 #include "stream.h"
 
 struct h2;
+struct http1_head;
 
 struct h2_owner {
 	/* Something waits to be sent: call h2_run(), soon. Never from inside h2_run(). */
@@ -56,6 +57,12 @@ void h2_drain(struct h2 *h2);
 bool h2_has_room(const struct h2 *h2);
 /* Client: a stream for one request. NULL when out of memory. */
 struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
+
+/* Server: the final head of an answer, as if it were written, but without a text in between. `head` was
+ * parsed (http1_head.h) and has lost the fields of its hop; its spans are not needed any more afterwards.
+ * `say_length`: Content-Length, too. `bare`: neither body nor trailers follow. 0 or -errno. */
+int h2_respond(struct stream *stream, const struct http1_head *head, bool say_length, bool bare)
+	WARN_UNUSED;
 
 /* For streams of ours: `ready` is called in the next h2_run(), for which the owner is kicked. */
 void h2_mark(struct stream *stream);

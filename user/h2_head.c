@@ -218,10 +218,10 @@ void h2_block_clear(struct h2_block *block)
 static bool may_index(struct span name)
 {
 	static span_names names = {
-		[2] = {"te"}, [4] = {"vary"}, [6] = {"accept", "server"},
+		[2] = {"te"}, [4] = {"date", "vary"}, [6] = {"accept", "server"},
 		[7] = {":method", ":scheme", ":status"}, [10] = {":authority", "user-agent"},
 		[11] = {"grpc-status"}, [12] = {"content-type"},
-		[13] = {"cache-control", "grpc-encoding"}, [15] = {"accept-encoding", "accept-language"},
+		[13] = {"accept-ranges", "cache-control", "grpc-encoding"}, [15] = {"accept-encoding", "accept-language"},
 		[16] = {"content-encoding"}, [20] = {"grpc-accept-encoding"},
 	};
 
@@ -308,6 +308,33 @@ bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
 	return true;
 }
 
+static void put_status(struct h2_fields *fields, unsigned status)
+{
+	for (unsigned i = 0, rest = status; i < 3; i++, rest /= 10)
+		fields->status[2 - i] = (char)('0' + rest % 10);
+	put(fields, SPAN(":status"), (struct span){fields->status, 3});
+}
+
+static void put_length(struct h2_fields *fields, uint64_t length)
+{
+	size_t at = sizeof(fields->length);
+
+	do
+		fields->length[--at] = (char)('0' + length % 10);
+	while (length /= 10);
+	put(fields, SPAN("content-length"),
+	    (struct span){fields->length + at, sizeof(fields->length) - at});
+}
+
+void h2_fields_head(const struct http1_head *head, bool say_length, struct h2_fields *ret)
+{
+	ret->count = 0;
+	put_status(ret, head->status);
+	put_all(ret, head, false);
+	if (say_length)
+		put_length(ret, head->length);
+}
+
 bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 			struct h2_fields *ret)
 {
@@ -319,10 +346,8 @@ bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 	/* HTTP/2 has no 101 (RFC 9113, 8.6): a tunnel is open with 200 (RFC 8441, 5). */
 	if (head.status == 101 && switching)
 		head.status = 200;
-	for (unsigned i = 0, rest = head.status; i < 3; i++, rest /= 10)
-		ret->status[2 - i] = (char)('0' + rest % 10);
 	ret->count = 0;
-	put(ret, SPAN(":status"), (struct span){ret->status, 3});
+	put_status(ret, head.status);
 	put_all(ret, &head, false);
 	*ret_status = head.status;
 	return true;

@@ -42,6 +42,7 @@ struct h2_fields {
 	nghttp2_nv nv[HTTP1_FIELDS_MAX + 5];
 	size_t count;
 	char status[4];
+	char length[20]; /* the digits of 64 bits */
 };
 #define H2_ACCEPT_SIZE 29 /* of Sec-WebSocket-Accept (RFC 6455, 4.2.2), with its NUL */
 /* From a whole head that was composed by us. False when it is none. `switching`: it asks for a
@@ -50,6 +51,8 @@ bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
 		       char ret_accept[H2_ACCEPT_SIZE]) WARN_UNUSED;
 /* Does this head, composed by us, ask to switch protocols? */
 bool h2_asks_upgrade(struct span text);
+/* From a response's head that came from an origin, see h2_respond(). */
+void h2_fields_head(const struct http1_head *head, bool say_length, struct h2_fields *ret);
 /* `switching`: 101 becomes 200. */
 bool h2_fields_response(struct span text, bool switching, unsigned *ret_status,
 			struct h2_fields *ret) WARN_UNUSED;

@@ -221,6 +221,26 @@ void h2_stream_submit(struct h2_stream *s)
 	h2_wake(s);
 }
 
+int h2_respond(struct stream *stream, const struct http1_head *head, bool say_length, bool bare)
+{
+	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+	nghttp2_data_provider provider = {.source.ptr = s, .read_callback = on_source};
+	struct h2_fields fields;
+
+	if (!s || !s->h2 || s->closed || s->reset || s->finished)
+		return -EPIPE;
+	/* One final head, and no other one half written before it. */
+	if (!s->h2->server || s->head_ready || s->head_sent || s->out_head.length > 0)
+		return -EPROTO;
+	h2_fields_head(head, say_length, &fields);
+	if (nghttp2_submit_response(s->h2->session, s->id, fields.nv, fields.count,
+				    bare ? NULL : &provider) != 0)
+		return -ENOMEM;
+	s->head_sent = true;
+	h2_touch(s->h2);
+	return 0;
+}
+
 /* An interim response goes out at once and is followed by another head. Others are not looked into
  * here: they are when they are submitted. */
 static bool submit_interim(struct h2_stream *s, struct span text, bool *ret_interim)

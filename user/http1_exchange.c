@@ -392,6 +392,18 @@ static enum http1_framing response_framing(const struct http1_exchange *x,
 	return http1_source_framing(x->upstream, head->framing);
 }
 
+/* On a stream of HTTP/2: a text of it would be parsed again only to become fields. */
+static enum http1_step respond(struct http1 *h, struct http1_head *head, bool say_length)
+{
+	int error = http1_drop_hop_fields(head)
+			    ? h2_respond(h->client, head, say_length, h->exchange->down.complete)
+			    : -ENOMEM;
+
+	if (error == -EPIPE)
+		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	return error ? http1_fault(h, EGRESS_INTERNAL, "out of memory") : HTTP1_STEP_NEXT;
+}
+
 static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 {
 	struct http1_exchange *x = h->exchange;
@@ -415,12 +427,15 @@ static enum http1_step take_final(struct http1 *h, struct http1_head *head)
 		say = HTTP1_SAY_CLOSE;
 	else if (x->old_client)
 		say = HTTP1_SAY_KEEP_ALIVE;
-	if (!append_response(x, head, chunk, say_length, say))
-		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
 	http1_body_start(&x->down, framing, head->length, chunk);
-	x->down.corked = true;
 	x->down.final = !x->client_keeps;
 	x->responded = true;
+	/* Of a framed upstream's response only its end tells whether a body follows. */
+	if (h->framed && !stream_is_framed(x->upstream))
+		return respond(h, head, say_length);
+	if (!append_response(x, head, chunk, say_length, say))
+		return http1_fault(h, EGRESS_INTERNAL, "out of memory");
+	x->down.corked = true;
 	return HTTP1_STEP_NEXT;
 }
 

@@ -409,6 +409,75 @@ static void given_up_before_it_was_sent(void **state)
 	assert_true(h2_is_idle(p->client.h2));
 }
 
+/* An answer's head without a text in between comes as it would by way of one. */
+static void head_as_fields(void **state)
+{
+	static const char text[] = "HTTP/1.1 200 Fine\r\nX-One: a b\r\nServer: s\r\n\r\n";
+	struct policy_header lines[HTTP1_FIELDS_MAX];
+	struct http1_head head = {.fields = lines};
+	struct pair *p = *state;
+	struct stream *whole = ask(p, GET, true), *bare = ask(p, GET, true);
+	struct stream *open = ask(p, GET, false);
+	ssize_t n;
+
+	assert_int_equal(http1_response_parse(span_from(text), NULL, &head), 0);
+	put(p->opened[0], "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n");
+	head.length = 2;
+	assert_int_equal(h2_respond(p->opened[0], &head, true, false), 0);
+	put(p->opened[0], "hi");
+	stream_finish(p->opened[0], SPAN("X-Sum: 1\r\n"));
+	head.length = 0;
+	assert_int_equal(h2_respond(p->opened[1], &head, true, true), 0);
+	stream_shutdown(p->opened[1]);
+	head.length = INT64_MAX;
+	assert_int_equal(h2_respond(p->opened[2], &head, true, false), 0);
+	turn(p);
+	assert_string_equal(get(whole, &n), "HTTP/1.1 103 \r\nlink: a\r\n\r\nHTTP/1.1 200 \r\n"
+					    "x-one: a b\r\nserver: s\r\ncontent-length: 2\r\n\r\nhi");
+	assert_int_equal(n, 0);
+	assert_true(span_equal(stream_trailers(whole), SPAN("x-sum: 1\r\n")));
+	assert_string_equal(get(bare, &n), "HTTP/1.1 200 \r\nx-one: a b\r\nserver: s\r\n"
+					   "content-length: 0\r\n\r\n");
+	assert_int_equal(n, 0);
+	assert_string_equal(get(open, &n), "HTTP/1.1 200 \r\nx-one: a b\r\nserver: s\r\n"
+					   "content-length: 9223372036854775807\r\n\r\n");
+	assert_int_equal(n, -EAGAIN);
+	/* No second one, none from a client, and none where nobody is any more. */
+	assert_int_equal(h2_respond(p->opened[2], &head, false, false), -EPROTO);
+	assert_int_equal(h2_respond(open, &head, false, false), -EPROTO);
+	stream_free(open);
+	turn(p);
+	assert_int_equal(h2_respond(p->opened[2], &head, false, false), -EPIPE);
+	stream_free(whole);
+	stream_free(bare);
+}
+
+/* Freed unfinished it is reset; behind what was written, if so told. */
+static void head_and_reset(void **state)
+{
+	struct http1_head head = {.status = 200};
+	struct pair *p = *state;
+	struct stream *at_once = ask(p, GET, true), *behind = ask(p, GET, true);
+	ssize_t n;
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(h2_respond(p->opened[i], &head, false, false), 0);
+	put(p->opened[1], "some");
+	h2_set_reset_behind(p->opened[1], NGHTTP2_ENHANCE_YOUR_CALM);
+	stream_free(p->opened[0]);
+	stream_free(p->opened[1]);
+	p->opened_count = 0;
+	turn(p);
+	(void)get(at_once, &n);
+	assert_int_equal(n, -ECONNRESET);
+	assert_int_equal(h2_reset_code(at_once), NGHTTP2_INTERNAL_ERROR);
+	assert_non_null(strstr(get(behind, &n), "\r\n\r\nsome"));
+	assert_int_equal(h2_reset_code(behind), NGHTTP2_ENHANCE_YOUR_CALM);
+	stream_free(at_once);
+	stream_free(behind);
+	assert_int_equal(p->gone, 2);
+}
+
 static void secrets_are_not_indexed(void **state)
 {
 	struct h2_fields fields;
@@ -602,6 +671,7 @@ int main(void)
 		TEST(uploads_given_up),
 		TEST(nobody_takes_it), TEST(many_write_in_part),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
+		TEST(head_as_fields), TEST(head_and_reset),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
 		TEST(given_up_before_it_was_sent),
 		cmocka_unit_test(secrets_are_not_indexed),
