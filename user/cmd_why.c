@@ -141,8 +141,8 @@ static void print_json(const struct answer *answer)
 					      secret_kind(answer->secret), answer->secret->source));
 	if (!allowed)
 		json_object_set_new(object, "hint",
-				    json_text(verdict->hint[0] ? verdict->hint
-							       : reason_cure(verdict->reason)));
+				    json_string(verdict->hint[0] ? verdict->hint
+								 : reason_cure(verdict->reason)));
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(object);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 #define SHOWN_TEXT 64 /* bytes shown of what the bottle sent */
 #define PLACE_SIZE 128
 
@@ -35,6 +37,7 @@ static const char *show_route(const struct policy_route *route, char ret[PLACE_S
 
 	snprintf(ret, PLACE_SIZE, "%s (%.40s:%d)", show(span_from(route->host->name), host),
 		 slash ? slash + 1 : route->file, route->line);
+	utf8_mend(ret); /* cut within a character, JSON would lose the whole hint */
 	return ret;
 }
 

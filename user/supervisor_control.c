@@ -35,9 +35,9 @@ static json_t *answer_why(const struct supervisor *s, const json_t *request)
 			   json_text(answer.place));
 	if (answer.verdict.reason != EGRESS_ALLOWED)
 		(void)json_object_set_new(object, "hint",
-					  json_text(answer.verdict.hint[0]
-							    ? answer.verdict.hint
-							    : reason_cure(answer.verdict.reason)));
+					  json_string(answer.verdict.hint[0]
+							      ? answer.verdict.hint
+							      : reason_cure(answer.verdict.reason)));
 	question_release(&question);
 	return object;
 }

@@ -26,6 +26,7 @@ struct rule {
 	uint16_t port;	    /* 0: the default */
 	enum policy_mode mode;
 	bool encoded_slash, plaintext, keep, private;
+	const char *file; /* NULL: routes.yaml */
 };
 
 static int add(struct policy *policy, const struct rule *rule, int line, struct error *error)
@@ -58,7 +59,7 @@ static int add(struct policy *policy, const struct rule *rule, int line, struct 
 		.allow_plaintext = rule->plaintext,
 		.allow_encoded_slash = rule->encoded_slash,
 		.keep_authorization = rule->keep,
-		.file = "/etc/egress/routes.yaml",
+		.file = rule->file ? rule->file : "/etc/egress/routes.yaml",
 		.line = line,
 	};
 
@@ -835,6 +836,10 @@ static void hints(void **state)
 		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x", .method = "GET",
 		 .secret = "SECRET_NAME"},
 		{.host = "other.test", .secret = "OTHER_NAME"},
+		/* of the name 40 bytes are shown, the last half a character */
+		{.host = "long.test", .type = POLICY_PATH_EXACT, .path = "/x",
+		 .file = "/etc/x" "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+			 "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"},
 	};
 	static const struct {
 		const char *host, *method, *target, *hint;
@@ -844,6 +849,9 @@ static void hints(void **state)
 		{"b.test", "GET", "/", "add \"- host: b.test\" to routes"},
 		{"a.test", "GET", "/<\"&'>", "add \"/<?&'>\" to path_allowlist of a.test "
 					     "(routes.yaml:1)"},
+		{"long.test", "GET", "/y", "add \"/y\" to path_allowlist of long.test (x"
+					   "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+					   "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9?:3)"},
 		{"a.test", "GET", "/x", ""},
 	};
 	struct policy *policy = build(rules, COUNT(rules));
