@@ -33,11 +33,15 @@ static void print_one(void *context, const char *uid)
 {
 	const struct list *list = context;
 	struct node_state state;
+	struct error error = {0};
 	char wall[64];
 	const char *stands;
 
-	if (node_state_read(list->directory, uid, &state, NULL) != 1)
+	if (node_state_read(list->directory, uid, &state, &error) != 1) {
+		if (error.text[0])
+			diag_error("node: %s", error.text);
 		return;
+	}
 	snprintf(wall, sizeof(wall), NODE_WALL_PREFIX "%s", uid);
 	stands = wall_state(wall);
 	if (list->json) {

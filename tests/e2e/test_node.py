@@ -810,6 +810,16 @@ class Usage(Case):
                 self.assertEqual(result.returncode, 1, result.stderr)
                 self.assertIn(said, result.stderr)
 
+    def test_damaged_notes(self):
+        """A pod whose notes cannot be read is not one that is not there."""
+        uid = str(uuid.uuid4())
+        state = harness.world.path("node-notes")
+        os.mkdir(state)
+        write(f"node-notes/{uid}.json", "{")
+        result = cli("node", "--list", "--state-dir", state)
+        self.assertIn(f"{uid}.json is damaged", result.stderr)
+        self.assertEqual(result.returncode, 0)  # a probe's question is another one
+
 
 class Manifests(Case):
     """The tests above hold what container/kubernetes/ grants; here, that it grants just that. Its
