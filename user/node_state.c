@@ -16,6 +16,7 @@
 #include "node.h"
 
 #define STATE_SUFFIX ".json"
+#define HALF_SUFFIX ".new" /* as long as it is being written */
 #define STATE_MAX 65536
 #define LOCK_TRIES 20 /* a killed agent's children end in a moment: until then they hold its lock */
 #define LOCK_PAUSE_US 100000
@@ -59,10 +60,10 @@ int node_lock(const char *directory, struct error *error)
 /* By rename: `run` may read the policy, and an agent the state, at any moment. */
 int node_state_write_file(const char *path, struct span text, struct error *error)
 {
-	char temporary[4096 + 8];
+	char temporary[4096 + sizeof(HALF_SUFFIX)];
 	int fd, result;
 
-	if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary))
+	if (snprintf(temporary, sizeof(temporary), "%s" HALF_SUFFIX, path) >= (int)sizeof(temporary))
 		return error_set(error, "%s: the path is too long", path);
 	/* O_TRUNC, for an agent that was killed here left one; the directory is root's alone. */
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -156,10 +157,11 @@ int node_state_read(const char *directory, const char *uid, struct node_state *r
 
 void node_state_forget(const char *directory, const char *uid)
 {
-	static const char *const suffixes[] = {STATE_SUFFIX, ".yaml"};
+	static const char *const suffixes[] = {STATE_SUFFIX, ".yaml", STATE_SUFFIX HALF_SUFFIX,
+					       ".yaml" HALF_SUFFIX};
 	char path[4096];
 
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
 		if (node_state_path(directory, uid, suffixes[i], path, sizeof(path), NULL) == 0)
 			(void)unlink(path);
 }

@@ -29,7 +29,7 @@ int node_state_write(const char *directory, const struct node_state *state, stru
 /* 1 read, 0 there is none, -1 it is damaged. */
 int node_state_read(const char *directory, const char *uid, struct node_state *ret,
 		    struct error *error) WARN_UNUSED;
-/* Removes both files; none is fine. */
+/* Removes both files, and what an agent that was killed left of them; none is fine. */
 void node_state_forget(const char *directory, const char *uid);
 /* Calls back with the uid of each pod there is a state of. */
 int node_state_each(const char *directory, void (*each)(void *context, const char *uid),

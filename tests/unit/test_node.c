@@ -327,6 +327,9 @@ static void notes(void **state)
 	assert_int_equal(node_state_read(directory, UID, &again, NULL), -1);
 	assert_int_equal(node_state_write_file(path, SPAN("{"), NULL), 0);
 	assert_int_equal(node_state_read(directory, UID, &again, NULL), -1);
+	/* left by an agent that was killed while it wrote */
+	snprintf(path + strlen(path), sizeof(path) - strlen(path), ".new");
+	assert_int_equal(node_state_write_file(path, SPAN("{"), NULL), 0);
 	node_state_forget(directory, UID);
 	assert_int_equal(node_state_read(directory, UID, &again, NULL), 0);
 	assert_int_equal(rmdir(directory), 0);
