@@ -618,8 +618,11 @@ fail:
 void connection_accept(struct proxy *proxy, const struct accepted *accepted)
 {
 	struct connection *c = connection_new(proxy, accepted->fd);
+	struct identity nobody;
 
 	if (!c) {
+		/* Its record must not wait for the next who has that port. */
+		(void)!identify_accepted(proxy->identify, accepted, &nobody);
 		close(accepted->fd);
 		return;
 	}

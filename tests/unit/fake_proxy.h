@@ -28,7 +28,7 @@ struct fake {
 	bool tcp;		  /* the client's side is TCP, not a UNIX pair */
 	int client;		  /* the test's end; -1 when closed */
 	int upstream;		  /* the test's end of the newest upstream connection */
-	int get_count, put_count, forget_count;
+	int get_count, put_count, forget_count, identified_count;
 	enum upstream_protocol protocol; /* what the upstream is known to speak */
 	bool last_fresh, reused;  /* what the next upstream_get() says */
 	enum egress_reason refuse; /* the next upstream_get() fails with this */
@@ -133,6 +133,7 @@ int identify_accepted(struct identify *identify, const struct accepted *accepted
 {
 	(void)identify;
 	(void)accepted;
+	fake->identified_count++;
 	*ret = fake->identity;
 	return 0;
 }

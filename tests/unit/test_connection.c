@@ -246,6 +246,22 @@ static void unnamed_plain(void **state)
 	assert_string_equal(f->target_host, "api.test");
 }
 
+/* One that there is no memory for has left a record in the kernel all the same, which would be the next
+ * user's of its port. epoll(7) takes no regular file: that stands for the memory. */
+static void record_is_taken_of_who_is_not_served(void **state)
+{
+	struct accepted accepted = {.fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
+	struct fake *f = *state;
+
+	assert_true(accepted.fd >= 0);
+	connection_accept(&f->proxy, &accepted);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->identified_count, 1);
+	assert_int_equal(fcntl(accepted.fd, F_GETFD), -1);
+	fake_connect(f);
+	assert_int_equal(f->identified_count, 2);
+}
+
 /* ---- TLS ------------------------------------------------------------------------------------ */
 
 static SSL_CTX *make_leaf(void)
@@ -516,6 +532,7 @@ int main(void)
 		STEERED(steered_to_what_is_not_allowed),
 		STEERED(steered_cidr),
 		STEERED(unnamed_plain),
+		STEERED(record_is_taken_of_who_is_not_served),
 		STEERED(tls_name_must_be_the_hosts),
 		STEERED(tls_exchange),
 		STEERED(tls_cut_is_no_clean_end),
