@@ -97,6 +97,12 @@ static bool is_empty(const struct stream *stream)
 	return poll(&(struct pollfd){.fd = stream->fd, .events = POLLIN | POLLRDHUP}, 1, 0) == 0;
 }
 
+static void expect_bytes(struct stream *stream)
+{
+	stream->drained = false;
+	stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
+}
+
 /* Unless it is called earlier anyway. */
 static void check_later(struct stream *stream)
 {
@@ -121,10 +127,8 @@ static void on_again(evutil_socket_t fd, short what, void *argument)
 		return;
 	}
 	found = stream->drained && !is_empty(stream);
-	if (found) {
-		stream->drained = false;
-		stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
-	}
+	if (found)
+		expect_bytes(stream);
 	if (found || !check)
 		wake(stream);
 }
@@ -521,6 +525,18 @@ void stream_push(struct stream *stream)
 bool stream_has_more(const struct stream *stream)
 {
 	return stream->ssl && SSL_has_pending(stream->ssl) == 1;
+}
+
+/* An event that is in hand cannot be given another priority, not even its own, and nothing else in libevent
+ * tells that it is. */
+bool stream_is_stirred(struct stream *stream, bool look)
+{
+	struct event *event = &stream->event;
+
+	if (event_priority_set(event, event_get_priority(event)) == 0 && (!look || is_empty(stream)))
+		return false;
+	expect_bytes(stream);
+	return true;
 }
 
 /* ---- splice(2) ------------------------------------------------------------------------------- */

@@ -51,6 +51,10 @@ void stream_push(struct stream *stream);
 /* True when the last stream_read() brought more than it gave, so that the next one will most likely
  * not be in vain. */
 bool stream_has_more(const struct stream *stream);
+/* True when there may be something to read that `ready` has not been called for: the loop has been told of
+ * it and is not there yet, or, with `look`, the socket says so (one system call). The next read asks the
+ * socket then. Not for framed streams. */
+bool stream_is_stirred(struct stream *stream, bool look) WARN_UNUSED;
 /* The same by splice(2), from or to a pipe; for plain sockets alone, neither TLS nor framed. The
  * pipe that is read into must be empty: a full one would pass for a socket with nothing to read. */
 ssize_t stream_splice_in(struct stream *stream, int pipe, size_t size) WARN_UNUSED;

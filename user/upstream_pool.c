@@ -21,6 +21,7 @@
 /* Closed in one pass of the loop, most of a millisecond with TLS: requests do not wait for all of them
  * together, 25 ms of it, when a reload or their age ends them. */
 #define CLOSE_SLICE 16
+#define PASS_TRIES 4
 
 /* In two lists: its bucket, newest first, and all by age, for the timer. */
 struct idle {
@@ -32,16 +33,20 @@ struct idle {
 	bool tls, allow_private;
 	uint64_t client;
 	int64_t deadline; /* ms */
+	unsigned pass; /* of the loop, in which it was put */
 	struct idle *next, **at;
 	struct idle *newer, *older;
 	char host[];
 };
 
 struct pool {
+	struct event_base *base;
 	unsigned idle_ms;
+	unsigned pass, tries;
 	size_t count;
 	struct event timer; /* for the oldest */
 	struct event closing;
+	struct event pass_over;
 	struct idle *doomed; /* in no list but this one, by `next`: nobody's any more */
 	struct idle *buckets[BUCKET_COUNT];
 	struct idle *newest, *oldest;
@@ -139,12 +144,41 @@ static void doom(struct pool *pool, struct idle *idle)
 }
 
 /* Nothing may come on an idle connection but what TLS keeps to itself, session tickets say. An
- * answer to no request, an end, an error: all mean that it must not be used. */
+ * answer to no request, be it a part of its record, an end, an error: all mean that it must not be
+ * used. */
 static bool is_quiet(struct stream *stream)
 {
 	char byte;
 
-	return stream_read(stream, &byte, 1) == -EAGAIN;
+	return stream_read(stream, &byte, 1) == -EAGAIN && !stream_has_more(stream);
+}
+
+/* Behind all that is active: next the loop asks the kernel. What was activated meanwhile comes first;
+ * when that does not end, the pass lasts, for which each that is taken is looked at. */
+static void on_pass_over(evutil_socket_t fd, short what, void *argument)
+{
+	struct pool *pool = argument;
+
+	(void)fd, (void)what;
+	if (event_base_get_num_events(pool->base, EVENT_BASE_COUNT_ACTIVE) == 0)
+		pool->pass++;
+	else if (pool->tries++ < PASS_TRIES)
+		event_active(&pool->pass_over, EV_TIMEOUT, 0);
+}
+
+static unsigned note_pass(struct pool *pool)
+{
+	pool->tries = 0;
+	event_active(&pool->pass_over, EV_TIMEOUT, 0);
+	return pool->pass;
+}
+
+/* What an origin sends behind its answer would be the answer of the next request, somebody else's
+ * perhaps. When the loop has asked the kernel since it came back, it knows whether there is such;
+ * before that the socket itself is asked. */
+static bool is_still_quiet(const struct pool *pool, struct idle *idle)
+{
+	return !stream_is_stirred(idle->stream, idle->pass == pool->pass) || is_quiet(idle->stream);
 }
 
 static void on_ready(void *context)
@@ -188,9 +222,11 @@ struct pool *pool_new(struct event_base *base, unsigned idle_ms)
 
 	if (!pool)
 		return NULL;
+	pool->base = base;
 	pool->idle_ms = idle_ms;
 	evtimer_assign(&pool->timer, base, on_timer, pool);
 	evtimer_assign(&pool->closing, base, on_closing, pool);
+	evtimer_assign(&pool->pass_over, base, on_pass_over, pool);
 	return pool;
 }
 
@@ -202,6 +238,7 @@ void pool_free(struct pool *pool)
 	free_doomed(pool, SIZE_MAX);
 	event_del(&pool->timer);
 	event_del(&pool->closing);
+	event_del(&pool->pass_over);
 	free(pool);
 }
 
@@ -228,7 +265,8 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 			      .tls = key->tls,
 			      .allow_private = key->allow_private,
 			      .client = key->client,
-			      .deadline = now_ms() + pool->idle_ms};
+			      .deadline = now_ms() + pool->idle_ms,
+			      .pass = note_pass(pool)};
 	memcpy(idle->host, key->host, size);
 	link_idle(pool, idle);
 	/* Watched while it rests: one that the origin has closed would cost the next request a
@@ -243,12 +281,18 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 			 struct egress_address *ret_address)
 {
 	uint64_t hash = pool_key_hash(key);
-	struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)];
+	struct idle *idle = pool->buckets[hash & (BUCKET_COUNT - 1)], *next;
 	struct stream *stream;
 
 	/* The newest comes first, which is the least likely to be closed by the other side. */
-	while (idle && !matches(idle, key, hash))
-		idle = idle->next;
+	for (; idle; idle = next) {
+		next = idle->next;
+		if (!matches(idle, key, hash))
+			continue;
+		if (is_still_quiet(pool, idle))
+			break;
+		drop(pool, idle);
+	}
 	if (!idle)
 		return NULL;
 	unlink_idle(pool, idle);

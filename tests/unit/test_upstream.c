@@ -693,6 +693,28 @@ static void reuse(void **state)
 	end_upstream(upstream);
 }
 
+/* A record that nobody asked for, of which a part has come: an answer may be in it. */
+static void part_of_a_record(void **state)
+{
+	struct upstream *upstream = new_upstream();
+	struct upstream_target target;
+	struct origin origin;
+	struct got got;
+
+	(void)state;
+	origin_start(&origin, server_context(authority, "origin.example"), SERVE);
+	target = target_of("origin.example", origin.port, true);
+	got = get(upstream, &target, false);
+	upstream_put(upstream, &target, got.result.stream);
+	settle();
+	assert_int_equal(upstream_idle(upstream), 1);
+	assert_int_equal(send(stream_fd(origin.streams[0]), "\x17\x03\x03", 3, 0), 3);
+	settle();
+	assert_int_equal(upstream_idle(upstream), 0);
+	end_upstream(upstream);
+	origin_stop(&origin);
+}
+
 /* One connection for all requests to a host that speaks HTTP/2; what HTTP/2 cannot carry gets one of
  * its own, or none. */
 static void http2_sessions(void **state)
@@ -949,7 +971,7 @@ int main(void)
 		cmocka_unit_test(plain),          cmocka_unit_test(private_addresses),
 		cmocka_unit_test(failures),       cmocka_unit_test(happy_eyeballs),
 		cmocka_unit_test(verified),       cmocka_unit_test(bad_certificates),
-		cmocka_unit_test(bad_handshakes), cmocka_unit_test(reuse),
+		cmocka_unit_test(bad_handshakes), cmocka_unit_test(reuse), cmocka_unit_test(part_of_a_record),
 		cmocka_unit_test(client_certificates),
 		cmocka_unit_test(http2_sessions), cmocka_unit_test(reconfigured),
 		cmocka_unit_test(set_up_errors),

@@ -134,6 +134,85 @@ static void dead_and_dirty_ones_go(void **state)
 	pool_free(pool);
 }
 
+/* In the pass of the loop in which it came back, or in which the loop has been told of it: nobody has
+ * read yet what an origin sent behind its answer, and it would be the next request's. */
+struct pass {
+	struct pool *pool;
+	struct stream *stream;
+	int fd, taken;
+};
+
+static const struct pool_key kept = {"a.example", 80, false, false, 0};
+
+static void put_and_take(evutil_socket_t fd, short what, void *context)
+{
+	struct pass *pass = context;
+
+	(void)fd, (void)what;
+	pool_put(pass->pool, &kept, &address, pass->stream);
+	if (pass->fd >= 0)
+		assert_int_equal(write(pass->fd, "HTTP/1.1 200 OK\r\n", 17), 17);
+	pass->taken = take(pass->pool, &kept);
+}
+
+static void take_only(evutil_socket_t fd, short what, void *context)
+{
+	struct pass *pass = context;
+
+	(void)fd, (void)what;
+	pass->taken = take(pass->pool, &kept);
+}
+
+static void nothing_waits_in_one_taken_at_once(void **state)
+{
+	struct pool *pool = pool_new(base, 30000);
+	struct pass pass = {.pool = pool};
+	int pair[2];
+
+	(void)state;
+	for (int dirty = 0; dirty < 2; dirty++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+		pass.stream = stream_new(base, pair[0]);
+		turn(); /* that it can be written to */
+		pass.fd = dirty ? pair[1] : -1;
+		event_base_once(base, -1, EV_TIMEOUT, put_and_take, &pass, NULL);
+		turn();
+		assert_int_equal(pass.taken, dirty ? -1 : pair[0]);
+		assert_int_equal(pool_count(pool), 0);
+		close(pair[1]);
+	}
+	pool_free(pool);
+}
+
+static void nothing_waits_in_one_that_the_loop_was_told_of(void **state)
+{
+	struct pool *pool = pool_new(base, 30000);
+	struct pass pass = {.pool = pool};
+	int older = put(pool, &kept), newer = put(pool, &kept), client[2];
+	struct event *event;
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(client), 0);
+	event = event_new(base, client[0], EV_READ, take_only, &pass);
+	event_add(event, NULL);
+	turn();
+	/* epoll(7) tells of them in this order. */
+	assert_int_equal(write(client[1], "x", 1), 1);
+	assert_int_equal(write(newer, "HTTP/1.1 200 OK\r\n", 17), 17);
+	turn();
+	assert_true(pass.taken >= 0);
+	assert_int_equal(pool_count(pool), 0);
+	/* The other one: it was silent. */
+	assert_int_equal(recv(older, &byte, 1, MSG_DONTWAIT), 0);
+	event_free(event);
+	for (int i = 0; i < 2; i++)
+		close(client[i]);
+	close(older);
+	close(newer);
+	pool_free(pool);
+}
+
 static void limits(void **state)
 {
 	struct pool *pool = pool_new(base, 30000);
@@ -255,6 +334,8 @@ int main(void)
 		cmocka_unit_test(dead_and_dirty_ones_go), cmocka_unit_test(limits),
 		cmocka_unit_test(idle_timeout),           cmocka_unit_test(forget),
 		cmocka_unit_test(closed_some_at_a_time),
+		cmocka_unit_test(nothing_waits_in_one_taken_at_once),
+		cmocka_unit_test(nothing_waits_in_one_that_the_loop_was_told_of),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
