@@ -69,16 +69,18 @@ static void on_idle(evutil_socket_t fd, short what, void *context)
 	session_free(session);
 }
 
-/* An idle session has a timer, and one with requests has none. */
+/* An idle session has a timer, and one with requests has none. When there is no memory for it, nothing
+ * would end the session: it is gone then. */
 static void set_timer(struct session *session)
 {
-	unsigned idle_ms = session->closing ? 0 : session->pool->idle_ms;
+	const unsigned idle_ms = session->closing ? 0 : session->pool->idle_ms;
+	const struct timeval idle = {idle_ms / 1000, idle_ms % 1000 * 1000};
 
 	if (!h2_is_idle(session->h2))
 		event_del(&session->timer);
-	else if (!event_pending(&session->timer, EV_TIMEOUT, NULL))
-		event_add(&session->timer,
-			  &(struct timeval){idle_ms / 1000, idle_ms % 1000 * 1000});
+	else if (!event_pending(&session->timer, EV_TIMEOUT, NULL) &&
+		 event_add(&session->timer, &idle) < 0)
+		session_free(session);
 }
 
 /* The session is gone when h2_run() says so; nothing may touch it after. */

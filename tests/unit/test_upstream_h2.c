@@ -16,7 +16,7 @@
 #define IDLE_MS 20
 
 static struct event_base *base;
-static bool open_fails;
+static bool open_fails, no_memory;
 static unsigned alive, drained;
 static int far_end; /* of the session's connection: it stays open */
 
@@ -81,8 +81,19 @@ size_t h2_stuck(const struct h2 *h2)
 
 /* ---- the tests -------------------------------------------------------------------------------- */
 
-/* With one idle session. */
-static struct h2_pool *make(const struct pool_key *key)
+/* libevent's, for its timers, say. */
+static void *allocate(void *memory, size_t size)
+{
+	return no_memory ? NULL : realloc(memory, size);
+}
+
+static void *allocate_new(size_t size)
+{
+	return allocate(NULL, size);
+}
+
+/* With one session, whose peer has said nothing yet. */
+static struct h2_pool *make_new(const struct pool_key *key)
 {
 	static const struct egress_address address = {{0xfd, 1, 2}};
 	struct h2_pool *pool;
@@ -95,11 +106,23 @@ static struct h2_pool *make(const struct pool_key *key)
 	assert_non_null(pool);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	stream_free(h2_pool_add(pool, key, &address, stream_new(base, fds[0]), true));
-	/* Its peer says something, as SETTINGS do, and the session sees that it is idle. */
-	assert_int_equal(write(fds[1], "x", 1), 1);
-	event_base_loop(base, EVLOOP_NONBLOCK);
-	assert_int_equal(alive, 1);
 	far_end = fds[1];
+	return pool;
+}
+
+/* It says something, as SETTINGS do, and the session sees that it is idle. */
+static void peer_speaks(void)
+{
+	assert_int_equal(write(far_end, "x", 1), 1);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static struct h2_pool *make(const struct pool_key *key)
+{
+	struct h2_pool *pool = make_new(key);
+
+	peer_speaks();
+	assert_int_equal(alive, 1);
 	return pool;
 }
 
@@ -130,11 +153,30 @@ static void taken_in_vain(void **state)
 	ends_by_itself(pool);
 }
 
+/* It would stay for ever. */
+static void no_memory_for_its_timer(void **state)
+{
+	const struct pool_key key = {"a.test", 443, true, false, 0};
+	struct h2_pool *pool = make_new(&key);
+
+	(void)state;
+	no_memory = true;
+	peer_speaks();
+	no_memory = false;
+	assert_int_equal(alive, 0);
+	h2_pool_free(pool);
+	event_base_free(base);
+	close(far_end);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(taken_in_vain),
+		cmocka_unit_test(no_memory_for_its_timer),
 	};
 
+	/* Before it has allocated anything. */
+	event_set_mem_functions(allocate_new, allocate, free);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
