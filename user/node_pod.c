@@ -36,33 +36,40 @@ static int open_freezer(const struct node_pod *pod, char *ret_now)
 	char path[PATH_MAX];
 	int fd;
 
-	if (snprintf(path, sizeof(path), "%s/cgroup.freeze", pod->path) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/cgroup.freeze", pod->path) >= (int)sizeof(path)) {
+		errno = ENAMETOOLONG;
 		return -1;
+	}
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd >= 0 && read(fd, ret_now, 1) != 1)
 		*ret_now = '\0';
 	return fd;
 }
 
-static void set_frozen(const struct node_pod *pod, const char *value)
+/* -errno when it is not so. Where the cgroup is gone, nobody is left to whom it matters. */
+static int set_frozen(const struct node_pod *pod, const char *value)
 {
 	char now = '\0';
-	int fd = open_freezer(pod, &now);
+	int result = 0, fd = open_freezer(pod, &now);
 
-	if (now != '\0' && now != value[0])
-		(void)!pwrite(fd, value, 1, 0);
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (now != value[0] && pwrite(fd, value, 1, 0) != 1 && errno != ENODEV)
+		result = -errno;
+	close(fd);
+	return result;
 }
 
-/* By an earlier agent, then, which was killed before it could let the pod go. */
+/* By an earlier agent, then, which was killed before it could let the pod go. Where that cannot be seen it
+ * may be so: it is let go in any case. */
 static bool is_frozen(const struct node_pod *pod)
 {
 	char now = '\0';
 	int fd = open_freezer(pod, &now);
 
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return errno != ENOENT;
+	close(fd);
 	return now == '1';
 }
 
@@ -239,8 +246,20 @@ void node_pod_hold(struct node_pod *pod, time_t now)
 		return;
 	if (remove_stale(pod, &pod->walled, &error) < 0 || pod->walled)
 		return; /* the step meets the error again, and tells it */
-	set_frozen(pod, "1");
-	pod->held = true;
+	pod->held = set_frozen(pod, "1") == 0;
+}
+
+/* Otherwise the next step tries it again. */
+static void let_go(struct node_pod *pod)
+{
+	int result = set_frozen(pod, "0");
+	char text[sizeof(pod->said)];
+
+	pod->held = result < 0;
+	if (result == 0)
+		return;
+	snprintf(text, sizeof(text), "it stays frozen: %s; trying it again", strerror(-result));
+	complain(pod, text);
 }
 
 /* Without a wall it must not run on: what can be had instead is that it does not run at all. A frozen
@@ -249,9 +268,9 @@ static void hold(struct node_pod *pod, const struct error *why)
 {
 	char text[sizeof(pod->state.denied)];
 
-	set_frozen(pod, "1");
-	pod->held = true;
-	snprintf(text, sizeof(text), "frozen, for no wall can be put up: %.200s", why->text);
+	pod->held = set_frozen(pod, "1") == 0 || pod->held;
+	snprintf(text, sizeof(text), "%s, for no wall can be put up: %.200s",
+		 pod->held ? "frozen" : "cannot be frozen", why->text);
 	complain(pod, text);
 	if (pod->kind != NODE_LABELLED || strcmp(pod->state.denied, text) == 0)
 		return;
@@ -294,9 +313,9 @@ static bool take_wall_away(struct node_pod *pod, time_t now)
 	if (pod->stays && now < pod->not_before)
 		return false;
 	close_netns(pod);
-	if (!pod->gone)
-		set_frozen(pod, "0");
 	pod->held = false;
+	if (!pod->gone)
+		let_go(pod);
 	result = remove_wall(pod, &error);
 	if (result < 0 && (!pod->gone || ++pod->removals < REMOVALS)) {
 		keep_trying(pod, &error, now);
@@ -521,8 +540,9 @@ static void step_walled(struct node_pod *pod, time_t now)
 				     name_of(pod));
 	}
 	if (pod->held)
-		set_frozen(pod, "0");
-	pod->held = false;
+		let_go(pod);
+	if (pod->held)
+		return; /* what `run` tries inside would not come to its end */
 	if (pod->kind != NODE_LABELLED)
 		return;
 	if (pod->child > 0 && !pod->stopping && netns_changed(pod)) {

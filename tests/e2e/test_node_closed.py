@@ -66,6 +66,23 @@ class Closed(test_node.NodeCase):
         self.assertEqual(pod.connect(), ["refused"])
         wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20, "the pod's service")
 
+    def test_cannot_be_let_go(self):
+        """A pod that waits for its wall was frozen for good when it could not be let go at once."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        self.kill_agent()
+        freezer = os.path.join(pod.path, "cgroup.freeze")
+        with open(freezer, "w", encoding="utf-8") as file:
+            file.write("1")
+        w.sh(f"mount --bind {freezer} {freezer} && mount -o remount,bind,ro {freezer}")
+        self.addCleanup(subprocess.run, ["umount", "-q", freezer], check=False)
+        wait_for(lambda: frozen(pod), 20, "the freeze")
+        self.start_agent()
+        self.says(f"{pod.name}: it stays frozen: Read-only file system; trying it again")
+        w.sh(f"umount {freezer}")
+        wait_for(lambda: not frozen(pod), 20, lambda: "the pod to go on; " + self.errors())
+        self.assertEqual(pod.connect(), ["refused"])
+
     def test_ended_while_its_run_starts(self):
         """Told to end between fork(2) and execve(2), where it still has the agent's handlers, which
         write to the agent's own loop: the agent took the word for its own and ended, and the wall of
