@@ -92,6 +92,14 @@ const struct policy_secret *config_secret_at(const struct config *config, size_t
 bool config_pack(const struct config_source *sources, size_t count, const struct config *config,
 		 struct bytes *ret_blob) WARN_UNUSED;
 struct config *config_unpack(struct span blob, struct error *error) WARN_UNUSED;
+/* The two in halves. A blob begins with its sources, which hold no secret and can be known before the
+ * secrets are: config_pack_sources() makes that beginning alone, and config_unpack_sources() a policy
+ * of it, and of `blob` what follows. That is for config_unpack_secrets(), without which the policy
+ * is not to be used; -1 with `error` set: it is still the caller's to free. */
+bool config_pack_sources(const struct config_source *sources, size_t count, struct bytes *ret_blob)
+	WARN_UNUSED;
+struct config *config_unpack_sources(struct span *blob, struct error *error) WARN_UNUSED;
+int config_unpack_secrets(struct span rest, struct config *config, struct error *error) WARN_UNUSED;
 /* The sources of a blob, without its secrets; their texts are the blob's. NULL: it is damaged, or
  * memory is out. Caller frees: config_free_sources(). */
 struct config_source *config_packed_sources(struct span blob, size_t *ret_count) WARN_UNUSED;

@@ -283,6 +283,18 @@ static bool pack_text(struct bytes *blob, struct span text)
 	       bytes_append(blob, text.data, text.length);
 }
 
+static bool pack_sources(const struct config_source *sources, size_t count, struct bytes *blob)
+{
+	if (!pack_number(blob, PACK_MAGIC) || !pack_number(blob, (uint32_t)count))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (!pack_text(blob, span_from(sources[i].name)) ||
+		    !pack_text(blob, sources[i].text))
+			return false;
+	}
+	return true;
+}
+
 /* A secret that is missing fails the whole: the worker must not start with a route that cannot
  * authenticate. */
 static bool pack_all(const struct config_source *sources, size_t count,
@@ -291,14 +303,7 @@ static bool pack_all(const struct config_source *sources, size_t count,
 	const struct policy_secret *password = &config->upstream.proxy_password;
 	size_t secrets = policy_secret_count(config->policy);
 
-	if (!pack_number(blob, PACK_MAGIC) || !pack_number(blob, (uint32_t)count))
-		return false;
-	for (size_t i = 0; i < count; i++) {
-		if (!pack_text(blob, span_from(sources[i].name)) ||
-		    !pack_text(blob, sources[i].text))
-			return false;
-	}
-	if (!pack_number(blob, (uint32_t)secrets))
+	if (!pack_sources(sources, count, blob) || !pack_number(blob, (uint32_t)secrets))
 		return false;
 	for (size_t i = 0; i < secrets; i++) {
 		const struct policy_secret *secret = policy_secret_at(config->policy, i);
@@ -319,16 +324,24 @@ static bool pack_all(const struct config_source *sources, size_t count,
 	return true;
 }
 
+static size_t packed_sources_size(const struct config_source *sources, size_t count)
+{
+	size_t size = 2 * sizeof(uint32_t);
+
+	for (size_t i = 0; i < count; i++)
+		size += 2 * sizeof(uint32_t) + strlen(sources[i].name) + sources[i].text.length;
+	return size;
+}
+
 /* How much pack_all() writes. Reserving it at once leaves no copies of secrets behind in blocks
  * that the growing buffer gave up. */
 static size_t packed_size(const struct config_source *sources, size_t count,
 			  const struct config *config)
 {
 	const char *password = config->upstream.proxy_password.value;
-	size_t size = 4 * sizeof(uint32_t) + (password ? strlen(password) : 0);
+	size_t size = packed_sources_size(sources, count) + 2 * sizeof(uint32_t) +
+		      (password ? strlen(password) : 0);
 
-	for (size_t i = 0; i < count; i++)
-		size += 2 * sizeof(uint32_t) + strlen(sources[i].name) + sources[i].text.length;
 	for (size_t i = 0; i < policy_secret_count(config->policy); i++) {
 		const char *value = policy_secret_at(config->policy, i)->value;
 
@@ -352,6 +365,19 @@ bool config_pack(const struct config_source *sources, size_t count, const struct
 	if (!bytes_reserve(&blob, packed_size(sources, count, config)) ||
 	    !pack_all(sources, count, config, &blob)) {
 		bytes_wipe(&blob);
+		return false;
+	}
+	*ret_blob = blob;
+	return true;
+}
+
+bool config_pack_sources(const struct config_source *sources, size_t count, struct bytes *ret_blob)
+{
+	struct bytes blob = {0};
+
+	if (!bytes_reserve(&blob, packed_sources_size(sources, count)) ||
+	    !pack_sources(sources, count, &blob)) {
+		bytes_free(&blob);
 		return false;
 	}
 	*ret_blob = blob;
@@ -433,25 +459,25 @@ static int unpack_clients(struct span *rest, struct config *config, struct error
 
 /* In the order of pack_all(). What is left over is an error, too: it would mean that the two
  * disagree. */
-static int unpack_secrets(struct span *rest, struct config *config, struct error *error)
+int config_unpack_secrets(struct span rest, struct config *config, struct error *error)
 {
 	struct span value;
 	uint32_t count;
 
-	if (!unpack_number(rest, &count) || count != policy_secret_count(config->policy))
+	if (!unpack_number(&rest, &count) || count != policy_secret_count(config->policy))
 		return error_set(error, "the configuration's secrets do not fit its routes");
 	for (uint32_t i = 0; i < count; i++) {
-		if (!unpack_text(rest, &value))
+		if (!unpack_text(&rest, &value))
 			return error_set(error, "the configuration is cut short");
 		if (policy_set_secret(config->policy, i, value, error) < 0)
 			return -1;
 	}
 	if (config->upstream.proxy_password.source &&
-	    (!unpack_text(rest, &value) || set_proxy_password(config, 0, value, error) < 0))
+	    (!unpack_text(&rest, &value) || set_proxy_password(config, 0, value, error) < 0))
 		return error_set(error, "the configuration is cut short");
-	if (unpack_clients(rest, config, error) < 0)
+	if (unpack_clients(&rest, config, error) < 0)
 		return -1;
-	return rest->length == 0 ? 0 : error_set(error, "the configuration is too long");
+	return rest.length == 0 ? 0 : error_set(error, "the configuration is too long");
 }
 
 struct config_source *config_packed_sources(struct span blob, size_t *ret_count)
@@ -459,14 +485,14 @@ struct config_source *config_packed_sources(struct span blob, size_t *ret_count)
 	return unpack_sources(&blob, ret_count);
 }
 
-struct config *config_unpack(struct span blob, struct error *error)
+struct config *config_unpack_sources(struct span *blob, struct error *error)
 {
 	struct diag_list errors = {0};
 	struct config_source *sources;
 	struct config *config;
 	size_t count = 0;
 
-	sources = unpack_sources(&blob, &count);
+	sources = unpack_sources(blob, &count);
 	if (!sources) {
 		error_set(error, "the configuration is damaged");
 		return NULL;
@@ -475,11 +501,17 @@ struct config *config_unpack(struct span blob, struct error *error)
 	if (!config)
 		error_set(error, "%s:%d: %s", errors.items[0].source, errors.items[0].line,
 			  errors.items[0].text);
-	if (config && unpack_secrets(&blob, config, error) < 0) {
-		config_free(config);
-		config = NULL;
-	}
 	diag_list_free(&errors);
 	config_free_sources(sources, count);
 	return config;
+}
+
+struct config *config_unpack(struct span blob, struct error *error)
+{
+	struct config *config = config_unpack_sources(&blob, error);
+
+	if (!config || config_unpack_secrets(blob, config, error) == 0)
+		return config;
+	config_free(config);
+	return NULL;
 }

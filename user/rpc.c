@@ -468,14 +468,15 @@ union ancillary {
 
 static bool control_valid(const struct rpc_control *message)
 {
-	return message->type >= RPC_CONTROL_CONFIG && message->type <= RPC_CONTROL_LOG &&
+	return message->type >= RPC_CONTROL_CONFIG && message->type <= RPC_CONTROL_AHEAD &&
 	       memchr(message->text, '\0', sizeof(message->text));
 }
 
 /* A descriptor with anything else would stay open with nobody to close it. */
 static bool carries_descriptor(const struct rpc_control *message)
 {
-	return message->type == RPC_CONTROL_CONFIG || message->type == RPC_CONTROL_LOG;
+	return message->type == RPC_CONTROL_CONFIG || message->type == RPC_CONTROL_LOG ||
+	       message->type == RPC_CONTROL_AHEAD;
 }
 
 static void attach(struct msghdr *header, union ancillary *ancillary, int fd)

@@ -70,12 +70,14 @@ enum rpc_control_type {
 	RPC_CONTROL_PING,	/* to the worker: are you there? */
 	RPC_CONTROL_PONG,	/* from the worker: yes */
 	RPC_CONTROL_LOG,	/* to the worker: write the log to the descriptor attached from now on */
+	RPC_CONTROL_AHEAD,	/* to the worker: a memfd with config_pack_sources()'s blob, which the
+				 * next RPC_CONTROL_CONFIG may begin with; none: it does not. No answer */
 };
 struct rpc_control {
 	uint32_t type;
 	char text[508];
 };
-/* `fd_to_send` -1 for none; only RPC_CONTROL_CONFIG and _LOG carry one. Never blocks. 0 or -errno. */
+/* `fd_to_send` -1 for none; only RPC_CONTROL_CONFIG, _LOG and _AHEAD carry one. Never blocks. 0 or -errno. */
 int rpc_control_send(int fd, const struct rpc_control *message, int fd_to_send) WARN_UNUSED;
 /* 1 received (ret_fd is the caller's, -1 when none came), 0 peer closed, -errno; -EPROTO for what
  * is malformed, with every descriptor of it closed. Blocks as `fd` does. */

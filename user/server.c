@@ -10,8 +10,6 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access_log.h"
@@ -29,6 +27,7 @@
 #include "rpc.h"
 #include "server_end.h"
 #include "server_heap.h"
+#include "server_memfd.h"
 #include "server_retired.h"
 #include "shares.h"
 #include "tickets.h"
@@ -50,6 +49,7 @@ struct server {
 	struct retired *retired;
 	struct heap heap;
 	bool closing;
+	struct ahead ahead; /* the background thread's */
 	struct config *config;
 	struct verdicts *verdicts;
 	struct access_log *log;
@@ -70,40 +70,6 @@ static void set_dns_mode(struct server *s);
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-/* A memfd's content, mapped: secrets are not copied, and gone when unmapped. Empty on failure. */
-static struct span map_memfd(int fd)
-{
-	struct stat status;
-	void *memory;
-
-	if (fd < 0 || fstat(fd, &status) < 0 || status.st_size <= 0)
-		return (struct span){NULL, 0};
-	/* A shared mapping of a sealed file needs Linux 6.7. */
-	memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (memory == MAP_FAILED)
-		return (struct span){NULL, 0};
-	return (struct span){memory, (size_t)status.st_size};
-}
-
-static void unmap(struct span mapped)
-{
-	if (mapped.data)
-		munmap((void *)mapped.data, mapped.length);
-}
-
-static struct config *config_from_memfd(int fd, struct error *error)
-{
-	struct span blob = map_memfd(fd);
-	struct config *config = NULL;
-
-	if (blob.data)
-		config = config_unpack(blob, error);
-	else
-		error_set(error, "cannot read the configuration");
-	unmap(blob);
-	return config;
-}
-
 /* A reload on its way through the thread beside the loop: a large policy takes longer to read than
  * a request should wait. */
 struct reload {
@@ -114,12 +80,21 @@ struct reload {
 	struct error error;
 };
 
-/* On the background thread: touches only what is in `reload`. */
+/* On the background thread: touches only what is in `reload`, and the server's `ahead`. */
+static void read_ahead(void *context)
+{
+	struct reload *reload = context;
+
+	ahead_read(&reload->server->ahead, reload->fd);
+	if (reload->fd >= 0)
+		close(reload->fd);
+}
+
 static void prepare_reload(void *context)
 {
 	struct reload *reload = context;
 
-	reload->next = config_from_memfd(reload->fd, &reload->error);
+	reload->next = ahead_unpack(&reload->server->ahead, reload->fd, &reload->error);
 	/* The last to hold it: the kernel frees some megabytes, which takes milliseconds. */
 	close(reload->fd);
 	if (reload->next && upstream_prepare(reload->next, &reload->change, &reload->error) < 0) {
@@ -164,18 +139,19 @@ static void reload_prepared(void *context)
 		event_base_loopbreak(s->base);
 }
 
-/* Takes over `fd`. */
-static int begin_reload(struct server *s, int fd)
+/* Takes over `fd`, which may be -1. */
+static int begin_reload(struct server *s, int fd, background_fn work, background_fn done)
 {
 	struct reload *reload = calloc(1, sizeof(*reload));
 
 	if (reload) {
 		*reload = (struct reload){.server = s, .fd = fd};
-		if (background_run(s->background, prepare_reload, reload_prepared, reload) == 0)
+		if (background_run(s->background, work, done, reload) == 0)
 			return 0;
 	}
 	free(reload);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return -1;
 }
 
@@ -212,7 +188,11 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 
 	(void)what;
 	if (result == 1 && message.type == RPC_CONTROL_CONFIG) {
-		result = begin_reload(s, passed) == 0 ? 1 : -ENOMEM;
+		result = begin_reload(s, passed, prepare_reload, reload_prepared) == 0 ? 1 : -ENOMEM;
+		passed = -1;
+	} else if (result == 1 && message.type == RPC_CONTROL_AHEAD) {
+		/* Without memory for it, it is read when it is needed. */
+		(void)!begin_reload(s, passed, read_ahead, free);
 		passed = -1;
 	} else if (result == 1 && message.type == RPC_CONTROL_STOP) {
 		begin_stop(s);
@@ -471,14 +451,14 @@ static void log_gathered(void *context)
 static int open_proxy(struct server *s, struct error *error)
 {
 	const struct server_handover *h = s->handover;
-	struct span ca = map_memfd(h->ca_fd);
+	struct span ca = memfd_map(h->ca_fd);
 
 	s->verdicts = verdicts_new(h->verdicts_fd, h->host_verdicts_fd);
 	s->log = access_log_new(h->log_fd, h->bottle, h->log_query);
 	s->log_flush = event_new(s->base, -1, 0, flush_log, s);
 	s->identify = identify_new(h->flows_fd, h->calls_fd);
 	s->leaves = leaf_cache_new(sign_leaf, s, ca, LEAF_CACHE_CAPACITY);
-	unmap(ca);
+	memfd_unmap(ca);
 	if (s->log && h->record_fd >= 0)
 		access_log_also(s->log, h->record_fd, ACCESS_LOG_ALSO_LIMIT);
 	if (!s->verdicts || !s->log || !s->log_flush || !s->identify || !s->leaves)
@@ -540,7 +520,7 @@ static int receive_config(struct server *s, struct error *error)
 	    message.type != RPC_CONTROL_CONFIG || !tickets_parse(message.text, &s->tickets)) {
 		error_set(error, "the supervisor sent no configuration");
 	} else {
-		s->config = config_from_memfd(fd, error);
+		s->config = ahead_unpack(&s->ahead, fd, error);
 	}
 	OPENSSL_cleanse(&message, sizeof(message));
 	if (fd >= 0)
@@ -568,6 +548,7 @@ static void close_server(struct server *s)
 {
 	s->closing = true;
 	background_free(s->background);
+	ahead_read(&s->ahead, -1);
 	retired_free(s->retired);
 	if (s->control)
 		event_free(s->control);

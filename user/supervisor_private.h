@@ -115,10 +115,10 @@ struct supervisor_load {
 	const struct config *old; /* in force; NULL: at the start */
 	struct bytes blob;	  /* for the worker; holds secrets */
 	struct error error;	  /* the first */
+	struct place *place;	  /* where its files are, while they are read */
 };
 /* Reads, validates and packs; prints every error. NULL when there was one. */
 struct config *supervisor_load_config(struct supervisor_load *load) WARN_UNUSED;
-void supervisor_load_release(struct supervisor_load *load); /* wipes */
 /* Puts in force what became of the grants, without another look at the file. Only when nothing is
  * under way. */
 void supervisor_regrant(struct supervisor *s);

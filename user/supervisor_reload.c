@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A reload: read beside the loop, closed in the kernel what the new policy does not allow, handed
- * to the workers, opened what it does. At each step what only one of the two policies allows is
- * refused; a failure ends with the old policy in force and says so. */
+/* A reload: read beside the loop, and by the workers at the same time; closed in the kernel what the
+ * new policy does not allow, handed to the workers, opened what it does. At each step what only one of
+ * the two policies allows is refused; a failure ends with the old policy in force and says so. */
 #include "supervisor_private.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 
 /* Of PULSE_S each: six seconds, which thousands of routes do not need. */
 #define RELOAD_PULSES 3 /* so long may a worker take over it */
+#define SOURCES_MAX 8
 
 /* What a worker would find out, and could only say by not starting. */
 static bool check_files(const struct config *config, struct error *first)
@@ -48,7 +49,7 @@ static void set_first(const struct diag_list *errors, struct error *first)
 struct place {
 	int fd; /* of the directory; -1: the paths have none in common, and are as they were given */
 	char directory[PATH_MAX]; /* without links */
-	char policy[PATH_MAX], tokens[PATH_MAX];
+	char policy[PATH_MAX], tokens[PATH_MAX]; /* "": as they were given */
 };
 
 static int place_failed(const struct supervisor_options *options, struct error *error)
@@ -56,14 +57,12 @@ static int place_failed(const struct supervisor_options *options, struct error *
 	return error_set(error, "%s: %s", options->policy_path, strerror(errno));
 }
 
-static int place_open(const struct supervisor_options *options, struct place *ret, struct error *error)
+static int place_find(const struct supervisor_options *options, struct place *ret, struct error *error)
 {
 	const char *slash = options->policy_path ? strrchr(options->policy_path, '/') : NULL;
 	size_t length = slash ? (size_t)(slash - options->policy_path) : 0;
 	char directory[PATH_MAX];
 
-	ret->fd = -1;
-	ret->policy[0] = ret->tokens[0] = '\0';
 	if (length == 0 || length >= sizeof(directory) || !options->token_directory ||
 	    strncmp(options->token_directory, options->policy_path, length + 1) != 0)
 		return 0;
@@ -79,24 +78,46 @@ static int place_open(const struct supervisor_options *options, struct place *re
 }
 
 /* Held, its number (stat(2), st_ino) is nobody else's: what has it now had it all the while. */
-static int place_close(const struct place *place, struct error *error)
+static int place_check(const struct place *place, struct error *error)
 {
 	struct stat held, there;
-	bool same;
 
-	if (place->fd < 0)
+	if (place->fd < 0 || (fstat(place->fd, &held) == 0 && stat(place->directory, &there) == 0 &&
+			      held.st_ino == there.st_ino && held.st_dev == there.st_dev))
 		return 0;
-	same = fstat(place->fd, &held) == 0 && stat(place->directory, &there) == 0 &&
-	       held.st_ino == there.st_ino && held.st_dev == there.st_dev;
-	close(place->fd);
-	return same ? 0 : error_set(error, "%s changed while it was read", place->directory);
+	return error_set(error, "%s changed while it was read", place->directory);
+}
+
+static void place_free(struct place *place)
+{
+	if (!place)
+		return;
+	if (place->fd >= 0)
+		close(place->fd);
+	free(place);
+}
+
+static int place_open(const struct supervisor_options *options, struct place **ret,
+		      struct error *error)
+{
+	struct place *place = calloc(1, sizeof(*place));
+
+	if (!place)
+		return error_set(error, "out of memory");
+	place->fd = -1;
+	if (place_find(options, place, error) < 0) {
+		place_free(place);
+		return -1;
+	}
+	*ret = place;
+	return 0;
 }
 
 /* The secrets of a grant are those in force: an expiry must not fail for a file that is gone. */
 static bool load_secrets(struct supervisor_load *load, struct config *config,
-			 const struct place *place, struct diag_list *errors)
+			 struct diag_list *errors)
 {
-	const char *tokens = place->tokens[0] ? place->tokens : load->options->token_directory;
+	const char *tokens = load->place->tokens[0] ? load->place->tokens : load->options->token_directory;
 
 	if (load->reread)
 		return check_files(config, &load->error) &&
@@ -130,8 +151,7 @@ static bool check_grants(struct supervisor_load *load, const struct config *conf
 }
 
 static struct config *make_config(struct supervisor_load *load, const struct config_source *sources,
-				  size_t count, const struct place *place,
-				  struct diag_list *errors)
+				  size_t count, struct diag_list *errors)
 {
 	const size_t wanted = load->grants.count;
 	struct grant_sources all = {0};
@@ -143,7 +163,7 @@ static struct config *make_config(struct supervisor_load *load, const struct con
 		error_set(&load->error, "%s", dropped.text);
 		fine = false;
 	}
-	fine = fine && load_secrets(load, config, place, errors) &&
+	fine = fine && load_secrets(load, config, errors) &&
 	       config_pack(all.list, all.count, config, &load->blob) && check_grants(load, config);
 	grant_sources_free(&all);
 	if (fine)
@@ -152,54 +172,67 @@ static struct config *make_config(struct supervisor_load *load, const struct con
 	return NULL;
 }
 
-static struct config *load_from(struct supervisor_load *load, const struct place *place)
+/* The policy's file; the rest is read by what it says. */
+static bool read_policy(struct supervisor_load *load)
+{
+	const char *path = load->options->policy_path;
+
+	if (place_open(load->options, &load->place, &load->error) == 0) {
+		if (!path || !load->reread)
+			return true;
+		if (config_read_file(load->place->policy[0] ? load->place->policy : path, &load->text,
+				     &load->error) == 0)
+			return true;
+	}
+	diag_error("%s", load->error.text);
+	return false;
+}
+
+static size_t fill_sources(const struct supervisor_load *load,
+			   struct config_source sources[SOURCES_MAX])
 {
 	const struct supervisor_options *options = load->options;
-	struct config_source sources[8];
-	struct diag_list errors = {0};
-	struct config *config;
 	size_t count = 0;
 
-	if (options->policy_path && load->reread &&
-	    config_read_file(place->policy[0] ? place->policy : options->policy_path, &load->text,
-			     &load->error) < 0) {
-		diag_error("%s", load->error.text);
-		return NULL;
-	}
 	if (options->policy_path)
 		sources[count++] = (struct config_source){options->policy_path, bytes_span(&load->text)};
-	for (size_t i = 0; i < options->extra_count && count < 8; i++)
+	for (size_t i = 0; i < options->extra_count && count < SOURCES_MAX; i++)
 		sources[count++] = options->extra[i];
-	config = make_config(load, sources, count, place, &errors);
+	return count;
+}
+
+static struct config *judge_policy(struct supervisor_load *load)
+{
+	struct config_source sources[SOURCES_MAX];
+	const size_t count = fill_sources(load, sources);
+	struct diag_list errors = {0};
+	struct config *config = make_config(load, sources, count, &errors);
+
 	if (config && load->reread && policy_is_audit(config->policy))
 		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
 			     "only logged; addresses and protocols are");
 	set_first(&errors, &load->error);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
-	return config;
-}
-
-/* From the background thread, too. */
-struct config *supervisor_load_config(struct supervisor_load *load)
-{
-	struct config *config;
-	struct place place;
-
-	if (place_open(load->options, &place, &load->error) < 0) {
-		diag_error("%s", load->error.text);
-		return NULL;
-	}
-	config = load_from(load, &place);
-	if (place_close(&place, config ? &load->error : NULL) == 0 || !config)
+	if (!config || place_check(load->place, &load->error) == 0)
 		return config;
 	diag_error("%s", load->error.text);
 	config_free(config);
 	return NULL;
 }
 
-void supervisor_load_release(struct supervisor_load *load)
+struct config *supervisor_load_config(struct supervisor_load *load)
 {
+	struct config *config = read_policy(load) ? judge_policy(load) : NULL;
+
+	place_free(load->place);
+	load->place = NULL;
+	return config;
+}
+
+static void release_load(struct supervisor_load *load)
+{
+	place_free(load->place);
 	bytes_free(&load->text);
 	bytes_wipe(&load->blob);
 	grants_free(&load->grants);
@@ -362,14 +395,50 @@ void supervisor_reload_pulse(struct slot *slot)
 struct job {
 	struct supervisor *s;
 	struct supervisor_load load;
+	int ahead_fd; /* for the workers, to be read while it is judged; -1: nothing */
+	bool failed;
 	struct config *config;
 };
 
-static void load(void *context)
+/* What grants add is made for what the file says, and so is not known yet. */
+static int make_ahead(const struct supervisor_load *load)
+{
+	struct config_source sources[SOURCES_MAX];
+	const size_t count = fill_sources(load, sources);
+	struct bytes blob = {0};
+	int fd;
+
+	if (load->grants.count > 0 || !config_pack_sources(sources, count, &blob))
+		return -1;
+	fd = worker_memfd(bytes_span(&blob));
+	bytes_free(&blob);
+	return fd;
+}
+
+static void read_file(void *context)
 {
 	struct job *job = context;
 
-	job->config = supervisor_load_config(&job->load);
+	job->failed = !read_policy(&job->load);
+	if (!job->failed)
+		job->ahead_fd = make_ahead(&job->load);
+}
+
+static void judge(void *context)
+{
+	struct job *job = context;
+
+	if (!job->failed)
+		job->config = judge_policy(&job->load);
+}
+
+/* The routes alone, with which a worker can do nothing: it waits for send_wanted(). Whoever does not
+ * take it reads them then. */
+static void send_ahead(struct supervisor *s, int fd)
+{
+	for (unsigned i = 0; i < s->slot_count; i++)
+		if (s->slots[i]->ready && s->slots[i]->worker.pid > 0)
+			(void)!worker_send_ahead(&s->slots[i]->worker, fd);
 }
 
 /* Closing comes first: from here on nothing passes that the new policy forbids, whatever the worker
@@ -380,16 +449,19 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 
 	if (!s->next) {
 		diag_error("%s: the old policy stays in force", s->next_reread ? "reload" : "grant");
+		send_ahead(s, -1);
 		reload_ended(s, "serving; reload failed, the old policy is in force", why_not);
 		return;
 	}
 	s->restricted = s->ledger != NULL;
 	/* A worker that is starting was given the old one: it hears of this when it is ready. One
 	 * that has not started yet begins with it. */
-	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0)
+	if (s->ledger && ledger_restrict(s->ledger, s->next, &error) < 0) {
+		send_ahead(s, -1);
 		supervisor_reload_abandon(s, error.text);
-	else
+	} else {
 		supervisor_reload_look(s);
+	}
 }
 
 /* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
@@ -402,10 +474,11 @@ static void loaded(void *context)
 	s->loading = false;
 	if (s->stopping) {
 		config_free(job->config);
-		supervisor_load_release(&job->load);
+		release_load(&job->load);
 		free(job);
 		return;
 	}
+	place_free(job->load.place);
 	s->next = job->config;
 	s->next_grants = job->load.grants;
 	if (s->next) {
@@ -422,6 +495,19 @@ static void loaded(void *context)
 		s->slots[i]->failed_starts = 0;
 	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
 	supervisor_reload_pending(s);
+}
+
+/* The thread would only begin with it when it has done this. */
+static void file_is_read(void *context)
+{
+	struct job *job = context;
+
+	if (job->ahead_fd >= 0) {
+		send_ahead(job->s, job->ahead_fd);
+		close(job->ahead_fd);
+	}
+	if (job->s->stopping || background_run(job->s->background, judge, loaded, job) < 0)
+		loaded(job);
 }
 
 /* What is in force is what a grant changes: what is in the file meanwhile nobody has asked for. */
@@ -448,13 +534,14 @@ static int begin_load(struct supervisor *s, bool reread)
 	if (!job)
 		return -1;
 	job->s = s;
+	job->ahead_fd = -1;
 	s->next_reread = reread;
 	if (fill_load(s, &job->load) == 0 &&
-	    background_run(s->background, load, loaded, job) == 0) {
+	    background_run(s->background, read_file, file_is_read, job) == 0) {
 		s->loading = true;
 		return 0;
 	}
-	supervisor_load_release(&job->load);
+	release_load(&job->load);
 	free(job);
 	return -1;
 }

@@ -274,6 +274,13 @@ int worker_send_config(const struct worker *worker, struct span blob)
 	return send_config(worker, blob, "");
 }
 
+int worker_send_ahead(const struct worker *worker, int fd)
+{
+	const struct rpc_control message = {.type = RPC_CONTROL_AHEAD};
+
+	return rpc_control_send(worker->control_fd, &message, fd);
+}
+
 static void close_pair(int pair[2])
 {
 	for (int i = 0; i < 2; i++) {

@@ -28,6 +28,9 @@ int worker_start(const struct server_handover *handover, struct span blob, const
 int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
+/* What the next configuration may begin with: a memfd of config_pack_sources()'s blob, which stays the
+ * caller's; -1: it does not. Nothing answers. 0 or -errno. */
+int worker_send_ahead(const struct worker *worker, int fd) WARN_UNUSED;
 /* Asks it to finish what is under way and end; go on serving its calls meanwhile. 0 or -errno. */
 int worker_ask_to_end(const struct worker *worker) WARN_UNUSED;
 /* Is it there? It answers RPC_CONTROL_PONG on control_fd. 0 or -errno. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a reload does to connections that are under way: ends what is gone, keeps the rest."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -107,6 +108,29 @@ class Reload(BottleCase):
         print(f"# reload took {took:.3f} s, a request at most {float(out):.3f} s")
         self.assertGreater(took, 0.1)
         self.assertLess(float(out), took / 4)
+
+    @harness.measures
+    def test_read_ahead_in_vain(self):
+        """The worker reads routes while the supervisor judges them. When these are refused, what it
+        has read is gone, and the old ones hold."""
+        def memory(field):
+            with open(f"/proc/{worker}/status", encoding="utf-8") as file:
+                return int(re.search(rf"(?m)^{field}:\s*(\d+) kB$", file.read())[1])
+        self.reload(policy(PRIVATE))
+        worker, said = self.bottle.workers()[0], len(self.bottle.errors())
+        with open(f"/proc/{worker}/clear_refs", "w", encoding="utf-8") as file:
+            file.write("5")  # VmHWM begins anew (proc(5))
+        before = memory("VmRSS")
+        routes = "".join(f"\n  - host: h{i}.example.com" for i in range(30000))
+        self.bottle.reload(policy(PRIVATE + routes + """
+  - host: last.example.com
+    auth: {scheme: Bearer, token_file: /nonexistent/token}
+"""))
+        wait_for(lambda: "the old policy stays" in self.bottle.errors()[said:], 20, "the refusal")
+        self.assertIn("/nonexistent/token", self.bottle.errors()[said:])
+        wait_for(lambda: memory("VmHWM") > before + 8192, 20, "the worker to read")
+        wait_for(lambda: memory("VmRSS") < before + 4096, 20, "the worker to forget")
+        self.assertEqual(self.bottle.workers()[0], worker)
 
     def test_private_address_is_let_go(self):
         """The route stays, but not its allow_private: the tunnel to loopback ends, others do not."""

@@ -567,6 +567,17 @@ static void test_control(void **state)
 	close(fd);
 	assert_int_equal(open_descriptors(), before);
 
+	/* What may be forgotten again may come without one. */
+	message.type = RPC_CONTROL_AHEAD;
+	assert_int_equal(rpc_control_send(f->supervisor, &message, f->worker), 0);
+	assert_int_equal(rpc_control_send(f->supervisor, &message, -1), 0);
+	assert_int_equal(rpc_control_receive(f->worker, &got, &fd), 1);
+	assert_int_equal(got.type, RPC_CONTROL_AHEAD);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(rpc_control_receive(f->worker, &got, &fd), 1);
+	assert_int_equal(fd, -1);
+
 	message.type = RPC_CONTROL_FAILED;
 	strcpy(message.text, "line 3: no such key");
 	assert_int_equal(rpc_control_send(f->worker, &message, -1), 0);
@@ -613,7 +624,7 @@ static void test_control_hostile(void **state)
 	send(f->worker, large, sizeof(large), 0);
 	assert_int_equal(rpc_control_receive(f->supervisor, &got, &fd), -EPROTO);
 
-	for (uint32_t type = 0; type < 10; type += RPC_CONTROL_LOG + 1) {
+	for (uint32_t type = 0; type < 10; type += RPC_CONTROL_AHEAD + 1) {
 		struct rpc_control wrong = {.type = type};
 		send(f->worker, &wrong, sizeof(wrong), 0);
 		assert_int_equal(rpc_control_receive(f->supervisor, &got, &fd), -EPROTO);
