@@ -20,6 +20,7 @@
 #include "bottle_broker.h"
 #include "bottle_launch.h"
 #include "bytes.h"
+#include "descriptor.h"
 
 struct bottle {
 	pid_t pid; /* 0 when it was waited for */
@@ -29,13 +30,6 @@ struct bottle {
 	int broker_pidfd;
 	int status;
 };
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
 
 /* ours[0] and theirs[0]: the plan, [1]: the report, [2]: life. */
 static int make_pipes(struct bottle *bottle, struct launch_pipes *pipes)
@@ -145,11 +139,11 @@ int bottle_start(const struct bottle_options *options, struct bottle **ret, stru
 		rc = start_init(bottle, options, &pipes, error);
 	if (rc == 0)
 		rc = start_broker(bottle, options, &pipes, error);
-	close_fd(&pipes.plan);
-	close_fd(&pipes.report);
-	close_fd(&pipes.life);
-	close_fd(&pipes.broker[0]);
-	close_fd(&pipes.broker[1]);
+	descriptor_close(&pipes.plan);
+	descriptor_close(&pipes.report);
+	descriptor_close(&pipes.life);
+	descriptor_close(&pipes.broker[0]);
+	descriptor_close(&pipes.broker[1]);
 	if (rc == 0)
 		rc = await_loopback(bottle, error);
 	if (rc < 0) {
@@ -195,7 +189,7 @@ int bottle_read_report(struct bottle *bottle, struct error *error)
 			break;
 		length += (size_t)got;
 	}
-	close_fd(&bottle->report);
+	descriptor_close(&bottle->report);
 	if (length == 0)
 		return 0;
 	text[length] = '\0';
@@ -209,7 +203,7 @@ int bottle_release(struct bottle *bottle, bool brokered, struct error *error)
 	const char go = brokered ? LAUNCH_BROKERED : LAUNCH;
 	int rc = span_write((struct span){&go, 1}, bottle->plan);
 
-	close_fd(&bottle->plan);
+	descriptor_close(&bottle->plan);
 	if (rc == 0)
 		return 0;
 	return bottle_read_report(bottle, error)
@@ -273,10 +267,10 @@ void bottle_free(struct bottle *bottle)
 		while (waitpid(bottle->broker, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
-	close_fd(&bottle->pidfd);
-	close_fd(&bottle->broker_pidfd);
-	close_fd(&bottle->plan);
-	close_fd(&bottle->report);
-	close_fd(&bottle->life);
+	descriptor_close(&bottle->pidfd);
+	descriptor_close(&bottle->broker_pidfd);
+	descriptor_close(&bottle->plan);
+	descriptor_close(&bottle->report);
+	descriptor_close(&bottle->life);
 	free(bottle);
 }

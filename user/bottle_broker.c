@@ -45,11 +45,6 @@ static size_t call_count;
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-	return (int64_t)clock_ms(CLOCK_MONOTONIC);
-}
-
 /* A caller that is gone needs no answer, so errors are none. */
 static void respond(const struct broker *broker, const struct seccomp_notif *request, int result)
 {
@@ -130,7 +125,7 @@ static int hand_out(struct broker *broker, const struct seccomp_notif *request, 
 		call->request = *request;
 		call->socket = socket;
 		call->domain = domain;
-		call->since = now_ms();
+		call->since = clock_monotonic_ms();
 		rc = start_call(call);
 	}
 	if (rc < 0) {
@@ -174,7 +169,7 @@ static void take(struct broker *broker, const struct seccomp_notif *request)
 static void look_at_calls(const struct broker *broker)
 {
 	static int64_t next;
-	int64_t now = now_ms();
+	int64_t now = clock_monotonic_ms();
 
 	if (now < next)
 		return;
@@ -191,7 +186,7 @@ static void look_at_calls(const struct broker *broker)
 	}
 	pthread_mutex_unlock(&calls_lock);
 	/* A tenth of the time at most: a thousand that wait are to keep nobody else from being served. */
-	next = now + TICK_MS + 10 * (now_ms() - now);
+	next = now + TICK_MS + 10 * (clock_monotonic_ms() - now);
 }
 
 static bool is_idle(void)

@@ -15,4 +15,10 @@ static inline uint64_t clock_ms(clockid_t id)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* For deadlines and what is left of them, which may be less than none: hence signed. */
+static inline int64_t clock_monotonic_ms(void)
+{
+	return (int64_t)clock_ms(CLOCK_MONOTONIC);
+}
+
 #endif

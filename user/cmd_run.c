@@ -18,6 +18,7 @@
 #include "cmd.h"
 #include "cmd_run_private.h"
 #include "config.h"
+#include "descriptor.h"
 #include "diag.h"
 #include "kernel.h"
 #include "node.h"
@@ -259,22 +260,15 @@ static int loop(struct run *run, struct supervisor *supervisor)
 	return status;
 }
 
-static void close_netns(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* The namespace, and its wires with it, goes when we hold it no longer. */
 static void take_wall_away(struct run *run)
 {
 	struct error error = {0};
 	int result;
 
-	close_netns(&run->supervisor.netns_fd);
+	descriptor_close(&run->supervisor.netns_fd);
 	if (run->follow.found.cgroup_path)
-		close_netns(&run->follow.found.netns_fd);
+		descriptor_close(&run->follow.found.netns_fd);
 	result = kernel_detach_ended(run->name, &error);
 	if (result < 0)
 		diag_error("run: %s", error.text);
@@ -374,7 +368,7 @@ static int serve(void *context)
 
 static void forget_bottle(struct run *run)
 {
-	close_netns(&run->supervisor.netns_fd);
+	descriptor_close(&run->supervisor.netns_fd);
 	free(run->cgroup_path);
 	run->cgroup_path = NULL;
 }

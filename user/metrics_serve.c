@@ -44,22 +44,21 @@ static int listen_unix(const char *path, struct error *error)
 		(void)unlink(path);
 	/* The mode from the first moment on: who may connect may read. */
 	mask = umask(0177);
-	fd = sockets_listen((struct sockaddr *)&address, sizeof(address));
+	fd = sockets_listen(path, (struct sockaddr *)&address, sizeof(address), error);
 	umask(mask);
-	return fd < 0 ? error_set(error, "cannot listen at %s: %s", path, strerror(errno)) : fd;
+	return fd;
 }
 
 static int listen_tcp(const char *text, struct error *error)
 {
 	struct sockaddr_storage address;
-	int size = sizeof(address), fd;
+	int size = sizeof(address);
 
 	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &size) < 0 ||
 	    (address.ss_family == AF_INET && ((struct sockaddr_in *)&address)->sin_port == 0) ||
 	    (address.ss_family == AF_INET6 && ((struct sockaddr_in6 *)&address)->sin6_port == 0))
 		return error_set(error, "'%s' is neither ADDR:PORT nor the path of a unix socket", text);
-	fd = sockets_listen((struct sockaddr *)&address, (socklen_t)size);
-	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
+	return sockets_listen(text, (struct sockaddr *)&address, (socklen_t)size, error);
 }
 
 /* ---- the process without rights --------------------------------------------------------------------- */

@@ -33,9 +33,7 @@ static const char *const anchors[] = {
 };
 
 static const char *const java_stores[] = {
-	"/etc/ssl/certs/java/cacerts",
-	"/etc/pki/java/cacerts",
-	"/etc/pki/ca-trust/extracted/java/cacerts",
+	TRUST_JAVA_STORES,
 	"/opt/java/openjdk/lib/security/cacerts", /* Eclipse Temurin's images */
 };
 

@@ -147,11 +147,6 @@ static int send_message(int fd, const void *data, size_t length)
 
 /* ---- the worker's side ---------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-	return (int64_t)clock_ms(CLOCK_MONOTONIC);
-}
-
 /* One deadline for the whole call: SO_RCVTIMEO would start anew after each signal and each late
  * reply. */
 static int wait_for(int fd, short events, int64_t deadline)
@@ -161,7 +156,7 @@ static int wait_for(int fd, short events, int64_t deadline)
 	int ready;
 
 	do {
-		left = deadline - now_ms();
+		left = deadline - clock_monotonic_ms();
 		ready = poll(&pollfd, 1, left > 0 ? (int)left : 0);
 	} while (ready < 0 && errno == EINTR);
 	return ready > 0 ? 0 : -1;
@@ -203,7 +198,7 @@ static ssize_t exchange(int fd, enum call_type type, union call *call, size_t le
 			union reply *reply)
 {
 	static _Atomic uint32_t last_sequence;
-	int64_t deadline = now_ms() + CALL_TIMEOUT_MS;
+	int64_t deadline = clock_monotonic_ms() + CALL_TIMEOUT_MS;
 
 	call->header.type = type;
 	/* Never reused within a worker's life but after 2^32 calls; a reply that is late has

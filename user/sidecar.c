@@ -20,6 +20,7 @@
 #define STEP_MS 20
 #define LINGER_ATTEMPTS 100
 #define EMPTY_ATTEMPTS 250 /* of STEP_MS */
+#define CONFLICT 409	   /* of the Engine API: the name is taken, or something is under way */
 
 static void pause_briefly(void)
 {
@@ -89,27 +90,38 @@ static int is_running(struct engine *engine, const char *name, pid_t *ret_pid, s
 	return running;
 }
 
-/* 409: it is being removed, for a stop that did not live to see it. */
+/* The status that the engine answered, whatever it is; -1: no answer. */
+static long ask(struct engine *engine, const char *method, const char *path, const json_t *body,
+		struct error *error)
+{
+	struct engine_reply reply = {0};
+
+	if (engine_call(engine, method, path, body, 60, &reply, error) < 0)
+		return -1;
+	json_decref(reply.body);
+	return reply.status;
+}
+
+/* CONFLICT: it is being removed, for a stop that did not live to see it. */
 static int remove_container(struct engine *engine, const char *name, struct error *error)
 {
 	char path[256];
 
 	snprintf(path, sizeof(path), "/containers/%s?force=1&v=1", name);
 	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
-		struct engine_reply reply = {0};
+		long status = ask(engine, "DELETE", path, NULL, error);
 
-		if (engine_call(engine, "DELETE", path, NULL, 60, &reply, error) < 0)
+		if (status < 0)
 			return -1;
-		json_decref(reply.body);
-		if (reply.status != 409)
+		if (status != CONFLICT)
 			break;
 		pause_briefly();
 	}
 	return engine_do(engine, "DELETE", path, NULL, 404, NULL, error);
 }
 
-/* 409: a start that was killed had asked for one of this name, and the engine was still at it when we
- * looked. It does not run, for nobody asked for that: it goes, and ours comes. */
+/* CONFLICT: a start that was killed had asked for one of this name, and the engine was still at it when
+ * we looked. It does not run, for nobody asked for that: it goes, and ours comes. */
 static int create_container(struct engine *engine, const char *name, const json_t *spec,
 			    struct error *error)
 {
@@ -117,14 +129,13 @@ static int create_container(struct engine *engine, const char *name, const json_
 
 	snprintf(path, sizeof(path), "/containers/create?name=%s", name);
 	for (int i = 0; i < EMPTY_ATTEMPTS; i++) {
-		struct engine_reply reply = {0};
+		long status = ask(engine, "POST", path, spec, error);
 
-		if (engine_call(engine, "POST", path, spec, 60, &reply, error) < 0)
+		if (status < 0)
 			return -1;
-		json_decref(reply.body);
-		if (reply.status == 201)
+		if (status == 201)
 			return 0;
-		if (reply.status != 409 || is_running(engine, name, NULL, error) != 0 ||
+		if (status != CONFLICT || is_running(engine, name, NULL, error) != 0 ||
 		    remove_container(engine, name, error) < 0)
 			break;
 		pause_briefly();

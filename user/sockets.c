@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "descriptor.h"
 
 /* The kernel cuts it to net.core.somaxconn; it bridges the time without a worker. */
 #define BACKLOG 4096
@@ -82,25 +83,17 @@ static uint16_t port_of(int fd)
 	return port;
 }
 
-static void close_all(int *fds, size_t count)
+int sockets_listen(const char *where, struct sockaddr *address, socklen_t size, struct error *error)
 {
-	for (size_t i = 0; i < count; i++)
-		close(fds[i]);
-}
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
 
-int sockets_listen(struct sockaddr *address, socklen_t size)
-{
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, saved;
-
-	if (fd < 0)
-		return -1;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, address, size) == 0 && listen(fd, FEW) == 0 &&
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (fd >= 0 && bind(fd, address, size) == 0 && listen(fd, FEW) == 0 &&
 	    getsockname(fd, address, &size) == 0)
 		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
+	error_set(error, "cannot listen at %s: %s", where, strerror(errno));
+	descriptor_close(&fd);
 	return -1;
 }
 
@@ -114,10 +107,10 @@ uint64_t sockets_netns_cookie(int fd)
 
 void sockets_close(struct sockets *sockets)
 {
-	close_all(sockets->proxy, sockets->proxy_count);
-	close_all(sockets->host, sockets->host_count);
-	close_all(sockets->dns_udp, sockets->dns_count);
-	close_all(sockets->dns_tcp, sockets->dns_count);
+	descriptors_close(sockets->proxy, sockets->proxy_count);
+	descriptors_close(sockets->host, sockets->host_count);
+	descriptors_close(sockets->dns_udp, sockets->dns_count);
+	descriptors_close(sockets->dns_tcp, sockets->dns_count);
 	*sockets = (struct sockets){0};
 }
 
@@ -161,8 +154,8 @@ static int open_dns(struct sockets *s, uint16_t wanted, struct error *error)
 			result = open_dns_pair(s, &v6, s->dns_port);
 			if (result == 0 || no_such_family(result))
 				return 0;
-			close_all(s->dns_udp, s->dns_count);
-			close_all(s->dns_tcp, s->dns_count);
+			descriptors_close(s->dns_udp, s->dns_count);
+			descriptors_close(s->dns_tcp, s->dns_count);
 			s->dns_count = 0;
 		}
 		if (result != -EADDRINUSE)

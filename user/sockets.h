@@ -46,9 +46,11 @@ int sockets_open(const struct sockets_options *options, struct sockets *ret, str
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
 
-/* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, in which the port that the
- * kernel chose takes the place of port 0. The descriptor, or -1 with errno set. */
-int sockets_listen(struct sockaddr *address, socklen_t size) WARN_UNUSED;
+/* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, which is `where` in the words
+ * of whoever asked; the port that the kernel chose takes the place of port 0 in it. The descriptor, or
+ * -1 with `error` set. */
+int sockets_listen(const char *where, struct sockaddr *address, socklen_t size, struct error *error)
+	WARN_UNUSED;
 /* SO_NETNS_COOKIE (Linux 5.14) of any socket: a number of the network namespace that it is of, which no
  * other gets until the next boot; 0 when there is none. */
 uint64_t sockets_netns_cookie(int fd);

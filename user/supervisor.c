@@ -19,6 +19,7 @@
 
 #include "background.h"
 #include "cgroup.h"
+#include "descriptor.h"
 #include "exit_status.h"
 
 /* More than the worker's own STOP_GRACE_S, so that it ends by itself where it can. */
@@ -109,13 +110,6 @@ static void log_last_denials(struct supervisor *s)
 
 /* ---- start -------------------------------------------------------------------------------------- */
 
-static void close_all(const int *fds, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
 /* A FIFO for reading, too: then it opens without a reader, and keeps 64 KiB for one that comes. By a
  * descriptor of its own, for the other one is the workers', too: what all wrote is not for them to read. */
 static int open_log_file(struct supervisor *s, struct error *error)
@@ -129,10 +123,10 @@ static int open_log_file(struct supervisor *s, struct error *error)
 
 	if (fd < 0) {
 		error_set(error, "cannot open the log %s: %s", path, strerror(errno));
-		close_all(&reading, 1);
+		descriptor_close(&reading);
 		return -1;
 	}
-	close_all(&s->log_reading_fd, 1);
+	descriptor_close(&s->log_reading_fd);
 	s->log_reading_fd = reading;
 	return fd;
 }
@@ -590,8 +584,12 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	if (s->log_fd_owned)
 		close(s->log_fd);
 	shares_free(s->shares);
-	close_all((const int[]){s->handover.ca_fd, s->handover.program_fd, s->handover.shares_fd,
-				s->handover.shares_reading_fd, s->uid_fd, s->log_reading_fd}, 6);
+	descriptor_close(&s->handover.ca_fd);
+	descriptor_close(&s->handover.program_fd);
+	descriptor_close(&s->handover.shares_fd);
+	descriptor_close(&s->handover.shares_reading_fd);
+	descriptor_close(&s->uid_fd);
+	descriptor_close(&s->log_reading_fd);
 	cert_authority_free(s->ca);
 	config_free(s->config);
 	config_free(s->next);

@@ -15,11 +15,7 @@
 
 static const char *const bundles[] = {TRUST_BUNDLES};
 
-static const char *const java_stores[] = {
-	"/etc/ssl/certs/java/cacerts",
-	"/etc/pki/java/cacerts",
-	"/etc/pki/ca-trust/extracted/java/cacerts",
-};
+static const char *const java_stores[] = {TRUST_JAVA_STORES};
 
 #define JVM_STORES "/usr/lib/jvm/*/lib/security/cacerts"
 #define JRE_STORES "/usr/lib/jvm/*/jre/lib/security/cacerts" /* Java 8 */

@@ -28,6 +28,10 @@ void trust_paths_free(struct trust_paths *paths);
 	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE; what that leads to */        \
 	"/etc/ssl/cert.pem",				     /* Alpine; LibreSSL */                \
 	"/usr/lib/ssl/cert.pem" /* OpenSSL's own default on Debian */
+/* And Java's key store, as such an initialiser: Debian, RHEL, what RHEL's is a link to. */
+#define TRUST_JAVA_STORES                                                                          \
+	"/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts",                                    \
+		"/etc/pki/ca-trust/extracted/java/cacerts"
 
 /* The real paths of the PEM bundles that this system has (Debian, RHEL, Alpine, SUSE). The first is
  * the one to take the system's roots from. */

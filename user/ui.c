@@ -52,17 +52,15 @@ static bool parse_listen(const char *text, struct sockaddr_storage *ret)
 /* The descriptor; `ret` is where it is, port included. */
 static int open_listener(const char *text, struct sockaddr_storage *ret, struct error *error)
 {
-	int fd;
-
 	if (!parse_listen(text, ret))
 		return error_set(error, "'%s' is not ADDR:PORT", text);
 	if (!is_loopback(ret))
 		return error_set(error, "'%s' is no loopback address, and the page is for this machine "
 				 "alone; from elsewhere: ssh -L", text);
-	fd = sockets_listen((struct sockaddr *)ret, ret->ss_family == AF_INET
-							    ? sizeof(struct sockaddr_in)
-							    : sizeof(struct sockaddr_in6));
-	return fd < 0 ? error_set(error, "cannot listen at %s: %s", text, strerror(errno)) : fd;
+	return sockets_listen(text, (struct sockaddr *)ret,
+			      ret->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+							: sizeof(struct sockaddr_in6),
+			      error);
 }
 
 /* ---- serving --------------------------------------------------------------------------------------- */
