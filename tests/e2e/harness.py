@@ -423,7 +423,9 @@ class Case(unittest.TestCase):
         self.mark = len(origin_requests())
 
     def arrived(self):
-        """What reached the origins since the test began."""
+        """What reached the origins since the test began, and what is on its way from bottles that are served."""
+        for bottle in Bottle.serving:
+            bottle.settle()
         return origin_requests(self.mark)
 
     def ok(self, result):

@@ -91,9 +91,15 @@ class Approve(BottleCase):
     def test_for_a_time(self):
         url = self.URL + "/for-a-time"
         first = refused(self.bottle, url)
-        self.assertRegex(self.ok(cli("allow", self.bottle.name, first, "--for", "3s")),
-                         r"until: \d{4}-\d\d-\d\dT")
-        self.assertNotEqual(code(self.bottle, url), "403")
+        for seconds in (3, 12, 48):  # a busy machine may need longer than that to ask
+            began = time.monotonic()
+            self.assertRegex(self.ok(cli("allow", self.bottle.name, first, "--for", f"{seconds}s")),
+                             r"until: \d{4}-\d\d-\d\dT")
+            seen = code(self.bottle, url)
+            if time.monotonic() - began < seconds:
+                break
+            wait_for(lambda: code(self.bottle, url) == "403", 60, "the grant's end")
+        self.assertNotEqual(seen, "403")
         wait_for(lambda: code(self.bottle, url) == "403", 15, "the grant's end")
         self.assertEqual(pending(self.bottle)["grants"], [])
         self.assertIn(f"allowed no longer: GET https://api.example.test:443/for-a-time ({first})",
@@ -256,6 +262,7 @@ class Persist(Case):
         bottle = Bottle()
         try:
             ids = [refused(bottle, f"https://api.example.test/at-once/{i}") for i in range(10)]
+            bottle.settle()
             running = [subprocess.Popen([harness.world.program, "allow", bottle.name, one, "--persist"],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                         env=harness.environment()) for one in ids]

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import world as w
 import harness
@@ -76,7 +75,6 @@ class Killed(Case):
         self.never_open()
 
     def refused_when_dead(self):
-        time.sleep(0.2)
         result = self.bottle.python(
             "import socket; s = socket.socket(); s.settimeout(3); s.connect(('203.0.113.10', 443))")
         self.assertRegex(result.stderr, "PermissionError|ConnectionRefused")
@@ -114,6 +112,7 @@ class Killed(Case):
         os.kill(self.bottle.process.pid, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
         self.bottle.process.wait()
+        wait_for(lambda: not alive(worker), 10, "the worker's end")
         self.refused_when_dead()
         for _ in range(2):
             self.restart()

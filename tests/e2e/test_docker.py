@@ -201,7 +201,7 @@ class Networks(EngineCase):
 
     def test_nobody_of_that_name(self):
         run = self.run_for("no-such-bottle")
-        self.assertEqual(run.process.wait(10), 1)
+        self.assertEqual(run.process.wait(30), 1)
         self.assertIn("no container 'no-such-bottle' is running", run.errors())
         self.assertNotIn(run.name, pins())
 
@@ -258,7 +258,7 @@ class Life(EngineCase):
         wait_for(lambda: "waiting for" in run.errors(), 5)
         run.process.send_signal(signal.SIGHUP)
         run.process.terminate()
-        self.assertEqual(run.process.wait(5), 0, run.errors())
+        self.assertEqual(run.process.wait(15), 0, run.errors())
 
 
 class Hook(EngineCase):

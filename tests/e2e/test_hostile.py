@@ -26,7 +26,7 @@ for name in cases:
     out = b""
     s = ssl._create_unverified_context().wrap_socket(socket.create_connection((host, 443), 5),
                                                      server_hostname=host)
-    s.settimeout(4)
+    s.settimeout(15)
     try:
         for path in (name, "ok"):
             s.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -90,7 +90,7 @@ class Hostile(BottleCase):
     def over_http2(self, host, table):
         worker = self.bottle.worker()
         cases = self.cases(table)
-        scripts = [{"host": host, "wait": 4, "streams": 2, "frames": [
+        scripts = [{"host": host, "wait": 15, "streams": 2, "frames": [
             {"headers": pseudo("/" + name, authority=host), "stream": 1},
             {"headers": pseudo("/ok", authority=host), "stream": 3}]} for name in cases]
         path = harness.write("hostile-cases", json.dumps(scripts))
@@ -120,7 +120,7 @@ class Hostile(BottleCase):
                 result = self.bottle.curl("--http1.1", "-i", f"https://{host}/head-rst")
                 self.assertIn("x-early: 1", result.stdout.lower())
                 self.assertIn(result.returncode, (18, 56), result.stderr)
-                script = {"host": host, "wait": 4, "streams": 1, "settings": "000400000000", "frames": [
+                script = {"host": host, "wait": 15, "streams": 1, "settings": "000400000000", "frames": [
                     {"headers": pseudo("/head-rst", authority=host)}]}
                 for settings in ("", "000400000000"):
                     path = harness.write("head-rst", json.dumps({**script, "settings": settings}))
@@ -128,7 +128,7 @@ class Hostile(BottleCase):
                     stream = answer["streams"]["1"]
                     self.assertIn(["x-early", "1"], stream["headers"], stream)
                     self.assertEqual(stream["reset"], 2)
-        path = harness.write("head-rst", json.dumps({"host": h2, "wait": 4, "streams": 1, "frames": [
+        path = harness.write("head-rst", json.dumps({"host": h2, "wait": 15, "streams": 1, "frames": [
             {"headers": pseudo("/rst-late", authority=h2)}]}))
         answer = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path])))
         self.assertEqual((answer["streams"]["1"]["body"], answer["streams"]["1"]["reset"]), ("part", 2))

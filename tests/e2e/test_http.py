@@ -26,7 +26,7 @@ except OSError as error:
 
 
 class Http(BottleCase):
-    def raw(self, data, host="api.example.test", wait=2):
+    def raw(self, data, host="api.example.test", wait=10):
         escaped = data.encode("unicode_escape").decode("ascii")
         return self.ok(self.bottle.python(RAW, host, escaped, str(wait)))
 

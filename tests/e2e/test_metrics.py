@@ -123,7 +123,9 @@ class Metrics(Case):
         server = subprocess.Popen([harness.world.program, "metrics", "--listen", self.socket],
                                   preexec_fn=w.die_with_parent, stderr=subprocess.DEVNULL)
         try:
-            wait_for(lambda: os.path.exists(self.socket), 5, "the socket")
+            # It is there a moment before anybody listens at it.
+            wait_for(lambda: self.get("--unix-socket", self.socket, "http://x/metrics").returncode == 0, 5,
+                     "an answer")
             self.assertEqual(stat.S_IMODE(os.stat(self.socket).st_mode), 0o600)
             got = self.get("--unix-socket", self.socket, "http://x/metrics")
             self.assertIn("egress_build_info", self.ok(got))

@@ -199,6 +199,10 @@ class Pod:
         out = cli("node", "--list", "--json", "--state-dir", self.case.state).stdout
         return next((x for x in map(json.loads, out.splitlines()) if x["uid"] == self.uid), None)
 
+    def denied(self):
+        """Why it is refused everything; nothing of who is not listed yet."""
+        return (self.listed() or {}).get("denied", "")
+
     def served(self):
         wait_for(lambda: (self.listed() or {}).get("wall") == "served" and self.answers(), 30,
                  lambda: f"{self.name} to be served; {self.case.errors()[-3000:]}")
@@ -439,7 +443,7 @@ class Node(NodeCase):
         # Neither does an agent that comes now forget the old one.
         self.kill_agent()
         self.start_agent()
-        wait_for(lambda: pod.listed()["wall"] == "served", 20)
+        wait_for(lambda: (pod.listed() or {}).get("wall") == "served", 20)
         wait_for(lambda: pod.curl("https://api.example.test/headers").returncode == 0, 20,
                  "the old policy after a restart")
 
@@ -449,13 +453,13 @@ class Node(NodeCase):
         pod = Pod(self, "web").start().served()
         self.ok(pod.curl("https://api.example.test/echo"))
         self.swap(web=None)
-        wait_for(lambda: "web.yaml" in pod.listed()["denied"], 20, "the refusal")
+        wait_for(lambda: "web.yaml" in pod.denied(), 20, "the refusal")
         wait_for(lambda: pod.curl("https://api.example.test/echo").returncode != 0, 20, "its effect")
         self.assertEqual(self.errors().count("everything is refused"), 1, self.errors())
         # Neither does an agent that comes now find the old one again.
         self.kill_agent()
         self.start_agent()
-        wait_for(lambda: pod.listed()["wall"] == "served", 20)
+        wait_for(lambda: (pod.listed() or {}).get("wall") == "served", 20)
         self.assertIn("web.yaml", pod.listed()["denied"])
         self.assertNotEqual(pod.curl("https://api.example.test/echo").returncode, 0)
         self.swap(web=policy(ROUTE))
@@ -520,7 +524,7 @@ class Node(NodeCase):
         self.start_agent()
         wait_for(lambda: "frozen 1" in read(os.path.join(pod.path, "cgroup.events")), 20,
                  "the pod's freeze")
-        wait_for(lambda: "no wall can be put up" in pod.listed()["denied"], 20, "the reason")
+        wait_for(lambda: "no wall can be put up" in pod.denied(), 20, "the reason")
         held.stdin.write("\n")
         held.stdin.flush()
         other.process.terminate()

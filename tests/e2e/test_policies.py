@@ -203,7 +203,7 @@ class Reload(Case):
             ["curl", "-sSk", "https://second.example.test/drip/30"], stdout=-1, stderr=-1)
         wait_for(lambda: len(self.arrived()) >= 2, 10, "both requests at the origin")
         self.reloaded(policy(harness.ROUTES.replace("  - host: both.example.test\n", "")))
-        under_way.communicate(timeout=5)
+        under_way.communicate(timeout=25)
         self.assertNotEqual(under_way.returncode, 0)
         output, _ = kept.communicate(timeout=20)
         self.assertEqual((len(output), kept.returncode), (30, 0))

@@ -112,12 +112,12 @@ class TcWall(Case):
     def uses_direct(self):
         inside = self.bottle.popen([harness.PYTHON, "-c", CONNECT, NEIGHBOUR, "7000"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.listener.settimeout(5)
+        self.listener.settimeout(10)
         try:
             self.serve_one()
         except TimeoutError:
             pass
-        output, _ = inside.communicate(timeout=10)
+        output, _ = inside.communicate(timeout=30)
         return output == "hello\n"
 
     def test_life(self):
@@ -151,11 +151,11 @@ class TcWall(Case):
             self.bottle.process.kill()
             self.bottle.process.wait()
         self.assertEqual(self.marked(0.5), 0)
-        self.assertGreater(self.bottle.status()["counters"]["wire_dropped"], 100)
+        wait_for(lambda: self.bottle.status()["counters"]["wire_dropped"] > 100, 10, "frames dropped")
 
         self.assertEqual(cli("detach", self.bottle.name).returncode, 0)
         self.assertNotIn(self.bottle.name, pins())
-        self.assertGreater(self.marked(0.5), 0, "without a wall the frames come through")
+        wait_for(self.marked, 5, "the frames to come through without a wall")
 
     def test_added_as_an_engine_does(self):
         """The end inside comes up last: the wire is walled while it is down, whoever floods it."""
@@ -183,7 +183,7 @@ class TcWall(Case):
         self.assertIn("wires still stand", self.bottle.errors())
         self.assertEqual(self.marked(0.5), 0)
         self.ok(cli("detach", self.bottle.name))
-        self.assertGreater(self.marked(0.5), 0, "without a wall the frames come through")
+        wait_for(self.marked, 5, "the frames to come through without a wall")
 
     def test_not_walled_is_said(self):
         """A wire that does not end with us cannot be walled by us."""
@@ -193,4 +193,5 @@ class TcWall(Case):
         text = cli("status", self.bottle.name).stdout
         self.assertIn("OWN NETWORK NAMESPACE WITH WIRE, NOT WALLED", text)
         self.assertIn("eth7 is a veth, whose outer end is out of our reach", text)
-        self.assertIn("wall 0: eth7 is a veth whose other end is not in our", self.bottle.errors())
+        wait_for(lambda: "wall 0: eth7 is a veth whose other end is not in our" in self.bottle.errors(), 10,
+                 "the sidecar's own word")

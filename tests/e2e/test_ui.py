@@ -465,17 +465,17 @@ class Life(Case):
         bottle = Bottle()
         page = None
         try:
-            page = Page(bottle, "--idle", "1s")
+            page = Page(bottle, "--idle", "3s")
             page.log_in()
             connection, answer = page.stream()
             begun = time.monotonic()
-            while time.monotonic() < begun + 5:
+            while time.monotonic() < begun + 6:
                 bottle.curl("https://api.example.test/echo")
                 events_of(answer, len)
                 time.sleep(0.5)
             self.assertIsNone(page.process.poll())
             connection.close()
-            self.assertEqual(page.process.wait(20), 0)
+            self.assertEqual(page.process.wait(40), 0)
             self.assertIn("nobody has had the page open", page.process.stderr.read())
         finally:
             if page:

@@ -89,6 +89,7 @@ class Confined(Case):
         for number, arguments in ((57, ()),                       # fork
                                   (41, (1, 1, 0)),                # socket(AF_UNIX)
                                   (62, (self.bottle.process.pid, 0))):  # kill
+            self.bottle.settle()
             worker = self.bottle.worker()
             make_it_call(worker, number, *arguments)
             wait_for(lambda: "a system call that it may not make" in self.bottle.errors(), 10,
@@ -105,6 +106,7 @@ class Confined(Case):
                                         ("dns-udp", 48, (2,)),
                                         ("dns-tcp", 48, (2,)),
                                         ("proxy", 32, ())):      # dup
+            self.bottle.settle()
             worker = self.bottle.worker()
             fd = harness.passed_to(worker, name)
             make_it_call(worker, number, fd, *arguments)

@@ -158,6 +158,15 @@ struct sniffed wire_sniffed(struct wire *wire)
 	return result;
 }
 
+struct sniffed wire_sniffed_soon(struct wire *wire, int times)
+{
+	struct sniffed result = wire_sniffed(wire);
+
+	while (result.any == 0 && --times > 0)
+		result = wire_sniffed(wire);
+	return result;
+}
+
 uint16_t wire_checksum(const void *bytes, size_t length)
 {
 	const uint16_t *words = bytes;

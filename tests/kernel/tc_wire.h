@@ -44,6 +44,8 @@ struct sniffed {
 	int any;    /* from the bottle's link addresses, or marked */
 };
 struct sniffed wire_sniffed(struct wire *wire);
+/* The same for what is to come: a busy machine delivers late. Until something is there, so many times. */
+struct sniffed wire_sniffed_soon(struct wire *wire, int times);
 
 /* 0 when it could be tried. */
 struct attack {

@@ -105,11 +105,29 @@ static int run_attack(struct wall *wall, const struct attack *attack)
 	return result;
 }
 
-static bool leaks(struct wall *wall)
+static struct sniffed let_out(struct wall *wall, int times)
 {
 	(void)wire_sniffed(&wire);
 	assert_int_equal(wall_run_outside(wall, attack_frame), 0);
-	return wire_sniffed(&wire).any > 0;
+	return wire_sniffed_soon(&wire, times);
+}
+
+static void assert_leaks(struct wall *wall)
+{
+	assert_true(let_out(wall, 30).any > 0);
+}
+
+static void assert_holds(struct wall *wall)
+{
+	assert_int_equal(let_out(wall, 1).any, 0);
+}
+
+/* It counts what it drops where that arrives: on a busy machine later. */
+static bool is_counted(struct wall *wall, uint64_t before)
+{
+	for (int i = 0; i < 200 && wall_counter(wall, EGRESS_COUNTER_WIRE) == before; i++)
+		wire_pause(10);
+	return wall_counter(wall, EGRESS_COUNTER_WIRE) != before;
 }
 
 static void test_attacks(void **state)
@@ -122,7 +140,8 @@ static void test_attacks(void **state)
 
 	for (size_t i = 0; i < attack_count; i++) {
 		(void)wire_sniffed(&wire);
-		possible[i] = run_attack(wall, &attacks[i]) == 0 && wire_sniffed(&wire).marked > 0;
+		possible[i] = run_attack(wall, &attacks[i]) == 0 &&
+			      wire_sniffed_soon(&wire, 5).marked > 0;
 		tried += possible[i];
 		if (!possible[i])
 			printf("# %s: does not get out without a wall either\n", attacks[i].name);
@@ -140,7 +159,7 @@ static void test_attacks(void **state)
 			printf("# %s: GETS OUT: %d, %d marked\n", attacks[i].name, sniffed.any,
 			       sniffed.marked);
 			failed++;
-		} else if (possible[i] && wall_counter(wall, EGRESS_COUNTER_WIRE) == dropped) {
+		} else if (possible[i] && !is_counted(wall, dropped)) {
 			printf("# %s: not counted\n", attacks[i].name);
 			failed++;
 		}
@@ -280,7 +299,7 @@ static void test_hidden(void **state)
 	volatile int *stage = wall->memory;
 	int pid;
 
-	assert_true(leaks(wall));
+	assert_leaks(wall);
 	raise_wall(wall);
 	*stage = 0;
 	pid = wall_start(wall, false, from_another_namespace);
@@ -446,13 +465,13 @@ static void test_added_later(void **state)
 	wire_shell(wall, "ip link set eth0 down");
 	wire_shell(wall, "ip link set eth0 name old0");
 	wire_add(&wire, "eth0", 1);
-	assert_true(leaks(wall));
+	assert_leaks(wall);
 	for (int i = 0; i < 100 && status_of(wall).walled_ends < 2; i++) {
 		event_base_loop(base, EVLOOP_NONBLOCK);
 		wire_pause(10);
 	}
 	assert_int_equal(status_of(wall).walled_ends, 2);
-	assert_false(leaks(wall));
+	assert_holds(wall);
 	wire_shell(NULL, "ip link del tcb1");
 	for (int i = 0; i < 100 && status_of(wall).wire_count > 1; i++) {
 		event_base_loop(base, EVLOOP_NONBLOCK);
@@ -587,12 +606,12 @@ static void test_outlives(void **state)
 	struct wall *wall = *state;
 	int pid, *count = wall->memory;
 
-	assert_true(leaks(wall));
+	assert_leaks(wall);
 	kernel_close(wall->kernel);
 	wall->kernel = NULL;
 	start_server(wall, false, supervise, &pid);
 	wall_kill(pid); /* by SIGKILL */
-	assert_false(leaks(wall));
+	assert_holds(wall);
 	assert_int_equal(status_of(wall).walled_ends, 1);
 	*count = 0;
 	pid = wall_start(wall, false, hammer);
@@ -603,13 +622,15 @@ static void test_outlives(void **state)
 		assert_int_not_equal(before, 0);
 		assert_int_not_equal(program_in_force(), before);
 	}
+	for (int i = 0; i < 1000 && *(volatile int *)count <= 50; i++)
+		wire_pause(10);
 	wall_kill(pid);
 	assert_true(*count > 50);
 	assert_int_equal(wire_sniffed(&wire).any, 0);
 	assert_int_equal(status_of(wall).walled_ends, 1);
 	assert_int_equal(kernel_detach(wall->name, false, NULL), 0);
 	assert_int_equal(program_in_force(), 0);
-	assert_true(leaks(wall));
+	assert_leaks(wall);
 }
 
 static int run(void)

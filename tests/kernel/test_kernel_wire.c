@@ -129,7 +129,7 @@ static int serve_bottle(void *memory)
 /* 0 when a byte went there and back, else an errno. */
 static int exchange(int type, const char *address, uint16_t port)
 {
-	struct timeval patience = {.tv_usec = 500000};
+	struct timeval patience = {.tv_sec = 2};
 	int fd = try_connect(AF_INET, type, address, port), result;
 	char byte = 'x';
 

@@ -481,7 +481,7 @@ static void test_seccomp(void **state)
 
 static void wait_for_file(const char *path)
 {
-	for (int i = 0; i < 500 && access(path, F_OK) < 0; i++)
+	for (int i = 0; i < 3000 && access(path, F_OK) < 0; i++)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	assert_int_equal(access(path, F_OK), 0);
 }
@@ -532,7 +532,7 @@ static void test_dies_with_its_supervisor(void **state)
 	}
 	assert_int_equal(waitpid(supervisor, NULL, 0), supervisor);
 	snprintf(events, sizeof(events), "%s/cgroup.procs", cgroup_path);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 3000; i++) {
 		file = fopen(events, "re");
 		assert_non_null(file);
 		if (!fgets(line, sizeof(line), file))

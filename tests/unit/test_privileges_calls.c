@@ -232,7 +232,7 @@ static void assert_answers(int client, const char *after)
 
 	assert_int_equal(getsockname(client, (struct sockaddr *)&place, &size), 0);
 	assert_int_equal(sendto(shared[DATAGRAMS], "y", 1, 0, (struct sockaddr *)&place, size), 1);
-	if (poll(&waiting, 1, 1000) != 1 || recv(client, bytes, sizeof(bytes), 0) != 1)
+	if (poll(&waiting, 1, 10000) != 1 || recv(client, bytes, sizeof(bytes), 0) != 1)
 		fail_msg("no answer after %s", after);
 }
 
@@ -247,7 +247,7 @@ static void assert_all_as_it_was(const char *after)
 
 		waiting.fd = shared[i];
 		if (connect(client, (struct sockaddr *)&places[i], sizeof(places[i])) < 0 ||
-		    send(client, "x", 1, MSG_NOSIGNAL) != 1 || poll(&waiting, 1, 1000) != 1)
+		    send(client, "x", 1, MSG_NOSIGNAL) != 1 || poll(&waiting, 1, 10000) != 1)
 			fail_msg("deaf after %s", after);
 		got = i == LISTENER ? accept(shared[i], NULL, NULL) : (int)recv(shared[i], &byte, 1, 0);
 		if (i == LISTENER ? got < 0 : got != 1)

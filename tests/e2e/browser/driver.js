@@ -14,7 +14,7 @@ async function main() {
 		executablePath: process.env.CHROMIUM || "/usr/bin/chromium", headless: true, args: OPTIONS,
 		viewport: {width: 1440, height: 900},
 	});
-	context.setDefaultTimeout(20000);
+	context.setDefaultTimeout(60000);
 	const page = context.pages()[0] || await context.newPage(), said = [];
 	page.on("console", message => said.push(message.text()));
 	page.on("pageerror", error => said.push(String(error)));
