@@ -37,15 +37,18 @@ int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 
 /* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */
 int cmd_usage(const char *command, const char *format, ...) PRINTF(2, 3);
-/* An option of a command: a flag, or a text that is borrowed from argv. */
+/* An option of a command: a flag, a text that is borrowed from argv, or what `take` makes of one. */
 struct cmd_option {
 	const char *name;
 	char letter; /* its short form, of a flag; 0: none */
 	bool *flag;
 	const char **text;
+	/* EXIT_OK, or what is wrong has been said and this is the exit status. */
+	int (*take)(void *context, const char *text);
+	void *context;
 };
-/* Fills what the options point at; `list` ends with an empty one and has eight at most. "--help" prints
- * `help`. -1 to go on with argv[optind], else the exit status. */
+/* Fills what the options point at, in the order of argv; `list` ends with an empty one and has 32 at most.
+ * "--help" prints `help`. -1 to go on with argv[optind], else the exit status. */
 int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
 		char **argv) WARN_UNUSED;
 /* For commands that hold a key or tokens: no core file, no debugger of another user. Before they do. */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* node: the agent of a Kubernetes node. The work is node.c's. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,129 +53,38 @@ struct options {
 	bool list, json;
 };
 
-enum {
-	OPTION_POLICIES = 256,
-	OPTION_TOKENS,
-	OPTION_CA,
-	OPTION_KUBELET,
-	OPTION_KUBELET_ADDRESS,
-	OPTION_KUBELET_CA,
-	OPTION_KUBELET_TOKEN,
-	OPTION_INTERVAL,
-	OPTION_UNKNOWN,
-	OPTION_PUBLISH,
-	OPTION_KUBEPODS,
-	OPTION_STATE,
-	OPTION_READY,
-	OPTION_LIST,
-	OPTION_JSON,
-};
-
-static const struct option long_options[] = {
-	{"policies", required_argument, NULL, OPTION_POLICIES},
-	{"tokens", required_argument, NULL, OPTION_TOKENS},
-	{"ca-dir", required_argument, NULL, OPTION_CA},
-	{"kubelet", required_argument, NULL, OPTION_KUBELET},
-	{"kubelet-address", required_argument, NULL, OPTION_KUBELET_ADDRESS},
-	{"kubelet-ca", required_argument, NULL, OPTION_KUBELET_CA},
-	{"kubelet-token", required_argument, NULL, OPTION_KUBELET_TOKEN},
-	{"interval", required_argument, NULL, OPTION_INTERVAL},
-	{"unknown", required_argument, NULL, OPTION_UNKNOWN},
-	{"publish-declared", no_argument, NULL, OPTION_PUBLISH},
-	{"kubepods", required_argument, NULL, OPTION_KUBEPODS},
-	{"state-dir", required_argument, NULL, OPTION_STATE},
-	{"ready-file", required_argument, NULL, OPTION_READY},
-	{"list", no_argument, NULL, OPTION_LIST},
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
 /* The digit is looked at first: strtoul(3) takes blanks and a sign as well. */
-static int take_interval(struct options *options)
+static int take_interval(void *context, const char *text)
 {
+	struct options *options = context;
 	char *end;
-	unsigned long value = strtoul(optarg, &end, 10);
+	unsigned long value = strtoul(text, &end, 10);
 
-	if (optarg[0] < '0' || optarg[0] > '9' || *end || value < 1 || value > 3600)
-		return cmd_usage("node", "--interval %s: not seconds from 1 to 3600", optarg);
+	if (text[0] < '0' || text[0] > '9' || *end || value < 1 || value > 3600)
+		return cmd_usage("node", "--interval %s: not seconds from 1 to 3600", text);
 	options->node.interval_s = (unsigned)value;
 	return EXIT_OK;
 }
 
 /* Any other word is refused: a typing error must not choose the weaker of two. */
-static int take_unknown(struct options *options)
+static int take_unknown(void *context, const char *text)
 {
-	options->node.ignore_unknown = strcmp(optarg, "ignore") == 0;
-	if (!options->node.ignore_unknown && strcmp(optarg, "deny") != 0)
-		return cmd_usage("node", "--unknown %s: would be right: deny, ignore", optarg);
+	struct options *options = context;
+
+	options->node.ignore_unknown = strcmp(text, "ignore") == 0;
+	if (!options->node.ignore_unknown && strcmp(text, "deny") != 0)
+		return cmd_usage("node", "--unknown %s: would be right: deny, ignore", text);
 	return EXIT_OK;
 }
 
-static int take_root(struct options *options)
+static int take_root(void *context, const char *text)
 {
+	struct options *options = context;
+
 	if (options->root_count == ROOTS_MAX)
 		return cmd_usage("node", "--kubepods: at most %d", ROOTS_MAX);
-	options->roots[options->root_count++] = optarg;
+	options->roots[options->root_count++] = text;
 	return EXIT_OK;
-}
-
-/* The options that are a text and no more. */
-static const char **text_of(struct options *options, int option)
-{
-	struct node_options *node = &options->node;
-
-	switch (option) {
-	case OPTION_POLICIES:
-		return &node->policies;
-	case OPTION_TOKENS:
-		return &node->tokens;
-	case OPTION_CA:
-		return &node->ca_directory;
-	case OPTION_KUBELET:
-		return &node->kubelet.url;
-	case OPTION_KUBELET_ADDRESS:
-		return &node->kubelet.address;
-	case OPTION_KUBELET_CA:
-		return &node->kubelet.ca_file;
-	case OPTION_KUBELET_TOKEN:
-		return &node->kubelet.token_file;
-	case OPTION_STATE:
-		return &node->state_directory;
-	case OPTION_READY:
-		return &options->ready_file;
-	default:
-		return NULL;
-	}
-}
-
-static int take_option(struct options *options, int option)
-{
-	const char **text = text_of(options, option);
-
-	if (text) {
-		*text = optarg;
-		return EXIT_OK;
-	}
-	switch (option) {
-	case OPTION_INTERVAL:
-		return take_interval(options);
-	case OPTION_UNKNOWN:
-		return take_unknown(options);
-	case OPTION_KUBEPODS:
-		return take_root(options);
-	case OPTION_PUBLISH:
-		options->node.publish = true;
-		return EXIT_OK;
-	case OPTION_LIST:
-		options->list = true;
-		return EXIT_OK;
-	case OPTION_JSON:
-		options->json = true;
-		return EXIT_OK;
-	default:
-		return cmd_usage("node", "unknown option or missing value");
-	}
 }
 
 /* A directory that is not there would make every pod's `run` fail: that is said once, and now. */
@@ -204,20 +112,32 @@ static int check_options(struct options *options, int rest)
 /* -1: go on; else the exit status. */
 static int parse_options(struct options *options, int argc, char **argv)
 {
-	int option, status;
+	struct node_options *node = &options->node;
+	const struct cmd_option list[] = {
+		{"policies", .text = &node->policies},
+		{"tokens", .text = &node->tokens},
+		{"ca-dir", .text = &node->ca_directory},
+		{"kubelet", .text = &node->kubelet.url},
+		{"kubelet-address", .text = &node->kubelet.address},
+		{"kubelet-ca", .text = &node->kubelet.ca_file},
+		{"kubelet-token", .text = &node->kubelet.token_file},
+		{"interval", .take = take_interval, .context = options},
+		{"unknown", .take = take_unknown, .context = options},
+		{"publish-declared", .flag = &node->publish},
+		{"kubepods", .take = take_root, .context = options},
+		{"state-dir", .text = &node->state_directory},
+		{"ready-file", .text = &options->ready_file},
+		{"list", .flag = &options->list},
+		{"json", .flag = &options->json},
+		{0},
+	};
+	int status = cmd_options("node", help_text, list, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		status = take_option(options, option);
-		if (status != EXIT_OK)
-			return status;
-	}
-	options->node.more = argv + optind;
-	options->node.more_count = (size_t)(argc - optind);
-	options->node.roots = options->roots;
+	if (status >= 0)
+		return status;
+	node->more = argv + optind;
+	node->more_count = (size_t)(argc - optind);
+	node->roots = options->roots;
 	return check_options(options, argc - optind);
 }
 

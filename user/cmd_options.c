@@ -6,7 +6,7 @@
 
 #include "cmd.h"
 
-#define OPTIONS_MAX 8
+#define OPTIONS_MAX 32
 #define FIRST_VALUE 256 /* above the letters of short options */
 
 /* A value that is missing, or one too many, leaves the option's number in optopt, an unknown letter itself;
@@ -21,37 +21,51 @@ static int refuse(const char *command, const struct cmd_option *list, int result
 	return cmd_usage(command, "unknown option '%s'", argv[optind - 1]);
 }
 
+static const struct cmd_option *find(const struct cmd_option *list, int result)
+{
+	if (result >= FIRST_VALUE)
+		return &list[result - FIRST_VALUE];
+	for (const struct cmd_option *at = list; at->name; at++)
+		if (at->letter && at->letter == result)
+			return at;
+	return NULL;
+}
+
+static int store(const struct cmd_option *option)
+{
+	if (option->take)
+		return option->take(option->context, optarg);
+	if (option->text)
+		*option->text = optarg;
+	else
+		*option->flag = true;
+	return EXIT_OK;
+}
+
 int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
 		char **argv)
 {
 	struct option options[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
 	char letters[OPTIONS_MAX + 2] = ":";
 	size_t letter_count = 1;
-	int result;
+	int result, status = EXIT_OK;
 
 	for (size_t i = 0; i < OPTIONS_MAX && list[i].name; i++) {
 		options[i + 1] = (struct option){
-			list[i].name, list[i].text ? required_argument : no_argument, NULL,
+			list[i].name, list[i].flag ? no_argument : required_argument, NULL,
 			FIRST_VALUE + (int)i};
 		if (list[i].letter)
 			letters[letter_count++] = list[i].letter;
 	}
-	while ((result = getopt_long(argc, argv, letters, options, NULL)) != -1) {
-		const struct cmd_option *found = result >= FIRST_VALUE ? &list[result - FIRST_VALUE] : NULL;
+	while (status == EXIT_OK &&
+	       (result = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+		const struct cmd_option *found = find(list, result);
 
-		for (const struct cmd_option *at = list; !found && at->name; at++)
-			if (at->letter && at->letter == result)
-				found = at;
 		if (result == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;
 		}
-		if (!found)
-			return refuse(command, list, result, argv);
-		if (found->text)
-			*found->text = optarg;
-		else
-			*found->flag = true;
+		status = found ? store(found) : refuse(command, list, result, argv);
 	}
-	return -1;
+	return status == EXIT_OK ? -1 : status;
 }

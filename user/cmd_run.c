@@ -420,8 +420,7 @@ static int serve_all(struct run *run)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .self_test = true,
-					 .root_wall = true},
+	struct run run = {.supervisor = {.log_path = "-", .netns_fd = -1, .root_wall = true},
 			  .follow.found = CONTAINER_NONE};
 	int status = run_parse_options(&run, argc, argv);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* run: what it is asked for. Whatever contradicts itself is refused before anything is touched. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -67,8 +66,9 @@ static bool parse_number(const char *text, unsigned long limit, unsigned long *r
 	return errno == 0 && *end == '\0' && *ret > 0 && *ret <= limit;
 }
 
-static int add_published(struct run *run, const char *text)
+static int take_published(void *context, const char *text)
 {
+	struct run *run = context;
 	unsigned long port;
 
 	if (!parse_number(text, UINT16_MAX, &port))
@@ -79,161 +79,47 @@ static int add_published(struct run *run, const char *text)
 	return EXIT_OK;
 }
 
-enum {
-	OPTION_POLICY = 256,
-	OPTION_CGROUP,
-	OPTION_PID,
-	OPTION_CONTAINER,
-	OPTION_ENGINE,
-	OPTION_WAIT,
-	OPTION_UNTIL_EXIT,
-	OPTION_POD,
-	OPTION_KUBEPODS,
-	OPTION_TOKEN_DIR,
-	OPTION_NETNS,
-	OPTION_NO_KERNEL,
-	OPTION_NAME,
-	OPTION_LISTEN,
-	OPTION_PUBLISH,
-	OPTION_CA_DIR,
-	OPTION_LOG,
-	OPTION_METRICS,
-	OPTION_LOG_QUERY,
-	OPTION_LEARN,
-	OPTION_WILDCARDS,
-	OPTION_NO_SELF_TEST,
-	OPTION_WORKERS,
-	OPTION_WORKER_UID,
-	OPTION_NO_WORKER_SECCOMP,
-	OPTION_READY_FILE,
-	OPTION_HELP,
-};
-
-static const struct option options[] = {
-	{"policy", required_argument, NULL, OPTION_POLICY},
-	{"cgroup", required_argument, NULL, OPTION_CGROUP},
-	{"pid", required_argument, NULL, OPTION_PID},
-	{"container", required_argument, NULL, OPTION_CONTAINER},
-	{"engine", required_argument, NULL, OPTION_ENGINE},
-	{"wait", no_argument, NULL, OPTION_WAIT},
-	{"until-exit", no_argument, NULL, OPTION_UNTIL_EXIT},
-	{"pod", required_argument, NULL, OPTION_POD},
-	{"kubepods", required_argument, NULL, OPTION_KUBEPODS},
-	{"token-dir", required_argument, NULL, OPTION_TOKEN_DIR},
-	{"netns", required_argument, NULL, OPTION_NETNS},
-	{"no-kernel", no_argument, NULL, OPTION_NO_KERNEL},
-	{"name", required_argument, NULL, OPTION_NAME},
-	{"listen", required_argument, NULL, OPTION_LISTEN},
-	{"publish", required_argument, NULL, OPTION_PUBLISH},
-	{"ca-dir", required_argument, NULL, OPTION_CA_DIR},
-	{"log", required_argument, NULL, OPTION_LOG},
-	{"metrics", required_argument, NULL, OPTION_METRICS},
-	{"learn", required_argument, NULL, OPTION_LEARN},
-	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
-	{"log-query", no_argument, NULL, OPTION_LOG_QUERY},
-	{"workers", required_argument, NULL, OPTION_WORKERS},
-	{"worker-uid", required_argument, NULL, OPTION_WORKER_UID},
-	{"no-worker-seccomp", no_argument, NULL, OPTION_NO_WORKER_SECCOMP},
-	{"no-self-test", no_argument, NULL, OPTION_NO_SELF_TEST},
-	{"ready-file", required_argument, NULL, OPTION_READY_FILE},
-	{"help", no_argument, NULL, OPTION_HELP},
-	{0},
-};
-
-static int take_option(struct run *run, int option)
+static int take_pid(void *context, const char *text)
 {
+	struct run *run = context;
 	unsigned long number;
 
-	switch (option) {
-	case OPTION_POLICY:
-		run->supervisor.policy_path = optarg;
-		return EXIT_OK;
-	case OPTION_CGROUP:
-		run->cgroup = optarg;
-		return EXIT_OK;
-	case OPTION_PID:
-		if (!parse_number(optarg, INT32_MAX, &number))
-			return cmd_usage("run", "--pid %s: not a process id", optarg);
-		run->pid = (pid_t)number;
-		return EXIT_OK;
-	case OPTION_CONTAINER:
-		run->follow.container = optarg;
-		return EXIT_OK;
-	case OPTION_ENGINE:
-		run->follow.engine = optarg;
-		return EXIT_OK;
-	case OPTION_WAIT:
-		run->follow.wait = true;
-		return EXIT_OK;
-	case OPTION_POD:
-		run->pod = optarg;
-		return EXIT_OK;
-	case OPTION_KUBEPODS:
-		run->kubepods[0] = optarg;
-		return EXIT_OK;
-	case OPTION_UNTIL_EXIT:
-		run->until_exit = true;
-		return EXIT_OK;
-	case OPTION_TOKEN_DIR:
-		run->supervisor.token_directory = optarg;
-		return EXIT_OK;
-	case OPTION_NETNS:
-		run->netns = optarg;
-		return EXIT_OK;
-	case OPTION_NO_KERNEL:
-		run->no_kernel = true;
-		return EXIT_OK;
-	case OPTION_NAME:
-		if (!kernel_name_valid(optarg))
-			return cmd_usage("run", "--name %s: use 1 to 64 of A-Z a-z 0-9 . _ -", optarg);
-		snprintf(run->name, sizeof(run->name), "%s", optarg);
-		return EXIT_OK;
-	case OPTION_LISTEN:
-		run->supervisor.listen = optarg;
-		return EXIT_OK;
-	case OPTION_PUBLISH:
-		return add_published(run, optarg);
-	case OPTION_CA_DIR:
-		run->supervisor.ca_directory = optarg;
-		return EXIT_OK;
-	case OPTION_LOG:
-		run->supervisor.log_path = optarg;
-		return EXIT_OK;
-	case OPTION_METRICS:
-		run->metrics = optarg;
-		return EXIT_OK;
-	case OPTION_LEARN:
-		run->outputs.learn_path = optarg;
-		return EXIT_OK;
-	case OPTION_WILDCARDS:
-		run->outputs.wildcards = true;
-		return EXIT_OK;
-	case OPTION_LOG_QUERY:
-		run->supervisor.log_query = true;
-		return EXIT_OK;
-	case OPTION_NO_SELF_TEST:
-		run->supervisor.self_test = false;
-		return EXIT_OK;
-	case OPTION_WORKERS:
-		if (!supervisor_parse_workers(optarg, &run->supervisor.workers))
-			return cmd_usage("run", "--workers %s: neither 1 to %d nor auto", optarg,
-					 SUPERVISOR_WORKERS_MAX);
-		return EXIT_OK;
-	case OPTION_WORKER_UID:
-		/* (uid_t)-1 is no user: to setresuid(2) it means 'as it is', which is root here. */
-		if (!parse_number(optarg, UINT32_MAX - 1, &number))
-			return cmd_usage("run", "--worker-uid %s: not a user id, or root's", optarg);
-		run->supervisor.worker_uid = (uid_t)number;
-		return EXIT_OK;
-	case OPTION_NO_WORKER_SECCOMP:
-		run->supervisor.worker_any_call = true;
-		return EXIT_OK;
-	case OPTION_READY_FILE:
-		run->ready_file = optarg;
-		return EXIT_OK;
-	default:
-		return cmd_usage("run", "unknown option or missing value");
-	}
+	if (!parse_number(text, INT32_MAX, &number))
+		return cmd_usage("run", "--pid %s: not a process id", text);
+	run->pid = (pid_t)number;
+	return EXIT_OK;
+}
+
+static int take_name(void *context, const char *text)
+{
+	struct run *run = context;
+
+	if (!kernel_name_valid(text))
+		return cmd_usage("run", "--name %s: use 1 to 64 of A-Z a-z 0-9 . _ -", text);
+	snprintf(run->name, sizeof(run->name), "%s", text);
+	return EXIT_OK;
+}
+
+static int take_workers(void *context, const char *text)
+{
+	struct run *run = context;
+
+	if (!supervisor_parse_workers(text, &run->supervisor.workers))
+		return cmd_usage("run", "--workers %s: neither 1 to %d nor auto", text,
+				 SUPERVISOR_WORKERS_MAX);
+	return EXIT_OK;
+}
+
+static int take_worker_uid(void *context, const char *text)
+{
+	struct run *run = context;
+	unsigned long number;
+
+	/* (uid_t)-1 is no user: to setresuid(2) it means 'as it is', which is root here. */
+	if (!parse_number(text, UINT32_MAX - 1, &number))
+		return cmd_usage("run", "--worker-uid %s: not a user id, or root's", text);
+	run->supervisor.worker_uid = (uid_t)number;
+	return EXIT_OK;
 }
 
 /* -1: go on; else the exit status. Each contradiction in its own words: a guess would put the wall
@@ -265,18 +151,43 @@ static int check_options(const struct run *run)
 
 int run_parse_options(struct run *run, int argc, char **argv)
 {
-	int option, status;
+	struct supervisor_options *supervisor = &run->supervisor;
+	bool no_self_test = false;
+	const struct cmd_option list[] = {
+		{"policy", .text = &supervisor->policy_path},
+		{"cgroup", .text = &run->cgroup},
+		{"pid", .take = take_pid, .context = run},
+		{"container", .text = &run->follow.container},
+		{"engine", .text = &run->follow.engine},
+		{"wait", .flag = &run->follow.wait},
+		{"until-exit", .flag = &run->until_exit},
+		{"pod", .text = &run->pod},
+		{"kubepods", .text = &run->kubepods[0]},
+		{"token-dir", .text = &supervisor->token_directory},
+		{"netns", .text = &run->netns},
+		{"no-kernel", .flag = &run->no_kernel},
+		{"name", .take = take_name, .context = run},
+		{"listen", .text = &supervisor->listen},
+		{"publish", .take = take_published, .context = run},
+		{"ca-dir", .text = &supervisor->ca_directory},
+		{"log", .text = &supervisor->log_path},
+		{"metrics", .text = &run->metrics},
+		{"learn", .text = &run->outputs.learn_path},
+		{"wildcards", .flag = &run->outputs.wildcards},
+		{"log-query", .flag = &supervisor->log_query},
+		{"workers", .take = take_workers, .context = run},
+		{"worker-uid", .take = take_worker_uid, .context = run},
+		{"no-worker-seccomp", .flag = &supervisor->worker_any_call},
+		{"no-self-test", .flag = &no_self_test},
+		{"ready-file", .text = &run->ready_file},
+		{0},
+	};
+	int status = cmd_options("run", help_text, list, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (option == OPTION_HELP) {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		status = take_option(run, option);
-		if (status != EXIT_OK)
-			return status;
-	}
+	if (status >= 0)
+		return status;
 	if (optind < argc)
 		return cmd_usage("run", "'%s' is not an option", argv[optind]);
+	supervisor->self_test = !no_self_test;
 	return check_options(run);
 }

@@ -74,6 +74,10 @@ class Explain(Case):
                                 ("test -x f", "test: unknown option '-x'"),
                                 ("check --jsn f", "check: unknown option '--jsn'"),
                                 ("ui --l", "ui: --listen needs a value"),
+                                ("run --policy f --pid", "run: --pid needs a value"),
+                                ("run --wait=1", "run: --wait takes no value"),
+                                ("run --pid 1x", "run: --pid 1x: not a process id"),
+                                ("node --lst", "node: unknown option '--lst'"),
                                 ("events --since soon", "events: --since soon: say 30s")):
             result = cli(*arguments.split())
             self.assertEqual(result.returncode, 2, arguments)
