@@ -35,10 +35,10 @@ static int store(const struct cmd_option *option)
 {
 	if (option->take)
 		return option->take(option->context, optarg);
-	if (option->text)
-		*option->text = optarg;
-	else
+	if (option->flag)
 		*option->flag = true;
+	else
+		*option->text = optarg;
 	return EXIT_OK;
 }
 
