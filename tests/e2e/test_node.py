@@ -350,12 +350,15 @@ class NodeCase(Case):
 
     def start_agent(self, *options, ready=True, wrapper=()):
         names = ",".join("+" + c for c in self.capabilities)
+        env = environment()
+        if wrapper:  # no leak check under ptrace
+            env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         with open(self.err_path, "a", encoding="utf-8") as err:
             self.process = subprocess.Popen(
                 ["unshare", "--cgroup", "setpriv", "--bounding-set", "-all," + names,
                  "--inh-caps", "-all", *wrapper, harness.world.program, "node", *self.options(),
                  *options],
-                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=environment(),
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=env,
                 preexec_fn=w.die_with_parent)
         if ready:
             wait_for(lambda: os.path.exists(os.path.join(self.directory, "ready")) or
