@@ -16,6 +16,7 @@
 #include "diag.h"
 #include "kernel.h"
 #include "self_test.h"
+#include "tls_provider.h"
 
 static const char help_text[] =
 	"usage: egress-bpf doctor [--json]\n"
@@ -34,7 +35,7 @@ static const char help_text[] =
 #define FLOOR_MINOR 15
 
 struct fact {
-	char name[40], text[160];
+	char name[40], text[400];
 	const char *cure; /* NULL: fine as it is */
 };
 struct doctor {
@@ -172,6 +173,13 @@ static void look_at_unix_sockets(struct doctor *doctor)
 			 "exec hides those that exist when it starts, not later ones: %s", error.text);
 }
 
+/* No cure either: it costs time alone. */
+static void look_at_tls(struct doctor *doctor)
+{
+	tls_provider_load();
+	add_fact(doctor, "AES-GCM", NULL, "%s", tls_provider_describe());
+}
+
 static void look_at_settings(struct doctor *doctor)
 {
 	struct rlimit limit = {0};
@@ -201,6 +209,7 @@ static void examine(struct doctor *doctor)
 	look_at_programs(doctor);
 	look_at_unix_sockets(doctor);
 	look_at_settings(doctor);
+	look_at_tls(doctor);
 	if (doctor->missing > 0)
 		(void)error_set(&doctor->error, "not made: something that it needs is missing");
 	else if (self_test_scratch(NULL, NULL, &doctor->report, &doctor->error) < 0 &&

@@ -8,6 +8,7 @@
 #include "diag.h"
 #include "server.h"
 #include "tls_memory.h"
+#include "tls_provider.h"
 #include "worker.h"
 
 int cmd_worker(int argc, char **argv)
@@ -29,5 +30,6 @@ int cmd_worker(int argc, char **argv)
 	}
 	/* Its tables go with the process; to free them one by one takes a millisecond. */
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+	tls_provider_load();
 	return server_run(&handover);
 }

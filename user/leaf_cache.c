@@ -12,6 +12,7 @@
 
 #include "ciphers.h"
 #include "tickets.h"
+#include "tls_provider.h"
 
 /* A day of the week that a leaf lives: clients' clocks may run ahead. */
 #define RENEW_SECONDS 86400 /* before the end */
@@ -99,7 +100,7 @@ static bool set_tickets(struct leaf_cache *cache, const char *host, SSL_CTX *con
 
 static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X509 *cert)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *context = SSL_CTX_new_ex(NULL, tls_provider_query(), TLS_server_method());
 
 	if (!context)
 		return NULL;

@@ -17,6 +17,7 @@
 
 #include "bytes.h"
 #include "ciphers.h"
+#include "tls_provider.h"
 #include "trust.h"
 
 #define SLOT_COUNT 1024 /* sessions kept; a power of two */
@@ -243,7 +244,8 @@ static void resume(struct tls_client *client, SSL *ssl, const char *host, uint16
  * CVE-2009-3555). */
 static bool set_up(struct tls_client *client)
 {
-	SSL_CTX *context = client->context = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *context = client->context =
+		SSL_CTX_new_ex(NULL, tls_provider_query(), TLS_client_method());
 
 	if (peer_index < 0)
 		peer_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, peer_free);

@@ -7,6 +7,7 @@ policy_modules := policy policy_table policy_path policy_host policy_decide poli
 	policy_hint policy_client client_cert policy_describe policy_effective policy_audit arena bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
+tls_provider := tls_provider tls_provider_kdf tls_provider_gcm
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
@@ -25,7 +26,8 @@ links_test_server_heap := server_heap
 links_test_server_memfd := server_memfd $(config_modules)
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
-links_test_leaf_cache := leaf_cache ciphers tickets cert_authority bytes diag
+links_test_tls_provider := $(tls_provider)
+links_test_leaf_cache := leaf_cache ciphers $(tls_provider) tickets cert_authority bytes diag
 links_test_identify := identify sockets address bytes diag
 links_test_worker := worker host_port rpc bytes diag
 links_test_privileges_calls := privileges_calls diag
@@ -64,14 +66,14 @@ links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
-	upstream_tls ciphers \
+	upstream_tls $(tls_provider) ciphers \
 	upstream_pool upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
 links_test_upstream_line := upstream_line upstream_pool stream tally bytes
 links_test_upstream_pool := upstream_pool stream tally bytes
 links_test_upstream_h2 := upstream_h2 upstream_pool stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls ciphers client_cert http1_head stream tally address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
