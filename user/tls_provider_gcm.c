@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* AES-GCM of libipsec-mb behind the interface of an OpenSSL cipher. VAES works on four blocks at a time:
- * a record of 16 KiB takes a quarter of what it takes OpenSSL 3.0. The library is opened when a process
- * wants it, not linked: it is 12 MB, for one processor family, and everything works without it. */
+/* AES-GCM of libipsec-mb behind the interface of an OpenSSL cipher. VAES works on four blocks at a
+ * time: a record of 16 KiB takes a quarter of what it takes OpenSSL 3.0. The library is opened when
+ * a process wants it, not linked: it is 12 MB, for one processor family, and everything works
+ * without it. */
 #include "tls_provider_private.h"
 
 #if defined(__x86_64__) && __has_include(<intel-ipsec-mb.h>)
@@ -16,16 +17,20 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
-#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LIBRARY "libIPSec_MB.so.1"
-#define NEEDED (IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ)
 
-enum { IV = 12, TAG = 16, FIXED_IV = EVP_GCM_TLS_FIXED_IV_LEN, EXPLICIT_IV = EVP_GCM_TLS_EXPLICIT_IV_LEN };
+enum {
+	IV = 12,
+	TAG = 16,
+	FIXED_IV = EVP_GCM_TLS_FIXED_IV_LEN,
+	EXPLICIT_IV = EVP_GCM_TLS_EXPLICIT_IV_LEN
+};
 
-/* What one key of 128 or 256 bits needs, of the library's table. */
+/* For keys of 128 or 256 bits; their contracts are in the library's header, under IMB_MGR. */
 struct functions {
 	size_t key_length;
 	aes_gcm_pre_t prepare;
@@ -149,8 +154,8 @@ static bool set_fixed_iv(struct gcm *gcm, const OSSL_PARAM *param)
 	return true;
 }
 
-/* The header that libssl gives counts the explicit IV and, of what was received, the tag; the one that is
- * authenticated does not. */
+/* The header that libssl gives counts the explicit IV and, of what was received, the tag; the one
+ * that is authenticated does not. */
 static bool set_tls_aad(struct gcm *gcm, const OSSL_PARAM *param)
 {
 	const size_t extra = EXPLICIT_IV + (gcm->encrypting ? 0 : TAG);
@@ -195,8 +200,8 @@ static bool open_record(struct gcm *gcm, unsigned char *record, size_t length)
 }
 
 /* A whole record in its place: explicit IV, text, tag. */
-static int cipher_record(struct gcm *gcm, unsigned char *out, size_t *ret_length, const unsigned char *in,
-			 size_t length)
+static int cipher_record(struct gcm *gcm, unsigned char *out, size_t *ret_length,
+			 const unsigned char *in, size_t length)
 {
 	const size_t extra = EXPLICIT_IV + TAG;
 	bool fine = gcm->have_key && gcm->counting && out == in && length >= extra &&
@@ -284,8 +289,10 @@ static int get_params_of(OSSL_PARAM params[], size_t key_length)
 		const char *name;
 		size_t value;
 	} known[] = {
-		{OSSL_CIPHER_PARAM_MODE, EVP_CIPH_GCM_MODE}, {OSSL_CIPHER_PARAM_BLOCK_SIZE, 1},
-		{OSSL_CIPHER_PARAM_IVLEN, IV},		     {OSSL_CIPHER_PARAM_AEAD, 1},
+		{OSSL_CIPHER_PARAM_MODE, EVP_CIPH_GCM_MODE},
+		{OSSL_CIPHER_PARAM_BLOCK_SIZE, 1},
+		{OSSL_CIPHER_PARAM_IVLEN, IV},
+		{OSSL_CIPHER_PARAM_AEAD, 1},
 		{OSSL_CIPHER_PARAM_CUSTOM_IV, 1},
 	};
 	OSSL_PARAM *param = OSSL_PARAM_locate(params, OSSL_CIPHER_PARAM_KEYLEN);
@@ -334,7 +341,8 @@ static int get_context_params(void *context, OSSL_PARAM params[])
 /* A shorter tag than the whole would be easier to guess, and TLS has none. */
 static bool set_tag(struct gcm *gcm, const OSSL_PARAM *param)
 {
-	if (gcm->encrypting || param->data_type != OSSL_PARAM_OCTET_STRING || param->data_size != TAG)
+	if (gcm->encrypting || param->data_type != OSSL_PARAM_OCTET_STRING ||
+	    param->data_size != TAG)
 		return false;
 	memcpy(gcm->tag, param->data, TAG);
 	gcm->have_tag = true;
@@ -398,40 +406,26 @@ static const OSSL_PARAM *settable_context_params(void *context, void *provider)
 
 /* ---- provider-cipher(7) --------------------------------------------------------------------- */
 
-#define FUNCTIONS(bits)                                                                             \
-	{                                                                                           \
-		{OSSL_FUNC_CIPHER_NEWCTX, (void (*)(void))new_context##bits},                       \
-		{OSSL_FUNC_CIPHER_FREECTX, (void (*)(void))free_context},                           \
-		{OSSL_FUNC_CIPHER_ENCRYPT_INIT, (void (*)(void))init_encryption},                   \
-		{OSSL_FUNC_CIPHER_DECRYPT_INIT, (void (*)(void))init_decryption},                   \
-		{OSSL_FUNC_CIPHER_UPDATE, (void (*)(void))update},                                  \
-		{OSSL_FUNC_CIPHER_FINAL, (void (*)(void))final},                                    \
-		{OSSL_FUNC_CIPHER_GET_PARAMS, (void (*)(void))get_params##bits},                    \
-		{OSSL_FUNC_CIPHER_GET_CTX_PARAMS, (void (*)(void))get_context_params},              \
-		{OSSL_FUNC_CIPHER_SET_CTX_PARAMS, (void (*)(void))set_params},                      \
-		{OSSL_FUNC_CIPHER_GETTABLE_CTX_PARAMS, (void (*)(void))gettable_context_params},    \
-		{OSSL_FUNC_CIPHER_SETTABLE_CTX_PARAMS, (void (*)(void))settable_context_params},    \
-		{0, NULL},                                                                          \
+#define FUNCTIONS(bits)                                                                            \
+	{                                                                                          \
+		{OSSL_FUNC_CIPHER_NEWCTX, (void (*)(void))new_context##bits},                      \
+			{OSSL_FUNC_CIPHER_FREECTX, (void (*)(void))free_context},                  \
+			{OSSL_FUNC_CIPHER_ENCRYPT_INIT, (void (*)(void))init_encryption},          \
+			{OSSL_FUNC_CIPHER_DECRYPT_INIT, (void (*)(void))init_decryption},          \
+			{OSSL_FUNC_CIPHER_UPDATE, (void (*)(void))update},                         \
+			{OSSL_FUNC_CIPHER_FINAL, (void (*)(void)) final},                          \
+			{OSSL_FUNC_CIPHER_GET_PARAMS, (void (*)(void))get_params##bits},           \
+			{OSSL_FUNC_CIPHER_GET_CTX_PARAMS, (void (*)(void))get_context_params},     \
+			{OSSL_FUNC_CIPHER_SET_CTX_PARAMS, (void (*)(void))set_params},             \
+			{OSSL_FUNC_CIPHER_GETTABLE_CTX_PARAMS,                                     \
+			 (void (*)(void))gettable_context_params},                                 \
+			{OSSL_FUNC_CIPHER_SETTABLE_CTX_PARAMS,                                     \
+			 (void (*)(void))settable_context_params},                                 \
+			{0, NULL},                                                                 \
 	}
 
 const OSSL_DISPATCH tls_provider_gcm128[] = FUNCTIONS(128);
 const OSSL_DISPATCH tls_provider_gcm256[] = FUNCTIONS(256);
-
-static void take_functions(const IMB_MGR *table)
-{
-	functions128 = (struct functions){
-		.key_length = 16, .prepare = table->gcm128_pre, .begin = table->gcm128_init,
-		.encrypt = table->gcm128_enc_update, .decrypt = table->gcm128_dec_update,
-		.encrypt_end = table->gcm128_enc_finalize, .decrypt_end = table->gcm128_dec_finalize,
-		.seal = table->gcm128_enc, .open = table->gcm128_dec,
-	};
-	functions256 = (struct functions){
-		.key_length = 32, .prepare = table->gcm256_pre, .begin = table->gcm256_init,
-		.encrypt = table->gcm256_enc_update, .decrypt = table->gcm256_dec_update,
-		.encrypt_end = table->gcm256_enc_finalize, .decrypt_end = table->gcm256_dec_finalize,
-		.seal = table->gcm256_enc, .open = table->gcm256_dec,
-	};
-}
 
 /* Test cases 2 and 14 of McGrew and Viega's GCM: key, IV and text of zeros. */
 static bool is_right(const struct functions *functions, const char *expected)
@@ -447,40 +441,52 @@ static bool is_right(const struct functions *functions, const char *expected)
 	functions->begin(&gcm->key, &gcm->message, zeros, zeros, 0);
 	functions->encrypt(&gcm->key, &gcm->message, parts, zeros, 16);
 	functions->encrypt_end(&gcm->key, &gcm->message, parts + 16, TAG);
-	fine = memcmp(once, expected, sizeof(once)) == 0 && memcmp(parts, expected, sizeof(parts)) == 0;
+	fine = memcmp(once, expected, sizeof(once)) == 0 &&
+	       memcmp(parts, expected, sizeof(parts)) == 0;
 	free_context(gcm);
 	return fine;
 }
 
-/* The functions lie in a table whose layout is that of the version we were built for. */
-static bool fill_functions(void *library)
+static bool find(void *library, const char *format, const char *bits, void *ret_function)
 {
-	uint64_t (*features)(void);
-	unsigned int (*version)(void);
-	IMB_MGR *(*new_table)(uint64_t), *table;
-	void (*fill)(IMB_MGR *), (*free_table)(IMB_MGR *);
+	char name[64];
+	void *function;
 
-	*(void **)&features = dlsym(library, "imb_get_feature_flags");
-	*(void **)&version = dlsym(library, "imb_get_version");
-	*(void **)&new_table = dlsym(library, "alloc_mb_mgr");
-	*(void **)&fill = dlsym(library, "init_mb_mgr_avx512");
-	*(void **)&free_table = dlsym(library, "free_mb_mgr");
-	if (!features || !version || !new_table || !fill || !free_table ||
-	    version() >> 8 != IMB_VERSION_NUM >> 8 || (features() & NEEDED) != NEEDED)
-		return false;
-	table = new_table(0);
-	if (!table)
-		return false;
-	fill(table);
-	take_functions(table);
-	free_table(table);
-	return true;
+	snprintf(name, sizeof(name), format, bits);
+	function = dlsym(library, name);
+	memcpy(ret_function, &function, sizeof(function));
+	return function;
+}
+
+/* By name. The library's way is a table of all that it has (IMB_MGR); to fill it for every
+ * algorithm reads 3 MB of code in, for which each worker would be charged. */
+static bool find_all(void *library, const char *bits, struct functions *ret)
+{
+	ret->key_length = (size_t)atoi(bits) / 8;
+	return find(library, "aes_gcm_pre_%s_vaes_avx512", bits, &ret->prepare) &&
+	       find(library, "aes_gcm_init_%s_vaes_avx512", bits, &ret->begin) &&
+	       find(library, "aes_gcm_enc_%s_update_vaes_avx512", bits, &ret->encrypt) &&
+	       find(library, "aes_gcm_dec_%s_update_vaes_avx512", bits, &ret->decrypt) &&
+	       find(library, "aes_gcm_enc_%s_finalize_vaes_avx512", bits, &ret->encrypt_end) &&
+	       find(library, "aes_gcm_dec_%s_finalize_vaes_avx512", bits, &ret->decrypt_end) &&
+	       find(library, "aes_gcm_enc_%s_vaes_avx512", bits, &ret->seal) &&
+	       find(library, "aes_gcm_dec_%s_vaes_avx512", bits, &ret->open);
+}
+
+/* What a key takes in memory is the header's word, which is that of its version. */
+static bool is_our_version(void *library)
+{
+	unsigned int (*version)(void);
+
+	return find(library, "imb_get_version%s", "", &version) &&
+	       version() >> 8 == IMB_VERSION_NUM >> 8;
 }
 
 bool tls_provider_gcm_wanted(void)
 {
 	return __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq") &&
-	       __builtin_cpu_supports("avx512bw") && OpenSSL_version_num() < 0x30100000L;
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+	       OpenSSL_version_num() < 0x30100000L;
 }
 
 bool tls_provider_gcm_start(void)
@@ -489,11 +495,14 @@ bool tls_provider_gcm_start(void)
 
 	if (!library)
 		return false;
-	if (fill_functions(library) &&
-	    is_right(&functions128, "\x03\x88\xda\xce\x60\xb6\xa3\x92\xf3\x28\xc2\xb9\x71\xb2\xfe\x78"
-				    "\xab\x6e\x47\xd4\x2c\xec\x13\xbd\xf5\x3a\x67\xb2\x12\x57\xbd\xdf") &&
-	    is_right(&functions256, "\xce\xa7\x40\x3d\x4d\x60\x6b\x6e\x07\x4e\xc5\xd3\xba\xf3\x9d\x18"
-				    "\xd0\xd1\xc8\xa7\x99\x99\x6b\xf0\x26\x5b\x98\xb5\xd4\x8a\xb9\x19"))
+	if (is_our_version(library) && find_all(library, "128", &functions128) &&
+	    find_all(library, "256", &functions256) &&
+	    is_right(&functions128,
+		     "\x03\x88\xda\xce\x60\xb6\xa3\x92\xf3\x28\xc2\xb9\x71\xb2\xfe\x78"
+		     "\xab\x6e\x47\xd4\x2c\xec\x13\xbd\xf5\x3a\x67\xb2\x12\x57\xbd\xdf") &&
+	    is_right(&functions256,
+		     "\xce\xa7\x40\x3d\x4d\x60\x6b\x6e\x07\x4e\xc5\xd3\xba\xf3\x9d\x18"
+		     "\xd0\xd1\xc8\xa7\x99\x99\x6b\xf0\x26\x5b\x98\xb5\xd4\x8a\xb9\x19"))
 		return true;
 	dlclose(library);
 	return false;

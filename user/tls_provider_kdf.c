@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The key schedule of TLS 1.3 (RFC 8446, 7.1): HKDF (RFC 5869) over OpenSSL's SHA-2. A handshake derives
- * two dozen secrets, and OpenSSL 3.0 looks up the digest, copies each input and makes nine contexts for
- * every one of them. Here the digests are looked up once, and inputs are read where they lie. */
+/* The key schedule of TLS 1.3 (RFC 8446, 7.1): HKDF (RFC 5869) over OpenSSL's SHA-2. A handshake
+ * derives two dozen secrets, and OpenSSL 3.0 looks up the digest, copies each input and makes nine
+ * contexts for every one of them. Here the digests are looked up once, and inputs are read where
+ * they lie. */
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -49,8 +50,8 @@ static _Atomic(EVP_MD_CTX *) idle;
 
 /* ---- HMAC and HKDF -------------------------------------------------------------------------- */
 
-/* RFC 2104. Keys here are secrets of a hash's length or random bytes of a key exchange, but any length
- * is taken. */
+/* RFC 2104. Keys here are secrets of a hash's length or random bytes of a key exchange, but any
+ * length is taken. */
 static bool hmac(EVP_MD_CTX *hash, const struct digest *digest, struct input key,
 		 const struct input *parts, size_t count, unsigned char ret[MAX_HASH])
 {
@@ -82,8 +83,8 @@ static bool hmac(EVP_MD_CTX *hash, const struct digest *digest, struct input key
 }
 
 /* RFC 5869, 2.3. */
-static bool expand(EVP_MD_CTX *hash, const struct digest *digest, struct input key, struct input info,
-		   unsigned char *ret, size_t length)
+static bool expand(EVP_MD_CTX *hash, const struct digest *digest, struct input key,
+		   struct input info, unsigned char *ret, size_t length)
 {
 	unsigned char block[MAX_HASH], number = 0;
 	struct input parts[] = {{block, 0}, info, {&number, 1}};
@@ -112,8 +113,8 @@ static unsigned char *put(unsigned char *at, struct input input)
 }
 
 /* HKDF-Expand-Label (RFC 8446, 7.1). */
-static bool expand_label(EVP_MD_CTX *hash, const struct inputs *in, struct input key, struct input data,
-			 unsigned char *ret, size_t length)
+static bool expand_label(EVP_MD_CTX *hash, const struct inputs *in, struct input key,
+			 struct input data, unsigned char *ret, size_t length)
 {
 	size_t label = in->prefix.length + in->label.length;
 	unsigned char info[INFO_MAX], *at = info;
@@ -126,12 +127,15 @@ static bool expand_label(EVP_MD_CTX *hash, const struct inputs *in, struct input
 	at = put(put(at, in->prefix), in->label);
 	*at++ = (unsigned char)data.length;
 	at = put(at, data);
-	return expand(hash, in->digest, key, (struct input){info, (size_t)(at - info)}, ret, length);
+	return expand(hash, in->digest, key, (struct input){info, (size_t)(at - info)}, ret,
+		      length);
 }
 
-/* From one secret of the schedule to the next: Derive-Secret(salt, "derived", ""), then HKDF-Extract.
- * What is not given is as many zeros as the hash is long; without a salt there is nothing to derive. */
-static bool next_secret(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret, size_t length)
+/* From one secret of the schedule to the next: Derive-Secret(salt, "derived", ""), then
+ * HKDF-Extract. What is not given is as many zeros as the hash is long; without a salt there is
+ * nothing to derive. */
+static bool next_secret(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret,
+			size_t length)
 {
 	static const unsigned char zeros[MAX_HASH];
 	const struct digest *digest = in->digest;
@@ -143,8 +147,8 @@ static bool next_secret(EVP_MD_CTX *hash, const struct inputs *in, unsigned char
 		key = (struct input){zeros, digest->size};
 	if (in->salt.data) {
 		fine = fine && expand_label(hash, in, in->salt,
-					    (struct input){digest->of_nothing, digest->size}, derived,
-					    digest->size);
+					    (struct input){digest->of_nothing, digest->size},
+					    derived, digest->size);
 		salt.data = derived;
 	}
 	fine = fine && hmac(hash, digest, salt, &key, 1, secret);
@@ -164,7 +168,8 @@ static const struct digest *find_digest(const OSSL_PARAM *param)
 	if (OSSL_PARAM_get_utf8_string_ptr(param, &name) != 1 || !name)
 		return NULL;
 	for (size_t i = 0; i < DIGEST_COUNT; i++)
-		if (strcasecmp(name, digests[i].name) == 0 || strcasecmp(name, digests[i].name2) == 0)
+		if (strcasecmp(name, digests[i].name) == 0 ||
+		    strcasecmp(name, digests[i].name2) == 0)
 			return &digests[i];
 	return NULL;
 }
@@ -182,8 +187,8 @@ static struct input *input_of(struct inputs *in, const char *name)
 	return strcmp(name, OSSL_KDF_PARAM_DATA) == 0 ? &in->data : NULL;
 }
 
-/* What it does not know is refused: a parameter that is ignored would make other secrets. The query by
- * which it was found itself comes along (OSSL_KDF_PARAM_PROPERTIES), and is not needed. */
+/* What it does not know is refused: a parameter that is ignored would make other secrets. The query
+ * by which it was found itself comes along (OSSL_KDF_PARAM_PROPERTIES), and is not needed. */
 static bool read_params(const OSSL_PARAM *params, struct inputs *ret)
 {
 	struct inputs in = {.mode = -1};
@@ -208,7 +213,8 @@ static bool read_params(const OSSL_PARAM *params, struct inputs *ret)
 	return in.digest;
 }
 
-static bool derive_with(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret, size_t length)
+static bool derive_with(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret,
+			size_t length)
 {
 	if (in->mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
 		return next_secret(hash, in, ret, length);

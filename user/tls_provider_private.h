@@ -8,12 +8,13 @@
 #define TLS_PROVIDER_NAME "egress-bpf"
 #define TLS_PROVIDER_PROPERTIES "provider=" TLS_PROVIDER_NAME
 
-/* provider-kdf(7): TLS13-KDF with SHA-256 and SHA-384, all parameters given to derive. False: no memory. */
+/* provider-kdf(7): TLS13-KDF with SHA-256 and SHA-384, all parameters given to derive. False: no
+ * memory. */
 bool tls_provider_kdf_start(void);
 extern const OSSL_DISPATCH tls_provider_kdf[];
 
-/* provider-cipher(7): AES-128-GCM and AES-256-GCM as libssl uses them, for TLS 1.2 and 1.3. False: the
- * library or the processor's instructions are not there. */
+/* provider-cipher(7): AES-128-GCM and AES-256-GCM as libssl uses them, for TLS 1.2 and 1.3. False:
+ * the library or the processor's instructions are not there. */
 bool tls_provider_gcm_start(void);
 /* Whether the processor has the instructions, and this OpenSSL does not use them. */
 bool tls_provider_gcm_wanted(void);

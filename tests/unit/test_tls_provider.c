@@ -121,7 +121,8 @@ static void test_secrets_are_openssl_s(void **state)
 	for (int i = 0; i < 2000; i++) {
 		struct secrets in = random_secrets();
 		size_t size = strstr(in.digest, "384") ? 48 : 32;
-		size_t length = in.mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY ? size : 1 + random_below(300);
+		size_t length =
+			in.mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY ? size : 1 + random_below(300);
 		unsigned char ours[300], theirs[300];
 
 		assert_true(derive(THEIRS, &in, theirs, length));
@@ -147,8 +148,11 @@ static void test_secrets_of_the_rfc(void **state)
 
 static void test_secrets_refused(void **state)
 {
-	struct secrets good = {.digest = "SHA256", .mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY, .has_key = true,
-			       .key_length = 32, .label_length = 3};
+	struct secrets good = {.digest = "SHA256",
+			       .mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY,
+			       .has_key = true,
+			       .key_length = 32,
+			       .label_length = 3};
 	struct secrets bad;
 	unsigned char out[32 * 256];
 
@@ -221,7 +225,8 @@ static EVP_CIPHER_CTX *begin(const char *provider, const struct message *m, int 
 	assert_int_equal(EVP_CipherInit_ex2(context, NULL, m->key, NULL, -1, NULL), 1);
 	assert_int_equal(EVP_CipherInit_ex2(context, NULL, NULL, m->iv, -1, NULL), 1);
 	if (m->aad_length)
-		assert_int_equal(EVP_CipherUpdate(context, NULL, &n, m->aad, (int)m->aad_length), 1);
+		assert_int_equal(EVP_CipherUpdate(context, NULL, &n, m->aad, (int)m->aad_length),
+				 1);
 	EVP_CIPHER_free(cipher);
 	return context;
 }
@@ -233,7 +238,8 @@ static void pour(EVP_CIPHER_CTX *context, unsigned char *text, size_t length)
 		size_t piece = random_below(4) ? 1 + random_below(length - at) : length - at;
 		int n;
 
-		assert_int_equal(EVP_CipherUpdate(context, text + at, &n, text + at, (int)piece), 1);
+		assert_int_equal(EVP_CipherUpdate(context, text + at, &n, text + at, (int)piece),
+				 1);
 		assert_int_equal(n, piece);
 		at += piece;
 	}
@@ -259,7 +265,8 @@ static bool open_message(const char *provider, const struct message *m, unsigned
 	unsigned char rest[16];
 	int n, result;
 
-	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, 16, (void *)m->tag), 1);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, 16, (void *)m->tag),
+			 1);
 	pour(context, text, m->length);
 	result = EVP_CipherFinal_ex(context, rest, &n);
 	EVP_CIPHER_CTX_free(context);
@@ -339,7 +346,8 @@ static void test_gcm_refuses_to_begin(void **state)
 	assert_int_equal(EVP_CipherUpdate(context, text, &n, text, 16), 0); /* no IV for this key */
 	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_IVLEN, 8, NULL) <= 0);
 	assert_int_equal(EVP_CipherInit_ex2(context, NULL, NULL, iv, 1, NULL), 1);
-	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, text) <= 0); /* not yet */
+	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, text) <=
+		    0); /* not yet */
 	assert_int_equal(EVP_CipherInit_ex2(context, NULL, key, iv, 0, NULL), 1);
 	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, 12, text) <= 0); /* short */
 	assert_int_equal(EVP_CipherUpdate(context, text, &n, text, 16), 1);
@@ -401,7 +409,8 @@ static void set_suite(struct pair *pair, int version, const char *suite)
 {
 	assert_int_equal(SSL_set_max_proto_version(pair->client, version), 1);
 	assert_int_equal(version == TLS1_3_VERSION ? SSL_set_ciphersuites(pair->client, suite)
-						   : SSL_set_cipher_list(pair->client, suite), 1);
+						   : SSL_set_cipher_list(pair->client, suite),
+			 1);
 }
 
 static void exchange(struct pair *pair)
@@ -478,7 +487,8 @@ static void test_connections(void **state)
 			talk(pair.client, pair.server, length);
 			talk(pair.server, pair.client, length);
 			if (suites[k].version == TLS1_3_VERSION)
-				assert_int_equal(SSL_key_update(pair.server, SSL_KEY_UPDATE_REQUESTED), 1);
+				assert_int_equal(
+					SSL_key_update(pair.server, SSL_KEY_UPDATE_REQUESTED), 1);
 		}
 		free_pair(&pair);
 	}
@@ -493,9 +503,11 @@ static void test_exporter(void **state)
 	(void)state;
 	handshake(&pair);
 	assert_int_equal(SSL_export_keying_material(pair.server, ours, 100, "EXPORTER-test", 13,
-						    (const unsigned char *)"c", 1, 1), 1);
+						    (const unsigned char *)"c", 1, 1),
+			 1);
 	assert_int_equal(SSL_export_keying_material(pair.client, theirs, 100, "EXPORTER-test", 13,
-						    (const unsigned char *)"c", 1, 1), 1);
+						    (const unsigned char *)"c", 1, 1),
+			 1);
 	assert_memory_equal(ours, theirs, sizeof(ours));
 	free_pair(&pair);
 }
