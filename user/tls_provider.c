@@ -23,7 +23,8 @@ static const OSSL_ALGORITHM ciphers[] = {
 	{0},
 };
 
-static bool have_gcm, loaded;
+static bool have_gcm;
+static OSSL_PROVIDER *loaded; /* for the life of the process */
 
 static const OSSL_ALGORITHM *query_operation(void *context, int operation, int *ret_no_cache)
 {
@@ -56,8 +57,8 @@ void tls_provider_load(void)
 	    !OSSL_PROVIDER_available(NULL, "default") || !tls_provider_kdf_start())
 		return;
 	have_gcm = tls_provider_gcm_start();
-	loaded = OSSL_PROVIDER_add_builtin(NULL, TLS_PROVIDER_NAME, start) == 1 &&
-		 OSSL_PROVIDER_try_load(NULL, TLS_PROVIDER_NAME, 1);
+	if (OSSL_PROVIDER_add_builtin(NULL, TLS_PROVIDER_NAME, start) == 1)
+		loaded = OSSL_PROVIDER_try_load(NULL, TLS_PROVIDER_NAME, 1);
 }
 
 const char *tls_provider_query(void)
