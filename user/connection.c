@@ -92,6 +92,7 @@ static void unlink_connection(struct connection *c)
 	if (c->next)
 		c->next->link = c->link;
 	proxy->connection_count--;
+	proxy->begun_count -= c->begun;
 	if (proxy->closed)
 		proxy->closed(proxy->closed_context);
 }
@@ -199,6 +200,8 @@ static void start_protocol(struct connection *c, const struct protocol *protocol
 		connection_close(c, EGRESS_INTERNAL, "out of memory");
 		return;
 	}
+	c->proxy->begun_count += !c->begun;
+	c->begun = true;
 	c->protocol = protocol;
 	c->session = session;
 	c->state = CONNECTION_PROTOCOL;
@@ -613,6 +616,16 @@ static struct connection *connection_new(struct proxy *proxy, int fd)
 fail:
 	free(c);
 	return NULL;
+}
+
+size_t proxy_places(const struct proxy *proxy)
+{
+	return proxy->connection_count - proxy->spliced_count + (proxy->spliced_count + 3) / 4;
+}
+
+size_t proxy_sockets(const struct proxy *proxy)
+{
+	return stream_count() + proxy->connection_count - proxy->begun_count;
 }
 
 void connection_accept(struct proxy *proxy, const struct accepted *accepted)

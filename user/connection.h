@@ -27,6 +27,8 @@ struct proxy {
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
 	size_t connection_count, connection_most; /* now; and at a time: server_heap.h's */
+	size_t begun_count;   /* of them those that speak a protocol; connection.c's */
+	size_t spliced_count; /* of these those that only pass bytes on; tunnel.c's */
 	size_t request_count; /* streams of HTTP/2; http2.c's */
 	/* What the bottle asks for, on its way to the supervisor. 0, or -1: nobody answers. NULL: nobody
 	 * is there. */
@@ -41,6 +43,11 @@ struct proxy {
 
 /* Takes over an accepted, non-blocking socket. It frees itself when it ends. */
 void connection_accept(struct proxy *proxy, const struct accepted *accepted);
+/* What its connections are against a limit of connections: one that only passes bytes on holds a sixth
+ * of the memory of one that is intercepted, and four of them count as one. */
+size_t proxy_places(const struct proxy *proxy);
+/* Sockets that there are, and one for each connection that is still to get one to its upstream. */
+size_t proxy_sockets(const struct proxy *proxy);
 /* Puts a new policy in force for requests to come, and closes connections whose host, or whose
  * request under way, it no longer allows (EGRESS_ROUTE_REMOVED). */
 void proxy_reconfigure(struct proxy *proxy, const struct config *config);

@@ -92,6 +92,7 @@ struct connection {
 	bool awaits;	 /* SO_RCVLOWAT is set, for the ClientHello */
 	bool connecting; /* CONNECT awaits its 200 until the tunnel is dialled */
 	bool probed;	 /* the upstream was asked what it speaks, with whatever result */
+	bool begun;	 /* counts among begun_count: a protocol runs, or did */
 
 	struct stream *client;
 	struct stream *upstream; /* a tunnel's; http1 keeps its own */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Accepting with two brakes: at the limit of connections, and when descriptors run out. In both
- * cases the kernel's queue waits; nothing is accepted only to be closed. */
+/* Accepting with two brakes: at a limit, of connections or of sockets, and when descriptors run out all
+ * the same. In both cases the kernel's queue waits, or another worker accepts; nothing is accepted only
+ * to be closed, as it were without a descriptor for its upstream. */
 #include "listener.h"
 
 #include <errno.h>
@@ -34,16 +35,16 @@ struct listener {
 static bool at_limit(const struct listener *listener)
 {
 	const struct listener_limit *limit = &listener->limit;
-	size_t own = listener->proxy->connection_count;
+	size_t own = proxy_places(listener->proxy);
 
-	return own >= limit->connections ||
+	return own >= limit->connections || proxy_sockets(listener->proxy) + 2 > limit->sockets ||
 	       (limit->others && limit->others(limit->context) >= limit->connections - own);
 }
 
 static void note_taken(const struct listener *listener)
 {
 	if (listener->limit.taken)
-		__atomic_store_n(listener->limit.taken, listener->proxy->connection_count,
+		__atomic_store_n(listener->limit.taken, proxy_places(listener->proxy),
 				 __ATOMIC_RELAXED);
 }
 
@@ -101,6 +102,8 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
+	/* What became a tunnel takes less. */
+	note_taken(listener);
 	if (listener->full && at_limit(listener)) {
 		event_add(listener->pause, &pause_time);
 		return;

@@ -9,7 +9,8 @@
 struct listener;
 /* Others may accept at the same sockets, and share the limit. */
 struct listener_limit {
-	size_t connections;
+	size_t connections; /* by proxy_places() */
+	size_t sockets;	    /* of this process, by proxy_sockets() */
 	uint64_t *taken;		    /* where ours are noted for them */
 	uint64_t (*others)(void *context); /* have so many; NULL: there are none */
 	void *context;

@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "access_log.h"
@@ -35,6 +36,8 @@
 #include "verdicts.h"
 
 #define CONNECTION_LIMIT 16384
+/* Descriptors that are no stream's: what is open at the start, DNS over TCP, pipes. */
+#define OTHER_FILES(limit) ((limit) / 4 < 1024 ? (limit) / 4 : 1024)
 #define LEAF_CACHE_CAPACITY 4096
 #define STOP_GRACE_S 4 /* within the supervisor's patience */
 /* Often enough that nobody notices the wait. */
@@ -411,12 +414,22 @@ static int open_shares(struct server *s, struct error *error)
 	return 0;
 }
 
+static size_t most_sockets(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur > SIZE_MAX)
+		return SIZE_MAX;
+	return (size_t)(files.rlim_cur - OTHER_FILES(files.rlim_cur));
+}
+
 /* A connection to one of host_fds is told from the others by its port: identify.c. */
 static struct listener *open_listener(struct server *s)
 {
 	const struct server_handover *h = s->handover;
 	const struct listener_limit limit = {
 		.connections = CONNECTION_LIMIT,
+		.sockets = most_sockets(),
 		.taken = shares_connections(s->shares, h->slot),
 		.others = others_connections,
 		.context = s,

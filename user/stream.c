@@ -63,6 +63,7 @@ struct stream {
 };
 
 static _Thread_local unsigned bulk_count;
+static _Thread_local size_t socket_count;
 
 static void try_shutdown(struct stream *stream);
 
@@ -156,6 +157,7 @@ struct stream *stream_new(struct event_base *base, int fd)
 		free(stream);
 		return NULL;
 	}
+	socket_count++;
 	return stream;
 }
 
@@ -663,7 +665,13 @@ void stream_free(struct stream *stream)
 	}
 	bulk_count -= stream->bulk;
 	close(stream->fd);
+	socket_count--;
 	free(stream);
+}
+
+size_t stream_count(void)
+{
+	return socket_count;
 }
 
 int stream_fd(const struct stream *stream)

@@ -71,6 +71,8 @@ bool stream_must_wait(struct stream *stream);
 size_t stream_held(const struct stream *stream);
 /* Closes and frees; accepts NULL. No callback comes after it. TLS: close_notify is tried. */
 void stream_free(struct stream *stream);
+/* Sockets that the streams of this thread have. */
+size_t stream_count(void);
 
 int stream_fd(const struct stream *stream); /* borrowed; of a framed stream its carrier's, or -1 */
 SSL *stream_ssl(const struct stream *stream); /* borrowed, the inner one; NULL without TLS */

@@ -266,6 +266,7 @@ static void *tunnel_start(struct connection *c)
 	/* What TLS or HTTP/2 has unpacked is in our memory, not in a socket. */
 	t->splice = !stream_ssl(c->client) && !stream_ssl(c->upstream) &&
 		    !stream_is_framed(c->upstream);
+	c->proxy->spliced_count += t->splice;
 	t->up = (struct direction){.from = c->client, .to = c->upstream};
 	t->down = (struct direction){.from = c->upstream, .to = c->client};
 	take_pending(&t->up, &c->sent);
@@ -332,6 +333,7 @@ static void tunnel_end(void *session, enum egress_reason reason, const char *det
 	};
 
 	connection_log(c, &record);
+	c->proxy->spliced_count -= t->splice;
 	return_pipe(c->proxy->shared, &t->up);
 	return_pipe(c->proxy->shared, &t->down);
 	bytes_free(&t->up.pending);

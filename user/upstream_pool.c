@@ -8,6 +8,7 @@
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "bytes.h"
 #include "clock.h"
@@ -18,6 +19,7 @@
  * in use at the same time are needed again at the same time, and each that was dropped would cost a
  * handshake for the next stream of an HTTP/2 client. Who is not used for longest goes. */
 #define TOTAL_LIMIT 512
+#define TOTAL_PART 8 /* of all descriptors, where those are few: connections in use need some, too */
 /* Closed in one pass of the loop, most of a millisecond with TLS: requests do not wait for all of them
  * together, 25 ms of it, when a reload or their age ends them. */
 #define CLOSE_SLICE 16
@@ -43,7 +45,7 @@ struct pool {
 	struct event_base *base;
 	unsigned idle_ms;
 	unsigned pass, tries;
-	size_t count;
+	size_t count, most;
 	struct event timer; /* for the oldest */
 	struct event closing;
 	struct event pass_over;
@@ -216,6 +218,15 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 	arm(pool, idle);
 }
 
+static size_t most_idle(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / TOTAL_PART >= TOTAL_LIMIT)
+		return TOTAL_LIMIT;
+	return files.rlim_cur / TOTAL_PART + 1;
+}
+
 struct pool *pool_new(struct event_base *base, unsigned idle_ms)
 {
 	struct pool *pool = calloc(1, sizeof(*pool));
@@ -224,6 +235,7 @@ struct pool *pool_new(struct event_base *base, unsigned idle_ms)
 		return NULL;
 	pool->base = base;
 	pool->idle_ms = idle_ms;
+	pool->most = most_idle();
 	evtimer_assign(&pool->timer, base, on_timer, pool);
 	evtimer_assign(&pool->closing, base, on_closing, pool);
 	evtimer_assign(&pool->pass_over, base, on_pass_over, pool);
@@ -255,7 +267,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 		stream_free(stream);
 		return;
 	}
-	if (pool->count >= TOTAL_LIMIT)
+	if (pool->count >= pool->most)
 		drop(pool, pool->oldest);
 	*idle = (struct idle){.pool = pool,
 			      .stream = stream,

@@ -76,6 +76,33 @@ def send(s):
 for _ in range(4):
     threading.Thread(target=one).start()
 """
+# Opens connections, then says hello on all of them at once, and ends each that is answered.
+CROWD = r"""
+import selectors, socket, ssl, sys, time
+count, begin = int(sys.argv[1]), ssl.MemoryBIO()
+context = ssl.create_default_context()
+try:
+    context.wrap_bio(ssl.MemoryBIO(), begin, server_hostname="bulk.example.test").do_handshake()
+except ssl.SSLWantReadError:
+    hello = begin.read()
+waiting, said = selectors.DefaultSelector(), {"answered": 0, "refused": 0}
+for _ in range(count):
+    waiting.register(socket.create_connection(("bulk.example.test", 443), 30), selectors.EVENT_READ)
+sys.stdin.readline()
+for key in list(waiting.get_map().values()):
+    key.fileobj.sendall(hello)
+end = time.monotonic() + 40
+while waiting.get_map() and time.monotonic() < end:
+    for key, _ in waiting.select(1):
+        try:
+            got = key.fileobj.recv(1)
+        except OSError:
+            got = b""
+        said["answered" if got else "refused"] += 1
+        waiting.unregister(key.fileobj)
+        key.fileobj.close()
+print(said["answered"], said["refused"], flush=True)
+"""
 
 
 def side(bottle):
@@ -410,6 +437,24 @@ class Pipe(Case):
         self.assertGreater(len(requests), 200)
         self.assertEqual(len({line["id"] for line in requests}), len(requests))
         self.assertLessEqual(len(requests) + lost, 4 * 6 * 60 + 50)
+
+
+class Crowd(Case):
+    def test_no_more_than_there_are_descriptors_for(self):
+        """A connection without a descriptor for its upstream waits in the queue."""
+        bottle = Bottle(policy("\n  - host: bulk.example.test\n    tls: passthrough\n"),
+                        options=["--workers", "2"], wrapper=["prlimit", "--nofile=200"])
+        self.addCleanup(bottle.stop)
+        crowd = bottle.popen([harness.PYTHON, "-c", CROWD, "250"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+
+        def held(least):
+            return all(len(os.listdir(f"/proc/{pid}/fd")) > least for pid in bottle.workers())
+        # Half of 150 sockets are for upstreams that are not dialled yet.
+        wait_for(lambda: held(80), 20, "both to have all that they take")
+        out, _ = crowd.communicate("go\n", timeout=60)
+        self.assertEqual(out.split(), ["250", "0"])
+        self.assertEqual([line for line in bottle.log() if line["reason"].startswith("upstream_")], [])
 
 
 class Auto(Case):

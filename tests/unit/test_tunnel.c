@@ -209,12 +209,42 @@ static void reset(void **state)
 	assert_int_equal(errno, ECONNRESET);
 }
 
+/* What the listener counts: four tunnels are one connection, and one that dials no longer waits for a
+ * socket of its own. */
+static void counted(void **state)
+{
+	struct fake *f = *state;
+	int client = f->client, upstream = f->upstream;
+
+	assert_int_equal(proxy_places(&f->proxy), 1);
+	assert_int_equal(proxy_sockets(&f->proxy), 2);
+	for (int i = 0; i < 4; i++)
+		fake_connect(f);
+	assert_int_equal(f->proxy.connection_count, 5);
+	assert_int_equal(proxy_places(&f->proxy), 2);
+	assert_int_equal(proxy_sockets(&f->proxy), 10);
+	/* Says nothing, and nobody knows yet what it will be. */
+	f->identity = (struct identity){.kind = IDENTITY_UNNAMED, .port = 443};
+	fake_connect(f);
+	assert_int_equal(proxy_places(&f->proxy), 3);
+	assert_int_equal(proxy_sockets(&f->proxy), 12);
+	close(f->client);
+	f->client = client;
+	fake_turn(f);
+	assert_int_equal(proxy_places(&f->proxy), 2);
+	proxy_close_all(&f->proxy);
+	assert_int_equal(proxy_places(&f->proxy), 0);
+	assert_int_equal(proxy_sockets(&f->proxy), 0);
+	close(upstream);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, tunnel_setup, fake_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(both_ways), TEST(half_close), TEST(backpressure), TEST(busy), TEST(reset),
+		TEST(counted),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
