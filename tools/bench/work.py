@@ -57,13 +57,18 @@ def read_line(proxy, process):
 
 
 class Load:
-    """A load client that has its connections and waits to be told to go on."""
-    def __init__(self, proxy, options, seconds=1, path="/kib"):
+    """A load client that has its connections and waits to be told to go on; without `wait` only once
+    ready() returns."""
+    def __init__(self, proxy, options, seconds=1, path="/kib", port=None, wait=True):
         self.proxy = proxy
         self.process = proxy.popen([load_client(), "-d", str(seconds), *options, proxy.address,
-                                    str(proxy.port), path], stdout=subprocess.PIPE,
+                                    str(port or proxy.port), path], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
-        read_line(proxy, self.process)
+        if wait:
+            self.ready()
+
+    def ready(self):
+        read_line(self.proxy, self.process)
 
     def go(self):
         self.process.send_signal(signal.SIGCONT)
