@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Accepting with two brakes: at a limit, of connections or of sockets, and when descriptors run out all
- * the same. In both cases the kernel's queue waits, or another worker accepts; nothing is accepted only
- * to be closed, as it were without a descriptor for its upstream. */
+/* Accepting with two brakes: at a limit, of connections or of sockets, and when descriptors run out
+ * all the same. In both cases the queue waits, or another worker accepts; nothing is accepted only to
+ * be closed, as it would be without a descriptor for its upstream. */
 #include "listener.h"
 
 #include <errno.h>

@@ -19,7 +19,7 @@
  * in use at the same time are needed again at the same time, and each that was dropped would cost a
  * handshake for the next stream of an HTTP/2 client. Who is not used for longest goes. */
 #define TOTAL_LIMIT 512
-#define TOTAL_PART 8 /* of all descriptors, where those are few: connections in use need some, too */
+#define TOTAL_PART 8 /* of all descriptors, where they are few: others need them, too */
 /* Closed in one pass of the loop, most of a millisecond with TLS: requests do not wait for all of them
  * together, 25 ms of it, when a reload or their age ends them. */
 #define CLOSE_SLICE 16
