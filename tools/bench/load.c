@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* load [-c CLIENTS] [-d SECONDS] [-n] [-f] [-H HEADER]... HOST PORT PATH: so many clients ask for
- * https://HOST:PORT/PATH as fast as answers come.
+/* load [-c CLIENTS] [-d SECONDS] [-n] [-f] [-b ADDRESS] [-H HEADER]... HOST PORT PATH: so many clients
+ * ask for https://HOST:PORT/PATH as fast as answers come.
  *   -n  a new connection for each request, resumed by the last one's ticket
  *   -f  a new connection for each request, with a full handshake
+ *   -b  from this IPv4 address: to one port there are no more than some 28,000 connections from one
  * Each client makes one request first, few at a time. Then "ready" is printed and the process stops itself: what
  * counts begins with SIGCONT. No request is begun after SECONDS, but all that were begun are waited
  * for, so that what they cost and their number belong together. The result is one line of KEY=VALUE;
  * after it the process stops itself again, connections still open, and ends with the next SIGCONT. */
 #include <errno.h>
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -27,7 +29,7 @@
 #define SLOTS 2000000 /* a microsecond each; what took longer is in the last one */
 #define PATIENCE_NS 10000000000ull
 #define WARMING 64 /* clients at a time that make their first request */
-#define WARMING_NS 50000000ull /* so long each may take, on a busy machine */
+#define WARMING_NS 200000000ull /* so long each may take, on a busy machine */
 
 enum state {
 	IDLE,       /* has no connection, or one that waits for the measuring to begin */
@@ -52,6 +54,7 @@ static int count = 1, epoll_fd, running;
 static double seconds = 3;
 static bool anew, full, measuring, over;
 static struct addrinfo *server;
+static struct sockaddr_in from; /* no family: from any */
 static const char *host;
 static char request[4096];
 static SSL_CTX *context;
@@ -112,6 +115,9 @@ static void begin(struct client *client)
 	if (client->fd < 0)
 		die("socket");
 	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (from.sin_family && bind(client->fd, (struct sockaddr *)&from, sizeof(from)) < 0)
+		die("bind");
 	if (connect(client->fd, server->ai_addr, server->ai_addrlen) < 0 && errno != EINPROGRESS)
 		die("connect");
 	client->ssl = SSL_new(context);
@@ -340,7 +346,7 @@ static void prepare(char **arguments, const char *more)
 
 static void usage(void)
 {
-	fputs("usage: load [-c CLIENTS] [-d SECONDS] [-n] [-f] [-H HEADER]... HOST PORT PATH\n", stderr);
+	fputs("usage: load [-c CLIENTS] [-d SECONDS] [-n] [-f] [-b ADDRESS] [-H HEADER]... HOST PORT PATH\n", stderr);
 	exit(2);
 }
 
@@ -350,13 +356,15 @@ int main(int argc, char **argv)
 	struct client *clients;
 	uint64_t began;
 
-	for (int option; (option = getopt(argc, argv, "c:d:nfH:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "c:d:nfb:H:")) != -1;) {
 		size_t used = strlen(more);
 
 		if (option == 'c')
 			count = atoi(optarg);
 		else if (option == 'd')
 			seconds = atof(optarg);
+		else if (option == 'b' && inet_pton(AF_INET, optarg, &from.sin_addr) == 1)
+			from.sin_family = AF_INET;
 		else if (option == 'H')
 			snprintf(more + used, sizeof(more) - used, "%s\r\n", optarg);
 		else if (option == 'n' || option == 'f')
