@@ -78,9 +78,7 @@ class Certificates(BottleCase):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        cls.origin.kill()
-        cls.origin.wait()
-        harness.world.children.remove(cls.origin)
+        harness.world.end(cls.origin)
 
     def test_each_is_named(self):
         for name, reason, words in CASES:

@@ -58,10 +58,7 @@ class Hostile(BottleCase):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        for process in cls.origins:
-            process.kill()
-            process.wait()
-            harness.world.children.remove(process)
+        harness.world.end(*cls.origins)
 
     def cases(self, kind):
         return self.ok(subprocess.run([harness.PYTHON, HOSTILE, "list", "", kind], text=True,

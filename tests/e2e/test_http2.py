@@ -216,10 +216,7 @@ class WithOrigins(Http2Case):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        for process in cls.origins:
-            process.kill()
-            process.wait()
-            harness.world.children.remove(process)
+        harness.world.end(*cls.origins)
 
     def setUp(self):
         super().setUp()
@@ -544,9 +541,7 @@ class Grpc(Http2Case):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        cls.origin.kill()
-        cls.origin.wait()
-        harness.world.children.remove(cls.origin)
+        harness.world.end(cls.origin)
 
     def test_every_kind_of_call(self):
         output = self.ok(self.bottle.run([PYTHON, os.path.join(PROGRAMS, "grpc_client.py"),

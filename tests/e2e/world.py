@@ -280,6 +280,13 @@ class World:
         self.children.append(process)
         return process
 
+    def end(self, *processes):
+        """What spawn() gave ends before us."""
+        for process in processes:
+            process.kill()
+            process.wait()
+            self.children.remove(process)
+
     @staticmethod
     def wait_port(address, port, seconds=40):
         end = time.monotonic() + seconds

@@ -106,31 +106,37 @@ void wire_up(struct wall *wall, struct wire *ret)
 	(void)wire_sniffed(ret);
 }
 
-int wire_setup_direct(void **state, struct wire *ret)
+void wire_allow_direct(struct wall *wall)
 {
 	struct egress_target target = {
 		.port_count = 1, .ports = {DIRECT_PORT}, .flags = EGRESS_TARGET_DIRECT};
 	struct egress_target targets[2] = {target, target};
 	struct egress_cidr_key keys[2] = {{.prefix_length = 120}, {.prefix_length = 64}};
-	struct wall *wall;
 
-	if (wall_setup(state) < 0)
-		return -1;
-	wall = *state;
 	assert_true(address_parse(DIRECT_NET, &keys[0].address));
 	assert_true(address_parse("2001:db8:5::", &keys[1].address));
 	assert_int_equal(kernel_set_cidrs(wall->kernel, keys, targets, 2, NULL), 0);
-	wire_up(wall, ret);
+}
+
+int wire_setup_direct(void **state, struct wire *ret)
+{
+	if (wall_setup(state) < 0)
+		return -1;
+	wire_allow_direct(*state);
+	wire_up(*state, ret);
 	return 0;
 }
 
-void wire_down(struct wire *wire)
+int wire_teardown(void **state, struct wire *wire)
 {
+	tc_wall_free(wire->tc);
+	wire->tc = NULL;
 	close(wire->sniffer);
 	close(wire->far.netns);
 	wall_kill(wire->holder);
 	(void)!system("ip link del tcfar 2>&-; for i in 0 1 2; do ip link del tcb$i 2>&-; done;"
 		      "ip link del tcbr 2>&-");
+	return wall_teardown(state);
 }
 
 static bool is_solicitation(const unsigned char *frame, ssize_t length)

@@ -23,15 +23,17 @@
 struct wire {
 	struct wall *wall;
 	struct wall far; /* as a place to run in only */
+	struct tc_wall *tc; /* the test's to open; freed with the wire */
 	int holder, sniffer;
 };
 
 /* The neighbour's namespace, the bridge, and "eth0" in the bottle's. */
 void wire_up(struct wall *wall, struct wire *ret);
-/* The same for a bottle whose wall lets DIRECT_NET and the /64 of FAR_DIRECT6 out, at DIRECT_PORT. A
- * cmocka setup: its `state` is the wall's. */
+/* The bottle's wall lets DIRECT_NET and the /64 of FAR_DIRECT6 out, at DIRECT_PORT. */
+void wire_allow_direct(struct wall *wall);
+/* All of that for a cmocka setup, whose `state` is the wall's; and the end of it. */
 int wire_setup_direct(void **state, struct wire *ret);
-void wire_down(struct wire *wire);
+int wire_teardown(void **state, struct wire *wire);
 /* Another veth of the bottle's, NAME in there. */
 void wire_add(struct wire *wire, const char *name, int number);
 void wire_shell(const struct wall *at, const char *format, ...) PRINTF(2, 3);

@@ -19,19 +19,15 @@
 #include <unistd.h>
 
 static struct wire wire;
-static struct tc_wall *tc;
 
 static int setup(void **state)
 {
-	tc = NULL;
 	return wire_setup_direct(state, &wire);
 }
 
 static int teardown(void **state)
 {
-	tc_wall_free(tc);
-	wire_down(&wire);
-	return wall_teardown(state);
+	return wire_teardown(state, &wire);
 }
 
 /* A packet as its sender leaves it to the network card. */
@@ -125,7 +121,7 @@ static void test_unfinished(void **state)
 		printf("this kernel does not describe its structures (CONFIG_DEBUG_INFO_BTF)\n");
 		skip();
 	}
-	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &tc, NULL), 0);
+	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &wire.tc, NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		*(int *)wall->memory = (int)i;
 		(void)wire_sniffed(&wire);

@@ -19,7 +19,6 @@
 #define VISITOR_PORT 5555
 
 static struct wire wire;
-static struct tc_wall *tc;
 
 static int setup(void **state)
 {
@@ -28,15 +27,13 @@ static int setup(void **state)
 	if (wire_setup_direct(state, &wire) < 0)
 		return -1;
 	wall = *state;
-	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &tc, NULL), 0);
+	assert_int_equal(tc_wall_open(wall->kernel, wall->netns, &wire.tc, NULL), 0);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	tc_wall_free(tc);
-	wire_down(&wire);
-	return wall_teardown(state);
+	return wire_teardown(state, &wire);
 }
 
 /* ---- as the kernel makes them -------------------------------------------------------------------- */

@@ -18,45 +18,24 @@
 #include "kernel_private.h"
 
 static struct wire wire;
-static struct tc_wall *tc;
 
 static void raise_wall(struct wall *wall)
 {
 	struct error error = {0};
 
-	if (tc_wall_open(wall->kernel, wall->netns, &tc, &error) < 0)
+	if (tc_wall_open(wall->kernel, wall->netns, &wire.tc, &error) < 0)
 		fail_msg("%s", error.text);
 	(void)wire_sniffed(&wire);
 }
 
-static void allow_direct(struct wall *wall)
-{
-	struct egress_target target = {
-		.port_count = 1, .ports = {DIRECT_PORT}, .flags = EGRESS_TARGET_DIRECT};
-	struct egress_target targets[2] = {target, target};
-	struct egress_cidr_key keys[2] = {{.prefix_length = 120}, {.prefix_length = 64}};
-
-	assert_true(address_parse(DIRECT_NET, &keys[0].address));
-	assert_true(address_parse(BOTTLE_DIRECT6, &keys[1].address));
-	memset(&keys[1].address.bytes[8], 0, 8);
-	assert_int_equal(kernel_set_cidrs(wall->kernel, keys, targets, 2, NULL), 0);
-}
-
 static int setup(void **state)
 {
-	tc = NULL;
-	if (wall_setup(state) < 0)
-		return -1;
-	allow_direct(*state);
-	wire_up(*state, &wire);
-	return 0;
+	return wire_setup_direct(state, &wire);
 }
 
 static int teardown(void **state)
 {
-	tc_wall_free(tc);
-	wire_down(&wire);
-	return wall_teardown(state);
+	return wire_teardown(state, &wire);
 }
 
 static struct kernel_status status_of(const struct wall *wall)
@@ -461,7 +440,7 @@ static void test_added_later(void **state)
 	struct event_base *base = event_base_new();
 
 	raise_wall(wall);
-	assert_int_equal(tc_wall_watch(tc, base, NULL), 0);
+	assert_int_equal(tc_wall_watch(wire.tc, base, NULL), 0);
 	wire_shell(wall, "ip link set eth0 down");
 	wire_shell(wall, "ip link set eth0 name old0");
 	wire_add(&wire, "eth0", 1);
@@ -481,8 +460,8 @@ static void test_added_later(void **state)
 	/* without anybody who looks: what is gone is no open wire */
 	wire_shell(NULL, "ip link del tcb0");
 	assert_int_equal(status_of(wall).walled_ends + status_of(wall).wire_count, 0);
-	tc_wall_free(tc);
-	tc = NULL;
+	tc_wall_free(wire.tc);
+	wire.tc = NULL;
 	event_base_free(base);
 }
 
@@ -549,7 +528,7 @@ static void test_intruders(void **state)
 	wire_shell(wall, "ip link add link if%u link-netnsid " ID_OF("eth0") " name tcold type macvlan",
 		   uplink);
 	raise_wall(wall);
-	assert_int_equal(tc_wall_watch(tc, base, NULL), 0);
+	assert_int_equal(tc_wall_watch(wire.tc, base, NULL), 0);
 	wire_shell(wall, "ip link set tcold up");
 	wire_shell(wall, "ip link add link if%u link-netnsid " ID_OF("eth0") " name tcnew type macvlan",
 		   uplink);
@@ -559,8 +538,8 @@ static void test_intruders(void **state)
 	assert_true(taken_away(base, NULL, "tchere"));
 	assert_true(has_link(wall, "tcold"));
 	assert_int_equal(status_of(wall).walled_ends, 1);
-	tc_wall_free(tc);
-	tc = NULL;
+	tc_wall_free(wire.tc);
+	wire.tc = NULL;
 	event_base_free(base);
 }
 
@@ -581,11 +560,11 @@ static void adopt(struct wall *wall)
 	struct error error = {0};
 
 	if (wall_open(wall, &error) < 0 ||
-	    tc_wall_open(wall->kernel, wall->netns, &tc, &error) < 0)
+	    tc_wall_open(wall->kernel, wall->netns, &wire.tc, &error) < 0)
 		fail_msg("%s", error.text);
-	allow_direct(wall);
-	tc_wall_free(tc);
-	tc = NULL;
+	wire_allow_direct(wall);
+	tc_wall_free(wire.tc);
+	wire.tc = NULL;
 	kernel_close(wall->kernel);
 	wall->kernel = NULL;
 }
