@@ -221,7 +221,8 @@ static bool may_index(struct span name)
 		[2] = {"te"}, [4] = {"date", "vary"}, [6] = {"accept", "server"},
 		[7] = {":method", ":scheme", ":status"}, [10] = {":authority", "user-agent"},
 		[11] = {"grpc-status"}, [12] = {"content-type"},
-		[13] = {"accept-ranges", "cache-control", "grpc-encoding"}, [15] = {"accept-encoding", "accept-language"},
+		[13] = {"accept-ranges", "cache-control", "grpc-encoding"},
+		[15] = {"accept-encoding", "accept-language"},
 		[16] = {"content-encoding"}, [20] = {"grpc-accept-encoding"},
 	};
 
