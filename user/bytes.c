@@ -357,11 +357,8 @@ void *bytes_block_zeroed(size_t size)
 	return block;
 }
 
-void bytes_block_free(void *block)
+static void keep_or_free(void *block, unsigned class)
 {
-	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
-	unsigned class = KEEPS_BLOCKS && own_thread && block ? class_of(malloc_usable_size(block))
-							       : KEPT_CLASSES;
 	struct kept *last = block;
 
 	if (class == KEPT_CLASSES || kept_bytes + class_size(class) > KEPT_BYTES) {
@@ -371,6 +368,19 @@ void bytes_block_free(void *block)
 	last->next = kept[class];
 	kept[class] = last;
 	kept_bytes += class_size(class);
+}
+
+void bytes_block_free(void *block)
+{
+	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
+	keep_or_free(block, KEEPS_BLOCKS && own_thread && block
+				    ? class_of(malloc_usable_size(block)) : KEPT_CLASSES);
+}
+
+/* A buffer's own block: bytes_grow() asked for so much, and malloc(3) need not be. */
+static void free_data(const struct bytes *b)
+{
+	keep_or_free(b->data, own_thread ? class_for(b->capacity) : KEPT_CLASSES);
 }
 
 /* ---- buffers ---------------------------------------------------------------------------------- */
@@ -398,7 +408,8 @@ static __attribute__((noinline)) bool bytes_grow(struct bytes *b, size_t needed)
 		return false;
 	if (b->data && b->length > 0)
 		memcpy(data, b->data + b->start, b->length);
-	bytes_block_free(b->data);
+	if (b->data)
+		free_data(b);
 	bytes_count((ptrdiff_t)(capacity - b->capacity));
 	*b = (struct bytes){.data = data, .length = b->length, .capacity = capacity};
 	return true;
@@ -513,7 +524,7 @@ void bytes_free(struct bytes *b)
 {
 	if (b->data) {
 		bytes_count(-(ptrdiff_t)b->capacity);
-		bytes_block_free(b->data);
+		free_data(b);
 	}
 	*b = (struct bytes){0};
 }

@@ -58,6 +58,9 @@ bool h2_has_room(const struct h2 *h2);
 /* Client: a stream for one request. NULL when out of memory. */
 struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
 
+/* The head that came, as stream_read() would give it: moved to `ret`, whose content is lost. False when
+ * there is none, or one of a size of which stream_read() gives only a part. */
+bool h2_move_head(struct stream *stream, struct bytes *ret) WARN_UNUSED;
 /* Server: the final head of an answer, as if it were written, but without a text in between. `head` was
  * parsed (http1_head.h) and has lost the fields of its hop; its spans are not needed any more afterwards.
  * `say_length`: Content-Length, too. `bare`: neither body nor trailers follow. 0 or -errno. */

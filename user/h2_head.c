@@ -241,15 +241,20 @@ static void put(struct h2_fields *fields, struct span name, struct span value)
 	};
 }
 
+/* RFC 8441, 5: the answer to a handshake's key has no place in HTTP/2. */
+static bool is_accept(struct span name)
+{
+	return name.length == 20 && span_equal_nocase(name, SPAN("sec-websocket-accept"));
+}
+
 static void put_all(struct h2_fields *fields, const struct http1_head *head, bool switching)
 {
 	for (size_t i = 0; i < head->count; i++) {
 		struct span name = head->fields[i].name;
 
-		/* RFC 8441, 5: the key of the handshake and its answer have no place in HTTP/2. */
 		if (!is_connection_field(name) &&
 		    !(name.length == 4 && span_equal_nocase(name, SPAN("host"))) &&
-		    !(name.length == 20 && span_equal_nocase(name, SPAN("sec-websocket-accept"))) &&
+		    !is_accept(name) &&
 		    !(switching && span_equal_nocase(name, SPAN("sec-websocket-key"))))
 			put(fields, name, head->fields[i].value);
 	}
@@ -331,7 +336,9 @@ void h2_fields_head(const struct http1_head *head, bool say_length, struct h2_fi
 {
 	ret->count = 0;
 	put_status(ret, head->status);
-	put_all(ret, head, false);
+	for (size_t i = 0; i < head->count; i++)
+		if (!is_accept(head->fields[i].name))
+			put(ret, head->fields[i].name, head->fields[i].value);
 	if (say_length)
 		put_length(ret, head->length);
 }

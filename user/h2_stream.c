@@ -90,6 +90,18 @@ static ssize_t h2_read(void *object, void *buffer, size_t size)
 	return n;
 }
 
+bool h2_move_head(struct stream *stream, struct bytes *ret)
+{
+	struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (!s || s->head.length == 0 || s->head.length > HTTP1_TARGET_MAX)
+		return false;
+	bytes_free(ret);
+	*ret = s->head;
+	s->head = (struct bytes){NULL, 0, 0, 0};
+	return true;
+}
+
 static struct span h2_trailers(const void *object)
 {
 	const struct h2_stream *s = object;
@@ -339,7 +351,8 @@ static void h2_finish(void *object, struct span trailers)
 	if (s->switching && !s->h2->server && !s->head_came)
 		return;
 	s->finished = true;
-	if (!bytes_append(&s->out_trailers, trailers.data, trailers.length) && s->id > 0)
+	if (trailers.length > 0 &&
+	    !bytes_append(&s->out_trailers, trailers.data, trailers.length) && s->id > 0)
 		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
 						NGHTTP2_INTERNAL_ERROR);
 	resume(s);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "http1.h"
+#include "h2.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -311,7 +312,8 @@ static enum http1_step await_head(struct http1 *h)
 
 	if (!first && look_at_head(h, &step))
 		return step;
-	n = http1_read(h->connection, h->client, &h->in);
+	n = first && h->framed && h2_move_head(h->client, &h->in)
+		    ? (ssize_t)h->in.length : http1_read(h->connection, h->client, &h->in);
 	if (n > 0) {
 		if (look_at_head(h, &step))
 			return step;

@@ -269,11 +269,12 @@ static enum http1_step watch_client(struct http1 *h)
 	struct connection *c = h->connection;
 	ssize_t n;
 
-	if (h->client_eof || h->in.length >= READ_AHEAD_MAX)
+	/* Of a framed stream http2.c is told. */
+	if (h->framed || h->client_eof || h->in.length >= READ_AHEAD_MAX)
 		return HTTP1_STEP_NEXT;
 	n = http1_read(c, h->client, &h->in);
 	if (n == 0)
-		h->client_eof = !h->framed; /* there it is how a request ends */
+		h->client_eof = true;
 	else if (n < 0 && n != -EAGAIN)
 		return http1_fault(h, EGRESS_ALLOWED, "client closed");
 	return HTTP1_STEP_NEXT;
