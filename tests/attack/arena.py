@@ -105,7 +105,7 @@ class Watch(threading.Thread):
         """Returns when everything that is under way has arrived: there is traffic of others all the
         time, so a frame of our own comes last."""
         time.sleep(0.3)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         token = secrets.token_bytes(6)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             while token not in self.tokens and time.monotonic() < end:

@@ -80,7 +80,7 @@ class FailedStart(Case):
         worker = wait_for(lambda: children(bottle.process.pid), 10, "a worker")[0]
         os.kill(worker, signal.SIGSTOP)
         bottle.process.terminate()
-        bottle.process.wait(3)
+        bottle.process.wait(20)
         self.assertIn("told to end", bottle.errors())
         self.assertEqual(cli("status", bottle.name).returncode, 0)  # the wall was there before
 
