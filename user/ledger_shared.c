@@ -44,7 +44,7 @@ void ledger_shared_free(struct ledger_shared *shared)
 	free(shared);
 }
 
-/* Where the pair is, or is to go. */
+/* Where the pair is, or is to go. Pairs only come one by one, and go all at once: no gap breaks a walk. */
 static uint32_t *slot_of(struct ledger_shared *shared, const char *name,
 			 const struct egress_address *address)
 {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Nobody says that he was the last to let go: that would be a callback in every unref, for something
+ * that happens once a reload. So the count is looked at from time to time. */
 #include "server_retired.h"
 
 #include <stdlib.h>
@@ -28,6 +30,8 @@ static void look(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	while ((entry = *link)) {
+		/* Ours alone, it stays so: only who holds a policy can hand it on. A job that there is
+		 * no memory for is tried again with the next look. */
 		if (policy_is_shared(entry->config->policy) ||
 		    background_run(retired->background, free_config, NULL, entry->config) < 0) {
 			link = &entry->next;
@@ -59,6 +63,7 @@ void retired_add(struct retired *retired, struct config *config)
 	struct entry *entry = malloc(sizeof(*entry));
 
 	if (!entry) {
+		/* Whoever holds the policy last frees it then, in the loop: late, but not lost. */
 		config_free(config);
 		return;
 	}

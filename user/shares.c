@@ -32,6 +32,7 @@ static struct place *place_of(const struct shares *shares, unsigned slot)
 	return (struct place *)(shares->all + (1 + (slot < SHARES_MAX ? slot : 0)) * STRIDE);
 }
 
+/* Each number stands for itself, so no order among them is needed; only that none is read half. */
 static uint64_t load(const uint64_t *from)
 {
 	return __atomic_load_n(from, __ATOMIC_RELAXED);
@@ -43,7 +44,8 @@ static void store(uint64_t *to, uint64_t value)
 }
 
 /* Opened anew, a file for reading cannot be mapped for writing later; a duplicate could. With no
- * rights for others, who has no descriptor for writing gets none. */
+ * rights for others, who has no descriptor for writing gets none. Sealed, for a worker that made it
+ * shorter would end all others by SIGBUS. */
 int shares_memory(int *ret_fd, int *ret_reading)
 {
 	int fd = memfd_create("egress-bpf-shares", MFD_CLOEXEC | MFD_ALLOW_SEALING), reading = -1;
@@ -140,6 +142,7 @@ uint64_t *shares_connections(struct shares *shares, unsigned slot)
 	return &place_of(shares, slot)->connections;
 }
 
+/* What a taken worker claims may be any number: a sum that wraps round would be a small one. */
 static uint64_t add(uint64_t a, uint64_t b)
 {
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Workers do not speak of it: each steps by the clock, from the same key and the same moment, and so
+ * they all come to the same key. */
 #include "tickets.h"
 
 #include <openssl/crypto.h>
@@ -61,6 +63,7 @@ bool tickets_keys(const struct tickets *tickets, const char *host, unsigned char
 	return fine;
 }
 
+/* With the moment that it is of: a worker that starts late steps from there. */
 void tickets_format(const struct tickets *tickets, char ret[TICKETS_TEXT_SIZE])
 {
 	int length = snprintf(ret, TICKETS_TEXT_SIZE, "%lld ", (long long)tickets->since);
