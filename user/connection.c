@@ -250,6 +250,9 @@ static void dial(struct connection *c)
 	c->state = CONNECTION_DIALLING;
 	c->reason = EGRESS_ALLOWED;
 	connection_deadline(c, DIAL_SECONDS);
+	/* Without memory for it: the stream would come to a connection that is freed. */
+	if (c->state == CONNECTION_CLOSED)
+		return;
 	/* Never from the pool: those connections have spoken HTTP. */
 	c->dial = upstream_get(c->proxy->upstream, &target, true, on_dialled, c);
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <event2/event.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
@@ -260,6 +261,30 @@ static void record_is_taken_of_who_is_not_served(void **state)
 	assert_int_equal(fcntl(accepted.fd, F_GETFD), -1);
 	fake_connect(f);
 	assert_int_equal(f->identified_count, 2);
+}
+
+/* libevent's heap of timers begins with room for eight. */
+static bool no_timers;
+
+static void *allocate(void *memory, size_t size)
+{
+	return no_timers && size == 8 * sizeof(void *) ? NULL : realloc(memory, size);
+}
+
+/* The connection ends where its deadline cannot be set: nothing is dialled for it any more, whose answer
+ * would come to what is freed. */
+static void no_memory_for_the_deadline(void **state)
+{
+	struct fake *f = *state;
+
+	f->identity = (struct identity){.kind = IDENTITY_NAME, .host = "tcp.test", .port = 22};
+	f->hold = true;
+	no_timers = true;
+	fake_connect(f);
+	no_timers = false;
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->last.reason, EGRESS_INTERNAL);
+	assert_int_equal(f->get_count, 0);
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------ */
@@ -533,6 +558,7 @@ int main(void)
 		STEERED(steered_cidr),
 		STEERED(unnamed_plain),
 		STEERED(record_is_taken_of_who_is_not_served),
+		STEERED(no_memory_for_the_deadline),
 		STEERED(tls_name_must_be_the_hosts),
 		STEERED(tls_exchange),
 		STEERED(tls_cut_is_no_clean_end),
@@ -542,6 +568,8 @@ int main(void)
 		STEERED(reload),
 	};
 
+	/* Before it has allocated anything. */
+	event_set_mem_functions(malloc, allocate, free);
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
