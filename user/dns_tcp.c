@@ -255,14 +255,16 @@ static void resume(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	event_add(&listening->readable, NULL);
+	if (event_add(&listening->readable, NULL) < 0)
+		event_add(&listening->resume, &accept_pause);
 }
 
-/* Out of descriptors or memory: the client stays in the queue, so do not be called at once. */
+/* Out of descriptors or memory: the client stays in the queue, so do not be called at once. Where the pause
+ * cannot be had, nobody would end it. */
 static void pause_accepting(struct listening *listening)
 {
-	event_del(&listening->readable);
-	event_add(&listening->resume, &accept_pause);
+	if (event_add(&listening->resume, &accept_pause) == 0)
+		event_del(&listening->readable);
 }
 
 static void accept_ready(evutil_socket_t listener, short what, void *context)

@@ -48,14 +48,28 @@ static void note_taken(const struct listener *listener)
 				 __ATOMIC_RELAXED);
 }
 
-static void accepting(struct listener *listener, bool on)
+static void stop_accepting(struct listener *listener)
 {
-	for (size_t i = 0; i < listener->count; i++) {
-		if (on)
-			(void)event_add(listener->places[i].event, NULL);
-		else
-			event_del(listener->places[i].event);
-	}
+	for (size_t i = 0; i < listener->count; i++)
+		event_del(listener->places[i].event);
+}
+
+/* What cannot be watched now is tried again. */
+static void go_on_accepting(struct listener *listener)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < listener->count; i++)
+		all = event_add(listener->places[i].event, NULL) == 0 && all;
+	if (!all)
+		event_add(listener->pause, &pause_time);
+}
+
+/* Without memory for the pause there is none: nobody would end it. */
+static void pause_accepting(struct listener *listener)
+{
+	if (event_add(listener->pause, &pause_time) == 0)
+		stop_accepting(listener);
 }
 
 /* Without the pause a full descriptor table would wake the loop without end. */
@@ -72,10 +86,11 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 
 		if (at_limit(listener)) {
 			listener->full = true;
-			accepting(listener, false);
 			/* The end of a connection of theirs tells us nothing. */
 			if (listener->limit.others)
-				event_add(listener->pause, &pause_time);
+				pause_accepting(listener);
+			else
+				stop_accepting(listener);
 			return;
 		}
 		accepted.fd = accept4(fd, (struct sockaddr *)&accepted.peer, &length,
@@ -85,8 +100,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 			note_taken(listener);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
-			accepting(listener, false);
-			event_add(listener->pause, &pause_time);
+			pause_accepting(listener);
 			return;
 		/* ECONNABORTED is one client's, who left the queue: the next may still stand in
 		 * it. */
@@ -104,13 +118,11 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	/* What became a tunnel takes less. */
 	note_taken(listener);
-	if (listener->full && at_limit(listener)) {
-		event_add(listener->pause, &pause_time);
+	if (listener->full && at_limit(listener) && event_add(listener->pause, &pause_time) == 0)
 		return;
-	}
 	listener->full = false;
 	if (!listener->stopped)
-		accepting(listener, true);
+		go_on_accepting(listener);
 }
 
 /* One connection ended: there is room again. */
@@ -124,7 +136,7 @@ static void on_closed(void *context)
 	listener->full = false;
 	/* The other brake may still be on. */
 	if (!listener->stopped && !evtimer_pending(listener->pause, NULL))
-		accepting(listener, true);
+		go_on_accepting(listener);
 }
 
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
@@ -166,7 +178,7 @@ fail:
 void listener_stop(struct listener *listener)
 {
 	listener->stopped = true;
-	accepting(listener, false);
+	stop_accepting(listener);
 }
 
 void listener_free(struct listener *listener)

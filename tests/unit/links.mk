@@ -23,6 +23,7 @@ links_test_http1_body := http1_body http1_head stream tally bytes
 links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_server_heap := server_heap
+links_test_listener := listener
 links_test_server_memfd := server_memfd $(config_modules)
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
