@@ -210,7 +210,7 @@ def settle(pid):
                for path, (still, slept) in now.items()):
             return
         before = now
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
 def memory_kib(pid, field="VmRSS"):
