@@ -127,6 +127,21 @@ void *arena_grow(struct arena *arena, void *array, size_t count, size_t item_siz
 	return larger;
 }
 
+/* Zeroed again, as who allocates next expects. */
+void arena_clear(struct arena *arena)
+{
+	struct arena_block *block = arena->blocks;
+
+	if (!block || block->next || block->size > FIRST_BLOCK) {
+		arena_free(arena);
+		return;
+	}
+	memset(block + 1, 0, block->low - sizeof(*block));
+	memset((char *)block + block->high, 0, block->size - block->high);
+	block->low = sizeof(*block);
+	block->high = block->size;
+}
+
 void arena_free(struct arena *arena)
 {
 	struct arena_block *block;

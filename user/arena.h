@@ -22,6 +22,8 @@ char *arena_text(struct arena *arena, struct span text) WARN_UNUSED;
 /* The array with room for one more item than `count`; it doubles at powers of two, and the old one
  * stays in the arena. NULL when out of memory: the array is then as it was. */
 void *arena_grow(struct arena *arena, void *array, size_t count, size_t item_size) WARN_UNUSED;
+/* As arena_free(), for one that is filled again and again with little: its first block stays. */
+void arena_clear(struct arena *arena);
 /* Leaves it empty. */
 void arena_free(struct arena *arena);
 

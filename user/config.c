@@ -95,12 +95,16 @@ static void apply_routes(struct config_context *context, const struct config_nod
 			 struct config *config)
 {
 	size_t index = 0, mark = config_enter(context, "routes"), before = context->errors->count;
+	struct config_arena *tree = context->arena, draft = {0};
 
 	if (routes->kind != CONFIG_SEQUENCE && routes->kind != CONFIG_INVALID)
 		config_fault(context, routes->line,
 			     "a list of {host: NAME}; [] to refuse everything", "is not a list");
 	if (!policy_expect(config->policy, routes->count))
 		abort();
+	/* The policy copies what it keeps. For a hundred thousand drafts the kernel need not find fresh
+	 * memory. */
+	context->arena = &draft;
 	for (const struct config_node *node = routes->first; node; node = node->next) {
 		size_t inner = config_enter_index(context, index++);
 
@@ -111,8 +115,11 @@ static void apply_routes(struct config_context *context, const struct config_nod
 		}
 		if (routes->kind == CONFIG_SEQUENCE)
 			config_route(context, node, config->policy);
+		arena_clear(&draft.memory);
 		config_leave(context, inner);
 	}
+	context->arena = tree;
+	config_arena_free(&draft);
 	config_leave(context, mark);
 }
 

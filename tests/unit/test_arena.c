@@ -94,12 +94,40 @@ static void arrays_grow(void **state)
 	arena_free(&arena);
 }
 
+/* Little or much, and what was written is zero again. */
+static void cleared(void **state)
+{
+	static const size_t sizes[] = {8, 100, 1500, 3000, 16, (size_t)3 << 20, 24};
+	struct arena arena = {0};
+
+	(void)state;
+	arena_clear(&arena);
+	for (size_t i = 0; i < 3 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t size = sizes[i % (sizeof(sizes) / sizeof(sizes[0]))];
+		char *memory = arena_alloc(&arena, size), *text;
+
+		assert_non_null(memory);
+		assert_true(is_zero(memory, size));
+		memset(memory, 'x', size);
+		text = arena_text(&arena, span_from("a text"));
+		assert_string_equal(text, "a text");
+		memory = arena_alloc(&arena, 64);
+		assert_true(is_zero(memory, 64));
+		memset(memory, 'y', 64);
+		assert_string_equal(text, "a text");
+		arena_clear(&arena);
+	}
+	arena_free(&arena);
+	assert_null(arena.blocks);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces_are_zeroed_aligned_and_apart),
 		cmocka_unit_test(sizes_at_the_ends),
 		cmocka_unit_test(arrays_grow),
+		cmocka_unit_test(cleared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
