@@ -328,11 +328,16 @@ unsigned supervisor_wanted(const struct supervisor *s)
 static void send_wanted(struct slot *slot)
 {
 	struct supervisor *s = slot->s;
+	int result;
 
 	slot->given = supervisor_wanted(s);
 	slot->owes = true;
 	slot->pulses_owed = 0;
-	if (worker_send_config(&slot->worker, bytes_span(s->next ? &s->next_blob : &s->blob)) < 0)
+	if (s->next && s->next_fd > 0)
+		result = worker_send_memfd(&slot->worker, s->next_fd);
+	else
+		result = worker_send_config(&slot->worker, bytes_span(s->next ? &s->next_blob : &s->blob));
+	if (result < 0)
 		supervisor_kill_worker(slot, "takes no message");
 }
 
@@ -395,7 +400,7 @@ void supervisor_reload_pulse(struct slot *slot)
 struct job {
 	struct supervisor *s;
 	struct supervisor_load load;
-	int ahead_fd; /* for the workers, to be read while it is judged; -1: nothing */
+	int fd; /* for the workers: first what they read ahead, then the whole; negative: none */
 	bool failed;
 	struct config *config;
 };
@@ -421,7 +426,7 @@ static void read_file(void *context)
 
 	job->failed = !read_policy(&job->load);
 	if (!job->failed)
-		job->ahead_fd = make_ahead(&job->load);
+		job->fd = make_ahead(&job->load);
 }
 
 static void judge(void *context)
@@ -430,6 +435,9 @@ static void judge(void *context)
 
 	if (!job->failed)
 		job->config = judge_policy(&job->load);
+	/* Some milliseconds for a large one, in which names are asked for. */
+	if (job->config)
+		job->fd = worker_memfd(bytes_span(&job->load.blob));
 }
 
 /* The routes alone, with which a worker can do nothing: it waits for send_wanted(). Whoever does not
@@ -464,6 +472,13 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 	}
 }
 
+static void close_job_fd(struct job *job)
+{
+	if (job->fd >= 0)
+		close(job->fd);
+	job->fd = -1;
+}
+
 /* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
 static void loaded(void *context)
 {
@@ -475,6 +490,7 @@ static void loaded(void *context)
 	if (s->stopping) {
 		config_free(job->config);
 		release_load(&job->load);
+		close_job_fd(job);
 		free(job);
 		return;
 	}
@@ -488,12 +504,15 @@ static void loaded(void *context)
 		bytes_wipe(&job->load.blob);
 		bytes_free(&job->load.text);
 	}
-	free(job);
 	if (s->next)
 		s->next_number = ++s->numbers;
 	for (unsigned i = 0; i < s->slot_count; i++)
 		s->slots[i]->failed_starts = 0;
+	s->next_fd = job->fd;
 	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
+	s->next_fd = 0;
+	close_job_fd(job);
+	free(job);
 	supervisor_reload_pending(s);
 }
 
@@ -502,10 +521,9 @@ static void file_is_read(void *context)
 {
 	struct job *job = context;
 
-	if (job->ahead_fd >= 0) {
-		send_ahead(job->s, job->ahead_fd);
-		close(job->ahead_fd);
-	}
+	if (job->fd >= 0)
+		send_ahead(job->s, job->fd);
+	close_job_fd(job);
 	if (job->s->stopping || background_run(job->s->background, judge, loaded, job) < 0)
 		loaded(job);
 }
@@ -534,7 +552,7 @@ static int begin_load(struct supervisor *s, bool reread)
 	if (!job)
 		return -1;
 	job->s = s;
-	job->ahead_fd = -1;
+	job->fd = -1;
 	s->next_reread = reread;
 	if (fill_load(s, &job->load) == 0 &&
 	    background_run(s->background, read_file, file_is_read, job) == 0) {

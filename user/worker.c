@@ -255,6 +255,13 @@ int worker_memfd(struct span blob)
 	return fd;
 }
 
+int worker_send_memfd(const struct worker *worker, int fd)
+{
+	const struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
+
+	return rpc_control_send(worker->control_fd, &message, fd);
+}
+
 static int send_config(const struct worker *worker, struct span blob, const char *text)
 {
 	struct rpc_control message = {.type = RPC_CONTROL_CONFIG};

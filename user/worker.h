@@ -28,6 +28,8 @@ int worker_start(const struct server_handover *handover, struct span blob, const
 int worker_memfd(struct span blob) WARN_UNUSED;
 /* Sends another configuration; the answer comes on control_fd. */
 int worker_send_config(const struct worker *worker, struct span blob) WARN_UNUSED;
+/* The same, by worker_memfd() of it, which stays the caller's: one is enough for all workers. */
+int worker_send_memfd(const struct worker *worker, int fd) WARN_UNUSED;
 /* What the next configuration may begin with: a memfd of config_pack_sources()'s blob, which stays the
  * caller's; -1: it does not. Nothing answers. 0 or -errno. */
 int worker_send_ahead(const struct worker *worker, int fd) WARN_UNUSED;
