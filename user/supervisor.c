@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
@@ -432,6 +433,9 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 		return EXIT_FAILED;
 	}
 	guard_memory();
+	/* Texts of large policies go back to the kernel when they are freed: malloc_trim(3) leaves the
+	 * end of a thread's heap as it is, and the threshold would rise to their size. */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	/* OpenSSL's tables go with the process: to free them one by one takes a millisecond, for which
 	 * exec's caller would wait. */
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);

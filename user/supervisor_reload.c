@@ -275,14 +275,15 @@ static void commit_reload(struct supervisor *s)
 	s->config = s->next;
 	s->number = s->next_number;
 	s->next = NULL;
-	if (background_run(s->background, free_config, NULL, old) < 0)
-		config_free(old);
 	bytes_wipe(&s->blob);
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
 	bytes_free(&s->text);
 	s->text = s->next_text;
 	s->next_text = (struct bytes){0};
+	/* Last, or what was freed above stays with malloc(3). */
+	if (background_run(s->background, free_config, NULL, old) < 0)
+		config_free(old);
 	if (s->next_reread)
 		diag_notice("policy reloaded");
 	reload_ended(s, "serving; policy reloaded", NULL);
