@@ -126,6 +126,8 @@ class Reload(BottleCase):
                 return int(re.search(rf"(?m)^{field}:\s*(\d+) kB$", file.read())[1])
         self.reload(policy(PRIVATE))
         worker, said = self.bottle.workers()[0], len(self.bottle.errors())
+        # What an earlier test's policy took is given back by and by.
+        wait_for(lambda: memory("VmRSS") < 40 * 1024, 20, "the policy before to go")
         with open(f"/proc/{worker}/clear_refs", "w", encoding="utf-8") as file:
             file.write("5")  # VmHWM begins anew (proc(5))
         before = memory("VmRSS")
