@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <openssl/core_names.h>
@@ -567,7 +569,41 @@ static void test_description(void **state)
 	assert_non_null(strstr(tls_provider_describe(), "OpenSSL"));
 }
 
-int main(void)
+/* Where openssl.cnf wants other providers and no "default", there is none because of us either. */
+static void test_configured_providers(void **state)
+{
+	static const char text[] = "openssl_conf = all\n[all]\nproviders = list\n"
+				   "[list]\nbase = base\n[base]\nactivate = 1\n";
+	char path[] = "/tmp/test_tls_provider.XXXXXX";
+	int fd = mkstemp(path), status = -1;
+	pid_t pid;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	close(fd);
+	pid = fork();
+	if (pid == 0) {
+		setenv("OPENSSL_CONF", path, 1);
+		execl("/proc/self/exe", "test_tls_provider", "configured", NULL);
+		_exit(127);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	unlink(path);
+	assert_int_equal(status, 0);
+}
+
+/* In a process that OpenSSL has done nothing in yet. */
+static int look_at_configured(void)
+{
+	tls_provider_load();
+	if (OSSL_PROVIDER_available(NULL, "default"))
+		return 1;
+	return tls_provider_query() ? 2 : 0;
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_secrets_are_openssl_s),
@@ -582,7 +618,11 @@ int main(void)
 		cmocka_unit_test(test_changed_records),
 		cmocka_unit_test(test_explicit_ivs_of_tls12),
 		cmocka_unit_test(test_description),
+		cmocka_unit_test(test_configured_providers),
 	};
 
+	(void)argv;
+	if (argc > 1)
+		return look_at_configured();
 	return cmocka_run_group_tests(tests, load, NULL);
 }
