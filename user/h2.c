@@ -24,6 +24,9 @@
 #define CHATTER_MAX 1000
 #define CHATTER_SECONDS 10
 #define CONTINUATIONS_MAX 16
+/* Of a head that goes out, as nghttp2 counts it, with 12 bytes more for each field: one above this it drops
+ * without a word, and its stream would wait for ever. Twice what may come in: write_head() in h2_stream.c. */
+#define SEND_HEAD_MAX (2 * HTTP1_HEAD_MAX + 16 * (HTTP1_FIELDS_MAX + 16))
 /* Up to twice that is what a peer has to take some of what waits for it: of a request, whose answer is
  * known, and of an answer, which somebody may come back to the next day as on HTTP/1. */
 #define REQUEST_LINGER_SECONDS 150
@@ -458,6 +461,7 @@ static bool new_session(struct h2 *h2)
 		nghttp2_option_set_no_closed_streams(option, 1);
 		/* CVE-2024-28182: a head without end, each frame decoded. */
 		nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+		nghttp2_option_set_max_send_header_block_length(option, SEND_HEAD_MAX);
 		nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_RATE);
 		rc = h2->server ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option,
 							      &memory)
