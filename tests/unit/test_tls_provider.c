@@ -359,6 +359,38 @@ static void test_gcm_refuses_to_begin(void **state)
 	ERR_clear_error();
 }
 
+/* A record of TLS 1.2 is ciphered where it lies, whole, and under an IV that counts. */
+static void test_gcm_refuses_records(void **state)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", OURS);
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+	unsigned char record[100] = {0}, other[100], key[16] = {0}, fixed[4] = {0};
+	unsigned char header[13] = {[11] = 0, [12] = 100 - 16}, short_header[13] = {[12] = 7};
+	int n;
+
+	(void)state;
+	needs_gcm();
+	assert_int_equal(EVP_CipherInit_ex2(context, cipher, key, NULL, 1, NULL), 1);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, header), 16);
+	assert_int_equal(EVP_CipherUpdate(context, record, &n, record, 100), 0); /* no fixed IV */
+	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_IV_FIXED, 3, fixed) <= 0);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_IV_FIXED, 4, fixed), 1);
+	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, short_header) <= 0);
+	assert_true(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 12, header) <= 0);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, header), 16);
+	assert_int_equal(EVP_CipherUpdate(context, other, &n, record, 100), 0);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, header), 16);
+	assert_int_equal(EVP_CipherUpdate(context, NULL, &n, NULL, 100), 0);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, header), 16);
+	assert_int_equal(EVP_CipherUpdate(context, record, &n, record, 23), 0);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_TLS1_AAD, 13, header), 16);
+	assert_int_equal(EVP_CipherUpdate(context, record, &n, record, 100), 1);
+	assert_int_equal(n, 100);
+	EVP_CIPHER_CTX_free(context);
+	EVP_CIPHER_free(cipher);
+	ERR_clear_error();
+}
+
 /* ---- connections ---------------------------------------------------------------------------- */
 
 struct pair {
@@ -613,6 +645,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_gcm_is_openssl_s),
 		cmocka_unit_test(test_gcm_refuses_what_was_changed),
 		cmocka_unit_test(test_gcm_refuses_to_begin),
+		cmocka_unit_test(test_gcm_refuses_records),
 		cmocka_unit_test(test_connections),
 		cmocka_unit_test(test_exporter),
 		cmocka_unit_test(test_changed_records),
