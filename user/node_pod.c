@@ -571,6 +571,9 @@ bool node_pod_waits(const struct node_pod *pod)
 {
 	if (pod->gone || pod->stays || pod->stopping || has_ended(pod->first_fd))
 		return true;
+	/* It could not be let go. */
+	if (pod->held && (pod->walled || pod->kind == NODE_PLAIN))
+		return true;
 	if (pod->kind == NODE_LABELLED)
 		return !pod->walled || pod->child <= 0;
 	return denied_while_unknown(pod) && !pod->walled;

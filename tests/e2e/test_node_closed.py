@@ -83,6 +83,24 @@ class Closed(test_node.NodeCase):
         wait_for(lambda: not frozen(pod), 20, lambda: "the pod to go on; " + self.errors())
         self.assertEqual(pod.connect(), ["refused"])
 
+    def test_cannot_be_let_go_and_needs_no_wall(self):
+        """The next question to the kubelet may be an hour away."""
+        self.start_agent()
+        plain = Pod(self).start()
+        self.says("tells of")
+        self.kill_agent()
+        freezer = os.path.join(plain.path, "cgroup.freeze")
+        with open(freezer, "w", encoding="utf-8") as file:
+            file.write("1")
+        w.sh(f"mount --bind {freezer} {freezer} && mount -o remount,bind,ro {freezer}")
+        self.addCleanup(subprocess.run, ["umount", "-q", freezer], check=False)
+        wait_for(lambda: frozen(plain), 20, "the freeze")
+        self.start_agent("--interval", "3600")
+        self.says("it stays frozen: Read-only file system; trying it again")
+        time.sleep(2)  # what else there was to look at has been
+        w.sh(f"umount {freezer}")
+        wait_for(lambda: not frozen(plain), 5, lambda: "the pod to go on; " + self.errors())
+
     def test_ended_while_its_run_starts(self):
         """Told to end between fork(2) and execve(2), where it still has the agent's handlers, which
         write to the agent's own loop: the agent took the word for its own and ended, and the wall of
