@@ -50,8 +50,8 @@ static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const 
 	return 1;
 }
 
-/* Not where the administrator's openssl.cnf wants others than "default": the FIPS provider, say. It is
- * read first: asked before that, OpenSSL makes "default" available for want of any other. */
+/* Not where the administrator's openssl.cnf wants others than "default": the FIPS provider, say. It
+ * is read first: asked before that, OpenSSL makes "default" available for want of any other. */
 void tls_provider_load(void)
 {
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
