@@ -72,7 +72,7 @@ const char *tls_provider_describe(void)
 {
 	if (loaded && have_gcm)
 		return "libipsec-mb's, by VAES; the rest OpenSSL's";
-	return tls_provider_gcm_wanted()
+	return loaded && tls_provider_gcm_wanted()
 		       ? "OpenSSL's; the package libipsec-mb1 would take a quarter of the time"
 		       : "OpenSSL's";
 }

@@ -617,7 +617,9 @@ static int look_at_configured(void)
 	unlink(path);
 	if (OSSL_PROVIDER_available(NULL, "default"))
 		return 2;
-	return tls_provider_query() ? 3 : 0;
+	if (tls_provider_query())
+		return 3;
+	return strcmp(tls_provider_describe(), "OpenSSL's") == 0 ? 0 : 4; /* no package helps */
 }
 
 static int of_configured = -1;
