@@ -130,11 +130,32 @@ static void answer(struct owner *owner)
 	static const char text[] = "HTTP/1.1 103 \r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\n"
 				   "Content-Type: text/plain\r\nConnection: close\r\n\r\nhello";
 
-	if (stream_write(owner->stream, text, sizeof(text) - 1) <= 0)
+	static struct policy_header lines[] = {{SPAN("Content-Type"), SPAN("text/plain")}};
+	const struct http1_head head = {.fields = lines, .count = 1, .status = 200, .length = 5};
+
+	/* As a text, or as http1_exchange.c does with an origin of HTTP/1.1. */
+	if (owner->manner & 32 ? h2_respond(owner->stream, &head, true, false) < 0 ||
+					 stream_write(owner->stream, "hello", 5) <= 0
+			       : stream_write(owner->stream, text, sizeof(text) - 1) <= 0)
 		return;
 	owner->stream->ops->finish(owner->stream->object, (owner->manner & 4)
 								  ? SPAN("x-sum: 1\r\nx-b: 2\r\n")
 								  : (struct span){NULL, 0});
+}
+
+/* The first time a request's head may be taken as http1.c does it. */
+static ssize_t read_some(struct owner *owner, char *buffer, size_t size)
+{
+	struct bytes head = {NULL, 0, 0, 0};
+	ssize_t n;
+
+	if (owner->response || owner->headed || !(owner->manner & 16) ||
+	    !h2_move_head(owner->stream, &head))
+		return stream_read(owner->stream, buffer, size);
+	n = (ssize_t)head.length;
+	memcpy(buffer, bytes_span(&head).data, head.length);
+	bytes_wipe(&head);
+	return n;
 }
 
 /* The head comes whole and by itself; a parser that takes it takes all of it. */
@@ -167,7 +188,7 @@ static void on_ready(void *context)
 
 	if (!owner->stream || (owner->manner & 8))
 		return;
-	n = stream_read(owner->stream, buffer, sizeof(buffer));
+	n = read_some(owner, buffer, sizeof(buffer));
 	if (n > 0 && !owner->headed) {
 		/* Interim responses may stand before it. */
 		while (owner->response) {
