@@ -236,7 +236,7 @@ class Compared(Case):
 
     def test_aiohttp(self):
         self.assertEqual(self.compare([PYTHON, "-c", AIOHTTP,
-                                       "https://bulk.example.test/layer"]).count("200"), 8)
+                                       "https://bulk.example.test/layer"]).count("(200, "), 8)
 
     def test_requests_and_node(self):
         self.compare([PYTHON, "-c", "import hashlib, requests, sys; s = requests.Session();"
