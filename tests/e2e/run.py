@@ -7,7 +7,6 @@ sanitizers: neither what measures memory and time, nor what is mostly others' wo
 import fnmatch
 import itertools
 import os
-import signal
 import sys
 import time
 import unittest
@@ -98,7 +97,7 @@ def main():
         del arguments[at:at + 2]
     if os.geteuid() != 0:
         sys.exit("run.py: needs root (network namespaces, cgroups, bpf)")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    world.end_in_order()
     tests = [t for t in flatten(unittest.defaultTestLoader.discover(HERE)) if chosen(t, only)]
     # First, while the others' tests are short ones: see run-tests.
     tests.sort(key=lambda test: not is_alone(type(test)))

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -27,6 +28,20 @@ class Bench:
     def bottle(self, which):
         assert which == "ours"
         return self.ours
+
+
+@measures
+class HungUp(Case):
+    def test_leaves_nothing(self):
+        """Its terminal is closed while a bottle of it runs."""
+        with subprocess.Popen([os.path.join(TOP, "tools", "bench", "bench"), harness.world.program,
+                               "--peers", "haproxy", "--only", "memory, idle intercepted"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+            cgroup = os.path.join(p.w.cgroup_root(), f"egress-e2e-{bench.pid}")
+            harness.wait_for(lambda: p.w.cgroup_pids(cgroup), 30, "the bench at work")
+            bench.send_signal(signal.SIGHUP)
+            self.assertEqual(bench.wait(60), 1)
+        self.assertFalse(os.path.exists(cgroup))
 
 
 @measures

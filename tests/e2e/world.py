@@ -314,6 +314,14 @@ class World:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def end_in_order():
+    """SIGTERM, and the end of the terminal, end the program as an exception does: what it made is taken
+    away. Not where whoever started it wants it to go on (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(1))
+
+
 def cgroup_pids(path):
     pids = []
     for directory, _, _ in os.walk(path):
