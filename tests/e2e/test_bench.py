@@ -33,9 +33,10 @@ class Bench:
 @measures
 class HungUp(Case):
     def test_leaves_nothing(self):
-        """Its terminal is closed while a bottle of it runs."""
-        with subprocess.Popen([os.path.join(TOP, "tools", "bench", "bench"), harness.world.program,
-                               "--peers", "haproxy", "--only", "memory, idle intercepted"],
+        """Its terminal is closed while a bottle of it runs. We may be running under nohup(1)."""
+        with subprocess.Popen(["env", "--default-signal=HUP", os.path.join(TOP, "tools", "bench", "bench"),
+                               harness.world.program, "--peers", "haproxy",
+                               "--only", "memory, idle intercepted"],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
             cgroup = os.path.join(p.w.cgroup_root(), f"egress-e2e-{bench.pid}")
             harness.wait_for(lambda: p.w.cgroup_pids(cgroup), 30, "the bench at work")
