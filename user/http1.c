@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "http1.h"
-#include "h2.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "h2.h"
 
 #define DRAIN_MAX (1024 * 1024)
 #define STEP_BUDGET 64 /* steps before other connections have their turn */

@@ -18,6 +18,7 @@
 #include "cert_authority.h"
 #include "config.h"
 #include "connection.h"
+#include "descriptor.h"
 #include "diag.h"
 #include "dns_responder.h"
 #include "exit_status.h"
@@ -89,8 +90,7 @@ static void read_ahead(void *context)
 	struct reload *reload = context;
 
 	ahead_read(&reload->server->ahead, reload->fd);
-	if (reload->fd >= 0)
-		close(reload->fd);
+	descriptor_close(&reload->fd);
 }
 
 static void prepare_reload(void *context)
@@ -153,8 +153,7 @@ static int begin_reload(struct server *s, int fd, background_fn work, background
 			return 0;
 	}
 	free(reload);
-	if (fd >= 0)
-		close(fd);
+	descriptor_close(&fd);
 	return -1;
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "descriptor.h"
 
 /* Of PULSE_S each: six seconds, which thousands of routes do not need. */
 #define RELOAD_PULSES 3 /* so long may a worker take over it */
@@ -473,13 +474,6 @@ static void put_next_in_force(struct supervisor *s, const char *why_not)
 	}
 }
 
-static void close_job_fd(struct job *job)
-{
-	if (job->fd >= 0)
-		close(job->fd);
-	job->fd = -1;
-}
-
 /* In the loop again. Secrets in the blob are wiped when nobody wants them any more. */
 static void loaded(void *context)
 {
@@ -491,7 +485,7 @@ static void loaded(void *context)
 	if (s->stopping) {
 		config_free(job->config);
 		release_load(&job->load);
-		close_job_fd(job);
+		descriptor_close(&job->fd);
 		free(job);
 		return;
 	}
@@ -512,7 +506,7 @@ static void loaded(void *context)
 	s->next_fd = job->fd;
 	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
 	s->next_fd = 0;
-	close_job_fd(job);
+	descriptor_close(&job->fd);
 	free(job);
 	supervisor_reload_pending(s);
 }
@@ -524,7 +518,7 @@ static void file_is_read(void *context)
 
 	if (job->fd >= 0)
 		send_ahead(job->s, job->fd);
-	close_job_fd(job);
+	descriptor_close(&job->fd);
 	if (job->s->stopping || background_run(job->s->background, judge, loaded, job) < 0)
 		loaded(job);
 }

@@ -491,8 +491,7 @@ bool tls_provider_gcm_wanted(void)
 	unsigned int a, b, c, d;
 
 	return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-	       __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vaes) && (c & vpclmulqdq) &&
-	       OpenSSL_version_num() < 0x30100000L;
+	       __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vaes) && (c & vpclmulqdq);
 }
 
 bool tls_provider_gcm_start(void)

@@ -16,7 +16,7 @@ extern const OSSL_DISPATCH tls_provider_kdf[];
 /* provider-cipher(7): AES-128-GCM and AES-256-GCM as libssl uses them, for TLS 1.2 and 1.3. False:
  * the library or the processor's instructions are not there. */
 bool tls_provider_gcm_start(void);
-/* Whether the processor has the instructions, and this OpenSSL does not use them. */
+/* Whether the processor has the instructions. */
 bool tls_provider_gcm_wanted(void);
 extern const OSSL_DISPATCH tls_provider_gcm128[], tls_provider_gcm256[];
 

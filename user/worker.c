@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "rpc.h"
 
 /* ---- argv ----------------------------------------------------------------------------------- */
@@ -288,15 +289,6 @@ int worker_send_ahead(const struct worker *worker, int fd)
 	return rpc_control_send(worker->control_fd, &message, fd);
 }
 
-static void close_pair(int pair[2])
-{
-	for (int i = 0; i < 2; i++) {
-		if (pair[i] >= 0)
-			close(pair[i]);
-		pair[i] = -1;
-	}
-}
-
 /* Nothing is allocated between fork and exec: a background thread may hold malloc's lock. */
 int worker_start(const struct server_handover *handover, struct span blob, const char *tickets,
 		 struct worker *ret, struct error *error)
@@ -330,8 +322,8 @@ int worker_start(const struct server_handover *handover, struct span blob, const
 	*ret = worker;
 	result = 0;
 out:
-	close_pair(calls);
-	close_pair(control);
+	descriptors_close(calls, 2);
+	descriptors_close(control, 2);
 	return result;
 }
 
