@@ -19,6 +19,14 @@ def frozen(pod):
     return "frozen 1" in read(os.path.join(pod.path, "cgroup.events"))
 
 
+def freeze(pod):
+    """Asked for; the file that asks for it."""
+    path = os.path.join(pod.path, "cgroup.freeze")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("1")
+    return path
+
+
 class Closed(test_node.NodeCase):
     def limit_files(self, soft):
         """A low soft limit, as containerd 2 gives to containers; the hard one stays."""
@@ -54,8 +62,7 @@ class Closed(test_node.NodeCase):
         unknown = Pod(self, tell=False)
         pods = (pod, plain, unknown)
         for one in pods:
-            with open(os.path.join(one.path, "cgroup.freeze"), "w", encoding="utf-8") as file:
-                file.write("1")
+            freeze(one)
         wait_for(lambda: all(frozen(one) for one in pods), 20, "the freeze")
         self.start_agent()
         wait_for(lambda: not any(frozen(one) for one in pods), 20,
@@ -66,17 +73,20 @@ class Closed(test_node.NodeCase):
         self.assertEqual(pod.connect(), ["refused"])
         wait_for(lambda: pod.curl("https://api.example.test/echo").returncode == 0, 20, "the pod's service")
 
+    def freeze_for_good(self, pod):
+        """Until what is returned is unmounted."""
+        freezer = freeze(pod)
+        w.sh(f"mount --bind {freezer} {freezer} && mount -o remount,bind,ro {freezer}")
+        self.addCleanup(subprocess.run, ["umount", "-q", freezer], check=False)
+        wait_for(lambda: frozen(pod), 20, "the freeze")
+        return freezer
+
     def test_cannot_be_let_go(self):
         """A pod that waits for its wall was frozen for good when it could not be let go at once."""
         self.start_agent()
         pod = Pod(self, "web").start().served()
         self.kill_agent()
-        freezer = os.path.join(pod.path, "cgroup.freeze")
-        with open(freezer, "w", encoding="utf-8") as file:
-            file.write("1")
-        w.sh(f"mount --bind {freezer} {freezer} && mount -o remount,bind,ro {freezer}")
-        self.addCleanup(subprocess.run, ["umount", "-q", freezer], check=False)
-        wait_for(lambda: frozen(pod), 20, "the freeze")
+        freezer = self.freeze_for_good(pod)
         self.start_agent()
         self.says(f"{pod.name}: it stays frozen: Read-only file system; trying it again")
         w.sh(f"umount {freezer}")
@@ -89,12 +99,7 @@ class Closed(test_node.NodeCase):
         plain = Pod(self).start()
         self.says("tells of")
         self.kill_agent()
-        freezer = os.path.join(plain.path, "cgroup.freeze")
-        with open(freezer, "w", encoding="utf-8") as file:
-            file.write("1")
-        w.sh(f"mount --bind {freezer} {freezer} && mount -o remount,bind,ro {freezer}")
-        self.addCleanup(subprocess.run, ["umount", "-q", freezer], check=False)
-        wait_for(lambda: frozen(plain), 20, "the freeze")
+        freezer = self.freeze_for_good(plain)
         self.start_agent("--interval", "3600")
         self.says("it stays frozen: Read-only file system; trying it again")
         time.sleep(2)  # what else there was to look at has been
