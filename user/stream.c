@@ -221,17 +221,14 @@ static ssize_t send_out(struct stream *stream, const void *data, size_t length)
 	return count;
 }
 
+/* A TLS 1.3 ticket is not kept back for the answer (MSG_MORE), though nobody waits for it: it carries the
+ * acknowledgement of the client's Finished, and a client that leaves Nagle's algorithm on sends no request
+ * before that, which the kernel by itself would delay by 40 ms. */
 static int bio_write(BIO *bio, const char *data, int length)
 {
 	struct stream *stream = BIO_get_data(bio);
-	bool more = stream->more;
-	ssize_t count;
+	ssize_t count = send_out(stream, data, (size_t)length);
 
-	/* Nobody waits for a ticket: it goes with the first answer. */
-	if (SSL_get_state(stream->ssl) == TLS_ST_SW_SESSION_TICKET)
-		stream->more = true;
-	count = send_out(stream, data, (size_t)length);
-	stream->more = more;
 	return bio_result(bio, count, BIO_FLAGS_WRITE);
 }
 
@@ -360,8 +357,6 @@ int stream_handshake(struct stream *stream)
 	errno = 0;
 	rc = SSL_do_handshake(stream->ssl);
 	if (rc == 1) {
-		if (stream->corked)
-			check_later(stream);
 		tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES
 			  : SSL_session_reused(stream->ssl) ? TALLY_UPSTREAM_HANDSHAKES_RESUMED
 							    : TALLY_UPSTREAM_HANDSHAKES, 1);

@@ -516,7 +516,9 @@ static unsigned segments(const struct end *end)
 	return info.tcpi_segs_out;
 }
 
-/* Tickets wait for the answer, but not for ever; the last words, the alert and the FIN are one. */
+/* Tickets wait for nothing: a client with Nagle's algorithm on keeps its request back until its Finished
+ * is acknowledged, which they do; else the kernel would, 40 ms later. The last words, the alert and the FIN
+ * are one. */
 static void tls_few_segments(void **state)
 {
 	struct end server, client;
@@ -528,9 +530,6 @@ static void tls_few_segments(void **state)
 	tcp_pair(fds);
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
 	tls_pair_on(fds, &server, &client, TLS1_3_VERSION);
-	assert_true(unsent(&server) > 0);
-	for (int i = 0; i < 10000 && unsent(&server) > 0; i++, usleep(1000))
-		turn();
 	assert_int_equal(unsent(&server), 0);
 	assert_int_equal(stream_write(client.stream, "request", 7), 7);
 	assert_int_equal(read_soon(&server, buffer, sizeof(buffer)), 7);
