@@ -529,6 +529,7 @@ static void tls_few_segments(void **state)
 	(void)state;
 	tcp_pair(fds);
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(setsockopt(fds[0], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
 	tls_pair_on(fds, &server, &client, TLS1_3_VERSION);
 	assert_int_equal(unsent(&server), 0);
 	assert_int_equal(stream_write(client.stream, "request", 7), 7);
