@@ -50,12 +50,15 @@ struct leaf_cache;
  * bottle's CA has it. NULL when out of memory or when `ca_der` is no certificate. */
 struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span ca_der,
 				  size_t capacity) WARN_UNUSED;
-/* A server context for the host, minted at the first call: TLS 1.2 and 1.3, tickets, ALPN
- * http/1.1. Renewed before it expires. Borrowed until the next call; SSL_new() takes its own
- * reference. NULL when the authority refused. */
 struct tickets;
 /* Seals sessions as others do who have it, too; before the first leaf. */
 void leaf_cache_set_tickets(struct leaf_cache *cache, const struct tickets *tickets);
+/* While `alone` says that there are no others, sessions are kept here instead (session_cache.h). It is
+ * asked for each connection; without it they are sealed. */
+void leaf_cache_set_alone(struct leaf_cache *cache, bool (*alone)(void *context), void *context);
+/* A server context for the host, minted at the first call: TLS 1.2 and 1.3, tickets, ALPN
+ * http/1.1. Renewed before it expires. Borrowed until the next call; SSL_new() takes its own
+ * reference. NULL when the authority refused. No handshake outlives the cache. */
 SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host);
 void leaf_cache_free(struct leaf_cache *cache);
 

@@ -11,12 +11,15 @@
 #include <time.h>
 
 #include "ciphers.h"
+#include "session_cache.h"
 #include "tickets.h"
 #include "tls_provider.h"
 
 /* A day of the week that a leaf lives: clients' clocks may run ahead. */
 #define RENEW_SECONDS 86400 /* before the end */
 #define RETRY_SECONDS 300   /* when a new leaf is short-lived too: its authority is about to end */
+/* Some 1.2 KiB each, for all hosts: a thousand clients who resume in turns find theirs. */
+#define SESSIONS_MAX 2048
 
 struct leaf {
 	char *host;
@@ -34,6 +37,9 @@ struct leaf_cache {
 	EVP_PKEY *key;
 	struct bytes public_key; /* SubjectPublicKeyInfo */
 	struct tickets tickets;
+	struct session_cache *sessions;
+	bool (*alone)(void *context); /* NULL: never */
+	void *alone_context;
 	size_t capacity, count, bucket_count;
 	struct leaf **buckets;
 	struct leaf ring; /* .older is the newest, .newer the oldest */
@@ -71,13 +77,13 @@ static bool set_ciphers(SSL_CTX *context)
 
 /* Tickets are sealed with keys of the host's own, and the id context is the host: what one
  * host's context issued resumes nowhere else. */
-static bool set_sessions(SSL_CTX *context, const char *host)
+static bool set_sessions(const struct leaf_cache *cache, SSL_CTX *context, const char *host)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned int length;
 
-	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-	return EVP_Digest(host, strlen(host), digest, &length, EVP_sha256(), NULL) == 1 &&
+	return session_cache_serve(cache->sessions, context) == 1 &&
+	       EVP_Digest(host, strlen(host), digest, &length, EVP_sha256(), NULL) == 1 &&
 	       SSL_CTX_set_session_id_context(context, digest, length) == 1 &&
 	       SSL_CTX_set_num_tickets(context, 1) == 1;
 }
@@ -113,7 +119,7 @@ static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X5
 	SSL_CTX_set_alpn_select_cb(context, select_protocol, NULL);
 	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 || !set_ciphers(context) ||
 	    SSL_CTX_set1_groups_list(context, "X25519:P-256") != 1 ||
-	    !set_sessions(context, host) || SSL_CTX_use_certificate(context, cert) != 1 ||
+	    !set_sessions(cache, context, host) || SSL_CTX_use_certificate(context, cert) != 1 ||
 	    SSL_CTX_use_PrivateKey(context, cache->key) != 1) {
 		SSL_CTX_free(context);
 		return NULL;
@@ -243,21 +249,33 @@ static struct leaf *add(struct leaf_cache *cache, const char *host, uint64_t has
 
 /* A leaf that cannot be renewed is not served past its time: the client would refuse it with worse
  * words. */
-SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
+static struct leaf *get(struct leaf_cache *cache, const char *host)
 {
 	uint64_t hash = bytes_hash(host, strlen(host));
 	struct leaf *leaf = find(cache, host, hash);
 
-	if (!leaf) {
-		leaf = add(cache, host, hash);
-		return leaf ? leaf->context : NULL;
-	}
+	if (!leaf)
+		return add(cache, host, hash);
 	if (time(NULL) >= leaf->renew_at && !mint(cache, leaf))
 		return NULL;
 	if (time(NULL) >= leaf->rotate_at)
 		(void)set_tickets(cache, leaf->host, leaf->context, &leaf->rotate_at);
 	ring_remove(leaf);
 	ring_add_newest(cache, leaf);
+	return leaf;
+}
+
+SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
+{
+	struct leaf *leaf = get(cache, host);
+
+	if (!leaf)
+		return NULL;
+	/* Connections have the options that their context has when they are made. */
+	if (cache->alone && cache->alone(cache->alone_context))
+		SSL_CTX_set_options(leaf->context, SSL_OP_NO_TICKET);
+	else
+		SSL_CTX_clear_options(leaf->context, SSL_OP_NO_TICKET);
 	return leaf->context;
 }
 
@@ -289,7 +307,9 @@ struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span 
 		cache->bucket_count *= 2;
 	cache->buckets = calloc(cache->bucket_count, sizeof(struct leaf *));
 	cache->issuer = parse_cert(ca_der);
-	if (!cache->buckets || !cache->issuer || !make_key(cache) || !tickets_new(&cache->tickets)) {
+	cache->sessions = session_cache_new(SESSIONS_MAX);
+	if (!cache->buckets || !cache->issuer || !cache->sessions || !make_key(cache) ||
+	    !tickets_new(&cache->tickets)) {
 		leaf_cache_free(cache);
 		return NULL;
 	}
@@ -299,6 +319,12 @@ struct leaf_cache *leaf_cache_new(leaf_sign_fn sign, void *context, struct span 
 void leaf_cache_set_tickets(struct leaf_cache *cache, const struct tickets *tickets)
 {
 	cache->tickets = *tickets;
+}
+
+void leaf_cache_set_alone(struct leaf_cache *cache, bool (*alone)(void *context), void *context)
+{
+	cache->alone = alone;
+	cache->alone_context = context;
 }
 
 void leaf_cache_free(struct leaf_cache *cache)
@@ -315,6 +341,7 @@ void leaf_cache_free(struct leaf_cache *cache)
 	EVP_PKEY_free(cache->key);
 	bytes_free(&cache->public_key);
 	OPENSSL_cleanse(&cache->tickets, sizeof(cache->tickets));
+	session_cache_free(cache->sessions);
 	free(cache->buckets);
 	free(cache);
 }

@@ -397,6 +397,15 @@ static uint64_t others_held(void *context, unsigned *ret_sharers)
 	return shares_others_held(s->shares, s->handover->slot);
 }
 
+/* Nobody else is to resume what this worker's clients have. A second worker may come: then each of them
+ * pays one full handshake. */
+static bool is_alone(void *context)
+{
+	const struct server *s = context;
+
+	return shares_workers(s->shares) == 1;
+}
+
 /* Its descriptors would let a worker that was taken over write what is the others'. */
 static int open_shares(struct server *s, struct error *error)
 {
@@ -476,6 +485,7 @@ static int open_proxy(struct server *s, struct error *error)
 	if (!s->verdicts || !s->log || !s->log_flush || !s->identify || !s->leaves)
 		return error_set(error, "out of memory");
 	leaf_cache_set_tickets(s->leaves, &s->tickets);
+	leaf_cache_set_alone(s->leaves, is_alone, s);
 	OPENSSL_cleanse(&s->tickets, sizeof(s->tickets));
 	access_log_count_in(s->log, s->verdicts);
 	access_log_gather(s->log, log_gathered, s);

@@ -194,19 +194,15 @@ static int bio_read(BIO *bio, char *buffer, int size)
 {
 	struct stream *stream = BIO_get_data(bio);
 	ssize_t n = -1;
-	int result;
 
 	errno = EAGAIN;
 	if (!stream->drained) {
 		n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
 		note_read(stream, n, size);
 	}
-	result = bio_result(bio, n, BIO_FLAGS_READ);
 	if (n == 0)
-		/* OpenSSL asks BIO_eof(3) to tell an end without close_notify from other
-		 * failures. */
-		BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
-	return result;
+		errno = ECONNRESET; /* tls_result() asks: no close_notify came */
+	return bio_result(bio, n, BIO_FLAGS_READ);
 }
 
 /* With MSG_MORE records gather in the kernel until they fill a segment of 64 KiB, and each way through
@@ -234,10 +230,10 @@ static int bio_write(BIO *bio, const char *data, int length)
 
 static long bio_control(BIO *bio, int command, long number, void *pointer)
 {
-	(void)number, (void)pointer;
-	if (command == BIO_CTRL_EOF)
-		return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
-	/* OpenSSL flushes behind each flight of a handshake, and takes 0 for a failure. */
+	(void)bio, (void)number, (void)pointer;
+	/* OpenSSL flushes behind each flight of a handshake, and takes 0 for a failure. An end without
+	 * close_notify is a failure of recv(2) to it, not BIO_CTRL_EOF: it would send an alert to a peer
+	 * that has gone, and have its session resumed no more. */
 	return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
 }
 
@@ -655,6 +651,8 @@ void stream_free(struct stream *stream)
 	if (stream->ssl) {
 		stream->more = true; /* close(2) sends it */
 		send_close_notify(stream, stream->ssl);
+		/* Or the session of one that was reset could not be resumed. */
+		SSL_set_shutdown(stream->ssl, SSL_SENT_SHUTDOWN);
 		SSL_free(stream->ssl); /* says goodbye for the outer one, too */
 		clear_errors();
 	}

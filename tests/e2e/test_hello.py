@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ClientHellos as no library of this machine makes them: post-quantum, padded, in pieces, with ECH, with
 no name or several; and sessions that are resumed. Intercepted, and on a passthrough route."""
+import itertools
 import json
 import os
 
@@ -12,7 +13,7 @@ FINE = "server hello, group 001d"
 # As browsers send it: an outer ECH of no meaning (GREASE), RFC 9849.
 ECH = "00" + "0001" + "0001" + "2a" + "0020" + "11" * 32 + "0040" + "22" * 64
 RESUME = """
-import socket, ssl, sys
+import socket, ssl, struct, sys
 for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
     context = ssl._create_unverified_context()
     context.minimum_version = context.maximum_version = version
@@ -20,10 +21,17 @@ for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
     for _ in range(3):
         s = context.wrap_socket(socket.create_connection((sys.argv[1], 443), 5),
                                 server_hostname=sys.argv[1], session=session)
-        s.sendall(b"GET /status/200 HTTP/1.1\\r\\nHost: " + sys.argv[1].encode() + b"\\r\\n\\r\\n")
+        s.sendall(f"GET /status/200 HTTP/1.1\\r\\nHost: {sys.argv[1]}\\r\\n".encode())
+        s.sendall(b"Connection: close\\r\\n\\r\\n" if sys.argv[2] == "unwrap" else b"\\r\\n")
         s.recv(1)
         session = s.session
         reused.append(s.session_reused)
+        if sys.argv[2] == "unwrap":
+            while s.recv(65536):
+                pass
+            s.unwrap()
+        elif sys.argv[2] == "reset":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
     print(version.name, *reused)
 """
@@ -56,6 +64,7 @@ class Hello(BottleCase):
         self.assertEqual(self.arrived(), [])
 
     def test_sessions_are_resumed(self):
-        for host in HOSTS:
-            output = self.ok(self.bottle.python(RESUME, host))
-            self.assertEqual(output, "TLSv1_2 False True True\nTLSv1_3 False True True\n", host)
+        """However the one before ended: most clients say no goodbye."""
+        for host, end in itertools.product(HOSTS, ("close", "unwrap", "reset")):
+            output = self.ok(self.bottle.python(RESUME, host, end))
+            self.assertEqual(output, "TLSv1_2 False True True\nTLSv1_3 False True True\n", (host, end))

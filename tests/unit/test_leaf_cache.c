@@ -236,6 +236,60 @@ static void tickets_stay_with_their_host(void **state)
 	leaf_cache_free(cache);
 }
 
+static bool say(void *context)
+{
+	return *(bool *)context;
+}
+
+/* Kept sessions are ids of 32 bytes; sealed ones have the session in them. */
+static size_t ticket_length(const struct client *client)
+{
+	const unsigned char *ticket;
+	size_t length;
+
+	SSL_SESSION_get0_ticket(client->session, &ticket, &length);
+	return length;
+}
+
+static void sessions_are_kept_while_alone(void **state)
+{
+	struct authority *a = *state;
+	struct leaf_cache *cache = new_cache(a, 10);
+	bool alone;
+
+	leaf_cache_set_alone(cache, say, &alone);
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		const size_t kept = version == TLS1_2_VERSION ? 0 : 32;
+		struct client client;
+		SSL_SESSION *session;
+
+		client_init(&client, a);
+		client.max_version = version;
+		/* Alone, not any more, and again: each change costs one handshake. */
+		for (int i = 0; i < 9; i++) {
+			alone = i / 3 != 1;
+			assert_true(connect_to(&client, leaf_cache_get(cache, "a.example"),
+					       "a.example"));
+			assert_int_equal(client.resumed, i % 3 > 0);
+			if (alone)
+				assert_int_equal(ticket_length(&client), kept);
+			else
+				assert_true(ticket_length(&client) > 32);
+		}
+		session = client.session;
+		SSL_SESSION_up_ref(session);
+		if (connect_to(&client, leaf_cache_get(cache, "b.example"), "b.example"))
+			assert_false(client.resumed);
+		/* The same id twice, which clients are free to try. */
+		SSL_SESSION_free(client.session);
+		client.session = session;
+		assert_true(connect_to(&client, leaf_cache_get(cache, "a.example"), "a.example"));
+		assert_true(client.resumed);
+		client_free(&client);
+	}
+	leaf_cache_free(cache);
+}
+
 static void least_recently_used_goes(void **state)
 {
 	struct authority *a = *state;
@@ -397,6 +451,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(handshakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(versions_and_protocols, setup, teardown),
 		cmocka_unit_test_setup_teardown(tickets_stay_with_their_host, setup, teardown),
+		cmocka_unit_test_setup_teardown(sessions_are_kept_while_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(least_recently_used_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_hosts, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
