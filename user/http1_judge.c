@@ -93,8 +93,10 @@ bool http1_head_allowed(const struct connection *c, struct span text,
 	struct http1_asked asked;
 	llhttp_t parser;
 
-	/* From the raw head: hosts and routes of the first verdict are the old policy's. */
+	/* From the raw head: hosts and routes of the first verdict are the old policy's. What was for a
+	 * host is not for a page of ours, though dns.name may be that host's name now. */
 	return http1_request_parse(text, &parser, &head) == 0 &&
 	       http1_judge(c, &head, &asked, &verdict) == EGRESS_ALLOWED &&
+	       asked.kind == HTTP1_ASKED_HOST &&
 	       (!upstream || connection_may_keep(c->proxy, asked.host, asked.port, upstream));
 }

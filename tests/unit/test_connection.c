@@ -539,13 +539,39 @@ static void reload(void **state)
 	policy_unref(empty.policy);
 }
 
+/* The host of what is under way has become the name of our own pages (dns.name): there is no route for it
+ * any more, and the request is not for us to answer. */
+static void reload_takes_the_name(void **state)
+{
+	static const char get[] = "GET http://open.test/ HTTP/1.1\r\nHost: open.test\r\n\r\n";
+	struct fake *f = *state;
+	struct config renamed = f->config;
+	struct error error = {""};
+
+	renamed.policy = policy_new();
+	assert_int_equal(policy_finish(renamed.policy, &error), 0);
+	renamed.dns.proxy_name = (char *)"open.test";
+	for (int dialling = 0; dialling < 2; dialling++) {
+		f->hold = dialling;
+		fake_connect(f);
+		fake_client_sends(f, get);
+		proxy_reconfigure(&f->proxy, &renamed);
+		assert_int_equal(f->proxy.connection_count, 0);
+		assert_int_equal(f->last.reason, EGRESS_ROUTE_REMOVED);
+		close(f->client);
+		f->client = -1;
+		proxy_reconfigure(&f->proxy, &f->config);
+	}
+	policy_unref(renamed.policy);
+}
+
 #define EXPLICIT(name) cmocka_unit_test_setup_teardown(name, explicit_setup, fake_teardown)
 #define STEERED(name) cmocka_unit_test_setup_teardown(name, fake_setup, fake_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		EXPLICIT(explicit_refusals),
+		EXPLICIT(explicit_refusals), EXPLICIT(reload_takes_the_name),
 		EXPLICIT(own_pages),
 		EXPLICIT(absolute_form_request_by_request),
 		EXPLICIT(connect_then_plain_http),
