@@ -34,7 +34,48 @@ static bool method_matches(const struct policy_match *match, struct span method)
 		if (span_equal(span_from(match->methods[i]), method))
 			return true;
 	}
-	return match->method_count == 0;
+	return false;
+}
+
+/* Fields by which frameworks let a client name another method than the request line has (Rack, and so
+ * Rails; Express; OData; Google's APIs): with a rule for methods both have to be allowed. */
+static bool is_override(struct span name)
+{
+	static const char *const names[] = {"x-http-method-override", "x-http-method", "x-method-override"};
+
+	/* Most fields are no such: one comparison of a byte. */
+	if (name.length < 13 || (name.data[0] | 0x20) != 'x')
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (span_equal_field(name, span_from(names[i])))
+			return true;
+	return false;
+}
+
+struct span policy_overriding_method(const struct policy_request *request, size_t *at)
+{
+	while (*at < request->header_count) {
+		const struct policy_header *field = &request->headers[(*at)++];
+
+		if (is_override(field->name))
+			return span_trim(field->value);
+	}
+	return (struct span){NULL, 0};
+}
+
+static bool methods_match(const struct policy_match *match, const struct policy_request *request)
+{
+	struct span other;
+	size_t at = 0;
+
+	if (match->method_count == 0)
+		return true;
+	if (!method_matches(match, request->method))
+		return false;
+	while ((other = policy_overriding_method(request, &at)).data)
+		if (!method_matches(match, other))
+			return false;
+	return true;
 }
 
 /* Exactly one header of that name, however it is written: of two, the upstream might believe the
@@ -75,7 +116,7 @@ static void try_rule(struct search *s, const struct policy_rule *rule)
 		return;
 	if (s->encoded_slash && !rule->route->allow_encoded_slash)
 		reached = ENCODED_SLASH;
-	else if (method_matches(rule->match, s->request->method))
+	else if (methods_match(rule->match, s->request))
 		reached = headers_match(rule->match, s->request) ? CHOSEN : METHOD;
 	if (reached > (int)s->nearest) {
 		s->nearest = reached;

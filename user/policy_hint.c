@@ -64,11 +64,20 @@ static void hint_ambiguous(const char *why, const char *place, char *hint, size_
 static void hint_method(const struct policy_request *request, const struct policy_route *route,
 			const char *place, char *hint, size_t size)
 {
-	char method[SHOWN_TEXT + 4];
+	char method[SHOWN_TEXT + 4], other[SHOWN_TEXT + 4];
+	struct span overriding;
+	size_t at = 0;
 
+	do
+		overriding = policy_overriding_method(request, &at);
+	while (overriding.data && span_equal(overriding, request->method));
 	show(request->method, method);
 	if (route->has_auth && (strcmp(method, "TRACE") == 0 || strcmp(method, "TRACK") == 0))
 		snprintf(hint, size, "%s is never sent with a credential", method);
+	else if (overriding.data)
+		snprintf(hint, size,
+			 "a header asks for %s in place of %s: leave it out, or add both to methods of %s",
+			 show(overriding, other), method, place);
 	else
 		snprintf(hint, size, "add %s to methods of %s", method, place);
 }

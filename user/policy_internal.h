@@ -184,6 +184,12 @@ void policy_print_route(FILE *to, const struct policy_route *route, const char *
 void policy_print_auth(FILE *to, const struct policy_auth *auth);
 void policy_print_client(FILE *to, const struct policy_client *client);
 
+/* ---- policy_decide.c ------------------------------------------------------------------------ */
+
+/* The value of the first header from `at` on that names another method than the request line; moves `at`
+ * behind it. data is NULL when there is none. */
+struct span policy_overriding_method(const struct policy_request *request, size_t *at);
+
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 
 /* What would allow a request, in the verdict's hint. */

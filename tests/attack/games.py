@@ -98,6 +98,12 @@ game("path_prefix", "a path that begins like the allowed one", get(API, path=f"/
 game("path_nul", "a NUL behind the allowed path", get(API, path=f"/ok%00/../no/{MARK}"))
 game("method", "a method that the route does not allow",
      get(WILD, method="DELETE", path="/no/" + MARK), host=WILD)
+game("method_override", "a header asks for a method that the route does not allow",
+     get(WILD, path="/no/" + MARK, more="X-HTTP-Method-Override: DELETE\r\n"), host=WILD)
+game("method_override_underscores", "the same, spelled as CGI reads it",
+     get(WILD, path="/no/" + MARK, more="X_Http_Method: DELETE\r\n"), host=WILD)
+game("path_override", "a header asks for a path that no route allows",
+     get(API, path="/ok/x", more=f"X-Original-URL: /no/{MARK}\r\nX_Rewrite_Url: /no/{MARK}\r\n"))
 game("method_override_smuggled", "Content-Length and chunked: a request inside a body",
      f"POST /ok/x HTTP/1.1\r\nHost: {API}\r\nX-Mark: {MARK}\r\nContent-Length: 500\r\n"
      f"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get(API, path="/no/" + MARK))

@@ -12,6 +12,9 @@ CREDENTIALS = [("203.0.113.10", harness.SECRETS["E2E_TOKEN_0"]),
 ALLOWED = {"203.0.113.10": r"api\.example\.test", "203.0.113.11": r"second\.example\.test",
            "203.0.113.13": ".*", "203.0.113.15": r".+\.wild\.example\.test",
            "203.0.113.18": r"both\.example\.test"}
+# What frameworks take the method, or the path, from in place of the request line, as CGI reads names.
+METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
+PATHS = ("x-original-url", "x-rewrite-url")
 
 
 def fault(request):
@@ -34,6 +37,11 @@ def fault(request):
     if address == "203.0.113.15" and request["method"] != "GET":
         return f"method {request['method']}"
     for name, value in request["headers"]:
+        field = name.lower().replace("_", "-")
+        if address == "203.0.113.15" and field in METHODS and value != "GET":
+            return f"method by {name}: {value}"
+        if address == "203.0.113.10" and field in PATHS:
+            return f"path by {name}: {value}"
         if name.lower() in ("authorization", "x-api-key") and TOKEN.search(value):
             return "the program's own credential passed"
     return None

@@ -534,6 +534,72 @@ static void methods(void **state)
 	policy_unref(policy);
 }
 
+/* Frameworks let a field say what the method is; both have to be allowed then. */
+static void overridden_methods(void **state)
+{
+	static const struct rule rules[] = {
+		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x", .method = "POST"},
+		{.host = "b.test", .type = POLICY_PATH_PREFIX, .path = "/x", .secret = "TOKEN"},
+	};
+	static const struct {
+		const char *name, *value;
+		bool allowed;
+	} cases[] = {
+		{"X-HTTP-Method-Override", "DELETE", false}, {"x_http_method_override", "DELETE", false},
+		{"x-http-method", "delete", false},	     {"X-METHOD-OVERRIDE", " PATCH ", false},
+		{"X-HTTP-Method-Override", "POST, DELETE", false},
+		{"X-HTTP-Method-Override", "", false},	     {"X-HTTP-Method-Override", "post", false},
+		{"X-HTTP-Method-Override", " POST", true},   {"X-HTTP-Method-Overrides", "DELETE", true},
+		{"X-HTTP-Methods", "DELETE", true},	     {"X-Http", "DELETE", true},
+	};
+	struct policy *policy = build(rules, COUNT(rules));
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct policy_header fields[] = {
+			{SPAN("X-HTTP-Method"), SPAN("POST")},
+			{span_from(cases[i].name), span_from(cases[i].value)}};
+		struct policy_request request = {
+			.host = "a.test", .port = 443, .tls = true, .method = SPAN("POST"),
+			.target = SPAN("/x"), .headers = fields, .header_count = 2};
+		struct policy_verdict verdict;
+
+		policy_decide(policy, &request, &verdict);
+		if (verdict.reason != (cases[i].allowed ? EGRESS_ALLOWED : EGRESS_METHOD_NOT_ALLOWED))
+			fail_msg("%s: %s: %d", cases[i].name, cases[i].value, (int)verdict.reason);
+		if (i == 0)
+			assert_string_equal(verdict.hint,
+					    "a header asks for DELETE in place of POST: leave it out, or "
+					    "add both to methods of a.test (routes.yaml:1)");
+		/* Where no rule is for methods, it says nothing that we judge. */
+		request.host = "b.test";
+		policy_decide(policy, &request, &verdict);
+		assert_int_equal(verdict.reason, EGRESS_ALLOWED);
+	}
+	policy_unref(policy);
+}
+
+/* The origin routes by the path that was judged. */
+static void other_paths_are_stripped(void **state)
+{
+	static const struct rule rules[] = {
+		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x", .keep = true},
+		{.host = "b.test", .method = "GET"},
+	};
+	static const char *const names[] = {"X-Original-URL", "x_rewrite_url", "X-REWRITE-URL"};
+	struct policy *policy = build(rules, COUNT(rules));
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		assert_true(policy_route_strips(ask(policy, "a.test", "GET", "/x").route,
+						span_from(names[i])));
+		assert_false(policy_route_strips(ask(policy, "b.test", "GET", "/x").route,
+						 span_from(names[i])));
+	}
+	assert_false(policy_route_strips(ask(policy, "a.test", "GET", "/x").route, SPAN("X-Original-URI")));
+	policy_unref(policy);
+}
+
 static enum egress_reason ask_headers(const struct policy *policy,
 				      const struct policy_header *headers, size_t count)
 {
@@ -960,6 +1026,8 @@ int main(void)
 		cmocka_unit_test(host_names),
 		cmocka_unit_test(ports_belong_to_routes),
 		cmocka_unit_test(methods),
+		cmocka_unit_test(overridden_methods),
+		cmocka_unit_test(other_paths_are_stripped),
 		cmocka_unit_test(headers),
 		cmocka_unit_test(plaintext),
 		cmocka_unit_test(credentials),
