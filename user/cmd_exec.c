@@ -311,6 +311,7 @@ static int open_supervisor(struct exec *exec)
 		.self_test = true,
 		.forward_signals = true,
 		.brief = true,
+		.tell_refused = !exec->quiet,
 		.host_ports = exec->host_ports,
 		.host_port_count = exec->host_port_count,
 		.unix_wall = true,

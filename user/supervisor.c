@@ -565,6 +565,8 @@ void supervisor_stop(struct supervisor *s, bool detach)
 	supervisor_end_workers(s, s->ready ? STOP_GRACE_MS : 0);
 	if (s->kernel && s->log)
 		log_last_denials(s);
+	if (s->options.tell_refused)
+		supervisor_tell_refused(s);
 	/* After the last denials, which its followers are to have. */
 	supervisor_close_control(s);
 	supervisor_close_approvals(s);

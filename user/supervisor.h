@@ -39,6 +39,7 @@ struct supervisor_options {
 	 * and waits for no child but its own worker. */
 	bool forward_signals;
 	bool brief; /* exec: the policy is not read again, and the wall goes with us */
+	bool tell_refused; /* at the end, on standard error, where the policy refused something */
 	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
 	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
 	unsigned workers;     /* so many from the start; 0: one, and more when they are busy */

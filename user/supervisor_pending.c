@@ -396,3 +396,46 @@ json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
 			 (json_int_t)pending_evicted(s->approvals->pending), "lost",
 			 (json_int_t)pending_lost_count(s->approvals->pending));
 }
+
+/* ---- at the end --------------------------------------------------------------------------------- */
+
+#define TELL_MOST 5 /* lines: more would push the command's own last words off the terminal */
+
+static void tell_group(const struct pending_group *group)
+{
+	const char *host = group->host ? group->host : group->address;
+	const bool plain = strcmp(group->protocol, "http") == 0, six = strchr(host, ':');
+	char port[8] = "";
+
+	if (group->port != 0 && !(group->host && group->port == (plain ? 80 : 443)))
+		snprintf(port, sizeof(port), ":%u", group->port);
+	if (group->method && group->prefix)
+		diag_notice("refused %s http%s://%s%s%s%s: %s (%llu)", group->method, plain ? "" : "s",
+			    host, port, group->prefix, group->one_path ? "" : "...",
+			    reason_name(group->reason), (unsigned long long)group->count);
+	else
+		diag_notice("refused %s%s%s%s: %s (%llu)", six ? "[" : "", host, six ? "]" : "", port,
+			    reason_name(group->reason), (unsigned long long)group->count);
+}
+
+void supervisor_tell_refused(struct supervisor *s)
+{
+	struct pending_group *groups[PENDING_GROUPS];
+	size_t count, told = 0, more = 0;
+
+	if (!s->approvals)
+		return;
+	supervisor_drain_refusals(s);
+	count = pending_list(s->approvals->pending, groups);
+	for (size_t i = 0; i < count; i++) {
+		/* What an operator silenced; and a taken worker's record may name nothing. */
+		if (groups[i]->denied || (!groups[i]->host && !groups[i]->address))
+			continue;
+		if (told++ < TELL_MOST)
+			tell_group(groups[i]);
+		else
+			more++;
+	}
+	if (more > 0)
+		diag_notice("refused %zu more; --log FILE has each, --report FILE the list", more);
+}

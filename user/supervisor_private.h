@@ -192,6 +192,8 @@ void supervisor_drain_refusals(struct supervisor *s);
 int supervisor_find_refusal(struct supervisor *s, const char *id, struct asked *ret,
 			    struct pending_group **ret_group, struct error *error) WARN_UNUSED;
 json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request);
+/* Notices on standard error: what was refused last, and why. */
+void supervisor_tell_refused(struct supervisor *s);
 
 /* ---- supervisor_asks.c: what the bottle asks for ------------------------------------------------ */
 

@@ -167,3 +167,39 @@ class Reasons(harness.BottleCase):
         self.assertIn("api.example.test", text)
         self.assertNotIn("secret=1", text)
         self.assertEqual((line["reason"], line["status"]), ("allowed", 200))
+
+
+class ToldByExec(Case):
+    """The last lines of exec name what was refused: what programs say of it is often less."""
+    COMMAND = """curl -s https://api.example.test/nowhere
+        for i in 1 2; do curl -s https://forbidden.example.test/; done
+        curl -s https://api.example.test:8443/; curl -s https://203.0.113.12/
+        curl -s 'https://[2001:db8:e2e::12]/'; true"""
+
+    def told(self, command, *options):
+        result = run_exec(["sh", "-c", command], *options)
+        self.ok(result)
+        return result.stderr.splitlines()
+
+    def test_names_and_reasons(self):
+        said = self.told(self.COMMAND)
+        self.assertIn("egress-bpf: refused GET https://api.example.test/nowhere: path_not_allowed (1)", said)
+        self.assertIn("egress-bpf: refused api.example.test:8443: port_not_allowed (1)", said)
+        self.assertIn("egress-bpf: refused 203.0.113.12:443: address_not_allowed (1)", said)
+        self.assertIn("egress-bpf: refused [2001:db8:e2e::12]:443: address_not_allowed (1)", said)
+        # glibc asks for A and AAAA, some also for the name with a search domain.
+        self.assertRegex("\n".join(said),
+                         r"(?m)^egress-bpf: refused forbidden\.example\.test: host_not_allowed \(\d+\)$")
+        self.assertIn(" allowed, ", said[-1])
+
+    def test_bounded(self):
+        said = self.told("for i in 1 2 3 4 5 6 7; do curl -s https://203.0.113.$((100 + i))/; done; true")
+        self.assertEqual(sum(": address_not_allowed (1)" in line for line in said[:-1]), 5, said)
+        self.assertIn("egress-bpf: refused 2 more; --log FILE has each, --report FILE the list", said)
+
+    def test_quiet(self):
+        self.assertEqual(self.told(self.COMMAND, "-q"), [])
+
+    def test_nothing_refused(self):
+        said = self.told("curl -sf https://api.example.test/echo")
+        self.assertEqual(len(said), 1, said)
