@@ -48,9 +48,12 @@ struct cmd_option {
 	void *context;
 };
 /* Fills what the options point at, in the order of argv; `list` ends with an empty one and has 32 at most.
- * "--help" prints `help`. -1 to go on with argv[optind], else the exit status. */
+ * "--help" and "-h" print `help`. -1 to go on with argv[optind], else the exit status. */
 int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
 		char **argv) WARN_UNUSED;
+/* The same words for a command with a loop of its own, whose getopt_long(3) gave ':' or '?' for `result`.
+ * Returns EXIT_USAGE. */
+int cmd_option_refused(const char *command, int result, char **argv);
 /* For commands that hold a key or tokens: no core file, no debugger of another user. Before they do. */
 void cmd_guard_memory(void);
 

@@ -83,7 +83,7 @@ static int set_time(struct order *order, const char *text)
 }
 
 /* -1 to go on, else the exit status. */
-static int set_option(struct order *order, int option)
+static int set_option(struct order *order, int option, char **argv)
 {
 	switch (option) {
 	case 'f':
@@ -106,10 +106,8 @@ static int set_option(struct order *order, int option)
 	case 'h':
 		fputs(strcmp(order->command, "allow") == 0 ? allow_help : deny_help, stdout);
 		return EXIT_OK;
-	case ':':
-		return cmd_usage(order->command, "an option lacks its value");
 	default:
-		return cmd_usage(order->command, "unknown option");
+		return cmd_option_refused(order->command, option, argv);
 	}
 }
 
@@ -117,8 +115,8 @@ static int parse_options(struct order *order, const struct option *options, int 
 {
 	int option, status = -1;
 
-	while (status < 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1)
-		status = set_option(order, option);
+	while (status < 0 && (option = getopt_long(argc, argv, ":h", options, NULL)) != -1)
+		status = set_option(order, option, argv);
 	if (status >= 0)
 		return status;
 	if (argc - optind != 1 && argc - optind != 2)

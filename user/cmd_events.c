@@ -32,7 +32,7 @@ static const char help_text[] =
 struct events {
 	struct events_query query;
 	const char *host;
-	bool json, colour;
+	bool json, colour, headed;
 };
 
 /* -1 to go on, else the exit status. */
@@ -58,9 +58,12 @@ static int parse_options(struct events *events, int argc, char **argv)
 
 static bool show(void *context, const char *line)
 {
-	const struct events *events = context;
+	struct events *events = context;
 	json_t *event;
 
+	if (!events->json && !events->headed)
+		events_print_heading(stdout, events->colour);
+	events->headed = true;
 	if (!line)
 		return fflush(stdout) == 0;
 	if (events->json && !events->host)
@@ -98,9 +101,6 @@ int cmd_events(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOFBF, 65536);
 	/* Whoever looks must not take the processor from what is looked at. */
 	(void)setpriority(PRIO_PROCESS, 0, 10);
-	if (!events.json)
-		events_print_heading(stdout, events.colour);
-	fflush(stdout);
 	if (events_query(&events.query, show, &events, &error) < 0) {
 		diag_error("events: %s", error.text);
 		status = EXIT_FAILED;

@@ -223,10 +223,8 @@ static int take_option(struct exec *exec, int option)
 	case 'q':
 		exec->quiet = true;
 		return EXIT_OK;
-	case ':':
-		return cmd_usage("exec", "%s needs a value", exec->argv[optind - 1]);
 	default:
-		return cmd_usage("exec", "unknown option '%s'", exec->argv[optind - 1]);
+		return cmd_option_refused("exec", option, exec->argv);
 	}
 }
 

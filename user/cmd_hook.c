@@ -71,47 +71,50 @@ static const struct option options[] = {
 	{0},
 };
 
-/* False for a wrong value as well: the words of the two are one. */
-static bool take_option(struct hook *hook, int option)
+/* EXIT_OK, or what to exit with. */
+static int take_option(struct hook *hook, int option, char **argv)
 {
 	char *end;
 
 	switch (option) {
 	case OPTION_POLICY:
 		hook->policy = optarg;
-		return true;
+		return EXIT_OK;
 	case OPTION_DIRECTORY:
 		hook->policy_directory = optarg;
-		return true;
+		return EXIT_OK;
 	case OPTION_CA:
 		hook->ca_directory = optarg;
-		return true;
+		return EXIT_OK;
 	case OPTION_TIMEOUT:
 		hook->seconds = (unsigned)strtoul(optarg, &end, 10);
-		return *end == '\0' && hook->seconds > 0 && hook->seconds <= 3600;
+		if (*end != '\0' || hook->seconds == 0 || hook->seconds > 3600)
+			return cmd_usage("hook", "--timeout %s: say 1 to 3600 seconds", optarg);
+		return EXIT_OK;
 	case OPTION_RUN:
 		hook->run_directory = optarg;
-		return true;
+		return EXIT_OK;
 	case OPTION_INTO:
 		hook->bundle = optarg;
-		return true;
+		return EXIT_OK;
 	default:
-		return false;
+		return cmd_option_refused("hook", option, argv);
 	}
 }
 
 /* -1: go on; else the exit status. */
 static int parse_options(struct hook *hook, int argc, char **argv)
 {
-	int option;
+	int option, status;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(help_text, stdout);
 			return EXIT_OK;
 		}
-		if (!take_option(hook, option))
-			return cmd_usage("hook", "unknown option, or a value that is missing or wrong");
+		status = take_option(hook, option, argv);
+		if (status != EXIT_OK)
+			return status;
 	}
 	if (!hook->policy == !hook->policy_directory)
 		return cmd_usage("hook", "say one of --policy FILE, --policy-dir DIR");

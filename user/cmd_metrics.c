@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* metrics: for Prometheus, once or served. Needs no sidecar that lives: the counters are pinned. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd.h"
@@ -29,11 +31,37 @@ static void say_ready(const char *address)
 	diag_notice("metrics: ready at %s", address);
 }
 
+/* No series would be reassuring and wrong where there is no such bottle, or for who cannot look. */
+static bool may_look(const char *name)
+{
+	struct kernel_status status;
+	struct error error = {0};
+	char **names;
+
+	if (!name) {
+		names = kernel_list();
+		if (!names && errno != ENOENT)
+			error_set(&error, "cannot look into " KERNEL_PIN_ROOT ": %s; only root can",
+				  strerror(errno));
+		for (size_t i = 0; names && names[i]; i++)
+			free(names[i]);
+		free((void *)names);
+	} else if (kernel_read_status(name, &status, &error) == 0) {
+		kernel_status_free(&status);
+	}
+	if (error.text[0])
+		diag_error("metrics: %s", error.text);
+	return !error.text[0];
+}
+
 static int print_once(const char *name)
 {
 	struct bytes text = {0};
-	bool fine = metrics_collect(name, &text);
+	bool fine;
 
+	if (!may_look(name))
+		return EXIT_FAILED;
+	fine = metrics_collect(name, &text);
 	if (fine)
 		fwrite(bytes_span(&text).data, 1, text.length, stdout);
 	else

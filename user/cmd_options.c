@@ -3,6 +3,7 @@
  * value it says when it has them all. */
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd.h"
 
@@ -19,6 +20,18 @@ static int refuse(const char *command, const struct cmd_option *list, int result
 	if (optopt > 0)
 		return cmd_usage(command, "unknown option '-%c'", optopt);
 	return cmd_usage(command, "unknown option '%s'", argv[optind - 1]);
+}
+
+int cmd_option_refused(const char *command, int result, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (result == ':')
+		return cmd_usage(command, "%s needs a value", word);
+	/* Of letters that stand together optind still names the word before. */
+	if (strncmp(word, "--", 2) != 0 && optopt > 0)
+		return cmd_usage(command, "unknown option '-%c'", optopt);
+	return cmd_usage(command, "unknown option '%s'", word);
 }
 
 static const struct cmd_option *find(const struct cmd_option *list, int result)
@@ -46,8 +59,8 @@ int cmd_options(const char *command, const char *help, const struct cmd_option *
 		char **argv)
 {
 	struct option options[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
-	char letters[OPTIONS_MAX + 2] = ":";
-	size_t letter_count = 1;
+	char letters[OPTIONS_MAX + 3] = ":h";
+	size_t letter_count = 2;
 	int result, status = EXIT_OK;
 
 	for (size_t i = 0; i < OPTIONS_MAX && list[i].name; i++) {

@@ -195,7 +195,7 @@ static int prepare(struct prepare *p)
 }
 
 enum { OPTION_BOTTLE = 1, OPTION_OUT, OPTION_PROVIDER, OPTION_DIR, OPTION_ROUTES, OPTION_PRINT,
-       OPTION_JSON, OPTION_NEW_CA, OPTION_HELP };
+       OPTION_JSON, OPTION_NEW_CA };
 
 static const struct option options[] = {
 	{"bottle", required_argument, NULL, OPTION_BOTTLE},
@@ -206,7 +206,7 @@ static const struct option options[] = {
 	{"print", no_argument, NULL, OPTION_PRINT},
 	{"json", no_argument, NULL, OPTION_JSON},
 	{"new-ca", no_argument, NULL, OPTION_NEW_CA},
-	{"help", no_argument, NULL, OPTION_HELP},
+	{"help", no_argument, NULL, 'h'},
 	{0},
 };
 
@@ -250,13 +250,11 @@ static int take_option(struct prepare *p, int option, char **argv)
 	case OPTION_NEW_CA:
 		p->new_ca = true;
 		return 0;
-	case OPTION_HELP:
+	case 'h':
 		fputs(help_text, stdout);
 		return HELPED;
-	case ':':
-		return cmd_usage("prepare", "%s needs a value", argv[optind - 1]);
 	default:
-		return cmd_usage("prepare", "unknown option");
+		return cmd_option_refused("prepare", option, argv);
 	}
 }
 
@@ -264,7 +262,7 @@ static int read_options(struct prepare *p, int argc, char **argv)
 {
 	int option, status;
 
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		status = take_option(p, option, argv);
 		if (status != 0)
 			return status;

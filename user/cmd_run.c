@@ -47,6 +47,9 @@ static int find_pod(struct run *run, struct error *error)
  * moves later does not move the wall. */
 static int find_cgroup(struct run *run, struct error *error)
 {
+	uint64_t id;
+	uint32_t level;
+
 	if (run->no_kernel)
 		return 0;
 	if (run->follow.container) {
@@ -60,7 +63,8 @@ static int find_cgroup(struct run *run, struct error *error)
 	run->cgroup_path = realpath(run->cgroup, NULL);
 	if (!run->cgroup_path)
 		return error_set(error, "--cgroup %s: %s", run->cgroup, strerror(errno));
-	return 0;
+	/* Before anything is said of what is in it. */
+	return cgroup_identity(run->cgroup_path, &id, &level, error);
 }
 
 /* The wall would refuse what the proxy dials; round the root cgroup, what everybody dials. */

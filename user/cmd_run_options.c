@@ -7,6 +7,8 @@
 #include "cmd.h"
 #include "cmd_run_private.h"
 #include "kernel.h"
+#include "node_tree.h"
+#include "sockets.h"
 
 static const char help_text[] =
 	"usage: egress-bpf run --policy FILE (--cgroup PATH | --pid PID | --container NAME | --pod UID |\n"
@@ -126,6 +128,9 @@ static int take_worker_uid(void *context, const char *text)
  * somewhere else than was meant. */
 static int check_options(const struct run *run)
 {
+	struct egress_address address;
+	uint16_t port;
+
 	if (run->outputs.wildcards && !run->outputs.learn_path)
 		return cmd_usage("run", "--wildcards goes with --learn FILE");
 	if (!run->supervisor.policy_path && !run->outputs.learn_path)
@@ -136,6 +141,12 @@ static int check_options(const struct run *run)
 				 "--pod UID, --no-kernel");
 	if (run->pod && run->netns)
 		return cmd_usage("run", "--netns does not go with --pod: it is ours");
+	if (run->pod && !node_uid_valid(run->pod))
+		return cmd_usage("run", "--pod %s: not a pod's uid", run->pod);
+	if (run->supervisor.listen &&
+	    !sockets_parse_listen(run->supervisor.listen, &address, &port))
+		return cmd_usage("run", "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
+				 run->supervisor.listen);
 	if (run->kubepods[0] && !run->pod)
 		return cmd_usage("run", "--kubepods goes with --pod UID");
 	if (run->metrics && run->no_kernel)

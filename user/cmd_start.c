@@ -44,35 +44,38 @@ static const struct option options[] = {
 	{0},
 };
 
-static bool take_option(struct start *start, int option)
+/* EXIT_OK, or what to exit with. */
+static int take_option(struct start *start, int option, char **argv)
 {
 	char *end;
 
 	switch (option) {
 	case 'b':
 		start->sidecar.bottle_image = optarg;
-		return true;
+		return EXIT_OK;
 	case 'i':
 		start->sidecar.image = optarg;
-		return true;
+		return EXIT_OK;
 	case 'e':
 		start->engine = optarg;
-		return true;
+		return EXIT_OK;
 	case 't':
 		start->sidecar.seconds = (unsigned)strtoul(optarg, &end, 10);
-		return *end == '\0' && start->sidecar.seconds > 0 && start->sidecar.seconds <= 3600;
+		if (*end != '\0' || start->sidecar.seconds == 0 || start->sidecar.seconds > 3600)
+			return cmd_usage("start", "--timeout %s: say 1 to 3600 seconds", optarg);
+		return EXIT_OK;
 	case 'j':
 		start->json = true;
-		return true;
+		return EXIT_OK;
 	default:
-		return false;
+		return cmd_option_refused("start", option, argv);
 	}
 }
 
 /* PLAN may stand before options; what stands behind "--" is the bottle's. */
 static int parse_options(struct start *start, int argc, char **argv)
 {
-	int option;
+	int option, status;
 
 	if (argc > 1 && argv[1][0] != '-') {
 		start->directory = argv[1];
@@ -80,13 +83,14 @@ static int parse_options(struct start *start, int argc, char **argv)
 		argc--;
 	}
 	/* "+": the command of the bottle has options of its own, which are not ours to read. */
-	while ((option = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(help_text, stdout);
 			return EXIT_OK;
 		}
-		if (!take_option(start, option))
-			return cmd_usage("start", "unknown option, or a value that is missing or wrong");
+		status = take_option(start, option, argv);
+		if (status != EXIT_OK)
+			return status;
 	}
 	if (!start->directory && optind < argc)
 		start->directory = argv[optind++];

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd.h"
 #include "cmd_bottle.h"
@@ -50,7 +51,7 @@ static int parse_options(struct why *why, int argc, char **argv)
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, ":H:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":hH:", options, NULL)) != -1) {
 		switch (option) {
 		case 'p':
 			why->policy_path = optarg;
@@ -69,10 +70,8 @@ static int parse_options(struct why *why, int argc, char **argv)
 		case 'h':
 			fputs(help_text, stdout);
 			return EXIT_OK;
-		case ':':
-			return cmd_usage("why", "an option lacks its value");
 		default:
-			return cmd_usage("why", "unknown option");
+			return cmd_option_refused("why", option, argv);
 		}
 	}
 	/* One word is the id of a decision that was made, unless something says that a request is asked
@@ -85,6 +84,8 @@ static int parse_options(struct why *why, int argc, char **argv)
 		return cmd_usage("why", "--name goes with the ID of an event");
 	if (argc - optind != 2)
 		return cmd_usage("why", "say METHOD and URL, or the ID of an event");
+	if (!why->policy_path && access(DEFAULT_POLICY, F_OK) < 0)
+		return cmd_usage("why", "say --policy FILE: there is no " DEFAULT_POLICY " here");
 	why->question.method = span_from(argv[optind]);
 	if (!question_set_url(&why->question, argv[optind + 1]))
 		return cmd_usage("why", "'%s' is not an http:// or https:// URL", argv[optind + 1]);

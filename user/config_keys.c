@@ -106,6 +106,8 @@ static const struct {
 	{"password", "token_env or token_file: a secret itself has no place in the policy"},
 	{"path", "paths: [{type: prefix, value: /path}] in matches, or path_allowlist: [/path] in the "
 		 "route"},
+	{"paths", "path_allowlist: [/path] in the route, or matches: [{paths: [{type: prefix, value: "
+		  "/path}]}]"},
 	{"allow", "routes, a list of {host: NAME}"},
 	{"deny", "nothing: what no route allows is refused"},
 	{"domain", "host"},

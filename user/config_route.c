@@ -433,6 +433,25 @@ static void build_matches(struct config_context *context, const struct draft_rou
 	spec->uses_matches = true;
 }
 
+/* In other tools' lists a segment that is a star stands for any: here it would stand for a star, and the
+ * route would never take what was meant. */
+static bool check_no_star(struct config_context *context, const struct config_text *text)
+{
+	for (const char *at = text->value; (at = strstr(at, "/*")); at++) {
+		const size_t stars = strspn(at + 1, "*");
+
+		if (at[1 + stars] != '/' && at[1 + stars] != '\0')
+			continue;
+		config_fault(context, text->line,
+			     "the path before it, /repos/acme/ say, which allows all below; or a regex in "
+			     "matches",
+			     "the path \"%.100s\" holds a star, which stands for nothing else here",
+			     text->value);
+		return false;
+	}
+	return true;
+}
+
 /* path_allowlist and the route's own methods are one match with prefixes. */
 static void build_allowlist(struct config_context *context, const struct draft_route *draft,
 			    struct policy_route_spec *spec)
@@ -447,7 +466,8 @@ static void build_allowlist(struct config_context *context, const struct draft_r
 
 		config_enter_index(context, i);
 		paths[i] = (struct policy_path_spec){POLICY_PATH_PREFIX, list->list[i].value};
-		if (!config_path(context, list->list[i].line, &paths[i], spec->allow_encoded_slash))
+		if (!check_no_star(context, &list->list[i]) ||
+		    !config_path(context, list->list[i].line, &paths[i], spec->allow_encoded_slash))
 			paths[i].value = "/"; /* the file has an error now; more may follow */
 		config_leave(context, mark);
 	}

@@ -88,8 +88,8 @@ static int load_from_environment(const struct policy_secret *secret, struct byte
 	if (!value)
 		return error_set(error,
 				 "token_env: the variable %s is not set; would be right: %s=SECRET in "
-				 "the environment that starts egress-bpf",
-				 secret->source, secret->source);
+				 "the environment that starts egress-bpf (sudo --preserve-env=%s)",
+				 secret->source, secret->source, secret->source);
 	return bytes_append_text(ret, value) ? 0 : error_set(error, "out of memory");
 }
 

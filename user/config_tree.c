@@ -68,8 +68,20 @@ static int line_at_offset(struct span text, size_t offset)
 	return line;
 }
 
-/* The commonest mistake gets its own words: a host *.example.com without quotes is an alias to
- * YAML. */
+/* libyaml has several words for it, none of which says what to do. */
+static bool is_indented_by_tab(struct span text, const yaml_mark_t *mark)
+{
+	size_t at = 0;
+
+	for (size_t line = 0; line < mark->line && at < text.length; at++)
+		line += text.data[at] == '\n';
+	while (at < text.length && text.data[at] == ' ')
+		at++;
+	return at < text.length && text.data[at] == '\t';
+}
+
+/* The commonest mistakes get their own words: a host *.example.com without quotes is an alias to
+ * YAML, and a tab no indentation. */
 static void syntax_error(struct reader *r)
 {
 	const yaml_parser_t *parser = &r->parser;
@@ -83,6 +95,9 @@ static void syntax_error(struct reader *r)
 	else if (parser->error == YAML_READER_ERROR)
 		diag_list_add(r->errors, r->source, line_at_offset(r->text, parser->problem_offset),
 			      "not UTF-8 text: %s; would be right: a file saved as UTF-8", problem);
+	else if (is_indented_by_tab(r->text, &parser->problem_mark))
+		diag_list_add(r->errors, r->source, line_of(&parser->problem_mark),
+			      "a tab in the indentation; would be right: spaces");
 	else
 		diag_list_add(r->errors, r->source, line_of(&parser->problem_mark),
 			      "not YAML: %s%s%s; would be right: the same indentation for keys of "

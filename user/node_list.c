@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernel.h"
 #include "node.h"
@@ -64,6 +65,9 @@ int node_list(const char *state_directory, bool json, FILE *to, struct error *er
 {
 	struct list list = {state_directory, json, to};
 
+	if (access(state_directory, F_OK) < 0)
+		return error_set(error, "%s: %s: no agent has run here", state_directory,
+				 strerror(errno));
 	if (!json)
 		fprintf(to, "%-40s %-20s %-7s %s\n", "POD", "POLICY", "WALL", "");
 	return node_state_each(state_directory, print_one, &list, error);

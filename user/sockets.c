@@ -203,8 +203,7 @@ static int open_host_ports(const struct sockets_options *options, struct sockets
 	return 0;
 }
 
-/* "ADDR:PORT" or "[ADDR6]:PORT". */
-static bool parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
+bool sockets_parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
 {
 	const char *colon = strrchr(text, ':');
 	char host[ADDRESS_TEXT_SIZE] = "", *end;
@@ -288,7 +287,7 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 
 	if (!address_parse(loopbacks[0], &asked))
 		return error_set(error, "internal: loopback address");
-	if (options->listen && !parse_listen(options->listen, &asked, &port))
+	if (options->listen && !sockets_parse_listen(options->listen, &asked, &port))
 		return error_set(error, "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
 				 options->listen);
 	if (!options->wall || !is_our_loopback(&asked)) {

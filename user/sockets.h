@@ -16,6 +16,7 @@
 #define SOCKETS_PROXY_PORT 9099
 #define SOCKETS_DNS_PORT 9053
 
+struct egress_address;
 struct sockets {
 	int proxy[SOCKETS_MAX], dns_udp[SOCKETS_MAX], dns_tcp[SOCKETS_MAX];
 	int host[HOST_PORT_MAX]; /* as in the options */
@@ -45,6 +46,9 @@ struct sockets_options {
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
+/* "ADDR:PORT" or "[ADDR6]:PORT", as `listen` is; port 0 is none. */
+bool sockets_parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
+	WARN_UNUSED;
 
 /* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, which is `where` in the words
  * of whoever asked; the port that the kernel chose takes the place of port 0 in it. The descriptor, or

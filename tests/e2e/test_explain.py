@@ -2,6 +2,7 @@
 """`check --effective`, `diff`, `test` and `--version`, as one calls them."""
 import json
 import os
+import re
 
 from harness import Case, cli, policy, write
 
@@ -77,11 +78,40 @@ class Explain(Case):
                                 ("run --policy f --pid", "run: --pid needs a value"),
                                 ("run --wait=1", "run: --wait takes no value"),
                                 ("run --pid 1x", "run: --pid 1x: not a process id"),
+                                ("run --policy f --pod 1", "run: --pod 1: not a pod's uid"),
+                                ("run --policy f --pid 1 --listen 127.0.0.1",
+                                 "run: --listen 127.0.0.1: not an ADDR:PORT such as"),
+                                ("why -x", "why: unknown option '-x'"),
+                                ("why --header", "why: --header needs a value"),
+                                ("why --policy", "why: --policy needs a value"),
+                                ("allow --fro 1h", "allow: unknown option '--fro'"),
+                                ("deny --json=1", "deny: unknown option '--json=1'"),
+                                ("prepare --bottel x", "prepare: unknown option '--bottel'"),
+                                ("start --imgae x", "start: unknown option '--imgae'"),
+                                ("start --timeout soon", "start: --timeout soon: say 1 to 3600"),
+                                ("hook --timeout 0", "hook: --timeout 0: say 1 to 3600"),
+                                ("hook --polcy x", "hook: unknown option '--polcy'"),
+                                ("exec -x true", "exec: unknown option '-x'"),
                                 ("node --lst", "node: unknown option '--lst'"),
                                 ("events --since soon", "events: --since soon: say 30s")):
             result = cli(*arguments.split())
             self.assertEqual(result.returncode, 2, arguments)
             self.assertTrue(result.stderr.startswith("egress-bpf: " + said), result.stderr)
+
+    def test_what_is_not_there(self):
+        """Said by name, and nothing is printed before."""
+        for arguments, status, said in (
+                (("events", "nosuch"), 1, "events: nosuch: no sidecar of this name"),
+                (("metrics", "nosuch"), 1, "metrics: there is no wall named 'nosuch'"),
+                (("node", "--list", "--state-dir", "/nonexistent"), 1,
+                 "node: /nonexistent: No such file or directory: no agent has run here"),
+                (("run", "--policy", "f", "--cgroup", "/tmp"), 1, "/tmp is not below the cgroup v2"),
+                (("why", "GET", "https://api.example.test/"), 2,
+                 "why: say --policy FILE: there is no routes.yaml here")):
+            with self.subTest(arguments=arguments):
+                result = cli(*arguments, cwd="/")
+                self.assertEqual((result.returncode, result.stdout), (status, ""))
+                self.assertRegex(result.stderr, f"^egress-bpf: (run: )?{re.escape(said)}")
 
     def test_version(self):
         text = self.ok(cli("--version"))

@@ -125,11 +125,12 @@ class Check(Case):
         self.assertEqual(cli("check", good, bad).returncode, 2)
 
     def test_help_everywhere(self):
-        for command in ("exec", "run", "status", "check", "why", "diff", "test",
-                        "prepare", "provision-ca", "ca", "detach"):
+        for command in ("exec", "run", "status", "check", "why", "diff", "test", "allow", "deny", "hook",
+                        "start", "prepare", "provision-ca", "ca", "detach"):
             result = cli(command, "--help")
             self.assertEqual(result.returncode, 0, command)
             self.assertIn("usage", result.stdout.lower())
+            self.assertEqual(cli(command, "-h").stdout, result.stdout)
             self.assertEqual(cli(command, "--no-such-option").returncode,
                              2 if command != "exec" else cli(command, "--nope").returncode)
         self.assertEqual(cli("nonsense").returncode, 2)
