@@ -774,13 +774,14 @@ class Sidecar(NodeCase):
 
     def test_refuses(self):
         root = os.path.join(self.root, "kubepods.slice")
-        for uid, said in (("nonsense", "not a pod's uid"), (str(uuid.uuid4()), "no cgroup of such"),
-                          (self.pod.uid, "not in that pod")):
+        for uid, said, status in (("nonsense", "not a pod's uid", 2),
+                                  (str(uuid.uuid4()), "no cgroup of such", 1),
+                                  (self.pod.uid, "not in that pod", 1)):
             with self.subTest(uid):
                 result = cli("run", "--pod", uid, "--kubepods", root, "--policy",
                              os.path.join(self.directory, "policies/web.yaml"), "--token-dir",
                              os.path.join(self.tokens, "web"), "--ca-dir", self.ca)
-                self.assertEqual(result.returncode, 1)
+                self.assertEqual(result.returncode, status)
                 self.assertIn(said, result.stderr)
         self.assertEqual(cli("run", "--pod", self.pod.uid, "--netns", "/x", "--policy", "/x")
                          .returncode, 2)
