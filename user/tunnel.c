@@ -122,39 +122,8 @@ void tunnel_pipes_close(struct proxy_shared *shared)
 
 /* ---- moving --------------------------------------------------------------------------------- */
 
-/* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. A pipe that
- * is not empty stays with its connection: what is in it is its own. */
-static int move_spliced(struct proxy_shared *shared, struct direction *d)
-{
-	ssize_t n;
-
-	if (d->in_pipe == 0) {
-		if (!borrow_pipe(shared, d))
-			return -errno;
-		n = stream_splice_in(d->from, d->pipe.write, LARGE_SIZE);
-		if (n <= 0)
-			return_pipe(shared, d);
-		if (n == -EAGAIN)
-			return 0;
-		if (n < 0)
-			return (int)n;
-		d->eof = n == 0;
-		d->busy = n >= BUSY_SIZE;
-		d->in_pipe = (size_t)n;
-		if (d->eof)
-			return 1;
-	}
-	n = stream_splice_out(d->to, d->pipe.read, d->in_pipe);
-	if (n == -EAGAIN)
-		return 0;
-	if (n <= 0)
-		return n < 0 ? (int)n : -EPIPE;
-	d->in_pipe -= (size_t)n;
-	d->bytes += (size_t)n;
-	return 1;
-}
-
-/* What the other side does not take is kept, and nothing more is read until it is gone. */
+/* Each mover returns 1 when it got on, 0 when it has to wait or is through, or -errno. This one:
+ * what the other side does not take is kept, and nothing more is read until it is gone. */
 static int move_copied(struct proxy_shared *shared, struct direction *d)
 {
 	char *buffer = http1_payload(&shared->scratch);
@@ -180,6 +149,38 @@ static int move_copied(struct proxy_shared *shared, struct direction *d)
 		if (written <= 0)
 			return -EPIPE;
 	}
+	return 1;
+}
+
+/* A pipe that is not empty stays with its connection: what is in it is its own. At the limit of
+ * descriptors there is none, and a turn goes without. */
+static int move_spliced(struct proxy_shared *shared, struct direction *d)
+{
+	ssize_t n;
+
+	if (d->in_pipe == 0) {
+		if (!borrow_pipe(shared, d))
+			return move_copied(shared, d);
+		n = stream_splice_in(d->from, d->pipe.write, LARGE_SIZE);
+		if (n <= 0)
+			return_pipe(shared, d);
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0)
+			return (int)n;
+		d->eof = n == 0;
+		d->busy = n >= BUSY_SIZE;
+		d->in_pipe = (size_t)n;
+		if (d->eof)
+			return 1;
+	}
+	n = stream_splice_out(d->to, d->pipe.read, d->in_pipe);
+	if (n == -EAGAIN)
+		return 0;
+	if (n <= 0)
+		return n < 0 ? (int)n : -EPIPE;
+	d->in_pipe -= (size_t)n;
+	d->bytes += (size_t)n;
 	return 1;
 }
 

@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 #include <malloc.h>
+#include <sys/resource.h>
 
+#include "connection_private.h"
 #include "fake_proxy.h"
 
 static int tunnel_setup(void **state)
@@ -188,6 +190,46 @@ static void busy(void **state)
 	close(upstreams[9]);
 }
 
+/* Neither a reset nor a byte lost where no pipe is to be had, and a pipe again as soon as one is. */
+static void without_descriptors(void **state)
+{
+	struct rlimit files, none;
+	struct fake *f = *state;
+	size_t pushed;
+	char byte;
+	int next;
+
+	tunnel_pipes_close(f->proxy.shared);
+	next = dup(f->client);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &files);
+	none = (struct rlimit){(rlim_t)next, files.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	fake_client_sends(f, "ping");
+	assert_string_equal(fake_upstream_got(f), "ping");
+	pushed = fill(f);
+	assert_in_range(pushed, 64 * 1024, 4 << 20);
+	setrlimit(RLIMIT_NOFILE, &files);
+	assert_int_equal(large_pipes(), 0);
+	assert_int_equal(drain(f, f->client), pushed);
+	assert_true(fill(f) > 0);
+	assert_int_equal(large_pipes(), 1);
+	assert_true(drain(f, f->client) > 0);
+	tunnel_pipes_close(f->proxy.shared);
+	setrlimit(RLIMIT_NOFILE, &none);
+	shutdown(f->client, SHUT_WR);
+	fake_turn(f);
+	assert_int_equal(recv(f->upstream, &byte, 1, 0), 0);
+	fake_upstream_sends(f, "answer");
+	assert_string_equal(fake_client_got(f), "answer");
+	setrlimit(RLIMIT_NOFILE, &files);
+	close(f->upstream);
+	f->upstream = -1;
+	fake_turn(f);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_null(f->last.detail);
+}
+
 /* A reset on one side is a reset on the other, not an end. */
 static void reset(void **state)
 {
@@ -244,7 +286,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(both_ways), TEST(half_close), TEST(backpressure), TEST(busy), TEST(reset),
-		TEST(counted),
+		TEST(counted), TEST(without_descriptors),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
