@@ -223,7 +223,8 @@ static void begin_events(struct client *c, const json_t *request)
 	c->since_ms = since > 0 ? (uint64_t)since : 0;
 	/* By a timer, and not by the writer's word: a wake-up for each verdict would be a system
 	 * call in the data path (tests/e2e/test_events counts them). */
-	event_add(control->tick, &tick);
+	if (event_add(control->tick, &tick) < 0)
+		c->ending = true;
 }
 
 static void begin_answer(struct client *c, struct span line)

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "h2_private.h"
+#include "timeout.h"
 
 #define READ_SIZE (16 * 1024)
 #define FRAME_HEAD 9
@@ -101,8 +102,11 @@ void h2_linger(struct h2 *h2)
 {
 	const struct timeval time = {h2->server ? ANSWER_LINGER_SECONDS : REQUEST_LINGER_SECONDS, 0};
 
-	if (!event_pending(&h2->linger, EV_TIMEOUT, NULL))
-		event_add(&h2->linger, &time);
+	if (event_pending(&h2->linger, EV_TIMEOUT, NULL) || event_add(&h2->linger, &time) == 0)
+		return;
+	/* Nothing else would end what lingers. */
+	h2->over = true;
+	h2_touch(h2);
 }
 
 /* Streams that somebody holds have his time-outs, and a connection with nothing but silence its own. What
@@ -668,7 +672,7 @@ static void flush(struct h2 *h2)
 		goes_on = h2->pending.length > 0 ? flush_pending(h2) : flush_frames(h2);
 	stream_push(h2->transport);
 	if (goes_on)
-		event_add(&h2->again, &(struct timeval){0});
+		timeout_soon(&h2->again);
 }
 
 bool h2_run(struct h2 *h2)
@@ -680,7 +684,7 @@ bool h2_run(struct h2 *h2)
 	while (!h2->over && receive(h2)) {
 		run_woken(h2);
 		if (++turn == TURN_BUDGET) {
-			event_add(&h2->again, &(struct timeval){0});
+			timeout_soon(&h2->again);
 			break;
 		}
 	}
@@ -692,7 +696,7 @@ bool h2_run(struct h2 *h2)
 		flush(h2);
 	}
 	if (h2->woken && !h2->over)
-		event_add(&h2->again, &(struct timeval){0});
+		timeout_soon(&h2->again);
 	/* When nghttp2 wants to read and to write no more, the connection is to be closed
 	 * (nghttp2_session_want_read). */
 	if (h2->over || (h2->pending.length == 0 && !nghttp2_session_want_read(h2->session) &&

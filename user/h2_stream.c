@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "h2_private.h"
+#include "timeout.h"
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -391,7 +392,7 @@ static void h2_again(void *object)
 	h2_wake(s);
 	if (s->h2)
 		/* As in stream_again(): others have their turn first. */
-		event_add(&s->h2->again, &(struct timeval){0});
+		timeout_soon(&s->h2->again);
 }
 
 static struct stream *h2_carrier(const void *object)

@@ -104,14 +104,14 @@ static void expect_bytes(struct stream *stream)
 	stream->read_blocked = (short)(stream->read_blocked & ~EV_READ);
 }
 
-/* Unless it is called earlier anyway. */
-static void check_later(struct stream *stream)
+/* Unless it is called earlier anyway. False: nobody will look. */
+static bool check_later(struct stream *stream)
 {
 	if (stream->checking || event_pending(&stream->again, EV_TIMEOUT, NULL))
-		return;
-	stream->checking = true;
+		return true;
+	stream->checking = timeout_add(&stream->again, CHECK_MS) == 0;
 	stream->stirred = false;
-	timeout_add(&stream->again, CHECK_MS);
+	return stream->checking;
 }
 
 static void on_again(evutil_socket_t fd, short what, void *argument)
@@ -123,10 +123,8 @@ static void on_again(evutil_socket_t fd, short what, void *argument)
 	stream->checking = false;
 	stream_push(stream);
 	/* A busy connection needs no look: what comes next takes along what was missed. */
-	if (check && stream->drained && stream->stirred) {
-		check_later(stream);
+	if (check && stream->drained && stream->stirred && check_later(stream))
 		return;
-	}
 	found = stream->drained && !is_empty(stream);
 	if (found)
 		expect_bytes(stream);
@@ -139,8 +137,7 @@ static void note_count(struct stream *stream, size_t count, size_t size)
 {
 	if (count == 0 || count >= size / 2 || stream->ended)
 		return;
-	stream->drained = true;
-	check_later(stream);
+	stream->drained = check_later(stream);
 }
 
 struct stream *stream_new(struct event_base *base, int fd)
@@ -606,28 +603,26 @@ void stream_shutdown(struct stream *stream)
 		try_shutdown(stream);
 }
 
-static void call_again(struct stream *stream, long microseconds)
-{
-	stream->checking = false;
-	event_add(&stream->again, &(struct timeval){0, microseconds});
-}
-
 /* By a timer of zero, not event_active(): the loop runs activated events before it asks epoll
  * again, so that a stream which is always ready would starve all others. */
 void stream_again(struct stream *stream)
 {
-	if (stream->ops)
+	if (stream->ops) {
 		stream->ops->again(stream->object);
-	else
-		call_again(stream, 0);
+		return;
+	}
+	stream->checking = false;
+	timeout_soon(&stream->again);
 }
 
 bool stream_must_wait(struct stream *stream)
 {
 	if (stream->ops || bytes_room() > 0)
 		return false;
-	/* Nobody tells when memory is given back. */
-	call_again(stream, FULL_WAIT_US);
+	/* Nobody tells when memory is given back. Where there is none for the timer either, it waits for
+	 * its socket, or for its owner's deadline. */
+	stream->checking = false;
+	(void)event_add(&stream->again, &(struct timeval){0, FULL_WAIT_US});
 	return true;
 }
 

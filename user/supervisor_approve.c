@@ -60,6 +60,7 @@ static void arm_timer(struct approvals *a)
 		return;
 	next = next > now ? next - now : 0;
 	delay = (struct timeval){(time_t)(next / 1000), (suseconds_t)(next % 1000) * 1000};
+	/* Else the next pulse ends them. */
 	(void)evtimer_add(a->timer, &delay);
 }
 

@@ -143,7 +143,9 @@ static void restart_later(struct slot *slot)
 	slot->restart_ms = slot->restart_ms ? 2 * slot->restart_ms : RESTART_MIN_MS;
 	if (slot->restart_ms > RESTART_MAX_MS)
 		slot->restart_ms = RESTART_MAX_MS;
-	evtimer_add(slot->restart, &delay);
+	/* Sooner than it should be rather than never. */
+	if (evtimer_add(slot->restart, &delay) < 0)
+		event_active(slot->restart, EV_TIMEOUT, 0);
 }
 
 /* SIGSYS is worth its own words: either the filter lacks a call, or somebody was in the worker. */

@@ -149,8 +149,9 @@ static bool begin_next(struct dial *dial)
 						   .error = dial->error});
 		return false;
 	}
+	/* Without memory for it the next begins when this one has failed. */
 	if (dial->begun < dial->count)
-		event_add(&dial->timer, &(struct timeval){.tv_usec = ATTEMPT_DELAY_MS * 1000});
+		(void)event_add(&dial->timer, &(struct timeval){.tv_usec = ATTEMPT_DELAY_MS * 1000});
 	return true;
 }
 

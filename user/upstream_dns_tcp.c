@@ -257,11 +257,11 @@ struct dns_tcp *dns_tcp_start(struct event_base *base, const struct sockaddr *se
 	evtimer_assign(&query->timer, base, on_timeout, query);
 	if (compose(query, name))
 		query->stream = dial(base, server, server_length);
-	if (!query->stream) {
+	if (!query->stream ||
+	    event_add(&query->timer, &(struct timeval){.tv_sec = TIMEOUT_SECONDS}) < 0) {
 		dns_tcp_cancel(query);
 		return NULL;
 	}
 	stream_set_ready(query->stream, on_ready, query);
-	event_add(&query->timer, &(struct timeval){.tv_sec = TIMEOUT_SECONDS});
 	return query;
 }

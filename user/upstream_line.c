@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "timeout.h"
+
 #define STEP_FIRST 8 /* begun at once */
 #define STEP_MORE 2
 /* One at a time is enough when all who wait are served in so many steps like the last. */
@@ -67,7 +69,9 @@ static void arm(struct line *line)
 {
 	line->left = line->step;
 	line->served = 0;
-	event_add(&line->pace, &(struct timeval){.tv_usec = STEP_USEC});
+	/* Without a next step all begin in this one. */
+	if (event_add(&line->pace, &(struct timeval){.tv_usec = STEP_USEC}) < 0)
+		line->left = SIZE_MAX;
 }
 
 /* The callbacks may join, leave or cancel whomever they like: each time from the head anew. */
@@ -235,5 +239,5 @@ void lines_offer(struct lines *lines, const struct pool_key *key)
 	struct line *line = find(lines, key);
 
 	if (line && !is_empty(line))
-		event_add(&line->offer, &(struct timeval){0});
+		timeout_soon(&line->offer);
 }

@@ -13,6 +13,7 @@
 #include "bytes.h"
 #include "clock.h"
 #include "tally.h"
+#include "timeout.h"
 
 #define BUCKET_COUNT 256 /* a power of two */
 /* Descriptors that nobody uses at the moment. There is no limit to each key: connections that were
@@ -132,7 +133,7 @@ static void on_closing(evutil_socket_t fd, short what, void *argument)
 	(void)fd, (void)what;
 	free_doomed(pool, CLOSE_SLICE);
 	if (pool->doomed)
-		event_add(&pool->closing, &(struct timeval){0});
+		timeout_soon(&pool->closing);
 }
 
 /* As drop(), for one of many. */
@@ -142,7 +143,7 @@ static void doom(struct pool *pool, struct idle *idle)
 	stream_set_ready(idle->stream, NULL, NULL);
 	idle->next = pool->doomed;
 	pool->doomed = idle;
-	event_add(&pool->closing, &(struct timeval){0});
+	timeout_soon(&pool->closing);
 }
 
 /* Nothing may come on an idle connection but what TLS keeps to itself, session tickets say. An
@@ -201,7 +202,9 @@ static void arm(struct pool *pool, const struct idle *oldest)
 	wait = oldest->deadline - now_ms();
 	if (wait < 0)
 		wait = 0;
-	event_add(&pool->timer, &(struct timeval){wait / 1000, (wait % 1000) * 1000});
+	/* Nothing else would end them. */
+	if (event_add(&pool->timer, &(struct timeval){wait / 1000, (wait % 1000) * 1000}) < 0)
+		pool_forget(pool, NULL);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *argument)

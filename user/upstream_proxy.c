@@ -330,10 +330,8 @@ static void begin_words(struct proxy_hop *hop, const struct http1_head *head)
 	clean(head->phrase, hop->phrase, sizeof(hop->phrase));
 	hop->words_left = head->framing == HTTP1_LENGTH ? head->length : UINT64_MAX;
 	hop->state = HOP_WORDS;
-	if (!has_words(head))
+	if (!has_words(head) || event_add(&hop->timer, &wait) < 0)
 		hop->words_left = 0;
-	else
-		event_add(&hop->timer, &wait);
 }
 
 /* ---- the answer to CONNECT ------------------------------------------------------------------ */

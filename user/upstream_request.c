@@ -75,7 +75,7 @@ void upstream_cancel(struct upstream_request *request)
 	heir = request->follows ? NULL : companion(request, true);
 	/* It leads from the loop: not within somebody else's end. */
 	if (heir)
-		event_add(&heir->timer, &(struct timeval){0});
+		timeout_soon(&heir->timer);
 	release(request);
 }
 
@@ -202,9 +202,9 @@ static void on_timeout(evutil_socket_t fd, short what, void *argument)
 
 /* ---- requests that wait for one another's session -------------------------------------------- */
 
-static void arm(struct upstream_request *request)
+static bool arm(struct upstream_request *request)
 {
-	timeout_add(&request->timer, request->upstream->timeout_ms);
+	return timeout_add(&request->timer, request->upstream->timeout_ms) == 0;
 }
 
 static struct upstream_request *request_of(struct line_wait *turn)
@@ -262,8 +262,10 @@ static void lead(struct upstream_request *request)
 {
 	request->upstream->followers -= request->follows;
 	request->follows = false;
-	arm(request);
-	join(request);
+	if (arm(request))
+		join(request);
+	else
+		request_fail(request, EGRESS_INTERNAL, "out of memory");
 }
 
 /* A streak of requests to a host that speaks HTTP/2 makes one connection, not one for each. */
@@ -333,8 +335,11 @@ static struct upstream_request *request_new(struct upstream *upstream, const str
 		request->next->at = &request->next;
 	upstream->requests = request;
 	evtimer_assign(&request->timer, upstream->base, on_timeout, request);
-	arm(request);
-	return request;
+	if (arm(request))
+		return request;
+	detach(request);
+	release(request);
+	return NULL;
 }
 
 struct upstream_request *upstream_get(struct upstream *upstream,

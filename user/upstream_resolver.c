@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "bytes.h"
+#include "timeout.h"
 #include "upstream_dns_tcp.h"
 
 #define BUCKET_COUNT 512 /* a power of two */
@@ -328,9 +329,10 @@ static void family_done(struct lookup *lookup, enum family family)
 {
 	if (!is_pending(lookup))
 		complete(lookup);
-	else if (family == V4 && lookup->answers[V4].count)
-		/* IPv6 alone may lead nowhere: it waits for IPv4 as long as that takes. */
-		event_add(&lookup->delay, &(struct timeval){.tv_usec = RESOLUTION_DELAY_MS * 1000});
+	else if (family == V4 && lookup->answers[V4].count &&
+		 /* IPv6 alone may lead nowhere: it waits for IPv4 as long as that takes. */
+		 event_add(&lookup->delay, &(struct timeval){.tv_usec = RESOLUTION_DELAY_MS * 1000}) < 0)
+		deliver(lookup);
 }
 
 static void on_whole(struct lookup *lookup, enum family family,
@@ -576,7 +578,7 @@ int resolver_reconfigure(struct resolver *resolver, const struct config *config,
 		resolver->dns = dns;
 		/* Told by the timer: not from inside this call. */
 		if (!ask(lookup))
-			event_add(&lookup->delay, &(struct timeval){0});
+			timeout_soon(&lookup->delay);
 	}
 	resolver->dns = dns;
 	/* 1: what is still under way is called back as failed, and frees itself in on_answer(). */

@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "fake_proxy.h"
+#include "no_timers.h"
 
 static int explicit_setup(void **state)
 {
@@ -261,14 +262,6 @@ static void record_is_taken_of_who_is_not_served(void **state)
 	assert_int_equal(fcntl(accepted.fd, F_GETFD), -1);
 	fake_connect(f);
 	assert_int_equal(f->identified_count, 2);
-}
-
-/* libevent's heap of timers begins with room for eight. */
-static bool no_timers;
-
-static void *allocate(void *memory, size_t size)
-{
-	return no_timers && size == 8 * sizeof(void *) ? NULL : realloc(memory, size);
 }
 
 /* The connection ends where its deadline cannot be set: nothing is dialled for it any more, whose answer
@@ -594,8 +587,6 @@ int main(void)
 		STEERED(reload),
 	};
 
-	/* Before it has allocated anything. */
-	event_set_mem_functions(malloc, allocate, free);
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 
 #include "h2.h"
 #include "h2_private.h"
+#include "no_timers.h"
 
 struct side {
 	struct stream *transport;
@@ -80,6 +81,7 @@ static int setup(void **state)
 	struct pair *p = calloc(1, sizeof(*p));
 	int fds[2];
 
+	no_timers = false;
 	signal(SIGPIPE, SIG_IGN);
 	p->base = event_base_new();
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
@@ -267,6 +269,13 @@ static void many_write_in_part(void **state)
 	for (size_t i = 0; i < 2; i++)
 		stream_free(flows[2 * i].from);
 	teardown(&second);
+}
+
+/* And without a timer for the turns that a session asks for. */
+static void many_write_without_timers(void **state)
+{
+	no_timers = true;
+	many_write_in_part(state);
 }
 
 /* What is not read stops the writer, after the windows and our own buffer. */
@@ -654,6 +663,21 @@ static void leave_behind(struct pair *p, struct stream *writer)
 
 #define POST "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
+/* Nothing but the end of all would end it. */
+static void nothing_lingers_without_timers(void **state)
+{
+	struct pair *p = *state;
+	struct stream *never = ask(p, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
+
+	put(p->opened[0], "HTTP/1.1 200 \r\n\r\n");
+	p->opened_count = 0;
+	no_timers = true;
+	leave_behind(p, p->opened[0]);
+	assert_true(p->server.over);
+	assert_int_equal(p->gone, 1);
+	stream_free(never);
+}
+
 /* What nobody takes is given up, while the connection is busy with others; what is taken slowly is
  * not. From either side. */
 static void nobody_takes_it(void **state)
@@ -700,6 +724,7 @@ int main(void)
 		TEST(windows_follow_their_readers), TEST(nothing_is_left_in_the_count),
 		TEST(uploads_given_up),
 		TEST(nobody_takes_it), TEST(many_write_in_part),
+		TEST(many_write_without_timers), TEST(nothing_lingers_without_timers),
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(head_as_fields), TEST(heads_of_any_size), TEST(head_and_reset),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),

@@ -20,6 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "no_timers.h"
 #include "stream.h"
 #include "tcp_pair.h"
 
@@ -197,6 +198,51 @@ static void again_is_fair(void **state)
 	close(more[1]);
 }
 
+static int wakes_other;
+
+static void on_greedy_fifth(void *context)
+{
+	on_greedy(context);
+	if (greedy.calls == 5)
+		assert_int_equal(write(wakes_other, "x", 1), 1);
+}
+
+static void on_other(void *context)
+{
+	((struct end *)context)->calls++;
+	event_base_loopbreak(base);
+}
+
+/* Without a timer the kernel is asked between its turns, too. */
+static void again_without_memory(void **state)
+{
+	int fds[2], more[2];
+	struct end other;
+
+	(void)state;
+	sockets(fds);
+	sockets(more);
+	end_init(&greedy, fds[0]);
+	end_init(&other, more[0]);
+	turn();
+	stream_set_ready(greedy.stream, on_greedy_fifth, NULL);
+	stream_set_ready(other.stream, on_other, &other);
+	wakes_other = more[1];
+	other.calls = 0;
+	no_timers = true;
+	stream_again(greedy.stream);
+	alarm(30);
+	event_base_loop(base, 0);
+	alarm(0);
+	no_timers = false;
+	assert_int_equal(other.calls, 1);
+	assert_in_range(greedy.calls, 5, 10);
+	stream_free(greedy.stream);
+	stream_free(other.stream);
+	close(fds[1]);
+	close(more[1]);
+}
+
 /* ---- what comes behind the bytes that a recv(2) gave ---------------------------------------- */
 
 static short state_of(int fd)
@@ -333,7 +379,6 @@ static void urgent_data_that_hides_more(void **state)
 	struct end a;
 	int fds[2], count = 1;
 
-	(void)state;
 	tcp_end(&a, fds);
 	setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	assert_int_equal(write(fds[1], "before", 6), 6);
@@ -344,8 +389,12 @@ static void urgent_data_that_hides_more(void **state)
 		assert_int_equal(ioctl(fds[1], SIOCOUTQ, &count), 0);
 	assert_int_equal(count, 0);
 	turn();
+	no_timers = *state;
 	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 6);
-	assert_int_equal(read_soon(&a, buffer, sizeof(buffer)), 6);
+	/* Then at once. */
+	assert_int_equal(no_timers ? stream_read(a.stream, buffer, sizeof(buffer))
+				   : read_soon(&a, buffer, sizeof(buffer)), 6);
+	no_timers = false;
 	assert_memory_equal(buffer, "behind", 6);
 	close(fds[1]);
 	stream_free(a.stream);
@@ -688,11 +737,13 @@ int main(void)
 		cmocka_unit_test(broken_pipe),
 		cmocka_unit_test(freed_in_its_own_callback),
 		cmocka_unit_test(again_is_fair),
+		cmocka_unit_test(again_without_memory),
 		cmocka_unit_test(reset_behind_data),
 		cmocka_unit_test(reset_behind_data_while_busy),
 		cmocka_unit_test(end_behind_data),
 		cmocka_unit_test(urgent_data),
 		cmocka_unit_test(urgent_data_that_hides_more),
+		cmocka_unit_test_prestate(urgent_data_that_hides_more, &no_timers),
 		cmocka_unit_test(a_quiet_stream_sleeps),
 		cmocka_unit_test(tls),
 		cmocka_unit_test(tls_few_segments),

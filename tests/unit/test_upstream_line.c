@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "no_timers.h"
 #include "upstream_line.h"
 
 #define COUNT 300
@@ -195,6 +196,31 @@ static void cancelled_meanwhile(void **state)
 	lines_free(NULL);
 }
 
+/* Nobody would begin who waits for a step that does not come. */
+static void without_memory_for_steps(void **state)
+{
+	(void)state;
+	no_timers = true;
+	join_all();
+	assert_int_equal(begun_count, COUNT);
+	idle = 1;
+	lines_offer(lines, &key);
+	assert_int_equal(served_count, 0);
+	turn();
+	assert_int_equal(served[0], 1);
+	no_timers = false;
+	freed(COUNT);
+	assert_true(lines_empty(lines, &key));
+	/* And from a step that did come. */
+	begun_count = idle = 0;
+	join_all();
+	assert_in_range(begun_count, 1, 32);
+	no_timers = true;
+	step();
+	no_timers = false;
+	assert_int_equal(begun_count, COUNT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +228,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(longest_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(slow_while_served, setup, teardown),
 		cmocka_unit_test_setup_teardown(cancelled_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_memory_for_steps, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "no_timers.h"
 #include "upstream_pool.h"
 
 static struct event_base *base;
@@ -293,6 +294,24 @@ static void idle_timeout(void **state)
 	fail_msg("ten times in a row 400 ms became 600");
 }
 
+/* What nothing would end does not stay, and what is to be closed is. */
+static void no_memory_for_its_end(void **state)
+{
+	struct pool *pool = pool_new(base, 30000);
+	char byte;
+	int fd;
+
+	(void)state;
+	no_timers = true;
+	fd = put(pool, &kept);
+	no_timers = false;
+	assert_int_equal(pool_count(pool), 0);
+	turn();
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+	close(fd);
+	pool_free(pool);
+}
+
 static void forget(void **state)
 {
 	const struct pool_key a = {"a.example", 80, false, false, 0},
@@ -358,7 +377,7 @@ int main(void)
 		cmocka_unit_test(keys_must_agree),        cmocka_unit_test(last_used_first),
 		cmocka_unit_test(dead_and_dirty_ones_go), cmocka_unit_test(limits),
 		cmocka_unit_test(idle_timeout),           cmocka_unit_test(forget),
-		cmocka_unit_test(closed_some_at_a_time),
+		cmocka_unit_test(closed_some_at_a_time),  cmocka_unit_test(no_memory_for_its_end),
 		cmocka_unit_test(nothing_waits_in_one_taken_at_once),
 		cmocka_unit_test(nothing_waits_in_one_that_the_loop_was_told_of),
 	};
