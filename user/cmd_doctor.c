@@ -186,7 +186,7 @@ static void look_at_settings(struct doctor *doctor)
 	char text[32];
 
 	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
-	add_fact(doctor, "BTF", NULL, "%s; needed for unix sockets only",
+	add_fact(doctor, "BTF", NULL, "%s; unix sockets, the root wall and the tc wall use it",
 		 access("/sys/kernel/btf/vmlinux", R_OK) == 0 ? "yes" : "no");
 	read_setting("/proc/sys/kernel/unprivileged_bpf_disabled", text);
 	add_fact(doctor, "unprivileged bpf", NULL, "%s",

@@ -139,9 +139,20 @@ int connection_tls_start(struct connection *c)
 	return stream_set_tls(c->client, ssl) < 0 ? -1 : 0;
 }
 
+/* What clients say that do not take our leaf: OpenSSL and rustls; Go; Java and browsers (RFC 8446, 6.2). */
+static bool is_distrust(unsigned long code)
+{
+	const int reason = ERR_GET_REASON(code);
+
+	return ERR_GET_LIB(code) == ERR_LIB_SSL &&
+	       (reason == SSL_R_TLSV1_ALERT_UNKNOWN_CA || reason == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE ||
+		reason == SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN);
+}
+
 enum protocol_next connection_tls_run(struct connection *c)
 {
 	int rc = stream_handshake(c->client);
+	unsigned long code;
 	const char *text;
 
 	if (rc == -EAGAIN)
@@ -152,10 +163,11 @@ enum protocol_next connection_tls_run(struct connection *c)
 		ERR_clear_error();
 		return PROTOCOL_CLOSE;
 	}
-	/* Mostly a client that does not trust our CA: its alert says so. */
-	text = ERR_reason_error_string(ERR_peek_last_error());
-	snprintf(c->detail, sizeof(c->detail), "TLS handshake with the client: %s",
-		 text ? text : "connection closed");
+	code = ERR_peek_last_error();
+	text = ERR_reason_error_string(code);
+	snprintf(c->detail, sizeof(c->detail), "TLS handshake with the client: %s%s",
+		 text ? text : "connection closed",
+		 is_distrust(code) ? " (it does not trust the bottle's CA)" : "");
 	ERR_clear_error();
 	c->reason = EGRESS_BAD_REQUEST;
 	return PROTOCOL_CLOSE;

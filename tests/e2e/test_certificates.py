@@ -80,6 +80,15 @@ class Certificates(BottleCase):
         super().tearDownClass()
         harness.world.end(cls.origin)
 
+    def test_client_that_does_not_trust_us(self):
+        result = self.bottle.run(["curl", "-sS", "--max-time", "20", f"https://{HOST}:{FIRST}/distrust"])
+        self.assertEqual(result.returncode, 60, result.stderr)
+        record = harness.wait_for(lambda: [r for r in self.bottle.log()
+                                           if "handshake" in r.get("detail", "")], 10, "its record")[0]
+        self.assertEqual((record["reason"], record["detail"]),
+                         ("bad_request", "TLS handshake with the client: tlsv1 alert unknown ca "
+                                         "(it does not trust the bottle's CA)"))
+
     def test_each_is_named(self):
         for name, reason, words in CASES:
             for option in ("--http2", "--http1.1"):
