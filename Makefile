@@ -172,6 +172,11 @@ asan-build:
 asan: asan-build ## unit and end-to-end tests under AddressSanitizer and UBSan
 	tools/run-tests unit=build-asan e2e=build-asan
 
+# It does not know the feed's fences (seqlock, checked by its reader), so no unit tests.
+tsan: ## end-to-end tests where threads are at work, under ThreadSanitizer (root; not part of test)
+	$(MAKE) BUILD=build-tsan SANITIZE=-fsanitize=thread CFLAGS=-Wno-tsan all build-tsan/bench-load
+	tools/run-tests e2e=build-tsan --only tsan
+
 lint: ## clang-tidy, cppcheck, module graph, sizes
 	tools/run-tests lint=$(BUILD)
 # What tools/lint needs to know to read the sources as the compiler does.
@@ -245,13 +250,13 @@ deb: ## a Debian package below build/ (needs debhelper)
 	tools/build-deb $(BUILD) $(VERSION)
 
 clean: ## remove what was built
-	rm -rf $(BUILD) build-asan
+	rm -rf $(BUILD) build-asan build-tsan
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 .PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
-.PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build lint fuzz fuzzers bench soak demo test \
+.PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build tsan lint fuzz fuzzers bench soak demo test \
 	install clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

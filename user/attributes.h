@@ -10,4 +10,10 @@
 #define UNUSED __attribute__((unused))
 #define CLEANUP(function) __attribute__((cleanup(function)))
 
+/* A sanitizer's own calls are many, change with each version, and end in standard error: no filter
+ * can be right for them. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
 #endif

@@ -22,7 +22,7 @@ static bool leave_terminal(void)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	bool fine = fd >= 0 && dup2(fd, STDIN_FILENO) >= 0 && dup2(fd, STDOUT_FILENO) >= 0;
 
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANITIZED
 	fine = fine && dup2(fd, STDERR_FILENO) >= 0;
 #endif
 	if (fd > STDERR_FILENO)
@@ -41,7 +41,7 @@ static void forget_environment(void)
  * rather than deadly, as libc tries the time zone's file. */
 static bool limit_further(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef SANITIZED
 	return true;
 #else
 	static const int calls[] = {SCMP_SYS(open),   SCMP_SYS(openat),	 SCMP_SYS(socket),

@@ -16,6 +16,8 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #define BUILD_KIND ", with AddressSanitizer"
+#elif defined(__SANITIZE_THREAD__)
+#define BUILD_KIND ", with ThreadSanitizer"
 #else
 #define BUILD_KIND ""
 #endif

@@ -3,7 +3,8 @@
 
 PATTERN matches "module.Class.test", with * as wildcard; "own" and "others" are the halves of all that
 take about the same time (see OTHERS); "asan" is the set that makes sense under
-sanitizers: neither what measures memory and time, nor what is mostly others' work."""
+sanitizers: neither what measures memory and time, nor what is mostly others' work; "tsan" where threads
+are at work."""
 import fnmatch
 import itertools
 import os
@@ -65,6 +66,11 @@ OTHERS = {"test_ci", "test_compared", "test_docker", "test_docs", "test_install"
           "test_node_closed", "test_podman", "test_programs", "test_start", "test_ui_page"}
 
 
+# Reloads, grants, several workers. Not `exec`: its broker does not start under ThreadSanitizer.
+THREADS = ("test_approve.*", "test_reload.*", "test_workers.Two.*", "test_workers.Pipe.*",
+           "test_supervisor.Reload.test_while_*", "test_start.Start.test_reload_under_load*")
+
+
 def flatten(suite):
     for item in suite:
         if isinstance(item, unittest.TestSuite):
@@ -73,13 +79,18 @@ def flatten(suite):
             yield item
 
 
+def measures(test):
+    method = getattr(test, test._testMethodName, None)
+    return getattr(method, "measures", False) or getattr(type(test), "measures", False)
+
+
 def chosen(test, only):
     if not only:
         return True
     if only == "asan":
-        method = getattr(test, test._testMethodName, None)
-        return (not getattr(method, "measures", False) and not getattr(type(test), "measures", False)
-                and type(test).__module__ not in OTHERS)
+        return not measures(test) and type(test).__module__ not in OTHERS
+    if only == "tsan":
+        return not measures(test) and any(fnmatch.fnmatch(name(test), x) for x in THREADS)
     if only in ("own", "others"):
         return (only == "others") == (type(test).__module__ in OTHERS)
     return fnmatch.fnmatch(name(test), f"*{only}*")
