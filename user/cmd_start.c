@@ -111,8 +111,10 @@ static void print_text(const struct plan *plan, const struct sidecar_names *name
 	       "  docker run --network %s --cgroup-parent %s \\\n"
 	       "    --mount type=bind,readonly,src=%s,dst=/usr/local/share/ca-certificates/egress-bpf.crt "
 	       "\\\n    IMAGE\n"
-	       "Explicit proxy inside: http://egress:9099. End it with: egress-bpf stop %s\n",
-	       plan->slug, names->network, names->parent, plan->ca_cert_file, plan->slug);
+	       "Explicit proxy inside: http://egress:9099. End it with: egress-bpf stop %s\n"
+	       "What is decided: docker exec %s /usr/bin/egress-bpf events --follow\n",
+	       plan->slug, names->network, names->parent, plan->ca_cert_file, plan->slug,
+	       names->sidecar);
 }
 
 static void print_json(const struct plan *plan, const struct sidecar_names *names)

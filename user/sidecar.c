@@ -135,6 +135,10 @@ static int create_container(struct engine *engine, const char *name, const json_
 			return -1;
 		if (status == 201)
 			return 0;
+		if (status == 404)
+			return error_set(error, "the engine has no image '%s': build or pull it first "
+					 "(container/Dockerfile makes that of egress-bpf)",
+					 json_string_value(json_object_get(spec, "Image")));
 		if (status != CONFLICT || is_running(engine, name, NULL, error) != 0 ||
 		    remove_container(engine, name, error) < 0)
 			break;

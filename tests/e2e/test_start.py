@@ -148,8 +148,10 @@ class Start(Started):
     def test_from_plan_to_nothing(self):
         self.started()
         self.works()
-        self.ok(self.start())  # it runs already
+        said = self.ok(self.start())  # it runs already
         self.works()
+        events = re.search(r"(?m)^What is decided: docker (exec .*) --follow$", said)[1].split()
+        wait_for(lambda: "api.example.test:443/echo" in self.engine.out(*events), 10, "its events")
         self.ok(self.stop())
         self.nothing_left()
         self.ok(self.stop())
@@ -502,7 +504,7 @@ class Start(Started):
         self.nothing_left()
         result = self.start("--image", "nothing-of-that-name")
         self.assertEqual(result.returncode, 1, result.stderr)
-        self.assertIn("nothing-of-that-name", result.stderr)
+        self.assertIn("has no image 'nothing-of-that-name': build or pull it first", result.stderr)
         self.nothing_left()
 
     def compose(self, directory, *arguments):
