@@ -71,6 +71,8 @@ void control_finish(struct control *control, uint64_t ticket, json_t *answer);
 
 /* Connects and sends `request` (taken over). The descriptor is the caller's; -1 with `error` set. */
 int control_ask(const char *name, json_t *request, struct error *error) WARN_UNUSED;
+/* The same, of a sidecar that does not wait: -1 also of one whose queue is full, since it hangs. */
+int control_ask_at_once(const char *name, json_t *request) WARN_UNUSED;
 /* Reads one answer of at most 4 MiB, for which it waits so long, and closes `fd`. NULL with `error`
  * set, also when the answer is an error. Caller frees. */
 json_t *control_answer_within(int fd, unsigned seconds, struct error *error) WARN_UNUSED;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +19,10 @@
 /* A sidecar that was stopped or hangs must not keep `status` from telling of its wall. */
 static const struct timeval patience = {CONTROL_SECONDS, 0};
 
-static int connect_to(const char *name, struct error *error)
+static int connect_to(const char *name, int flags, struct error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0)
 		return error_set(error, "cannot make a socket: %s", strerror(errno));
@@ -43,10 +44,10 @@ static int connect_to(const char *name, struct error *error)
 	return -1;
 }
 
-int control_ask(const char *name, json_t *request, struct error *error)
+static int ask(const char *name, json_t *request, int flags, struct error *error)
 {
 	char *text = json_dumps(request, JSON_COMPACT);
-	int fd = text ? connect_to(name, error) : error_set(error, "out of memory");
+	int fd = text ? connect_to(name, flags, error) : error_set(error, "out of memory");
 	size_t length = text ? strlen(text) : 0;
 
 	if (text && fd >= 0) {
@@ -59,6 +60,21 @@ int control_ask(const char *name, json_t *request, struct error *error)
 	}
 	free(text);
 	json_decref(request);
+	return fd;
+}
+
+int control_ask(const char *name, json_t *request, struct error *error)
+{
+	return ask(name, request, 0, error);
+}
+
+int control_ask_at_once(const char *name, json_t *request)
+{
+	int fd = ask(name, request, SOCK_NONBLOCK, NULL);
+
+	/* Reading waits again: for so long as control_answer() says. */
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	return fd;
 }
 
@@ -145,7 +161,7 @@ void control_forget(const char *name)
 {
 	/* What listens is a sidecar that took the name over meanwhile: its socket is not ours to
 	 * remove. */
-	int fd = connect_to(name, NULL);
+	int fd = connect_to(name, 0, NULL);
 	char path[160];
 
 	if (fd >= 0) {

@@ -3,12 +3,16 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "control.h"
 #include "feed.h"
 #include "kernel.h"
@@ -18,6 +22,7 @@
 struct bottle_facts {
 	const char *name; /* valid in a label as it is: kernel_name_valid() */
 	struct kernel_status status;
+	int asked;	 /* where its sidecar answers; -1: nowhere */
 	json_t *sidecar; /* NULL: dead */
 };
 
@@ -351,17 +356,32 @@ static void say_latency(struct scrape *s)
 
 static bool read_bottle(const char *name, struct bottle_facts *ret)
 {
-	int fd;
-
 	if (kernel_read_status(name, &ret->status, NULL) < 0)
 		return false;
 	ret->name = ret->status.name;
 	/* Of a dead one's socket nobody answers; the pins alone say that it is dead, without
 	 * waiting. */
-	fd = ret->status.supervisor_pid
-		     ? control_ask(name, json_pack("{s:s}", "command", "status"), NULL) : -1;
-	ret->sidecar = fd < 0 ? NULL : control_answer(fd, NULL);
+	ret->asked = ret->status.supervisor_pid
+			     ? control_ask_at_once(name, json_pack("{s:s}", "command", "status")) : -1;
 	return true;
+}
+
+/* All were asked before one is waited for: those that hang, CONTROL_SECONDS for all of them. */
+static void read_answers(struct scrape *s)
+{
+	const uint64_t end = clock_ms(CLOCK_MONOTONIC) + CONTROL_SECONDS * UINT64_C(1000);
+
+	for (size_t i = 0; i < s->count; i++) {
+		struct pollfd answer = {.fd = s->bottles[i].asked, .events = POLLIN};
+		uint64_t now = clock_ms(CLOCK_MONOTONIC);
+
+		if (answer.fd < 0)
+			continue;
+		if (poll(&answer, 1, now < end ? (int)(end - now) : 0) > 0)
+			s->bottles[i].sidecar = control_answer(answer.fd, NULL);
+		else
+			close(answer.fd);
+	}
 }
 
 bool metrics_collect(const char *name, struct bytes *ret)
@@ -376,6 +396,7 @@ bool metrics_collect(const char *name, struct bytes *ret)
 	/* A bottle that goes between the list and the look is left out: no error of the others. */
 	for (size_t i = 0; s.bottles && i < (name ? 1 : count); i++)
 		s.count += read_bottle(name ? name : names[i], &s.bottles[s.count]);
+	read_answers(&s);
 	if (s.bottles) {
 		family(&s, "egress_build_info", "gauge", "The version, as a label.");
 		say(&s, "egress_build_info{version=\"%s\"} 1\n", EGRESS_VERSION);

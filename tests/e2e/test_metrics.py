@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import time
 
 import harness
 import world as w
@@ -137,6 +138,24 @@ class Metrics(Case):
         finally:
             server.kill()
             server.wait()
+
+    def test_sidecars_that_hang(self):
+        """They are dead, after one wait for all of them, and spoil nothing of the others."""
+        hanging = [Bottle(), Bottle(), Bottle()]
+        try:
+            for bottle in hanging:
+                bottle.process.send_signal(signal.SIGSTOP)
+            before = time.monotonic()
+            _, samples = parse(self, self.ok(cli("metrics")))
+            self.assertLess(time.monotonic() - before, 9)
+            for bottle, up in [(self.bottle, 1), *((b, 0) for b in hanging)]:
+                self.assertEqual(samples["egress_up", (("bottle", bottle.name),)], up)
+                self.assertIn(("egress_wall_programs", (("bottle", bottle.name), ("state", "attached"))),
+                              samples)
+        finally:
+            for bottle in hanging:
+                bottle.process.send_signal(signal.SIGCONT)
+                bottle.stop()
 
     def test_wrong_uses(self):
         for bad in (["--listen", "nonsense"], ["--listen", "127.0.0.1"], ["--listen", "/nonexistent/x"]):
