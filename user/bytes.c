@@ -282,8 +282,9 @@ bool bytes_pressed(void)
 #define RECORDS_MIN (64 * 1024)
 #define RECORDS_MAX (68 * 1024)
 enum { RECORD = KEPT_POWERS, RECORDS, KEPT_CLASSES };
-/* Of all together: what one turn of the loop takes for its streams, and the next one again. */
-#define KEPT_BYTES (1024 * 1024)
+/* Of all together: what one turn of the loop takes for its streams, and the next one again: some 10 KiB
+ * for each of several hundred. */
+#define KEPT_BYTES (4 * 1024 * 1024)
 struct kept {
 	struct kept *next;
 };
@@ -375,6 +376,20 @@ void bytes_block_free(void *block)
 	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
 	keep_or_free(block, KEEPS_BLOCKS && own_thread && block
 				    ? class_of(malloc_usable_size(block)) : KEPT_CLASSES);
+}
+
+void bytes_block_trim(void)
+{
+	for (unsigned class = 0; class < KEPT_CLASSES; class++) {
+		struct kept *next;
+
+		for (struct kept *block = kept[class]; block; block = next) {
+			next = block->next;
+			free(block);
+		}
+		kept[class] = NULL;
+	}
+	kept_bytes = 0;
 }
 
 /* A buffer's own block: bytes_grow() asked for so much, and malloc(3) need not be. */

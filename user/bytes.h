@@ -103,6 +103,7 @@ bool bytes_pressed(void);
 void *bytes_block(size_t size) WARN_UNUSED;
 void *bytes_block_zeroed(size_t size) WARN_UNUSED;
 void bytes_block_free(void *block); /* accepts NULL */
+void bytes_block_trim(void);        /* all that is kept goes to free(3) */
 
 /* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
 uint64_t bytes_hash(const void *data, size_t length);

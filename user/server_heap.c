@@ -4,6 +4,8 @@
 #include <malloc.h>
 #include <time.h>
 
+#include "bytes.h"
+
 /* Of fewer than PEAK it is no more than a few MiB that the next ones want again, and the same goes for
  * a peak of which a quarter is still there. */
 #define PEAK 64
@@ -28,6 +30,8 @@ void heap_pulse(struct heap *heap, size_t connections, size_t *most)
 
 	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	if (heap_should_trim(heap, connections, most,
-			     (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000))
+			     (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000)) {
+		bytes_block_trim();
 		(void)malloc_trim(0);
+	}
 }

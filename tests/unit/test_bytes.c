@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <malloc.h>
 
 #include "bytes.h"
 
@@ -170,7 +171,13 @@ static void blocks(void **state)
 }
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/allocator_interface.h>
 #include <sanitizer/asan_interface.h>
+
+static size_t given(void)
+{
+	return __sanitizer_get_current_allocated_bytes();
+}
 
 /* No room that was not asked for hides a write past the end, and none that was freed is handed out. */
 static void blocks_are_watched(void **state)
@@ -186,6 +193,12 @@ static void blocks_are_watched(void **state)
 	}
 }
 #else
+/* What malloc(3) has given to somebody; blocks of more than 1 KiB are in no cache of its own. */
+static size_t given(void)
+{
+	return mallinfo2().uordblks;
+}
+
 static void blocks_are_watched(void **state)
 {
 	char *first, *second;
@@ -199,6 +212,29 @@ static void blocks_are_watched(void **state)
 	bytes_block_free(second);
 }
 #endif
+
+static void blocks_are_given_back(void **state)
+{
+	enum { COUNT = 1500, SIZE = 4096 };
+	void **held = calloc(COUNT, sizeof(*held));
+	size_t before = given(), most = 4096 * 1024;
+
+	(void)state;
+	bytes_block_trim();
+	for (size_t i = 0; i < COUNT; i++)
+		held[i] = bytes_block(SIZE);
+	assert_true(given() - before > COUNT * SIZE / 2);
+	for (size_t i = 0; i < COUNT; i++)
+		bytes_block_free(held[i]);
+	assert_true(given() <= before + most + most / 16); /* the rest at once */
+	bytes_block_trim();
+	assert_true(given() <= before + SIZE);
+	bytes_block_trim();
+	held[0] = bytes_block(SIZE);
+	assert_non_null(held[0]);
+	bytes_block_free(held[0]);
+	free(held);
+}
 
 static void hash(void **state)
 {
@@ -260,6 +296,7 @@ int main(void)
 		cmocka_unit_test(counting),
 		cmocka_unit_test(blocks),
 		cmocka_unit_test(blocks_are_watched),
+		cmocka_unit_test(blocks_are_given_back),
 		cmocka_unit_test(hash),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(files),
