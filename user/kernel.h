@@ -125,6 +125,9 @@ int kernel_flows_fd(const struct kernel *kernel); /* borrowed */
 /* Reads and deletes the record of one accepted connection. 1 found, 0 none, -1 failed. */
 int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egress_flow *ret_flow)
 	WARN_UNUSED;
+/* Of connections that nobody will accept any more, since who listened is gone: without its record a
+ * connection is nobody's. Call it before any listening socket is marked. */
+int kernel_forget_flows(const struct kernel *kernel, struct error *error) WARN_UNUSED;
 
 /* Maps that the worker maps into its memory and counts in; borrowed. */
 int kernel_verdicts_fd(const struct kernel *kernel);

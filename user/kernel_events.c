@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <string.h>
 
 int kernel_flows_fd(const struct kernel *kernel)
 {
@@ -31,6 +32,25 @@ int kernel_take_flow(int flows_fd, const struct egress_flow_key *key, struct egr
 		return errno == ENOENT ? 0 : -1;
 	*ret_flow = flow;
 	return 1;
+}
+
+/* The next key is asked for before one is deleted: behind a key that is gone the walk would begin anew. It
+ * does when a socket takes its own record back meanwhile, and may so go on for ever: hence the limit. */
+int kernel_forget_flows(const struct kernel *kernel, struct error *error)
+{
+	int fd = kernel->maps[KERNEL_MAP_FLOWS], end;
+	struct egress_flow_key key, next;
+
+	end = bpf_map_get_next_key(fd, NULL, &next);
+	for (size_t left = 4 * EGRESS_MAX_FLOWS; end == 0 && left > 0; left--) {
+		key = next;
+		end = bpf_map_get_next_key(fd, &key, &next);
+		(void)bpf_map_delete_elem(fd, &key);
+	}
+	if (end == -ENOENT)
+		return 0;
+	return error_set(error, "map 'flows': cannot be emptied: %s",
+			 end == 0 ? "it is filled all the time" : strerror(-end));
 }
 
 static bool is_unix(const struct egress_denial *denial)

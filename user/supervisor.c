@@ -317,6 +317,23 @@ static int open_sockets(struct supervisor *s, struct error *error)
 	return 0;
 }
 
+/* What was on its way to the sockets of the supervisor before us, or came when there were none, has left
+ * records that nobody took. In a shared network namespace another process of the host gets such a port by
+ * and by, and would be served as the bottle. Before the sockets are marked no SYN passes to them, so none
+ * of these records is for them; when the port is a new one, there may be more until the wall knows it. */
+static int open_ports(struct supervisor *s, struct error *error)
+{
+	uint16_t proxy, dns;
+
+	kernel_get_ports(s->kernel, &proxy, &dns);
+	/* Marked before the wall is told where they are: what is steered meets a socket that may
+	 * take it. */
+	if (kernel_forget_flows(s->kernel, error) < 0 || mark_listeners(s, error) < 0 ||
+	    kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, error) < 0)
+		return -1;
+	return proxy == 0 || proxy == s->sockets.proxy_port ? 0 : kernel_forget_flows(s->kernel, error);
+}
+
 /* It denies everything until it is told where the sockets are. */
 static int raise_walls(struct supervisor *s, struct error *error)
 {
@@ -328,10 +345,7 @@ static int raise_walls(struct supervisor *s, struct error *error)
 	    (tc_wall_open(s->kernel, s->options.netns_fd, &s->tc_wall, error) < 0 ||
 	     tc_wall_watch(s->tc_wall, s->base, error) < 0))
 		return -1;
-	/* Marked before the wall is told where they are: what is steered meets a socket that may
-	 * take it. */
-	if (mark_listeners(s, error) < 0 ||
-	    kernel_set_ports(s->kernel, s->sockets.proxy_port, s->sockets.dns_port, error) < 0)
+	if (open_ports(s, error) < 0)
 		return -1;
 	return ledger_new(s->kernel, s->config, &s->ledger, error);
 }

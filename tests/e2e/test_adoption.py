@@ -3,12 +3,14 @@
 try all the time what is refused and what is allowed."""
 import ast
 import os
+import signal
+import socket
 import subprocess
 import time
 
 import world as w
 import harness
-from harness import Bottle, Case, measures, wait_for, write
+from harness import PROXY_PORT, PYTHON, Bottle, Case, measures, wait_for, write
 from test_death import HAMMER
 
 ADOPTIONS, KILLS = 50, 20  # the kills are among the adoptions
@@ -148,3 +150,72 @@ class Adoption(Case):
                  or p[1].startswith("198.1")]
         self.assertEqual(leaks, [])
         self.assertEqual(sum(number % 5 in (1, 3) for number in range(ADOPTIONS)), KILLS)
+
+
+# Keeps its sockets: closed, they would take their records back themselves.
+LEFT = r"""
+import socket, sys
+address, held = socket.gethostbyname("both.example.test"), []
+print("ready", flush=True)
+for ports in ((21000, 21001), (21002, 21003)):
+    sys.stdin.readline()
+    for port in ports:
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", port))
+        print(s.connect_ex((address, 80)), flush=True)
+        held.append(s)
+sys.stdin.readline()
+"""
+
+
+class Records(Case):
+    """What a supervisor left undone is nobody's afterwards, in a network namespace that strangers share."""
+    def setUp(self):
+        super().setUp()
+        self.bottle = Bottle(shared=True, options=["--no-self-test"])
+        self.program = subprocess.Popen([PYTHON, "-c", LEFT], stdin=subprocess.PIPE, text=True,
+                                        stdout=subprocess.PIPE, preexec_fn=self.bottle.enter)
+        self.program.stdout.readline()  # it has the address
+
+    def tearDown(self):
+        self.program.communicate(timeout=20)
+        self.bottle.stop()
+        super().tearDown()
+
+    def connects(self):
+        """The program inside makes two connections, and keeps them."""
+        self.program.stdin.write("\n")
+        self.program.stdin.flush()
+        return [int(self.program.stdout.readline()) for _ in range(2)]
+
+    def nobody_listens(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", PROXY_PORT)) != 0
+
+    def stranger(self, port):
+        """What a process of the host is told that has the port after the bottle's."""
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", port))
+            s.settimeout(20)
+            try:
+                s.connect(("127.0.0.1", PROXY_PORT))
+                s.sendall(b"GET /echo HTTP/1.1\r\nHost: both.example.test\r\nConnection: close\r\n\r\n")
+                return s.recv(4096)
+            except ConnectionError:
+                return b""
+
+    def test_a_stranger_does_not_inherit_them(self):
+        workers = self.bottle.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        self.assertEqual(self.connects(), [0, 0])  # nobody accepts them
+        for pid in (self.bottle.process.pid, *workers):
+            os.kill(pid, signal.SIGKILL)
+        self.bottle.process.wait(20)
+        wait_for(self.nobody_listens, 10, "the workers' sockets to be closed")
+        self.assertNotIn(0, self.connects())  # nobody listens
+        self.bottle.start()
+        self.assertEqual([self.stranger(port) for port in range(21000, 21004)], [b""] * 4)
+        self.assertEqual(self.arrived(), [])
