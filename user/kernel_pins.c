@@ -186,7 +186,8 @@ static int held_error(const char *name, struct error *error)
 		settings.supervisor_pid = 0;
 	if (fd >= 0)
 		close(fd);
-	return error_set(error, "'%s' is in use by process %u: end that first", name, settings.supervisor_pid);
+	return error_set(error, "'%s' is in use by process %u: end that first", name,
+			 settings.supervisor_pid);
 }
 
 int kernel_pins_lock(const char *name, int *ret_fd, struct error *error)
