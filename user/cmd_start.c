@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* start: the plan of a bottle becomes a sidecar on a container engine. The work is sidecar.c's. */
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,19 @@ static void print_json(const struct plan *plan, const struct sidecar_names *name
 	json_decref(object);
 }
 
+/* The engine is asked in JSON: what is not UTF-8 would be left out of the question, and all that stands
+ * beside it. */
+static bool is_speakable(const struct plan *plan)
+{
+	json_t *text = json_string(plan->directory);
+
+	if (!text)
+		diag_error("start: %s: the path is not UTF-8, and the engine takes no other: move the plan",
+			   plan->directory);
+	json_decref(text);
+	return text;
+}
+
 static int start_plan(const struct start *start, const struct plan *plan)
 {
 	struct sidecar_options sidecar = start->sidecar;
@@ -181,7 +195,7 @@ int cmd_start(int argc, char **argv)
 		diag_error("start: %s", error.text);
 		return EXIT_USAGE;
 	}
-	status = sidecar_tokens_check(plan, &errors) ? start_plan(&start, plan) : EXIT_USAGE;
+	status = is_speakable(plan) && sidecar_tokens_check(plan, &errors) ? start_plan(&start, plan) : EXIT_USAGE;
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	plan_free(plan);

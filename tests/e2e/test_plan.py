@@ -60,6 +60,19 @@ class Prepare(Case):
         self.assertNotIn("HOST_GH_TOKEN", text)
         self.assertNotIn("BOT_BOTTLE", text)
 
+    def test_no_path_that_json_cannot_say(self):
+        """Neither made there nor, when it was moved there, started: the engine would hear nothing."""
+        self.assertEqual(self.prepare("--out", self.out, bottle="empty").returncode, 0)
+        odd = os.fsencode(self.out) + b"\xff"
+        self.addCleanup(shutil.rmtree, odd, ignore_errors=True)
+        os.rename(self.out, odd)
+        result = cli("start", odd, "--json", "--engine", "/nonexistent")
+        self.assertEqual((result.returncode, result.stdout), (2, ""))
+        self.assertIn("?: the path is not UTF-8, and the engine takes no other", result.stderr)
+        result = self.prepare("--out", odd + b"2")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("a path that is not UTF-8", result.stderr)
+
     def test_no_secret_is_touched(self):
         env = harness.environment(HOST_GH_TOKEN="hunter2-secret",
                                   ASAN_OPTIONS="detect_leaks=0")  # no leak check under ptrace
