@@ -53,8 +53,8 @@ static __always_inline bool is_error4(__u8 type)
 }
 
 /* The packet that the error is about, as it was sent. False when this is no error, or is sent to
- * somebody else than the quoted sender. */
-/* A fragment but the first (offset not 0) has no ports to judge by. */
+ * somebody else than the quoted sender; a fragment but the first (offset not 0) has no ports to judge
+ * by. */
 static __always_inline bool quoted4(struct __sk_buff *skb, struct packet *ret)
 {
 	struct icmp_error4 e;

@@ -35,9 +35,9 @@ static __always_inline bool option_reports(__s32 level, __s32 name)
 	       name == IP_MSFILTER_;
 }
 
-/* Without the process: Linux 5.15 does not give it to this kind of program. */
 /* 1 lets the kernel take the option. Any other option is as harmless as the packets it leads to,
- * and these are judged when they leave. */
+ * and these are judged when they leave. Reported without the process: Linux 5.15 does not give it to
+ * this kind of program. */
 static __always_inline int on_setsockopt(struct bpf_sockopt *ctx)
 {
 	__s32 level = ctx->level, name = ctx->optname, length = ctx->optlen;

@@ -15,9 +15,9 @@
 #define TCP_SYN_SENT 2
 #define TCP_CLOSE 7
 
-/* By now the kernel has turned protocol 0 into the family's own. */
 /* TCP and UDP alone: raw, ping, UDP-Lite, MPTCP, SCTP and other families reach the wire, or the
- * host, by ways that no address hook sees. */
+ * host, by ways that no address hook sees. By now the kernel has turned protocol 0 into the family's
+ * own. */
 static __always_inline bool kind_allowed(__u32 family, __u32 type, __u32 protocol)
 {
 	if (family != AF_INET && family != AF_INET6)

@@ -76,7 +76,7 @@ static void hint_method(const struct policy_request *request, const struct polic
 		snprintf(hint, size, "%s is never sent with a credential", method);
 	else if (overriding.data)
 		snprintf(hint, size,
-			 "a header asks for %s in place of %s: leave it out, or add both to methods of %s",
+			 "a header asks for %.28s: leave it out, or add it and %.28s to methods of %s",
 			 show(overriding, other), method, place);
 	else
 		snprintf(hint, size, "add %s to methods of %s", method, place);

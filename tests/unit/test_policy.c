@@ -569,8 +569,8 @@ static void overridden_methods(void **state)
 			fail_msg("%s: %s: %d", cases[i].name, cases[i].value, (int)verdict.reason);
 		if (i == 0)
 			assert_string_equal(verdict.hint,
-					    "a header asks for DELETE in place of POST: leave it out, or "
-					    "add both to methods of a.test (routes.yaml:1)");
+					    "a header asks for DELETE: leave it out, or add it and POST to "
+					    "methods of a.test (routes.yaml:1)");
 		/* Where no rule is for methods, it says nothing that we judge. */
 		request.host = "b.test";
 		policy_decide(policy, &request, &verdict);
