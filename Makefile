@@ -228,8 +228,11 @@ test: ## install packages, build, and run every test (calls sudo)
 # What is installed beside the program; man pages and the unit name the place they are installed to.
 SHARE = $(DESTDIR)$(PREFIX)/share
 placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod 644 $(2)
-install: all ## DESTDIR= PREFIX=/usr/local: program, man pages, completions, schema, systemd unit
+install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, completions, schema, systemd unit
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/egress-bpf container/egress-bpf-runc \
+		container/ci/egress-ci container/ci/annotate
+	ln -sf ../libexec/egress-bpf/egress-ci $(DESTDIR)$(PREFIX)/bin/egress-ci
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
 	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md

@@ -78,6 +78,11 @@ class Docs(Case):
         listed = set(re.findall(r"`(\w+)`", text("docs/guide.md")))
         self.assertLessEqual(reasons, listed)
 
+    def test_every_key_of_the_log_is_in_the_reference(self):
+        keys = set(re.findall(r'KEY\("(\w+)"\)', text("user/access_log.c")))
+        self.assertGreater(len(keys), 15)
+        self.assertLessEqual(keys, set(re.findall(r"`(\w+)`", text("docs/reference.md"))))
+
     def test_policies_that_are_shown(self):
         found = [block for name in ("README.md", "docs/policy.md") for kind, block in blocks(name)
                  if kind == "yaml" and block.startswith("routes:")]

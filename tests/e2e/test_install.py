@@ -228,7 +228,9 @@ class Completions(Case):
 
 
 class Install(Case):
-    FILES = ["bin/egress-bpf", "share/man/man1/egress-bpf.1", "share/man/man5/egress-bpf-routes.5",
+    FILES = ["bin/egress-bpf", "bin/egress-ci",
+             *(f"libexec/egress-bpf/{name}" for name in ("annotate", "egress-bpf-runc", "egress-ci")),
+             "share/man/man1/egress-bpf.1", "share/man/man5/egress-bpf-routes.5",
              "share/bash-completion/completions/egress-bpf",
              "share/zsh/vendor-completions/_egress-bpf",
              "share/fish/vendor_completions.d/egress-bpf.fish",
@@ -253,6 +255,10 @@ class Install(Case):
             self.assertIn("ExecStart=/opt/x/bin/egress-bpf run --name %i", file.read())
         self.assertEqual(subprocess.run([f"{root}/opt/x/bin/egress-bpf", "--version"],
                                         stdout=subprocess.DEVNULL, check=False).returncode, 0)
+
+        # As the template for GitLab starts it, by PATH.
+        said = subprocess.run([f"{root}/opt/x/bin/egress-ci"], capture_output=True, text=True, check=False)
+        self.assertEqual((said.returncode, said.stderr), (125, "egress-ci: say which command to run\n"))
 
     @harness.measures
     def test_size(self):
