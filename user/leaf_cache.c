@@ -272,10 +272,12 @@ SSL_CTX *leaf_cache_get(struct leaf_cache *cache, const char *host)
 	if (!leaf)
 		return NULL;
 	/* Connections have the options that their context has when they are made. */
-	if (cache->alone && cache->alone(cache->alone_context))
+	if (cache->alone && cache->alone(cache->alone_context)) {
 		SSL_CTX_set_options(leaf->context, SSL_OP_NO_TICKET);
-	else
+	} else {
 		SSL_CTX_clear_options(leaf->context, SSL_OP_NO_TICKET);
+		session_cache_clear(cache->sessions);
+	}
 	return leaf->context;
 }
 

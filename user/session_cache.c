@@ -126,12 +126,17 @@ int session_cache_serve(struct session_cache *cache, SSL_CTX *context)
 	return SSL_CTX_set_app_data(context, cache);
 }
 
+void session_cache_clear(struct session_cache *cache)
+{
+	while (cache->count > 0)
+		forget_oldest(cache);
+}
+
 void session_cache_free(struct session_cache *cache)
 {
 	if (!cache)
 		return;
-	while (cache->count > 0)
-		forget_oldest(cache);
+	session_cache_clear(cache);
 	free(cache->places);
 	free(cache->chains);
 	free(cache);

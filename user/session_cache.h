@@ -18,6 +18,7 @@ struct session_cache *session_cache_new(size_t capacity) WARN_UNUSED;
  * are sealed. Takes the context's app_data and its session cache mode. No handshake outlives the
  * cache. 1 or 0 as SSL_CTX_set_app_data(3). */
 int session_cache_serve(struct session_cache *cache, SSL_CTX *context) WARN_UNUSED;
+void session_cache_clear(struct session_cache *cache); /* none of them is resumed */
 void session_cache_free(struct session_cache *cache); /* accepts NULL */
 
 #endif

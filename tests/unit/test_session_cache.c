@@ -154,6 +154,20 @@ static void other_ids(void **state)
 	}
 }
 
+static void cleared(void **state)
+{
+	struct server *server = *state;
+
+	for (int turn = 0; turn < 3; turn++) {
+		for (int i = 0; i < CAPACITY - 1; i++)
+			assert_int_equal(keep(server, i, i % 2, time(NULL)), 1);
+		session_cache_clear(server->cache);
+		assert_int_equal(freed, (turn + 1) * (CAPACITY - 1));
+		for (int i = 0; i < CAPACITY; i++)
+			assert_false(has(server, i, i % 2));
+	}
+}
+
 static void sealed_are_not_kept(void **state)
 {
 	struct server *server = *state;
@@ -173,6 +187,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(oldest_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(aged_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_ids, setup, teardown),
+		cmocka_unit_test_setup_teardown(cleared, setup, teardown),
 		cmocka_unit_test_setup_teardown(sealed_are_not_kept, setup, teardown),
 	};
 
