@@ -68,16 +68,17 @@ static int line_at_offset(struct span text, size_t offset)
 	return line;
 }
 
-/* libyaml has several words for it, none of which says what to do. */
-static bool is_indented_by_tab(struct span text, const yaml_mark_t *mark)
+/* libyaml has two ways to put it, neither of which says what to do. Between braces a tab is no fault. */
+static bool is_tab(struct span text, const char *problem, const yaml_mark_t *mark)
 {
-	size_t at = 0;
+	size_t at = 0, spaces = 0;
 
 	for (size_t line = 0; line < mark->line && at < text.length; at++)
 		line += text.data[at] == '\n';
-	while (at < text.length && text.data[at] == ' ')
-		at++;
-	return at < text.length && text.data[at] == '\t';
+	while (at + spaces < text.length && text.data[at + spaces] == ' ')
+		spaces++;
+	return strstr(problem, "a tab character") ||
+	       (mark->column == spaces && at + spaces < text.length && text.data[at + spaces] == '\t');
 }
 
 /* The commonest mistakes get their own words: a host *.example.com without quotes is an alias to
@@ -95,7 +96,7 @@ static void syntax_error(struct reader *r)
 	else if (parser->error == YAML_READER_ERROR)
 		diag_list_add(r->errors, r->source, line_at_offset(r->text, parser->problem_offset),
 			      "not UTF-8 text: %s; would be right: a file saved as UTF-8", problem);
-	else if (is_indented_by_tab(r->text, &parser->problem_mark))
+	else if (is_tab(r->text, problem, &parser->problem_mark))
 		diag_list_add(r->errors, r->source, line_of(&parser->problem_mark),
 			      "a tab in the indentation; would be right: spaces");
 	else
