@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <sched.h>
+#include <linux/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,8 +91,6 @@ static void origin_ready(void *context)
 
 	if (stream_ssl(*stream) && !SSL_is_init_finished(stream_ssl(*stream)))
 		(void)!stream_handshake(*stream);
-	/* The ticket would wait for an answer, and this origin has none. */
-	stream_push(*stream);
 	ERR_clear_error();
 }
 
@@ -106,6 +105,7 @@ static void origin_accept(evutil_socket_t fd, short what, void *argument)
 		close(new);
 		return;
 	}
+	assert_int_equal(setsockopt(new, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
 	if (origin->manner == TALK_HTTP)
 		assert_true(write(new, "HTTP/1.1 400 Bad Request\r\n\r\n", 28) == 28);
 	stream_free(*stream);
