@@ -154,6 +154,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 		s->next->at = &s->next;
 	s->at = &h2->streams;
 	h2->streams = s;
+	h2->open++;
 	return s;
 }
 
@@ -163,6 +164,7 @@ static void detach(struct h2_stream *s)
 	if (s->head_ready)
 		s->h2->ready_heads--;
 	s->head_ready = false;
+	s->h2->open -= !s->closed;
 	*s->at = s->next;
 	if (s->next)
 		s->next->at = s->at;
@@ -189,6 +191,7 @@ void h2_stream_destroy(struct h2_stream *s)
 
 static void note_end(struct h2_stream *s, uint32_t code)
 {
+	s->h2->open -= !s->closed;
 	s->closed = true;
 	/* A server's owner wants to know that its client left, a client's whether the response is
 	 * whole. */
@@ -763,16 +766,14 @@ bool h2_has_room(const struct h2 *h2)
 {
 	uint32_t limit = nghttp2_session_get_remote_settings(
 		h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-	size_t open = 0;
 
 	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
 		return false;
 	/* RFC 9113, 6.5.2: a peer that says nothing sets no limit: one of ours has to do. */
 	if (limit > CONCURRENT_STREAMS)
 		limit = CONCURRENT_STREAMS;
-	for (const struct h2_stream *s = h2->streams; s; s = s->next)
-		open += !s->closed;
-	return open < limit;
+	/* Counted, not looked for: each request asks each session. */
+	return h2->open < limit;
 }
 
 struct stream *h2_open(struct h2 *h2)

@@ -67,6 +67,7 @@ struct h2 {
 	size_t memory;	      /* nghttp2's own */
 	struct bytes pending; /* frames that the transport has not taken yet */
 	struct h2_stream *streams;
+	size_t open; /* of them, those that are not closed */
 	struct h2_stream *woken, **woken_end;
 	size_t ready_heads;
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */

@@ -18,12 +18,26 @@
 
 /* ---- the end of a request ------------------------------------------------------------------- */
 
-/* Everything but the memory, so that nothing can call back any more. */
-static void detach(struct upstream_request *request)
+static void link_at(struct upstream_request *request, struct upstream_request **at)
+{
+	request->next = *at;
+	request->at = at;
+	if (request->next)
+		request->next->at = &request->next;
+	*at = request;
+}
+
+static void unlink_request(struct upstream_request *request)
 {
 	*request->at = request->next;
 	if (request->next)
 		request->next->at = request->at;
+}
+
+/* Everything but the memory, so that nothing can call back any more. */
+static void detach(struct upstream_request *request)
+{
+	unlink_request(request);
 	request->upstream->followers -= request->follows;
 	event_del(&request->timer);
 	line_leave(&request->turn);
@@ -268,15 +282,26 @@ static void lead(struct upstream_request *request)
 		request_fail(request, EGRESS_INTERNAL, "out of memory");
 }
 
-/* A streak of requests to a host that speaks HTTP/2 makes one connection, not one for each. */
-static bool may_follow(struct upstream_request *request, const struct upstream_target *target)
+/* A streak of requests to a host that speaks HTTP/2 makes one connection, not one for each: true when it
+ * follows one that is on its way. Behind which it stands: thousands may follow, and each that comes looks
+ * for the leader. */
+static bool follow(struct upstream_request *request, const struct upstream_target *target)
 {
+	struct upstream_request *leader;
+
 	if (!request->tls || request->http1 || !target->host ||
 	    h2_pool_protocol(request->upstream->sessions, request->host, request->port) !=
 		    UPSTREAM_HTTP2)
 		return false;
 	request->mark = way_mark(request->upstream, target);
-	return companion(request, false);
+	leader = companion(request, false);
+	if (!leader)
+		return false;
+	request->follows = true;
+	request->upstream->followers++;
+	unlink_request(request);
+	link_at(request, &leader->next);
+	return true;
 }
 
 /* The leader is through: they share its session, as far as it has room, or its failure. */
@@ -329,11 +354,7 @@ static struct upstream_request *request_new(struct upstream *upstream, const str
 	request->allow_private = key->allow_private;
 	request->done = done;
 	request->context = context;
-	request->next = upstream->requests;
-	request->at = &upstream->requests;
-	if (request->next)
-		request->next->at = &request->next;
-	upstream->requests = request;
+	link_at(request, &upstream->requests);
 	evtimer_assign(&request->timer, upstream->base, on_timeout, request);
 	if (arm(request))
 		return request;
@@ -382,9 +403,7 @@ struct upstream_request *upstream_get(struct upstream *upstream,
 	request->by_address = !target->host;
 	if (request->by_address)
 		request->address = *target->address;
-	request->follows = may_follow(request, target);
-	upstream->followers += request->follows;
-	if (!request->follows)
+	if (!follow(request, target))
 		join(request);
 	if (finished)
 		return NULL;

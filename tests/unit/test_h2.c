@@ -349,6 +349,34 @@ static void early_answer(void **state)
 	assert_true(h2_is_idle(p->server.h2) && h2_is_idle(p->client.h2));
 }
 
+/* A hundred at a time: what ends makes room whether it was sent or not, and before its owner lets go. */
+static void room(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, GET, true), *open[99];
+
+	for (size_t i = 0; i < 99; i++) {
+		assert_true(h2_has_room(p->client.h2));
+		open[i] = h2_open(p->client.h2);
+	}
+	assert_false(h2_has_room(p->client.h2));
+	stream_free(open[0]);
+	assert_true(h2_has_room(p->client.h2));
+	open[0] = h2_open(p->client.h2);
+	assert_false(h2_has_room(p->client.h2));
+	put(p->opened[0], "HTTP/1.1 204 No Content\r\n\r\n");
+	stream_shutdown(p->opened[0]);
+	turn(p);
+	assert_true(h2_has_room(p->client.h2));
+	stream_free(client);
+	client = h2_open(p->client.h2);
+	assert_false(h2_has_room(p->client.h2));
+	stream_free(client);
+	for (size_t i = 0; i < 99; i++)
+		stream_free(open[i]);
+	assert_true(h2_has_room(p->client.h2) && h2_is_idle(p->client.h2));
+}
+
 static void draining(void **state)
 {
 	struct pair *p = *state;
@@ -728,6 +756,7 @@ int main(void)
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(head_as_fields), TEST(heads_of_any_size), TEST(head_and_reset),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
+		TEST(room),
 		TEST(given_up_before_it_was_sent),
 		cmocka_unit_test(secrets_are_not_indexed),
 	};
