@@ -195,7 +195,9 @@ int cmd_start(int argc, char **argv)
 		diag_error("start: %s", error.text);
 		return EXIT_USAGE;
 	}
-	status = is_speakable(plan) && sidecar_tokens_check(plan, &errors) ? start_plan(&start, plan) : EXIT_USAGE;
+	status = EXIT_USAGE;
+	if (is_speakable(plan) && sidecar_tokens_check(plan, &errors))
+		status = start_plan(&start, plan);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	plan_free(plan);
