@@ -214,14 +214,19 @@ static ssize_t send_out(struct stream *stream, const void *data, size_t length)
 	return count;
 }
 
-/* A TLS 1.3 ticket is not kept back for the answer (MSG_MORE), though nobody waits for it: it carries the
- * acknowledgement of the client's Finished, and a client that leaves Nagle's algorithm on sends no request
- * before that, which the kernel by itself would delay by 40 ms. */
+/* Nobody waits for a TLS 1.3 ticket, so that it goes with the answer to a request that has come along with
+ * the client's Finished. Where none has it leaves at once, for it acknowledges the Finished: a client that
+ * leaves Nagle's algorithm on sends no request before that, and the kernel would wait 40 ms with it. */
 static int bio_write(BIO *bio, const char *data, int length)
 {
 	struct stream *stream = BIO_get_data(bio);
-	ssize_t count = send_out(stream, data, (size_t)length);
+	bool more = stream->more;
+	ssize_t count;
 
+	if (SSL_get_state(stream->ssl) == TLS_ST_SW_SESSION_TICKET && SSL_has_pending(stream->ssl))
+		stream->more = true;
+	count = send_out(stream, data, (size_t)length);
+	stream->more = more;
 	return bio_result(bio, count, BIO_FLAGS_WRITE);
 }
 
@@ -350,6 +355,8 @@ int stream_handshake(struct stream *stream)
 	errno = 0;
 	rc = SSL_do_handshake(stream->ssl);
 	if (rc == 1) {
+		if (stream->corked && !check_later(stream))
+			stream_push(stream);
 		tally_add(SSL_is_server(stream->ssl) ? TALLY_CLIENT_HANDSHAKES
 			  : SSL_session_reused(stream->ssl) ? TALLY_UPSTREAM_HANDSHAKES_RESUMED
 							    : TALLY_UPSTREAM_HANDSHAKES, 1);

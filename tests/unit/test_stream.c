@@ -565,9 +565,45 @@ static unsigned segments(const struct end *end)
 	return info.tcpi_segs_out;
 }
 
-/* Tickets wait for nothing: a client with Nagle's algorithm on keeps its request back until its Finished
- * is acknowledged, which they do; else the kernel would, 40 ms later. The last words, the alert and the FIN
- * are one. */
+/* With a request behind the client's Finished the ticket waits for the answer, but not for ever. */
+static void tls_ticket_waits(void **state)
+{
+	struct end server, client;
+	char buffer[64];
+	int fds[2], rc = -EAGAIN;
+
+	tcp_pair(fds);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	end_init(&server, fds[0]);
+	end_init(&client, fds[1]);
+	set_tls(&server, server_context, true, TLS1_3_VERSION);
+	set_tls(&client, client_context, false, TLS1_3_VERSION);
+	assert_int_equal(stream_handshake(client.stream), -EAGAIN);
+	for (int i = 0; i < 10000 && rc == -EAGAIN; i++, usleep(1000)) {
+		turn();
+		(void)!stream_handshake(server.stream);
+		/* What the client says last stays in its socket until the cork is out. */
+		assert_int_equal(setsockopt(fds[1], IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int)), 0);
+		rc = stream_handshake(client.stream);
+	}
+	assert_int_equal(rc, 1);
+	assert_int_equal(stream_write(client.stream, "request", 7), 7);
+	assert_int_equal(setsockopt(fds[1], IPPROTO_TCP, TCP_CORK, &(int){0}, sizeof(int)), 0);
+	turn();
+	no_timers = *state;
+	assert_int_equal(stream_handshake(server.stream), 1);
+	assert_true(no_timers || unsent(&server) > 0);
+	no_timers = false;
+	assert_int_equal(read_soon(&server, buffer, sizeof(buffer)), 7);
+	for (int i = 0; i < 10000 && unsent(&server) > 0; i++, usleep(1000))
+		turn();
+	assert_int_equal(unsent(&server), 0);
+	stream_free(client.stream);
+	stream_free(server.stream);
+}
+
+/* A client with Nagle's algorithm on keeps its request back until its Finished is acknowledged, which the
+ * ticket does; else the kernel would, 40 ms later. The last words, the alert and the FIN are one. */
 static void tls_few_segments(void **state)
 {
 	struct end server, client;
@@ -746,6 +782,8 @@ int main(void)
 		cmocka_unit_test_prestate(urgent_data_that_hides_more, &no_timers),
 		cmocka_unit_test(a_quiet_stream_sleeps),
 		cmocka_unit_test(tls),
+		cmocka_unit_test(tls_ticket_waits),
+		cmocka_unit_test_prestate(tls_ticket_waits, &no_timers),
 		cmocka_unit_test(tls_few_segments),
 		cmocka_unit_test(tls_truncation),
 		cmocka_unit_test(tls_garbage),
