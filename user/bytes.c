@@ -322,14 +322,27 @@ static inline unsigned class_for(size_t size)
 	return size > RECORDS_MIN && size <= RECORDS_MAX ? RECORDS : KEPT_CLASSES;
 }
 
-/* The class that a block of so many usable bytes can serve, and does not waste half of. */
-static inline unsigned class_of(size_t usable)
+/* The class that the block can serve, and does not waste half of. */
+static inline unsigned class_of(void *block)
 {
+	const size_t usable = malloc_usable_size(block);
+
 	if (usable >= KEPT_MIN && usable < (size_t)KEPT_MIN << KEPT_POWERS)
 		return log2_of(usable) - log2_of(KEPT_MIN);
+	if ((uintptr_t)block % BYTES_RECORD_ALIGNED != 0)
+		return KEPT_CLASSES;
 	if (usable >= RECORD_MAX && usable < RECORD_MAX + KEPT_MIN)
 		return RECORD;
 	return usable >= RECORDS_MAX && usable < RECORDS_MAX + KEPT_MIN ? RECORDS : KEPT_CLASSES;
+}
+
+static void *new_block(unsigned class)
+{
+	void *block;
+
+	if (class < RECORD)
+		return malloc(class_size(class));
+	return posix_memalign(&block, BYTES_RECORD_ALIGNED, class_size(class)) == 0 ? block : NULL;
 }
 
 /* Not inlined: of malloc(3) and memset(3) the compiler makes calloc(3), which in glibc 2.36 goes past
@@ -343,7 +356,7 @@ __attribute__((noinline)) void *bytes_block(size_t size)
 		return malloc(size);
 	block = kept[class];
 	if (!block)
-		return malloc(class_size(class));
+		return new_block(class);
 	kept[class] = block->next;
 	kept_bytes -= class_size(class);
 	return block;
@@ -374,8 +387,7 @@ static void keep_or_free(void *block, unsigned class)
 void bytes_block_free(void *block)
 {
 	/* malloc(3) gives a few bytes more than it is asked for, and says so. */
-	keep_or_free(block, KEEPS_BLOCKS && own_thread && block
-				    ? class_of(malloc_usable_size(block)) : KEPT_CLASSES);
+	keep_or_free(block, KEEPS_BLOCKS && own_thread && block ? class_of(block) : KEPT_CLASSES);
 }
 
 void bytes_block_trim(void)

@@ -101,6 +101,7 @@ bool bytes_pressed(void);
  * keeps more of it than glibc does, which has room for seven blocks of a size, and for none of more
  * than 1 KiB. Not counted. Blocks of malloc(3) may be given here, and these to free(3). */
 void *bytes_block(size_t size) WARN_UNUSED;
+#define BYTES_RECORD_ALIGNED 4096 /* where kept blocks for TLS records begin */
 void *bytes_block_zeroed(size_t size) WARN_UNUSED;
 void bytes_block_free(void *block); /* accepts NULL */
 void bytes_block_trim(void);        /* all that is kept goes to free(3) */

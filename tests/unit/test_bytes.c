@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -211,6 +212,14 @@ static void blocks_are_watched(void **state)
 	second = bytes_block(1000);
 	assert_ptr_equal(first, second);
 	bytes_block_free(second);
+	for (size_t size = 17000; size <= 68000; size *= 4) {
+		first = bytes_block(size);
+		assert_int_equal((uintptr_t)first % BYTES_RECORD_ALIGNED, 0);
+		bytes_block_free(first);
+		second = bytes_block(size + 500);
+		assert_ptr_equal(first, second);
+		bytes_block_free(second);
+	}
 }
 #endif
 
