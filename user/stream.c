@@ -332,12 +332,11 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 		return -EAGAIN; /* the owner's callback put it off, and knows when to try again */
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
-	/* errno may be 0: the peer went away without a word. */
+	/* The peer went away without a word. errno may be 0, or EAGAIN of a socket that is not to blame: when
+	 * the outer TLS ended in order, the inner one did not. */
 	case SSL_ERROR_SYSCALL:
-		return tls_fail(stream, saved_errno ? -saved_errno : -ECONNRESET);
+		return tls_fail(stream, saved_errno && saved_errno != EAGAIN ? -saved_errno : -ECONNRESET);
 	default:
-		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-			return tls_fail(stream, -ECONNRESET);
 		stream->tls_fault = ERR_reason_error_string(ERR_peek_error());
 		return tls_fail(stream, -EPROTO);
 	}

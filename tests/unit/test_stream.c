@@ -684,6 +684,50 @@ static void tls_handshake_fails(void **state)
 	}
 }
 
+static void handshake(struct end *server, struct end *client)
+{
+	int s = 0, c = 0;
+
+	for (int i = 0; i < 1000 && (s != 1 || c != 1); i++, turn()) {
+		c = c == 1 ? c : stream_handshake(client->stream);
+		s = s == 1 ? s : stream_handshake(server->stream);
+	}
+	assert_int_equal(s + c, 2);
+}
+
+/* TLS within TLS, as behind a proxy that is spoken to by TLS: what ends the outer one ends the inner one,
+ * too, and in order only when the inner one says so itself. */
+static void tls_within_tls(void **state)
+{
+	enum { INNER, OUTER, NEITHER, ENDS };
+
+	(void)state;
+	for (int says = 0; says < ENDS; says++) {
+		struct end server, client;
+		char byte;
+		SSL *outer;
+
+		tls_pair(&server, &client, TLS1_3_VERSION);
+		outer = stream_ssl(server.stream);
+		set_tls(&server, server_context, true, TLS1_3_VERSION);
+		set_tls(&client, client_context, false, TLS1_3_VERSION);
+		handshake(&server, &client);
+		tls_exchange(&client, &server);
+		tls_exchange(&server, &client);
+		if (says == INNER)
+			stream_shutdown(server.stream);
+		else if (says == OUTER)
+			assert_int_equal(SSL_shutdown(outer), 0);
+		shutdown(stream_fd(server.stream), SHUT_RDWR);
+		turn();
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(stream_read(client.stream, &byte, 1),
+					 says == INNER ? 0 : -ECONNRESET);
+		stream_free(server.stream);
+		stream_free(client.stream);
+	}
+}
+
 /* Megabytes through small socket buffers, both ways at once, with key updates on the way. */
 static void tls_bulk(void **state)
 {
@@ -788,6 +832,7 @@ int main(void)
 		cmocka_unit_test(tls_truncation),
 		cmocka_unit_test(tls_garbage),
 		cmocka_unit_test(tls_handshake_fails),
+		cmocka_unit_test(tls_within_tls),
 		cmocka_unit_test(tls_bulk),
 		cmocka_unit_test(tls_shutdown_waits),
 		cmocka_unit_test(no_renegotiation),
