@@ -40,10 +40,17 @@ static bool same_word(struct span a, struct span b, size_t at)
 	return x == y;
 }
 
-/* CGI's spelling, by which many applications look fields up. */
+/* CGI's spelling, by which many applications look fields up: most servers turn "-" alone into "_", lighttpd
+ * all that a name may hold but letters and digits. */
 static char field_char(char c)
 {
-	return c == '_' ? '-' : ascii_lower(c);
+	switch (c) {
+	case '!': case '#': case '$': case '%': case '&': case '\'': case '*': case '+': case '.':
+	case '^': case '_': case '`': case '|': case '~':
+		return '-';
+	default:
+		return ascii_lower(c);
+	}
 }
 
 /* Inlined, as is_among(): each caller has a loop of its own, without a call for each byte or name. */

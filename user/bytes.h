@@ -26,7 +26,8 @@ static inline struct span span_from(const char *text)
 bool span_equal(struct span a, struct span b);
 /* ASCII case-insensitive, as HTTP field names and host names compare. */
 bool span_equal_nocase(struct span a, struct span b);
-/* The same, and "_" is "-", as CGI (RFC 3875, 4.1.18) and its successors read field names. */
+/* The same, and "_" and each other mark of a token is "-", as CGI (RFC 3875, 4.1.18) and its successors
+ * read field names. */
 bool span_equal_field(struct span a, struct span b);
 /* Known names in lower case by their length, up to SPAN_NAMES_EACH of each, with "-" and never "_". */
 #define SPAN_NAMES_MAX 20

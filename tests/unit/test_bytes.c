@@ -60,6 +60,9 @@ static void spans(void **state)
 	assert_true(span_equal_field(SPAN("X_Api-KEY"), SPAN("x-api_key")));
 	assert_false(span_equal_field(SPAN("X_Api-KEY"), SPAN("x-api key")));
 	assert_false(span_equal_field(SPAN("_"), SPAN("\x7f"))); /* lower-cased they would be one */
+	for (const char *mark = "!#$%&'*+.^_`|~"; *mark; mark++) /* and "-": tokens, RFC 9110, 5.6.2 */
+		assert_true(span_equal_field((struct span){mark, 1}, SPAN("-")));
+	assert_false(span_equal_field(SPAN("a0"), SPAN("a-")));
 	assert_false(span_equal(SPAN("a"), SPAN("A")));
 	assert_true(span_equal(span_trim(SPAN(" \t a b \t")), SPAN("a b")));
 	assert_int_equal(span_trim(SPAN(" \t ")).length, 0);

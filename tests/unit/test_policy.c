@@ -549,6 +549,7 @@ static void overridden_methods(void **state)
 		{"x-http-method", "delete", false},	     {"X-METHOD-OVERRIDE", " PATCH ", false},
 		{"X-HTTP-Method-Override", "POST, DELETE", false},
 		{"X-HTTP-Method-Override", "", false},	     {"X-HTTP-Method-Override", "post", false},
+		{"X.HTTP.Method+Override", "DELETE", false}, /* lighttpd's CGI */
 		{"X-HTTP-Method-Override", " POST", true},   {"X-HTTP-Method-Overrides", "DELETE", true},
 		{"X-HTTP-Methods", "DELETE", true},	     {"X-Http", "DELETE", true},
 	};
@@ -586,7 +587,7 @@ static void other_paths_are_stripped(void **state)
 		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x", .keep = true},
 		{.host = "b.test", .method = "GET"},
 	};
-	static const char *const names[] = {"X-Original-URL", "x_rewrite_url", "X-REWRITE-URL"};
+	static const char *const names[] = {"X-Original-URL", "x_rewrite_url", "X-REWRITE-URL", "x!original.url"};
 	struct policy *policy = build(rules, COUNT(rules));
 
 	(void)state;
