@@ -613,8 +613,7 @@ static struct connection *connection_new(struct proxy *proxy, int fd)
 		c->next->link = &c->next;
 	c->link = &proxy->connections;
 	proxy->connections = c;
-	if (++proxy->connection_count > proxy->connection_most)
-		proxy->connection_most = proxy->connection_count;
+	proxy->connection_count++;
 	return c;
 fail:
 	free(c);

@@ -26,7 +26,7 @@ struct proxy {
 	struct feed *feed; /* NULL: nobody looks */
 	const char *bottle;
 	struct connection *connections; /* all of them, newest first; connection.c's */
-	size_t connection_count, connection_most; /* now; and at a time: server_heap.h's */
+	size_t connection_count;
 	size_t begun_count;   /* of them those that speak a protocol; connection.c's */
 	size_t spliced_count; /* of these those that only pass bytes on; tunnel.c's */
 	size_t request_count; /* streams of HTTP/2; http2.c's */

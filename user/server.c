@@ -32,6 +32,7 @@
 #include "server_memfd.h"
 #include "server_retired.h"
 #include "shares.h"
+#include "stream.h"
 #include "tickets.h"
 #include "upstream.h"
 #include "verdicts.h"
@@ -186,6 +187,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 {
 	struct server *s = context;
 	struct rpc_control message, answer;
+	struct stream_use *use = stream_use();
 	int passed = -1, result = rpc_control_receive(fd, &message, &passed);
 
 	(void)what;
@@ -203,8 +205,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		result = rpc_control_send(fd, &answer, -1) == 0 ? 1 : 0;
 		/* Others may want room while nobody reads here who would see that there is none. */
 		(void)bytes_room();
-		heap_pulse(&s->heap, s->proxy.connection_count + upstream_idle(s->upstream),
-			   &s->proxy.connection_most);
+		heap_pulse(&s->heap, use->now, &use->most);
 	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
 		/* Under the same number, so that nobody needs to hear of it. */
 		if (s->handover->log_fd >= 0)

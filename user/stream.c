@@ -64,6 +64,7 @@ struct stream {
 
 static _Thread_local unsigned bulk_count;
 static _Thread_local size_t socket_count;
+static _Thread_local struct stream_use use;
 
 static void try_shutdown(struct stream *stream);
 
@@ -140,6 +141,12 @@ static void note_count(struct stream *stream, size_t count, size_t size)
 	stream->drained = check_later(stream);
 }
 
+static void use_one(void)
+{
+	if (++use.now > use.most)
+		use.most = use.now;
+}
+
 struct stream *stream_new(struct event_base *base, int fd)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
@@ -155,6 +162,7 @@ struct stream *stream_new(struct event_base *base, int fd)
 		return NULL;
 	}
 	socket_count++;
+	use_one();
 	return stream;
 }
 
@@ -641,6 +649,7 @@ void stream_free(struct stream *stream)
 {
 	if (!stream)
 		return;
+	use.now--;
 	if (stream->ops) {
 		stream->ops->free(stream->object);
 		bytes_block_free(stream);
@@ -666,6 +675,11 @@ void stream_free(struct stream *stream)
 size_t stream_count(void)
 {
 	return socket_count;
+}
+
+struct stream_use *stream_use(void)
+{
+	return &use;
 }
 
 int stream_fd(const struct stream *stream)
@@ -721,6 +735,7 @@ struct stream *stream_new_framed(const struct stream_ops *ops, void *object)
 	stream->fd = -1;
 	stream->ops = ops;
 	stream->object = object;
+	use_one();
 	return stream;
 }
 

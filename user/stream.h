@@ -73,6 +73,11 @@ size_t stream_held(const struct stream *stream);
 void stream_free(struct stream *stream);
 /* Sockets that the streams of this thread have. */
 size_t stream_count(void);
+/* All streams of this thread, framed ones too; and the most at a time, which its reader begins anew. */
+struct stream_use {
+	size_t now, most;
+};
+struct stream_use *stream_use(void);
 
 int stream_fd(const struct stream *stream); /* borrowed; of a framed stream its carrier's, or -1 */
 SSL *stream_ssl(const struct stream *stream); /* borrowed, the inner one; NULL without TLS */
