@@ -135,6 +135,7 @@ class World:
     def __init__(self, program):
         self.program = os.path.abspath(program)
         self.children = []
+        self.holder = None
         self.directory = tempfile.mkdtemp(prefix="egress-e2e-")
         os.chmod(self.directory, 0o755)
         self.cgroup = os.path.join(cgroup_root(), f"egress-e2e-{os.getpid()}")
@@ -308,8 +309,9 @@ class World:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        os.kill(self.holder, signal.SIGKILL)
-        os.waitpid(self.holder, 0)
+        if self.holder:
+            os.kill(self.holder, signal.SIGKILL)
+            os.waitpid(self.holder, 0)
         remove_cgroup(self.cgroup)
         shutil.rmtree(self.directory, ignore_errors=True)
 
