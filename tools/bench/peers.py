@@ -94,9 +94,9 @@ class Proxy:
         return subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, env=surroundings(),
                                 **options)
 
-    def run(self, command):
+    def run(self, command, timeout=300):
         process = self.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=timeout)
         if process.returncode != 0:
             sys.exit(f"bench: {self.name}: {command}: {output} {errors}")
         return output
