@@ -456,6 +456,7 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	s->options = *options;
 	s->log_fd = s->log_reading_fd = -1;
 	s->uid_fd = -1;
+	s->next_fd = -1;
 	s->handover.ca_fd = -1;
 	s->handover.shares_fd = s->handover.shares_reading_fd = -1;
 	s->handover.program_fd = worker_open_program();

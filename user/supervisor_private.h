@@ -56,7 +56,7 @@ struct supervisor {
 	struct config *config; /* in force */
 	struct config *next;   /* of a reload under way, not in force yet; NULL: none */
 	struct bytes blob, next_blob; /* config_pack() of the two, for the worker */
-	int next_fd; /* worker_memfd() of next_blob, while it is sent to all; 0: none */
+	int next_fd; /* worker_memfd() of next_blob, while it is sent to all; -1: none */
 	struct bytes text, next_text; /* of the policy's file, as they were read; empty: no file */
 	unsigned number, next_number;	/* of the two; 0: none was ever given */
 	unsigned numbers;		/* that were given */

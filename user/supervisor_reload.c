@@ -335,7 +335,7 @@ static void send_wanted(struct slot *slot)
 	slot->given = supervisor_wanted(s);
 	slot->owes = true;
 	slot->pulses_owed = 0;
-	if (s->next && s->next_fd > 0)
+	if (s->next && s->next_fd >= 0)
 		result = worker_send_memfd(&slot->worker, s->next_fd);
 	else
 		result = worker_send_config(&slot->worker, bytes_span(s->next ? &s->next_blob : &s->blob));
@@ -505,7 +505,7 @@ static void loaded(void *context)
 		s->slots[i]->failed_starts = 0;
 	s->next_fd = job->fd;
 	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
-	s->next_fd = 0;
+	s->next_fd = -1;
 	descriptor_close(&job->fd);
 	free(job);
 	supervisor_reload_pending(s);
