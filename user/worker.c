@@ -256,23 +256,25 @@ int worker_memfd(struct span blob)
 	return fd;
 }
 
-int worker_send_memfd(const struct worker *worker, int fd)
+/* The text may be keys to tickets: no copy of them stays. */
+static int send_message(const struct worker *worker, enum rpc_control_type type, const char *text, int fd)
 {
-	const struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
+	struct rpc_control message = {.type = type};
+	int result;
 
-	return rpc_control_send(worker->control_fd, &message, fd);
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	result = rpc_control_send(worker->control_fd, &message, fd);
+	explicit_bzero(&message, sizeof(message));
+	return result;
 }
 
 static int send_config(const struct worker *worker, struct span blob, const char *text)
 {
-	struct rpc_control message = {.type = RPC_CONTROL_CONFIG};
 	int fd = worker_memfd(blob), result;
 
 	if (fd < 0)
 		return fd;
-	snprintf(message.text, sizeof(message.text), "%s", text);
-	result = rpc_control_send(worker->control_fd, &message, fd);
-	explicit_bzero(&message, sizeof(message));
+	result = send_message(worker, RPC_CONTROL_CONFIG, text, fd);
 	close(fd);
 	return result;
 }
@@ -282,11 +284,14 @@ int worker_send_config(const struct worker *worker, struct span blob)
 	return send_config(worker, blob, "");
 }
 
+int worker_send_memfd(const struct worker *worker, int fd)
+{
+	return send_message(worker, RPC_CONTROL_CONFIG, "", fd);
+}
+
 int worker_send_ahead(const struct worker *worker, int fd)
 {
-	const struct rpc_control message = {.type = RPC_CONTROL_AHEAD};
-
-	return rpc_control_send(worker->control_fd, &message, fd);
+	return send_message(worker, RPC_CONTROL_AHEAD, "", fd);
 }
 
 /* Nothing is allocated between fork and exec: a background thread may hold malloc's lock. */
@@ -329,23 +334,17 @@ out:
 
 int worker_ask_to_end(const struct worker *worker)
 {
-	const struct rpc_control stop = {.type = RPC_CONTROL_STOP};
-
-	return rpc_control_send(worker->control_fd, &stop, -1);
+	return send_message(worker, RPC_CONTROL_STOP, "", -1);
 }
 
 int worker_ping(const struct worker *worker)
 {
-	const struct rpc_control ping = {.type = RPC_CONTROL_PING};
-
-	return rpc_control_send(worker->control_fd, &ping, -1);
+	return send_message(worker, RPC_CONTROL_PING, "", -1);
 }
 
 int worker_send_log(const struct worker *worker, int fd)
 {
-	const struct rpc_control message = {.type = RPC_CONTROL_LOG};
-
-	return rpc_control_send(worker->control_fd, &message, fd);
+	return send_message(worker, RPC_CONTROL_LOG, "", fd);
 }
 
 /* SIGKILL needs no cooperation, and cannot be handled. */
