@@ -6,7 +6,6 @@
 #include <event2/http.h>
 #include <event2/util.h>
 #include <grp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 
 #include "metrics.h"
 #include "sockets.h"
+#include "stop_signals.h"
 
 #define NOBODY 65534
 #define TEXT_MAX ((size_t)16 << 20)
@@ -161,14 +161,6 @@ static NORETURN void speak(int listener, int source, pid_t parent)
 
 /* ---- ours -------------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stop;
-
-static void on_stop(int number)
-{
-	(void)number;
-	stop = 1;
-}
-
 static bool write_whole(int fd, const void *from, size_t size)
 {
 	for (size_t at = 0; at < size;) {
@@ -199,32 +191,11 @@ static bool answer(int fd, const char *name)
 /* Until the other process ends, or a signal asks us to. */
 static void serve(int fd, const char *name)
 {
-	struct pollfd wait = {.fd = fd, .events = POLLIN};
-	struct timespec patience = {3600, 0};
-	sigset_t none;
 	char byte;
 
-	sigemptyset(&none);
-	while (!stop) {
-		if (ppoll(&wait, 1, &patience, &none) <= 0)
-			continue;
+	while (stop_signals_wait(fd))
 		if (read(fd, &byte, 1) != 1 || !answer(fd, name))
 			return;
-	}
-}
-
-/* Blocked but while we wait: none comes between the look at `stop` and the wait. */
-static void catch_stop(void)
-{
-	const struct sigaction action = {.sa_handler = on_stop};
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
 }
 
 int metrics_serve(const char *address, const char *name, void (*ready)(const char *address),
@@ -248,7 +219,7 @@ int metrics_serve(const char *address, const char *name, void (*ready)(const cha
 	close(listener);
 	close(pair[1]);
 	if (child > 0) {
-		catch_stop();
+		stop_signals_catch(false);
 		ready(address);
 		serve(pair[0], name);
 		kill(child, SIGKILL);
@@ -257,5 +228,5 @@ int metrics_serve(const char *address, const char *name, void (*ready)(const cha
 	close(pair[0]);
 	if (is_path)
 		(void)unlink(address);
-	return stop ? 0 : error_set(error, "the process that serves has ended");
+	return stop_signals_came() ? 0 : error_set(error, "the process that serves has ended");
 }

@@ -7,7 +7,6 @@
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <openssl/crypto.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "sockets.h"
+#include "stop_signals.h"
 #include "ui_ask.h"
 #include "ui_files.h"
 #include "ui_private.h"
@@ -65,51 +65,21 @@ static int open_listener(const char *text, struct sockaddr_storage *ret, struct 
 
 /* ---- serving --------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stop;
-
-static void on_stop(int number)
-{
-	(void)number;
-	stop = 1;
-}
-
-/* Blocked but while we wait: none comes between the look at `stop` and the wait. */
-static void catch_stop(void)
-{
-	const struct sigaction action = {.sa_handler = on_stop};
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGHUP, &action, NULL); /* the terminal is gone, and with it who was told the link */
-}
-
 /* Until the other process ends, or a signal asks us to. */
 static void serve(int pair, const char *name)
 {
-	struct pollfd wait = {.fd = pair, .events = POLLIN};
-	sigset_t none;
-
-	sigemptyset(&none);
-	while (!stop) {
-		if (ppoll(&wait, 1, NULL, &none) > 0 && !ui_answer(pair, name))
-			return;
-	}
+	while (stop_signals_wait(pair) && ui_answer(pair, name))
+		;
 }
 
 static int end_child(pid_t child, struct error *error)
 {
 	int status = 0;
 
-	if (stop)
+	if (stop_signals_came())
 		kill(child, SIGKILL);
 	waitpid(child, &status, 0);
-	if (stop)
+	if (stop_signals_came())
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == UI_EXIT_IDLE) {
 		diag_notice("ui: nobody has had the page open for a while; ended");
@@ -138,7 +108,8 @@ static int serve_with(const struct ui_options *options, struct ui_http *http, in
 	/* Messages keep their bounds: no length to parse on the side with rights. */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
-	catch_stop();
+	/* With the terminal goes who was told the link. */
+	stop_signals_catch(true);
 	child = fork();
 	if (child == 0) {
 		close(pair[0]);
