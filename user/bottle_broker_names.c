@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bottle_broker_private.h"
+#include "descriptor.h"
 
 /* A program that leaves this many socket files behind gets ENOBUFS. */
 #define NAMES_MAX 4096
@@ -15,11 +15,9 @@
  * connect() of the bottle would fail from then on, also those of internet sockets. */
 static size_t names_max(void)
 {
-	struct rlimit files;
+	const size_t part = descriptor_limit() / 4;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 >= NAMES_MAX)
-		return NAMES_MAX;
-	return files.rlim_cur / 4;
+	return part < NAMES_MAX ? part : NAMES_MAX;
 }
 
 static void forget(struct broker_names *names, size_t i)

@@ -10,7 +10,6 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "access_log.h"
@@ -425,11 +424,9 @@ static int open_shares(struct server *s, struct error *error)
 
 static size_t most_sockets(void)
 {
-	struct rlimit files;
+	const size_t limit = descriptor_limit();
 
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur > SIZE_MAX)
-		return SIZE_MAX;
-	return (size_t)(files.rlim_cur - OTHER_FILES(files.rlim_cur));
+	return limit - OTHER_FILES(limit);
 }
 
 /* A connection to one of host_fds is told from the others by its port: identify.c. */

@@ -8,10 +8,10 @@
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "bytes.h"
 #include "clock.h"
+#include "descriptor.h"
 #include "tally.h"
 #include "timeout.h"
 
@@ -223,11 +223,9 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 
 static size_t most_idle(void)
 {
-	struct rlimit files;
+	const size_t part = descriptor_limit() / TOTAL_PART;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / TOTAL_PART >= TOTAL_LIMIT)
-		return TOTAL_LIMIT;
-	return files.rlim_cur / TOTAL_PART + 1;
+	return part < TOTAL_LIMIT ? part + 1 : TOTAL_LIMIT;
 }
 
 struct pool *pool_new(struct event_base *base, unsigned idle_ms)
