@@ -267,6 +267,7 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 	x->target = head.target;
 	x->old_client = head.minor == 0;
 	x->client_keeps = head.keep_alive;
+	x->asks_first = head.expects;
 	/* Before it is judged: a refusal, too, has to know whether a body comes. */
 	http1_body_start(&x->up, http1_source_framing(h->client, head.framing), head.length,
 			 head.framing == HTTP1_CHUNKED);
@@ -463,8 +464,8 @@ void http1_end(void *session, enum egress_reason reason, const char *detail)
 	struct http1 *h = session;
 
 	if (h->exchange) {
-		/* HALF_CLOSED_SECONDS are over: that is not the upstream's fault. */
-		if (h->client_eof && reason == EGRESS_UPSTREAM_TIMEOUT) {
+		/* HALF_CLOSED_SECONDS or LINGER_SECONDS are over: that is not the upstream's fault. */
+		if ((h->client_eof || h->exchange->answered) && reason == EGRESS_UPSTREAM_TIMEOUT) {
 			reason = EGRESS_ALLOWED;
 			detail = "client closed";
 		}

@@ -44,6 +44,7 @@ struct http1_exchange {
 	bool anyhow;	  /* takes it from any host then */
 	bool not_http1;	  /* the upstream did not agree to it */
 	bool old_client;     /* HTTP/1.0 */
+	bool asks_first;     /* "Expect": whether its body comes hangs on the answer */
 	bool client_keeps;   /* its connection serves another request */
 	bool upstream_keeps; /* the same on the other side */
 	bool upgrade;	     /* asked for */
@@ -52,6 +53,7 @@ struct http1_exchange {
 	bool unsendable;     /* the upstream takes no more of it, but may still answer */
 	bool responded;	     /* the final response's head was composed */
 	bool cut;	     /* and no more of it will come */
+	bool answered;	     /* it was passed on whole, before the request was */
 
 	struct http1_body up, down;
 	enum egress_reason reason;

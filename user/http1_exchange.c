@@ -495,20 +495,46 @@ static enum http1_step await_response(struct http1 *h)
 	return upstream_failed(h, why_closed(x, text, sizeof(text)));
 }
 
+/* Answered before the body's end. Once the rest is passed on, too, the client's connection is where the
+ * next request begins (RFC 9112, 9.3). It is waited for where it must come, which it need not from a
+ * client that asked first (RFC 9110, 10.1.1), and where the upstream takes it. */
+static bool rest_follows(const struct http1 *h)
+{
+	const struct http1_exchange *x = h->exchange;
+
+	return !x->unsendable && x->up.pending.length == 0 && (x->up.touched || !x->asks_first) &&
+	       x->upstream_keeps && x->received.length == 0 && x->client_keeps && !h->framed &&
+	       !h->connection->proxy->draining;
+}
+
 /* The response is through. */
 static enum http1_step complete(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
 	struct upstream_target target = target_of(x);
 
-	/* Bytes behind the response would be the next request's answer. An upstream that
-	 * answered before it had all of the body still waits for the rest of it. */
-	if (x->sent && x->upstream_keeps && x->received.length == 0) {
+	/* Bytes behind the response would be the next request's answer. So would what an upstream
+	 * says to the rest of a body that it answered without, and takes for a request. */
+	if (x->sent && !x->answered && x->upstream_keeps && x->received.length == 0) {
 		stream_set_ready(x->upstream, NULL, NULL);
 		upstream_put(h->connection->proxy->upstream, &target, x->upstream);
 		x->upstream = NULL;
 	}
 	return http1_finish(h, !x->client_keeps || !x->sent);
+}
+
+static enum http1_step await_rest(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+
+	x->answered = true;
+	if (x->sent || !rest_follows(h))
+		return complete(h);
+	if (http1_read(h->connection, x->upstream, &x->received) == -EAGAIN)
+		return HTTP1_STEP_WAIT;
+	/* It closes, or says what nobody asked for. */
+	x->upstream_keeps = false;
+	return complete(h);
 }
 
 /* The head, and what came of the body, are the client's before it sees the end: a 413 that is
@@ -531,12 +557,14 @@ static enum http1_step receive_response(struct http1 *h)
 
 	if (!x->responded)
 		return await_response(h);
+	if (x->answered)
+		return await_rest(h);
 	if (x->cut)
 		return pass_cut(h);
 	switch (http1_body_pump(&x->down, x->upstream, &x->received, h->client,
 				&c->proxy->shared->scratch)) {
 	case HTTP1_FLOW_DONE:
-		return complete(h);
+		return x->sent ? complete(h) : await_rest(h);
 	case HTTP1_FLOW_CUT:
 		return pass_cut(h);
 	case HTTP1_FLOW_MALFORMED:
@@ -558,6 +586,7 @@ enum http1_step http1_relay(struct http1 *h)
 	if (step == HTTP1_STEP_NEXT && h->state == HTTP1_RELAYING)
 		step = receive_response(h);
 	if (step == HTTP1_STEP_WAIT)
-		http1_deadline(h, h->client_eof ? HALF_CLOSED_SECONDS : EXCHANGE_SECONDS);
+		http1_deadline(h, h->exchange->answered ? LINGER_SECONDS
+				  : h->client_eof ? HALF_CLOSED_SECONDS : EXCHANGE_SECONDS);
 	return step;
 }

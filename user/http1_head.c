@@ -284,6 +284,9 @@ static int note_field(struct http1_head *head, const struct policy_header *field
 		break;
 	case 4:
 		return span_equal_nocase(name, SPAN("host")) ? note_host(head, field) : 0;
+	case 6:
+		head->expects |= span_equal_nocase(name, SPAN("expect"));
+		break;
 	case 7:
 		if (span_equal_nocase(name, SPAN("upgrade")))
 			head->upgrade = field->value;

@@ -35,7 +35,7 @@ struct http1_head {
 	struct span upgrade;		  /* value of Upgrade, when Connection nominates it */
 	enum http1_framing framing;	  /* as the fields say, whatever the status or method */
 	uint64_t length;		  /* HTTP1_LENGTH */
-	bool nominates, keep_alive, te_trailers;
+	bool nominates, keep_alive, te_trailers, expects;
 };
 
 /* Where the head that begins `text` ends: its length, 0 when more is needed, -1 when a line ends

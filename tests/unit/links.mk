@@ -58,6 +58,7 @@ connection_modules := connection connection_pressure feed connection_tls client_
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
 links_test_http1_exchange := $(connection_modules)
+links_test_http1_early := $(connection_modules)
 links_test_connection := $(connection_modules)
 links_test_tunnel := $(connection_modules)
 links_test_access_log := access_log feed refusal verdicts address bytes reason

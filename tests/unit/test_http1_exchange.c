@@ -551,7 +551,8 @@ static void early_response(void **state)
 	fake_connect(f);
 	fake_client_sends(f, "POST /v1/x HTTP/1.1\r\nHost: api.test\r\n"
 			     "Content-Length: 1000\r\n\r\nabc");
-	fake_upstream_sends(f, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+	fake_upstream_sends(f, "HTTP/1.1 413 Too Large\r\nConnection: close\r\n"
+			       "Content-Length: 2\r\n\r\nno");
 	assert_non_null(strstr(fake_client_got(f), "\r\n\r\nno"));
 	assert_int_equal(f->put_count, 0);
 	assert_int_equal(f->last.status, 413);
