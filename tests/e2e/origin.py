@@ -204,8 +204,12 @@ class Origin(socketserver.BaseRequestHandler):
             "both": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
             "two": b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
             "cut": b"Content-Length: 50\r\n\r\nhello",
+            "unended": b"\r\nhello",
+            "unended-chunks": b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
         }
         self.send(b"HTTP/1.1 200 OK\r\n" + answers[parts[0]])
+        if parts[0].startswith("unended"):
+            self.request.shutdown(socket.SHUT_RDWR)  # without close_notify
         return False
 
     def git(self, request):

@@ -53,6 +53,14 @@ class Http2Case(BottleCase):
 class ToHttp1(Http2Case):
     """The origin speaks HTTP/1.1 only."""
 
+    def test_a_body_that_is_cut(self):
+        """The end of a connection without close_notify is no end of a body."""
+        self.assertEqual(self.one(pseudo("/until-close"))["reset"], None)
+        for page in ("unended", "unended-chunks"):
+            answer = self.one(pseudo("/bad/" + page))
+            self.assertEqual((answer["status"], answer["body"]), ("200", "hello"))
+            self.assertNotEqual(answer["reset"], None)
+
     def test_a_request(self):
         answer = self.one(pseudo("/echo?a=1") + [["authorization", "Bearer stolen"], ["x-a", "b"],
                                                  ["cookie", "a=1"], ["cookie", "b=2"]])
