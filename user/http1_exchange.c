@@ -328,6 +328,8 @@ static enum http1_step take_interim(struct http1 *h, struct http1_head *head)
 {
 	struct http1_exchange *x = h->exchange;
 
+	if (head->status == 100)
+		x->asks_first = false;
 	/* Each one restarts the clock: an upstream could keep this open for ever. */
 	if (++x->interim > INTERIM_MAX)
 		return upstream_failed(h, "too many interim responses");
@@ -497,12 +499,12 @@ static enum http1_step await_response(struct http1 *h)
 
 /* Answered before the body's end. Once the rest is passed on, too, the client's connection is where the
  * next request begins (RFC 9112, 9.3). It is waited for where it must come, which it need not from a
- * client that asked first (RFC 9110, 10.1.1), and where the upstream takes it. */
+ * client that asked first and was not told to go on (RFC 9110, 10.1.1). */
 static bool rest_follows(const struct http1 *h)
 {
 	const struct http1_exchange *x = h->exchange;
 
-	return !x->unsendable && x->up.pending.length == 0 && (x->up.touched || !x->asks_first) &&
+	return !x->unsendable && (x->up.touched || !x->asks_first) &&
 	       x->upstream_keeps && x->received.length == 0 && x->client_keeps && !h->framed &&
 	       !h->connection->proxy->draining;
 }
