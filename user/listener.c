@@ -54,11 +54,15 @@ static void stop_accepting(struct listener *listener)
 		event_del(listener->places[i].event);
 }
 
-/* What cannot be watched now is tried again. */
-static void go_on_accepting(struct listener *listener)
+/* What cannot be watched now is tried again, at the next pulse if there is no pause to be had. What is
+ * watched already stays so. */
+void listener_pulse(struct listener *listener)
 {
 	bool all = true;
 
+	/* Neither brake is on. */
+	if (listener->stopped || listener->full || evtimer_pending(listener->pause, NULL))
+		return;
 	for (size_t i = 0; i < listener->count; i++)
 		all = event_add(listener->places[i].event, NULL) == 0 && all;
 	if (!all)
@@ -121,8 +125,7 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 	if (listener->full && at_limit(listener) && event_add(listener->pause, &pause_time) == 0)
 		return;
 	listener->full = false;
-	if (!listener->stopped)
-		go_on_accepting(listener);
+	listener_pulse(listener);
 }
 
 /* One connection ended: there is room again. */
@@ -134,9 +137,7 @@ static void on_closed(void *context)
 	if (!listener->full || at_limit(listener))
 		return;
 	listener->full = false;
-	/* The other brake may still be on. */
-	if (!listener->stopped && !evtimer_pending(listener->pause, NULL))
-		go_on_accepting(listener);
+	listener_pulse(listener);
 }
 
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,

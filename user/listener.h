@@ -19,6 +19,8 @@ struct listener_limit {
  * limit it stops accepting: the kernel's queue holds back the rest. */
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
 			      const struct listener_limit *limit) WARN_UNUSED;
+/* To be called now and then: goes on accepting where there was no memory to do so. */
+void listener_pulse(struct listener *listener);
 void listener_stop(struct listener *listener); /* no more; connections go on */
 void listener_free(struct listener *listener);
 

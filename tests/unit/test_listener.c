@@ -131,6 +131,37 @@ static void without_memory_for_the_pause(void **state)
 	assert_int_equal(accepted, CLIENTS);
 }
 
+/* The same: nothing was left that would have woken it. */
+static void without_memory_after_the_pause(void **state)
+{
+	(void)state;
+	meets_no_descriptors();
+	no_events = true;
+	turns(200);
+	listener_pulse(listener);
+	no_events = false;
+	listener_pulse(listener);
+	turns(2000);
+	assert_int_equal(accepted, CLIENTS);
+}
+
+/* Whoever has a brake on keeps it. */
+static void pulses_at_a_limit(void **state)
+{
+	(void)state;
+	others = 10;
+	turns(20);
+	listener_pulse(listener);
+	assert_int_equal(event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED), 1);
+	listener_stop(listener);
+	listener_pulse(listener);
+	others = 0;
+	turns(200);
+	listener_pulse(listener);
+	turns(50);
+	assert_int_equal(accepted, 0);
+}
+
 static void at_a_limit_that_others_reach(void **state)
 {
 	others = 10;
@@ -148,6 +179,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(accepts_again_when_there_are_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_memory_for_the_pause, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_memory_after_the_pause, setup, teardown),
+		cmocka_unit_test_setup_teardown(pulses_at_a_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(at_a_limit_that_others_reach, setup, teardown),
 		cmocka_unit_test_prestate_setup_teardown(at_a_limit_that_others_reach, setup, teardown,
 							 &no_timers),
