@@ -40,7 +40,7 @@ int cmd_usage(const char *command, const char *format, ...) PRINTF(2, 3);
 /* An option of a command: a flag, a text that is borrowed from argv, or what `take` makes of one. */
 struct cmd_option {
 	const char *name;
-	char letter; /* its short form, of a flag; 0: none */
+	char letter; /* its short form; 0: none */
 	bool *flag;
 	const char **text;
 	/* EXIT_OK, or what is wrong has been said and this is the exit status. */
@@ -51,9 +51,9 @@ struct cmd_option {
  * "--help" and "-h" print `help`. -1 to go on with argv[optind], else the exit status. */
 int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
 		char **argv) WARN_UNUSED;
-/* The same words for a command with a loop of its own, whose getopt_long(3) gave ':' or '?' for `result`.
- * Returns EXIT_USAGE. */
-int cmd_option_refused(const char *command, int result, char **argv);
+/* The same, up to the first word that is no option: it begins a command with options of its own. */
+int cmd_options_ahead(const char *command, const char *help, const struct cmd_option *list, int argc,
+		      char **argv) WARN_UNUSED;
 /* For commands that hold a key or tokens: no core file, no debugger of another user. Before they do. */
 void cmd_guard_memory(void);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* allow and deny: an operator's word about one refusal. What it means is the sidecar's business; here
  * are options and words. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,9 +52,10 @@ static const char deny_help[] =
 
 struct order {
 	const char *command; /* "allow" or "deny" */
-	const char *name, *id;
+	const char *name, *id, *path, *method;
+	json_int_t seconds;
+	bool persist, no_credential, json;
 	json_t *request;
-	bool json;
 };
 
 /* "90s", "15m", "1h", "7d"; 0: none of these. */
@@ -72,60 +72,47 @@ static json_int_t parse_time(const char *text)
 	return (json_int_t)strtol(text, NULL, 10) * lengths[unit - units];
 }
 
-static int set_time(struct order *order, const char *text)
+static int take_time(void *context, const char *text)
 {
-	json_int_t seconds = parse_time(text);
+	struct order *order = context;
 
-	if (seconds == 0)
+	order->seconds = parse_time(text);
+	if (order->seconds == 0)
 		return cmd_usage(order->command, "--for %s: say 90s, 15m, 1h or 7d", text);
-	(void)json_object_set_new(order->request, "for", json_integer(seconds));
-	return -1;
+	return EXIT_OK;
+}
+
+static void fill_request(const struct order *order)
+{
+	json_t *request = order->request;
+
+	(void)json_object_set_new(request, "id", json_string(order->id));
+	if (order->seconds)
+		(void)json_object_set_new(request, "for", json_integer(order->seconds));
+	if (order->persist)
+		(void)json_object_set_new(request, "persist", json_true());
+	if (order->path)
+		(void)json_object_set_new(request, "path", json_string(order->path));
+	if (order->method)
+		(void)json_object_set_new(request, "method", json_string(order->method));
+	if (order->no_credential)
+		(void)json_object_set_new(request, "credential", json_false());
 }
 
 /* -1 to go on, else the exit status. */
-static int set_option(struct order *order, int option, char **argv)
+static int parse_options(struct order *order, const char *help, const struct cmd_option *options, int argc,
+			 char **argv)
 {
-	switch (option) {
-	case 'f':
-		return set_time(order, optarg);
-	case 'p':
-		(void)json_object_set_new(order->request, "persist", json_true());
-		return -1;
-	case 'P':
-		(void)json_object_set_new(order->request, "path", json_string(optarg));
-		return -1;
-	case 'm':
-		(void)json_object_set_new(order->request, "method", json_string(optarg));
-		return -1;
-	case 'c':
-		(void)json_object_set_new(order->request, "credential", json_false());
-		return -1;
-	case 'j':
-		order->json = true;
-		return -1;
-	case 'h':
-		fputs(strcmp(order->command, "allow") == 0 ? allow_help : deny_help, stdout);
-		return EXIT_OK;
-	default:
-		return cmd_option_refused(order->command, option, argv);
-	}
-}
+	int status = cmd_options(order->command, help, options, argc, argv);
 
-static int parse_options(struct order *order, const struct option *options, int argc, char **argv)
-{
-	int option, status = -1;
-
-	while (status < 0 && (option = getopt_long(argc, argv, ":h", options, NULL)) != -1)
-		status = set_option(order, option, argv);
 	if (status >= 0)
 		return status;
 	if (argc - optind != 1 && argc - optind != 2)
 		return cmd_usage(order->command, "say NAME and ID, or ID alone");
-	if (json_object_get(order->request, "for") && json_object_get(order->request, "persist"))
+	if (order->seconds && order->persist)
 		return cmd_usage(order->command, "--for or --persist, not both");
 	order->id = argv[argc - 1];
 	order->name = argc - optind == 2 ? argv[optind] : NULL;
-	(void)json_object_set_new(order->request, "id", json_string(order->id));
 	return -1;
 }
 
@@ -218,40 +205,40 @@ static int run(struct order *order)
 	return status;
 }
 
-static int order(const char *command, const struct option *options, int argc, char **argv)
+static int give(struct order *order, const char *help, const struct cmd_option *options, int argc,
+		char **argv)
 {
-	struct order order = {.command = command, .request = json_pack("{s:s}", "command", command)};
-	int status = parse_options(&order, options, argc, argv);
+	int status = parse_options(order, help, options, argc, argv);
 
-	if (status < 0)
-		status = run(&order);
-	json_decref(order.request);
+	if (status >= 0)
+		return status;
+	order->request = json_pack("{s:s}", "command", order->command);
+	fill_request(order);
+	status = run(order);
+	json_decref(order->request);
 	return status;
 }
 
 int cmd_allow(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"for", required_argument, NULL, 'f'},
-		{"persist", no_argument, NULL, 'p'},
-		{"path", required_argument, NULL, 'P'},
-		{"method", required_argument, NULL, 'm'},
-		{"no-credential", no_argument, NULL, 'c'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
+	struct order order = {.command = "allow"};
+	const struct cmd_option options[] = {
+		{"for", .take = take_time, .context = &order},
+		{"persist", .flag = &order.persist},
+		{"path", .text = &order.path},
+		{"method", .text = &order.method},
+		{"no-credential", .flag = &order.no_credential},
+		{"json", .flag = &order.json},
 		{0},
 	};
 
-	return order("allow", options, argc, argv);
+	return give(&order, allow_help, options, argc, argv);
 }
 
 int cmd_deny(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
+	struct order order = {.command = "deny"};
+	const struct cmd_option options[] = {{"json", .flag = &order.json}, {0}};
 
-	return order("deny", options, argc, argv);
+	return give(&order, deny_help, options, argc, argv);
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,34 +98,30 @@ struct exec {
 
 /* ---- options -------------------------------------------------------------------------------- */
 
-enum { OPTION_POLICY = 256, OPTION_ALLOW, OPTION_SECRET, OPTION_LOG, OPTION_NAME, OPTION_USER,
-       OPTION_BIND_SOCKET, OPTION_REQUIRE, OPTION_HOST_PORT,
-       OPTION_AUDIT, OPTION_LEARN, OPTION_WILDCARDS, OPTION_REPORT, OPTION_SUMMARY,
-       OPTION_WORKERS };
-
-static const struct option options[] = {
-	{"policy", required_argument, NULL, OPTION_POLICY},
-	{"allow", required_argument, NULL, OPTION_ALLOW},
-	{"secret", required_argument, NULL, OPTION_SECRET},
-	{"log", required_argument, NULL, OPTION_LOG},
-	{"name", required_argument, NULL, OPTION_NAME},
-	{"user", required_argument, NULL, OPTION_USER},
-	{"bind-socket", required_argument, NULL, OPTION_BIND_SOCKET},
-	{"require", required_argument, NULL, OPTION_REQUIRE},
-	{"host-port", required_argument, NULL, OPTION_HOST_PORT},
-	{"audit", no_argument, NULL, OPTION_AUDIT},
-	{"learn", required_argument, NULL, OPTION_LEARN},
-	{"wildcards", no_argument, NULL, OPTION_WILDCARDS},
-	{"report", required_argument, NULL, OPTION_REPORT},
-	{"summary", required_argument, NULL, OPTION_SUMMARY},
-	{"workers", required_argument, NULL, OPTION_WORKERS},
-	{"quiet", no_argument, NULL, 'q'},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
-static int set_name(struct exec *exec, const char *name)
+static int take_allow(void *context, const char *text)
 {
+	struct exec *exec = context;
+	struct error error = {0};
+
+	if (bottle_routes_allow(exec->routes, text, &error) < 0)
+		return cmd_usage("exec", "--allow: %s", error.text);
+	return EXIT_OK;
+}
+
+static int take_secret(void *context, const char *text)
+{
+	struct exec *exec = context;
+	struct error error = {0};
+
+	if (bottle_routes_secret(exec->routes, text, &error) < 0)
+		return cmd_usage("exec", "--secret: %s", error.text);
+	return EXIT_OK;
+}
+
+static int take_name(void *context, const char *name)
+{
+	struct exec *exec = context;
+
 	if (!kernel_name_valid(name))
 		return cmd_usage("exec", "--name: 1 to 64 letters, digits and '._-', "
 					 "not starting with '.'");
@@ -136,8 +131,9 @@ static int set_name(struct exec *exec, const char *name)
 
 /* Found now, by the kernel's numbers: what is let in is this file, whatever stands at the path
  * later. */
-static int add_socket(struct exec *exec, const char *path)
+static int take_socket(void *context, const char *path)
 {
+	struct exec *exec = context;
 	struct error error = {0};
 	const char **sockets;
 
@@ -153,8 +149,9 @@ static int add_socket(struct exec *exec, const char *path)
 	return EXIT_OK;
 }
 
-static int add_host_port(struct exec *exec, const char *text)
+static int take_host_port(void *context, const char *text)
 {
+	struct exec *exec = context;
 	struct error error = {0};
 
 	if (exec->host_port_count == HOST_PORT_MAX)
@@ -165,86 +162,53 @@ static int add_host_port(struct exec *exec, const char *text)
 	return EXIT_OK;
 }
 
-/* EXIT_OK, or what to exit with. */
-static int take_option(struct exec *exec, int option)
+static int take_required(void *context, const char *text)
 {
-	struct error error = {0};
+	struct exec *exec = context;
 
-	switch (option) {
-	case OPTION_POLICY:
-		exec->policy_path = optarg;
-		return EXIT_OK;
-	case OPTION_ALLOW:
-		if (bottle_routes_allow(exec->routes, optarg, &error) < 0)
-			return cmd_usage("exec", "--allow: %s", error.text);
-		return EXIT_OK;
-	case OPTION_SECRET:
-		if (bottle_routes_secret(exec->routes, optarg, &error) < 0)
-			return cmd_usage("exec", "--secret: %s", error.text);
-		return EXIT_OK;
-	case OPTION_LOG:
-		exec->log_path = optarg;
-		return EXIT_OK;
-	case OPTION_NAME:
-		return set_name(exec, optarg);
-	case OPTION_USER:
-		exec->user_name = optarg;
-		return EXIT_OK;
-	case OPTION_BIND_SOCKET:
-		return add_socket(exec, optarg);
-	case OPTION_REQUIRE:
-		if (strcmp(optarg, "unix") != 0)
-			return cmd_usage("exec", "--require: 'unix' is all there is to require, not "
-					 "'%s'", optarg);
-		exec->unix_required = true;
-		return EXIT_OK;
-	case OPTION_HOST_PORT:
-		return add_host_port(exec, optarg);
-	case OPTION_AUDIT:
-		exec->audit = true;
-		return EXIT_OK;
-	case OPTION_LEARN:
-		exec->outputs.learn_path = optarg;
-		return EXIT_OK;
-	case OPTION_WILDCARDS:
-		exec->outputs.wildcards = true;
-		return EXIT_OK;
-	case OPTION_REPORT:
-		exec->outputs.report_path = optarg;
-		return EXIT_OK;
-	case OPTION_SUMMARY:
-		exec->outputs.summary_path = optarg;
-		return EXIT_OK;
-	case OPTION_WORKERS:
-		if (!supervisor_parse_workers(optarg, &exec->workers))
-			return cmd_usage("exec", "--workers %s: neither 1 to %d nor auto", optarg,
-					 SUPERVISOR_WORKERS_MAX);
-		return EXIT_OK;
-	case 'q':
-		exec->quiet = true;
-		return EXIT_OK;
-	default:
-		return cmd_option_refused("exec", option, exec->argv);
-	}
+	if (strcmp(text, "unix") != 0)
+		return cmd_usage("exec", "--require: 'unix' is all there is to require, not '%s'", text);
+	exec->unix_required = true;
+	return EXIT_OK;
+}
+
+static int take_workers(void *context, const char *text)
+{
+	struct exec *exec = context;
+
+	if (!supervisor_parse_workers(text, &exec->workers))
+		return cmd_usage("exec", "--workers %s: neither 1 to %d nor auto", text,
+				 SUPERVISOR_WORKERS_MAX);
+	return EXIT_OK;
 }
 
 /* -1 to go on, else what to exit with. `exec->argv` becomes the command's. */
 static int parse_options(struct exec *exec, int argc, char **argv)
 {
+	const struct cmd_option options[] = {
+		{"policy", .text = &exec->policy_path},
+		{"allow", .take = take_allow, .context = exec},
+		{"secret", .take = take_secret, .context = exec},
+		{"log", .text = &exec->log_path},
+		{"name", .take = take_name, .context = exec},
+		{"user", .text = &exec->user_name},
+		{"bind-socket", .take = take_socket, .context = exec},
+		{"require", .take = take_required, .context = exec},
+		{"host-port", .take = take_host_port, .context = exec},
+		{"audit", .flag = &exec->audit},
+		{"learn", .text = &exec->outputs.learn_path},
+		{"wildcards", .flag = &exec->outputs.wildcards},
+		{"report", .text = &exec->outputs.report_path},
+		{"summary", .text = &exec->outputs.summary_path},
+		{"workers", .take = take_workers, .context = exec},
+		{"quiet", 'q', .flag = &exec->quiet},
+		{0},
+	};
+	int status = cmd_options_ahead("exec", help_text, options, argc, argv);
 	struct error error = {0};
-	int option, status;
 
-	exec->argv = argv;
-	/* '+': the first word that is no option begins COMMAND, whose options are its own. */
-	while ((option = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		status = take_option(exec, option);
-		if (status != EXIT_OK)
-			return status;
-	}
+	if (status >= 0)
+		return status;
 	if (optind >= argc)
 		return cmd_usage("exec", "say which COMMAND to run");
 	exec->argv = argv + optind;

@@ -3,7 +3,6 @@
  * there, its program has not been started, and is not if we fail. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <limits.h>
 #include <signal.h>
@@ -58,64 +57,33 @@ struct hook {
 
 /* ---- options ---------------------------------------------------------------------------------- */
 
-enum { OPTION_POLICY = 256, OPTION_DIRECTORY, OPTION_CA, OPTION_TIMEOUT, OPTION_RUN, OPTION_INTO };
-
-static const struct option options[] = {
-	{"policy", required_argument, NULL, OPTION_POLICY},
-	{"policy-dir", required_argument, NULL, OPTION_DIRECTORY},
-	{"ca-dir", required_argument, NULL, OPTION_CA},
-	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
-	{"state-dir", required_argument, NULL, OPTION_RUN},
-	{"into", required_argument, NULL, OPTION_INTO},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
-/* EXIT_OK, or what to exit with. */
-static int take_option(struct hook *hook, int option, char **argv)
+static int take_timeout(void *context, const char *text)
 {
+	struct hook *hook = context;
 	char *end;
 
-	switch (option) {
-	case OPTION_POLICY:
-		hook->policy = optarg;
-		return EXIT_OK;
-	case OPTION_DIRECTORY:
-		hook->policy_directory = optarg;
-		return EXIT_OK;
-	case OPTION_CA:
-		hook->ca_directory = optarg;
-		return EXIT_OK;
-	case OPTION_TIMEOUT:
-		hook->seconds = (unsigned)strtoul(optarg, &end, 10);
-		if (*end != '\0' || hook->seconds == 0 || hook->seconds > 3600)
-			return cmd_usage("hook", "--timeout %s: say 1 to 3600 seconds", optarg);
-		return EXIT_OK;
-	case OPTION_RUN:
-		hook->run_directory = optarg;
-		return EXIT_OK;
-	case OPTION_INTO:
-		hook->bundle = optarg;
-		return EXIT_OK;
-	default:
-		return cmd_option_refused("hook", option, argv);
-	}
+	hook->seconds = (unsigned)strtoul(text, &end, 10);
+	if (*end != '\0' || hook->seconds == 0 || hook->seconds > 3600)
+		return cmd_usage("hook", "--timeout %s: say 1 to 3600 seconds", text);
+	return EXIT_OK;
 }
 
 /* -1: go on; else the exit status. */
 static int parse_options(struct hook *hook, int argc, char **argv)
 {
-	int option, status;
+	const struct cmd_option options[] = {
+		{"policy", .text = &hook->policy},
+		{"policy-dir", .text = &hook->policy_directory},
+		{"ca-dir", .text = &hook->ca_directory},
+		{"timeout", .take = take_timeout, .context = hook},
+		{"state-dir", .text = &hook->run_directory},
+		{"into", .text = &hook->bundle},
+		{0},
+	};
+	int status = cmd_options("hook", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		status = take_option(hook, option, argv);
-		if (status != EXIT_OK)
-			return status;
-	}
+	if (status >= 0)
+		return status;
 	if (!hook->policy == !hook->policy_directory)
 		return cmd_usage("hook", "say one of --policy FILE, --policy-dir DIR");
 	if (!hook->ca_directory)

@@ -3,7 +3,6 @@
  * value it says when it has them all. */
 #include <getopt.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cmd.h"
 
@@ -17,21 +16,13 @@ static int refuse(const char *command, const struct cmd_option *list, int result
 	if (optopt >= FIRST_VALUE)
 		return cmd_usage(command, "--%s %s value", list[optopt - FIRST_VALUE].name,
 				 result == ':' ? "needs a" : "takes no");
+	/* As a letter it is known. */
+	if (optopt == 'h')
+		return cmd_usage(command, "--help takes no value");
 	if (optopt > 0)
-		return cmd_usage(command, "unknown option '-%c'", optopt);
+		return cmd_usage(command, result == ':' ? "-%c needs a value" : "unknown option '-%c'",
+				 optopt);
 	return cmd_usage(command, "unknown option '%s'", argv[optind - 1]);
-}
-
-int cmd_option_refused(const char *command, int result, char **argv)
-{
-	const char *word = argv[optind - 1];
-
-	if (result == ':')
-		return cmd_usage(command, "%s needs a value", word);
-	/* Of letters that stand together optind still names the word before. */
-	if (strncmp(word, "--", 2) != 0 && optopt > 0)
-		return cmd_usage(command, "unknown option '-%c'", optopt);
-	return cmd_usage(command, "unknown option '%s'", word);
 }
 
 static const struct cmd_option *find(const struct cmd_option *list, int result)
@@ -55,12 +46,13 @@ static int store(const struct cmd_option *option)
 	return EXIT_OK;
 }
 
-int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
-		char **argv)
+/* `first` is what the letters of getopt_long(3) begin with. */
+static int read_options(const char *command, const char *help, const struct cmd_option *list, int argc,
+			char **argv, const char *first)
 {
 	struct option options[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
-	char letters[OPTIONS_MAX + 3] = ":h";
-	size_t letter_count = 2;
+	char letters[2 * OPTIONS_MAX + 4] = {0};
+	size_t letter_count = (size_t)snprintf(letters, sizeof(letters), "%s", first);
 	int result, status = EXIT_OK;
 
 	for (size_t i = 0; i < OPTIONS_MAX && list[i].name; i++) {
@@ -69,6 +61,8 @@ int cmd_options(const char *command, const char *help, const struct cmd_option *
 			FIRST_VALUE + (int)i};
 		if (list[i].letter)
 			letters[letter_count++] = list[i].letter;
+		if (list[i].letter && !list[i].flag)
+			letters[letter_count++] = ':';
 	}
 	while (status == EXIT_OK &&
 	       (result = getopt_long(argc, argv, letters, options, NULL)) != -1) {
@@ -81,4 +75,16 @@ int cmd_options(const char *command, const char *help, const struct cmd_option *
 		status = found ? store(found) : refuse(command, list, result, argv);
 	}
 	return status == EXIT_OK ? -1 : status;
+}
+
+int cmd_options(const char *command, const char *help, const struct cmd_option *list, int argc,
+		char **argv)
+{
+	return read_options(command, help, list, argc, argv, ":h");
+}
+
+int cmd_options_ahead(const char *command, const char *help, const struct cmd_option *list, int argc,
+		      char **argv)
+{
+	return read_options(command, help, list, argc, argv, "+:h");
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* prepare: a plan out of a manifest. Reads no token: it may run where there are none. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,22 +193,6 @@ static int prepare(struct prepare *p)
 	return status;
 }
 
-enum { OPTION_BOTTLE = 1, OPTION_OUT, OPTION_PROVIDER, OPTION_DIR, OPTION_ROUTES, OPTION_PRINT,
-       OPTION_JSON, OPTION_NEW_CA };
-
-static const struct option options[] = {
-	{"bottle", required_argument, NULL, OPTION_BOTTLE},
-	{"out", required_argument, NULL, OPTION_OUT},
-	{"provider", required_argument, NULL, OPTION_PROVIDER},
-	{"provider-dir", required_argument, NULL, OPTION_DIR},
-	{"provider-routes", required_argument, NULL, OPTION_ROUTES},
-	{"print", no_argument, NULL, OPTION_PRINT},
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"new-ca", no_argument, NULL, OPTION_NEW_CA},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
 static int add_provider(struct prepare *p, const char *preset, const char *file)
 {
 	if (p->file_count == MAX_PROVIDERS)
@@ -219,54 +202,37 @@ static int add_provider(struct prepare *p, const char *preset, const char *file)
 				 preset);
 	p->files[p->file_count] = file ? strdup(file) : NULL;
 	p->presets[p->file_count++] = preset;
-	return 0;
+	return EXIT_OK;
 }
 
-#define HELPED (-1)
-
-/* 0, the exit status, or HELPED. */
-static int take_option(struct prepare *p, int option, char **argv)
+static int take_preset(void *context, const char *text)
 {
-	switch (option) {
-	case OPTION_BOTTLE:
-		p->bottle = optarg;
-		return 0;
-	case OPTION_OUT:
-		p->out = optarg;
-		return 0;
-	case OPTION_PROVIDER:
-		return add_provider(p, optarg, NULL);
-	case OPTION_DIR:
-		p->provider_dir = optarg;
-		return 0;
-	case OPTION_ROUTES:
-		return add_provider(p, NULL, optarg);
-	case OPTION_PRINT:
-		p->print = true;
-		return 0;
-	case OPTION_JSON:
-		p->json = true;
-		return 0;
-	case OPTION_NEW_CA:
-		p->new_ca = true;
-		return 0;
-	case 'h':
-		fputs(help_text, stdout);
-		return HELPED;
-	default:
-		return cmd_option_refused("prepare", option, argv);
-	}
+	return add_provider(context, text, NULL);
 }
 
+static int take_routes(void *context, const char *text)
+{
+	return add_provider(context, NULL, text);
+}
+
+/* -1 to go on, else the exit status. */
 static int read_options(struct prepare *p, int argc, char **argv)
 {
-	int option, status;
+	const struct cmd_option options[] = {
+		{"bottle", .text = &p->bottle},
+		{"out", .text = &p->out},
+		{"provider", .take = take_preset, .context = p},
+		{"provider-dir", .text = &p->provider_dir},
+		{"provider-routes", .take = take_routes, .context = p},
+		{"print", .flag = &p->print},
+		{"json", .flag = &p->json},
+		{"new-ca", .flag = &p->new_ca},
+		{0},
+	};
+	int status = cmd_options("prepare", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		status = take_option(p, option, argv);
-		if (status != 0)
-			return status;
-	}
+	if (status >= 0)
+		return status;
 	if (argc - optind != 1)
 		return cmd_usage("prepare", "say one MANIFEST");
 	p->manifest = argv[optind];
@@ -274,7 +240,7 @@ static int read_options(struct prepare *p, int argc, char **argv)
 		return cmd_usage("prepare", "say which: --bottle NAME");
 	if (!p->out && !p->print)
 		return cmd_usage("prepare", "say where: --out DIR, or --print to look only");
-	return 0;
+	return -1;
 }
 
 int cmd_prepare(int argc, char **argv)
@@ -285,8 +251,8 @@ int cmd_prepare(int argc, char **argv)
 	/* A CA's key is made here: no core file is to have it. */
 	cmd_guard_memory();
 	status = read_options(&p, argc, argv);
-	if (status == 0)
+	if (status < 0)
 		status = prepare(&p);
 	release(&p);
-	return status == HELPED ? EXIT_OK : status;
+	return status;
 }

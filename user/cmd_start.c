@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* start: the plan of a bottle becomes a sidecar on a container engine. The work is sidecar.c's. */
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,64 +34,38 @@ struct start {
 	bool json;
 };
 
-static const struct option options[] = {
-	{"bottle-image", required_argument, NULL, 'b'},
-	{"image", required_argument, NULL, 'i'},
-	{"engine", required_argument, NULL, 'e'},
-	{"timeout", required_argument, NULL, 't'},
-	{"json", no_argument, NULL, 'j'},
-	{"help", no_argument, NULL, 'h'},
-	{0},
-};
-
-/* EXIT_OK, or what to exit with. */
-static int take_option(struct start *start, int option, char **argv)
+static int take_timeout(void *context, const char *text)
 {
+	struct start *start = context;
 	char *end;
 
-	switch (option) {
-	case 'b':
-		start->sidecar.bottle_image = optarg;
-		return EXIT_OK;
-	case 'i':
-		start->sidecar.image = optarg;
-		return EXIT_OK;
-	case 'e':
-		start->engine = optarg;
-		return EXIT_OK;
-	case 't':
-		start->sidecar.seconds = (unsigned)strtoul(optarg, &end, 10);
-		if (*end != '\0' || start->sidecar.seconds == 0 || start->sidecar.seconds > 3600)
-			return cmd_usage("start", "--timeout %s: say 1 to 3600 seconds", optarg);
-		return EXIT_OK;
-	case 'j':
-		start->json = true;
-		return EXIT_OK;
-	default:
-		return cmd_option_refused("start", option, argv);
-	}
+	start->sidecar.seconds = (unsigned)strtoul(text, &end, 10);
+	if (*end != '\0' || start->sidecar.seconds == 0 || start->sidecar.seconds > 3600)
+		return cmd_usage("start", "--timeout %s: say 1 to 3600 seconds", text);
+	return EXIT_OK;
 }
 
 /* PLAN may stand before options; what stands behind "--" is the bottle's. */
 static int parse_options(struct start *start, int argc, char **argv)
 {
-	int option, status;
+	const struct cmd_option options[] = {
+		{"bottle-image", .text = &start->sidecar.bottle_image},
+		{"image", .text = &start->sidecar.image},
+		{"engine", .text = &start->engine},
+		{"timeout", .take = take_timeout, .context = start},
+		{"json", .flag = &start->json},
+		{0},
+	};
+	int status;
 
 	if (argc > 1 && argv[1][0] != '-') {
 		start->directory = argv[1];
 		argv++;
 		argc--;
 	}
-	/* "+": the command of the bottle has options of its own, which are not ours to read. */
-	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		}
-		status = take_option(start, option, argv);
-		if (status != EXIT_OK)
-			return status;
-	}
+	status = cmd_options_ahead("start", help_text, options, argc, argv);
+	if (status >= 0)
+		return status;
 	if (!start->directory && optind < argc)
 		start->directory = argv[optind++];
 	if (optind < argc && strcmp(argv[optind], "--") == 0)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* why: one request, one answer, by the very functions that the proxy asks. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,42 +37,29 @@ struct why {
 	struct question question;
 };
 
+static int take_header(void *context, const char *text)
+{
+	struct why *why = context;
+
+	if (!question_add_header(&why->question, text))
+		return cmd_usage("why", "'%s' is not a header, 'Name: value'", text);
+	return EXIT_OK;
+}
+
 /* -1 to go on, else the exit status. */
 static int parse_options(struct why *why, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"policy", required_argument, NULL, 'p'},
-		{"header", required_argument, NULL, 'H'},
-		{"name", required_argument, NULL, 'n'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
+	const struct cmd_option options[] = {
+		{"policy", .text = &why->policy_path},
+		{"header", 'H', .take = take_header, .context = why},
+		{"name", .text = &why->name},
+		{"json", .flag = &why->json},
 		{0},
 	};
-	int option;
+	int status = cmd_options("why", help_text, options, argc, argv);
 
-	while ((option = getopt_long(argc, argv, ":hH:", options, NULL)) != -1) {
-		switch (option) {
-		case 'p':
-			why->policy_path = optarg;
-			break;
-		case 'H':
-			if (!question_add_header(&why->question, optarg))
-				return cmd_usage("why", "'%s' is not a header, 'Name: value'",
-						 optarg);
-			break;
-		case 'n':
-			why->name = optarg;
-			break;
-		case 'j':
-			why->json = true;
-			break;
-		case 'h':
-			fputs(help_text, stdout);
-			return EXIT_OK;
-		default:
-			return cmd_option_refused("why", option, argv);
-		}
-	}
+	if (status >= 0)
+		return status;
 	/* One word is the id of a decision that was made, unless something says that a request is asked
 	 * about: then the URL is missing, and an id would only confuse. */
 	if (argc - optind == 1 && !why->policy_path && why->question.header_count == 0) {
