@@ -8,7 +8,7 @@
 
 /* Of fewer than PEAK it is no more than a few MiB that the next ones want again, and the same goes for
  * a peak of which a quarter is still there. */
-#define PEAK 128
+#define PEAK 64
 #define LITTLE 4
 /* Between two pulses: one hundredth of the time, or less. */
 #define QUIET_US 20000

@@ -30,6 +30,18 @@ static void test_once_after_a_peak(void **state)
 	assert_int_equal(most, 3);
 }
 
+/* 300 clients, and what is left for half a minute: connections to origins that wait. */
+static void test_again_when_the_rest_has_gone(void **state)
+{
+	struct heap heap = {0};
+	size_t most = 600;
+
+	(void)state;
+	assert_true(heap_should_trim(&heap, 100, &most, 0));
+	assert_false(heap_should_trim(&heap, 100, &most, 0));
+	assert_true(heap_should_trim(&heap, 0, &most, 0));
+}
+
 static void test_not_while_it_works(void **state)
 {
 	struct heap heap = {0};
@@ -44,13 +56,13 @@ static void test_not_while_it_works(void **state)
 static void test_not_of_what_is_wanted_again(void **state)
 {
 	struct heap heap = {0};
-	size_t most = 1000, few = 40;
+	size_t most = 1000, few = 20;
 
 	(void)state;
 	assert_false(heap_should_trim(&heap, 500, &most, 0));
 	assert_true(heap_should_trim(&heap, 250, &most, 0));
 	assert_false(heap_should_trim(&heap, 0, &few, 0));
-	assert_int_equal(few, 40);
+	assert_int_equal(few, 20);
 }
 
 static void free_object(void *object)
@@ -95,6 +107,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_once_after_a_peak),
+		cmocka_unit_test(test_again_when_the_rest_has_gone),
 		cmocka_unit_test(test_not_while_it_works),
 		cmocka_unit_test(test_not_of_what_is_wanted_again),
 		cmocka_unit_test(test_requests_of_few_connections),
