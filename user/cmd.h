@@ -37,12 +37,14 @@ int cmd_worker(int argc, char **argv); /* internal: the supervisor starts it */
 
 /* "egress-bpf COMMAND: MESSAGE" and "try 'egress-bpf COMMAND --help'"; returns EXIT_USAGE. */
 int cmd_usage(const char *command, const char *format, ...) PRINTF(2, 3);
-/* An option of a command: a flag, a text that is borrowed from argv, or what `take` makes of one. */
+/* An option of a command: a flag, a text that is borrowed from argv, seconds up to an hour, or what `take`
+ * makes of a text. */
 struct cmd_option {
 	const char *name;
 	char letter; /* its short form; 0: none */
 	bool *flag;
 	const char **text;
+	unsigned *seconds;
 	/* EXIT_OK, or what is wrong has been said and this is the exit status. */
 	int (*take)(void *context, const char *text);
 	void *context;

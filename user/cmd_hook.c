@@ -57,17 +57,6 @@ struct hook {
 
 /* ---- options ---------------------------------------------------------------------------------- */
 
-static int take_timeout(void *context, const char *text)
-{
-	struct hook *hook = context;
-	char *end;
-
-	hook->seconds = (unsigned)strtoul(text, &end, 10);
-	if (*end != '\0' || hook->seconds == 0 || hook->seconds > 3600)
-		return cmd_usage("hook", "--timeout %s: say 1 to 3600 seconds", text);
-	return EXIT_OK;
-}
-
 /* -1: go on; else the exit status. */
 static int parse_options(struct hook *hook, int argc, char **argv)
 {
@@ -75,7 +64,7 @@ static int parse_options(struct hook *hook, int argc, char **argv)
 		{"policy", .text = &hook->policy},
 		{"policy-dir", .text = &hook->policy_directory},
 		{"ca-dir", .text = &hook->ca_directory},
-		{"timeout", .take = take_timeout, .context = hook},
+		{"timeout", .seconds = &hook->seconds},
 		{"state-dir", .text = &hook->run_directory},
 		{"into", .text = &hook->bundle},
 		{0},

@@ -53,19 +53,6 @@ struct options {
 	bool list, json;
 };
 
-/* The digit is looked at first: strtoul(3) takes blanks and a sign as well. */
-static int take_interval(void *context, const char *text)
-{
-	struct options *options = context;
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (text[0] < '0' || text[0] > '9' || *end || value < 1 || value > 3600)
-		return cmd_usage("node", "--interval %s: not seconds from 1 to 3600", text);
-	options->node.interval_s = (unsigned)value;
-	return EXIT_OK;
-}
-
 /* Any other word is refused: a typing error must not choose the weaker of two. */
 static int take_unknown(void *context, const char *text)
 {
@@ -121,7 +108,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 		{"kubelet-address", .text = &node->kubelet.address},
 		{"kubelet-ca", .text = &node->kubelet.ca_file},
 		{"kubelet-token", .text = &node->kubelet.token_file},
-		{"interval", .take = take_interval, .context = options},
+		{"interval", .seconds = &options->node.interval_s},
 		{"unknown", .take = take_unknown, .context = options},
 		{"publish-declared", .flag = &node->publish},
 		{"kubepods", .take = take_root, .context = options},

@@ -3,6 +3,7 @@
  * value it says when it has them all. */
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cmd.h"
 
@@ -35,8 +36,22 @@ static const struct cmd_option *find(const struct cmd_option *list, int result)
 	return NULL;
 }
 
-static int store(const struct cmd_option *option)
+/* The digit is looked at first: strtoul(3) takes blanks and a sign as well. */
+static int store_seconds(const char *command, const struct cmd_option *option)
 {
+	char *end;
+	unsigned long value = strtoul(optarg, &end, 10);
+
+	if (optarg[0] < '0' || optarg[0] > '9' || *end || value < 1 || value > 3600)
+		return cmd_usage(command, "--%s %s: say 1 to 3600 seconds", option->name, optarg);
+	*option->seconds = (unsigned)value;
+	return EXIT_OK;
+}
+
+static int store(const char *command, const struct cmd_option *option)
+{
+	if (option->seconds)
+		return store_seconds(command, option);
 	if (option->take)
 		return option->take(option->context, optarg);
 	if (option->flag)
@@ -72,7 +87,7 @@ static int read_options(const char *command, const char *help, const struct cmd_
 			fputs(help, stdout);
 			return EXIT_OK;
 		}
-		status = found ? store(found) : refuse(command, list, result, argv);
+		status = found ? store(command, found) : refuse(command, list, result, argv);
 	}
 	return status == EXIT_OK ? -1 : status;
 }

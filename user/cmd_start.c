@@ -34,17 +34,6 @@ struct start {
 	bool json;
 };
 
-static int take_timeout(void *context, const char *text)
-{
-	struct start *start = context;
-	char *end;
-
-	start->sidecar.seconds = (unsigned)strtoul(text, &end, 10);
-	if (*end != '\0' || start->sidecar.seconds == 0 || start->sidecar.seconds > 3600)
-		return cmd_usage("start", "--timeout %s: say 1 to 3600 seconds", text);
-	return EXIT_OK;
-}
-
 /* PLAN may stand before options; what stands behind "--" is the bottle's. */
 static int parse_options(struct start *start, int argc, char **argv)
 {
@@ -52,7 +41,7 @@ static int parse_options(struct start *start, int argc, char **argv)
 		{"bottle-image", .text = &start->sidecar.bottle_image},
 		{"image", .text = &start->sidecar.image},
 		{"engine", .text = &start->engine},
-		{"timeout", .take = take_timeout, .context = start},
+		{"timeout", .seconds = &start->sidecar.seconds},
 		{"json", .flag = &start->json},
 		{0},
 	};
