@@ -205,8 +205,6 @@ static int bio_read(BIO *bio, char *buffer, int size)
 		n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
 		note_read(stream, n, size);
 	}
-	if (n == 0)
-		errno = ECONNRESET; /* tls_result() asks: no close_notify came */
 	return bio_result(bio, n, BIO_FLAGS_READ);
 }
 
@@ -340,8 +338,8 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 		return -EAGAIN; /* the owner's callback put it off, and knows when to try again */
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
-	/* The peer went away without a word. errno may be 0, or EAGAIN of a socket that is not to blame: when
-	 * the outer TLS ended in order, the inner one did not. */
+	/* The peer went away without a word. errno may be 0, or EAGAIN, which bio_read() begins with and an
+	 * end leaves: the socket's own, or that of the outer TLS, which was in order. */
 	case SSL_ERROR_SYSCALL:
 		return tls_fail(stream, saved_errno && saved_errno != EAGAIN ? -saved_errno : -ECONNRESET);
 	default:
