@@ -30,12 +30,12 @@ bool span_equal_nocase(struct span a, struct span b);
  * read field names. */
 bool span_equal_field(struct span a, struct span b);
 /* Known names in lower case by their length, up to SPAN_NAMES_EACH of each, with "-" and never "_". */
-#define SPAN_NAMES_MAX 20
+#define SPAN_NAMES_MAX 22
 #define SPAN_NAMES_EACH 3
 typedef const char *const span_names[SPAN_NAMES_MAX + 1][SPAN_NAMES_EACH];
 /* Is it one of them, but for ASCII case? Most fields of a head are none, and cost no comparison. */
 bool span_is_one_of(struct span a, span_names names);
-/* The same, and "_" is "-". */
+/* The same, compared as span_equal_field() does. */
 bool span_is_field_of(struct span a, span_names names);
 struct span span_trim(struct span s); /* without SP and HTAB at both ends */
 /* A TCP port: digits alone, 1 to 65535; signs and blanks, as strtoul(3) takes them, are none. */
