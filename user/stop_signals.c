@@ -18,13 +18,14 @@ void stop_signals_catch(bool hangup)
 {
 	const struct sigaction action = {.sa_handler = on_stop};
 	const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+	const size_t count = hangup ? 3 : 2;
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < (hangup ? 3 : 2); i++)
+	for (size_t i = 0; i < count; i++)
 		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	for (size_t i = 0; i < (hangup ? 3 : 2); i++)
+	for (size_t i = 0; i < count; i++)
 		sigaction(numbers[i], &action, NULL);
 }
 
