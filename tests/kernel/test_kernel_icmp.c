@@ -41,13 +41,12 @@ static int teardown(void **state)
 /* A datagram to where nobody listens. The error that comes back. */
 static int error_from(int family, const char *address)
 {
-	struct timeval patience = {.tv_sec = 3};
 	int fd = try_connect(family, SOCK_DGRAM, address, DIRECT_PORT);
 	char byte = 'x';
 
 	if (fd < 0)
 		return -fd;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	if (send(fd, &byte, 1, 0) != 1)
 		return errno;
 	return recv(fd, &byte, 1, 0) < 0 ? errno : 0;

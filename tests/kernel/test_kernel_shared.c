@@ -131,13 +131,12 @@ static int talk_to_self(void *memory)
 	int tcp = open_listener(AF_INET, SOCK_STREAM, "127.0.0.1", PRIVATE_PORT);
 	int tcp6 = open_listener(AF_INET6, SOCK_STREAM, "::1", PRIVATE_PORT);
 	int udp = open_listener(AF_INET, SOCK_DGRAM, "127.0.0.1", PRIVATE_PORT);
-	struct timeval patience = {.tv_sec = 3}; /* a busy machine delivers by ksoftirqd */
 	char byte;
 
 	(void)memory;
 	if (tcp < 0 || tcp6 < 0 || udp < 0)
 		return 1;
-	setsockopt(udp, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(udp);
 	if (try_connect(AF_INET, SOCK_STREAM, "127.0.0.1", PRIVATE_PORT) < 0)
 		return 2;
 	if (try_connect(AF_INET6, SOCK_STREAM, "::1", PRIVATE_PORT) < 0)
@@ -165,13 +164,12 @@ static void test_own_servers(void **state)
 static int ask_dns(void *memory)
 {
 	struct sockaddr_storage to = sockaddr_of(AF_INET, "192.0.2.53", 53), from;
-	struct timeval patience = {.tv_sec = 3};
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	socklen_t length = sizeof(from);
 	char reply[8];
 
 	(void)memory;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	if (sendto(fd, "query", 5, 0, (void *)&to, sizeof(struct sockaddr_in)) != 5)
 		return 1;
 	if (recvfrom(fd, reply, sizeof(reply), 0, (void *)&from, &length) != 5)
@@ -182,13 +180,12 @@ static int ask_dns(void *memory)
 static void test_dns(void **state)
 {
 	struct wall *wall = *state;
-	struct timeval patience = {.tv_sec = 3};
 	struct sockaddr_storage from;
 	socklen_t length = sizeof(from);
 	char query[8];
 	int pid = wall_start(wall, true, ask_dns);
 
-	setsockopt(wall->dns_udp4, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(wall->dns_udp4);
 	assert_int_equal(recvfrom(wall->dns_udp4, query, 8, 0, (void *)&from, &length), 5);
 	assert_int_equal(sendto(wall->dns_udp4, query, 5, 0, (void *)&from, length), 5);
 	assert_int_equal(wall_wait(pid), 0);

@@ -180,12 +180,11 @@ static int dns_client(void *memory)
 	struct seen *seen = memory;
 	int family = dns_cases[seen->index].family;
 	struct sockaddr_storage to = sockaddr_of(family, dns_cases[seen->index].server, 53), from;
-	struct timeval patience = {.tv_sec = 3};
 	socklen_t length = sizeof(from);
 	int fd = socket(family, SOCK_DGRAM, 0);
 	char reply[16] = "";
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	if (dns_cases[seen->index].connected) {
 		if (connect(fd, (void *)&to, sizeof(to)) < 0 || send(fd, "query", 5, 0) != 5)
 			return 1;
@@ -201,13 +200,12 @@ static int dns_client(void *memory)
 
 static void echo_once(int fd)
 {
-	struct timeval patience = {.tv_sec = 3};
 	struct sockaddr_storage from;
 	socklen_t length = sizeof(from);
 	char query[16];
 	ssize_t got;
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	got = recvfrom(fd, query, sizeof(query), 0, (void *)&from, &length);
 	assert_int_equal(got, 5);
 	assert_int_equal(sendto(fd, query, 5, 0, (void *)&from, length), 5);

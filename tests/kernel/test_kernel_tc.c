@@ -349,14 +349,13 @@ static void start_server(struct wall *at, bool inside, int (*body)(void *memory)
 /* True when a byte went there and back. */
 static bool exchange(int family, int type, const char *address, uint16_t port)
 {
-	struct timeval patience = {.tv_sec = 2};
 	int fd = try_connect(family, type, address, port);
 	char byte = 'x';
 	bool done;
 
 	if (fd < 0)
 		return false;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	be_patient(fd);
 	done = send(fd, &byte, 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1;
 	close(fd);
 	return done;

@@ -164,6 +164,13 @@ int try_send(int family, const char *address, uint16_t port)
 	return -saved;
 }
 
+void be_patient(int fd)
+{
+	struct timeval patience = {.tv_sec = 20};
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+}
+
 int open_listener(int family, int type, const char *address, uint16_t port)
 {
 	struct sockaddr_storage at = sockaddr_of(family, address, port);

@@ -65,6 +65,8 @@ uint64_t wall_counter(const struct wall *wall, unsigned index);
 struct sockaddr_storage sockaddr_of(int family, const char *address, uint16_t port);
 int try_connect(int family, int type, const char *address, uint16_t port);
 int try_send(int family, const char *address, uint16_t port);
+/* For what must arrive: a virtual machine on a busy one has delivered after more than three seconds. */
+void be_patient(int fd);
 int open_listener(int family, int type, const char *address, uint16_t port);
 /* An accepted connection's record: 1, 0, -1 as kernel_take_flow(). */
 int take_flow_of(const struct wall *wall, int accepted, struct egress_flow *ret_flow);
