@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "clock.h"
 #include "descriptor.h"
+#include "loop.h"
 #include "tally.h"
 #include "timeout.h"
 
@@ -24,7 +25,6 @@
 /* Closed in one pass of the loop, most of a millisecond with TLS: requests do not wait for all of them
  * together, 25 ms of it, when a reload or their age ends them. */
 #define CLOSE_SLICE 16
-#define PASS_TRIES 4
 
 /* In two lists: its bucket, newest first, and all by age, for the timer. */
 struct idle {
@@ -36,20 +36,17 @@ struct idle {
 	bool tls, allow_private;
 	uint64_t client;
 	int64_t deadline; /* ms */
-	unsigned pass; /* of the loop, in which it was put */
+	unsigned turn; /* of the loop, in which it was put */
 	struct idle *next, **at;
 	struct idle *newer, *older;
 	char host[];
 };
 
 struct pool {
-	struct event_base *base;
 	unsigned idle_ms;
-	unsigned pass, tries;
 	size_t count, most;
 	struct event timer; /* for the oldest */
 	struct event closing;
-	struct event pass_over;
 	struct idle *doomed; /* in no list but this one, by `next`: nobody's any more */
 	struct idle *buckets[BUCKET_COUNT];
 	struct idle *newest, *oldest;
@@ -156,32 +153,14 @@ static bool is_quiet(struct stream *stream)
 	return stream_read(stream, &byte, 1) == -EAGAIN && !stream_has_more(stream);
 }
 
-/* Behind all that is active: next the loop asks the kernel. What was activated meanwhile comes first;
- * when that does not end, the pass lasts, for which each that is taken is looked at. */
-static void on_pass_over(evutil_socket_t fd, short what, void *argument)
-{
-	struct pool *pool = argument;
-
-	(void)fd, (void)what;
-	if (event_base_get_num_events(pool->base, EVENT_BASE_COUNT_ACTIVE) == 0)
-		pool->pass++;
-	else if (pool->tries++ < PASS_TRIES)
-		event_active(&pool->pass_over, EV_TIMEOUT, 0);
-}
-
-static unsigned note_pass(struct pool *pool)
-{
-	pool->tries = 0;
-	event_active(&pool->pass_over, EV_TIMEOUT, 0);
-	return pool->pass;
-}
-
 /* What an origin sends behind its answer would be the answer of the next request, somebody else's
- * perhaps. When the loop has asked the kernel since it came back, it knows whether there is such;
- * before that the socket itself is asked. */
-static bool is_still_quiet(const struct pool *pool, struct idle *idle)
+ * perhaps. When the loop has asked the kernel since it came back, and was told all, it knows whether
+ * there is such; else the socket itself is asked. */
+static bool is_still_quiet(const struct idle *idle)
 {
-	return !stream_is_stirred(idle->stream, idle->pass == pool->pass) || is_quiet(idle->stream);
+	bool look = idle->turn == loop_turn() || !loop_was_told_all();
+
+	return !stream_is_stirred(idle->stream, look) || is_quiet(idle->stream);
 }
 
 static void on_ready(void *context)
@@ -234,12 +213,10 @@ struct pool *pool_new(struct event_base *base, unsigned idle_ms)
 
 	if (!pool)
 		return NULL;
-	pool->base = base;
 	pool->idle_ms = idle_ms;
 	pool->most = most_idle();
 	evtimer_assign(&pool->timer, base, on_timer, pool);
 	evtimer_assign(&pool->closing, base, on_closing, pool);
-	evtimer_assign(&pool->pass_over, base, on_pass_over, pool);
 	return pool;
 }
 
@@ -251,7 +228,6 @@ void pool_free(struct pool *pool)
 	free_doomed(pool, SIZE_MAX);
 	event_del(&pool->timer);
 	event_del(&pool->closing);
-	event_del(&pool->pass_over);
 	free(pool);
 }
 
@@ -279,7 +255,7 @@ void pool_put(struct pool *pool, const struct pool_key *key, const struct egress
 			      .allow_private = key->allow_private,
 			      .client = key->client,
 			      .deadline = now_ms() + pool->idle_ms,
-			      .pass = note_pass(pool)};
+			      .turn = loop_turn()};
 	memcpy(idle->host, key->host, size);
 	link_idle(pool, idle);
 	/* Watched while it rests: one that the origin has closed would cost the next request a
@@ -302,7 +278,7 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 		next = idle->next;
 		if (!matches(idle, key, hash))
 			continue;
-		if (is_still_quiet(pool, idle))
+		if (is_still_quiet(idle))
 			break;
 		drop(pool, idle);
 	}

@@ -24,6 +24,7 @@ links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
 links_test_server_heap := server_heap stream tally bytes
 links_test_listener := listener
+links_test_loop := loop
 links_test_server_memfd := server_memfd $(config_modules)
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
@@ -70,10 +71,10 @@ links_test_ui_guard := ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
 	upstream_tls $(tls_provider) ciphers \
-	upstream_pool upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
-links_test_upstream_line := upstream_line upstream_pool stream tally bytes
-links_test_upstream_pool := upstream_pool stream tally bytes
-links_test_upstream_h2 := upstream_h2 upstream_pool stream tally bytes
+	upstream_pool loop upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
+links_test_upstream_line := upstream_line upstream_pool loop stream tally bytes
+links_test_upstream_pool := upstream_pool loop stream tally bytes
+links_test_upstream_h2 := upstream_h2 upstream_pool loop stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 links_test_upstream_proxy := upstream_proxy upstream_tls $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
