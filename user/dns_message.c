@@ -44,6 +44,24 @@ static bool read_name(const ldns_rdf *owner, struct dns_query *query)
 	return true;
 }
 
+/* apt asks whether a web server's host names others in its place (RFC 2782), and takes no for an answer:
+ * the question is about that host, and is no attempt at another one. Not so for services that nothing
+ * reaches without an answer. */
+static void name_host_of_service(struct dns_query *query)
+{
+	static const char *const services[] = {"_http._tcp.", "_https._tcp."};
+
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
+		const size_t length = strlen(services[i]);
+
+		if (query->type != LDNS_RR_TYPE_SRV || strncmp(query->name, services[i], length) != 0)
+			continue;
+		query->web_service = true;
+		memmove(query->name, query->name + length, strlen(query->name + length) + 1);
+		return;
+	}
+}
+
 /* A question is echoed byte for byte, so a name of compression pointers is not one for us. */
 static bool spelled_out(const ldns_rdf *owner, struct span message)
 {
@@ -73,6 +91,7 @@ static enum dns_reading read_packet(ldns_pkt *packet, struct span message, struc
 	query->class = (uint16_t)ldns_rr_get_class(question);
 	if (!read_name(ldns_rr_owner(question), query))
 		return DNS_READ_NO_MEMORY;
+	name_host_of_service(query);
 	query->edns = packet->_edns_present;
 	if (!query->edns)
 		return DNS_READ_QUESTION;

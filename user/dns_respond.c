@@ -72,11 +72,13 @@ bool dns_judge(const struct dns_names *names, const struct dns_query *query,
 	return true;
 }
 
-/* AAAA, HTTPS and SVCB are asked by every client beside A: no data is the plain answer. */
-static bool expected_type(uint16_t type)
+/* AAAA, HTTPS and SVCB are asked by every client beside A, a web server's SRV by apt: no data is the
+ * plain answer. */
+static bool expected_type(const struct dns_query *query)
 {
-	return type == LDNS_RR_TYPE_A || type == LDNS_RR_TYPE_AAAA || type == LDNS_RR_TYPE_HTTPS ||
-	       type == LDNS_RR_TYPE_SVCB;
+	return query->type == LDNS_RR_TYPE_A || query->type == LDNS_RR_TYPE_AAAA ||
+	       query->type == LDNS_RR_TYPE_HTTPS || query->type == LDNS_RR_TYPE_SVCB ||
+	       query->web_service;
 }
 
 void dns_settle(const struct dns_query *query, enum egress_reason reason,
@@ -85,7 +87,7 @@ void dns_settle(const struct dns_query *query, enum egress_reason reason,
 {
 	switch (reason) {
 	case EGRESS_ALLOWED:
-		if (expected_type(query->type))
+		if (expected_type(query))
 			*ret = (struct dns_reply){
 				.addresses = addresses, .count = count, .ttl = ttl};
 		else

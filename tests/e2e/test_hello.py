@@ -53,6 +53,14 @@ class Hello(BottleCase):
                  {"more": {"2570": "", "23": "", "35": "", "18": ""}}]
         self.assertEqual(self.play(*cases), [FINE] * len(cases) * len(HOSTS))
 
+    def test_p384_alone(self):
+        """As OpenSSL and Java are set where others' curves are not allowed."""
+        output = self.ok(self.bottle.run([
+            "openssl", "s_client", "-groups", "P-384", "-verify_return_error", "-CAfile",
+            self.bottle.certificate, "-connect", "api.example.test:443", "-servername",
+            "api.example.test"]))
+        self.assertIn("Server Temp Key: ECDH, secp384r1", output)
+
     def test_refused(self):
         """No name, several, the same twice, another: nothing of it reaches an origin."""
         names = [[], ["api.example.test", "pinned.example.test"], ["second.example.test"],

@@ -197,6 +197,13 @@ class ToldByExec(Case):
         self.assertEqual(sum(": address_not_allowed (1)" in line for line in said[:-1]), 5, said)
         self.assertIn("egress-bpf: refused 2 more; --log FILE has each, --report FILE the list", said)
 
+    def test_what_apt_asks_first(self):
+        """The SRV of a web server's host is about that host, and no refusal where it is allowed."""
+        dig = "dig +short -t SRV"
+        said = self.told(f"{dig} _https._tcp.api.example.test; {dig} _http._tcp.forbidden.example.test")
+        self.assertEqual(said[0], "egress-bpf: refused forbidden.example.test: host_not_allowed (1)")
+        self.assertEqual(len(said), 2, said)
+
     def test_quiet(self):
         self.assertEqual(self.told(self.COMMAND, "-q"), [])
 
