@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "reason.h"
+#include "refusal.h"
 
 /* What fits on two lines of a terminal. */
 #define MOST_HOSTS 8
@@ -60,6 +61,17 @@ static void add_reasons(struct line *line, const struct kernel_status *status)
 			 status->counters[reasons[i]] + status->verdicts[reasons[i]]);
 }
 
+/* The lines above this one name what an operator could allow, with its reason; of what failed in another
+ * way (a client without trust in the CA, an origin's certificate) nothing else tells without a log. */
+static void add_failures(struct line *line, const struct kernel_status *status)
+{
+	line->separator = "; of these ";
+	for (int i = EGRESS_ALLOWED + 1; i < EGRESS_REASON_COUNT; i++)
+		if (!refusal_is_pending((enum egress_reason)i))
+			add_item(line, reason_name((enum egress_reason)i), "",
+				 status->counters[i] + status->verdicts[i]);
+}
+
 void bottle_summary(const struct kernel_status *status, char *ret_line, size_t size)
 {
 	struct line line = {ret_line, size, 0, ": "};
@@ -84,4 +96,5 @@ void bottle_summary(const struct kernel_status *status, char *ret_line, size_t s
 	}
 	add_item(&line, "other hosts", "", more);
 	add_reasons(&line, status);
+	add_failures(&line, status);
 }

@@ -44,6 +44,22 @@ static void test_hosts_and_reasons(void **state)
 				  "two.example refused (3), address_not_allowed (4)");
 }
 
+/* What no line of `exec` names otherwise. */
+static void test_failures(void **state)
+{
+	struct kernel_host_status host = {.host.name = "one.example", .verdicts = {.refused = 4}};
+	struct kernel_status status = {.hosts = &host, .host_count = 1};
+	char line[256];
+
+	(void)state;
+	status.verdicts[EGRESS_BAD_REQUEST] = 2;
+	status.verdicts[EGRESS_UPSTREAM_CERTIFICATE] = 1;
+	status.verdicts[EGRESS_PATH_NOT_ALLOWED] = 1;
+	bottle_summary(&status, line, sizeof(line));
+	assert_string_equal(line, "0 allowed, 4 refused: one.example refused (4); of these "
+				  "bad_request (2), upstream_certificate (1)");
+}
+
 static void test_many_hosts_stay_one_line(void **state)
 {
 	static struct kernel_host_status hosts[20];
@@ -68,6 +84,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_hosts_and_reasons),
+		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_many_hosts_stay_one_line),
 	};
 
