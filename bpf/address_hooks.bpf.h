@@ -107,9 +107,19 @@ static __always_inline bool port_is_ours(const struct egress_settings *s, __u16 
 	return port && (port == s->proxy_port || port == s->dns_port);
 }
 
+/* In a shared namespace: others may share their port (SO_REUSEADDR, SO_REUSEPORT), and who does so
+ * chooses which of the sockets there gets a packet, after we have looked. Without bpf_set_retval() a
+ * port that is simply in use would not look like that to programs that then try another. */
+static __always_inline bool port_is_others(struct bpf_sock_addr *ctx, const struct request *r,
+					   const struct egress_settings *s)
+{
+	return has_set_retval && s->shared_netns && r->port &&
+	       listener_owner(ctx, r) == OWNER_OTHER;
+}
+
 /* So that nobody in the bottle takes the place of a proxy that is down, and gets what is steered to
  * it. */
-static __always_inline int on_bind(const struct request *r)
+static __always_inline int on_bind(struct bpf_sock_addr *ctx, const struct request *r)
 {
 	const struct egress_settings *s = current_settings();
 
@@ -119,6 +129,10 @@ static __always_inline int on_bind(const struct request *r)
 		return refuse(r, EGRESS_INTERNAL, 0);
 	if (port_is_ours(s, r->port))
 		return refuse(r, EGRESS_PORT_NOT_ALLOWED, 0);
+	if (port_is_others(ctx, r, s)) {
+		bpf_set_retval(-98 /* EADDRINUSE */);
+		return 0;
+	}
 	return 1;
 }
 

@@ -99,7 +99,7 @@ int bind4(struct bpf_sock_addr *ctx)
 	struct request r = {};
 
 	request_read4(ctx, EGRESS_HOOK_BIND, &r);
-	return on_bind(&r);
+	return on_bind(ctx, &r);
 }
 
 SEC("cgroup/bind6")
@@ -108,7 +108,7 @@ int bind6(struct bpf_sock_addr *ctx)
 	struct request r = {};
 
 	request_read6(ctx, EGRESS_HOOK_BIND, &r);
-	return on_bind(&r);
+	return on_bind(ctx, &r);
 }
 
 SEC("cgroup/sock_create")

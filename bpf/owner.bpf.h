@@ -103,8 +103,9 @@ static __always_inline enum owner sender_owner(struct __sk_buff *skb, const stru
 	return owner_at(skb, &e, p->protocol, s);
 }
 
-/* Who listens where a connect() wants to go. By marks alone: sock_addr programs cannot ask for a
- * socket's cgroup. The packet hook has the last word; this one answers at once. */
+/* Who listens where a connect() wants to go, or already has what a bind() wants. By marks alone:
+ * sock_addr programs cannot ask for a socket's cgroup. Of a connect() the packet hook has the last
+ * word; this one answers at once. */
 static __always_inline enum owner listener_owner(struct bpf_sock_addr *ctx,
 						 const struct request *r)
 {
@@ -112,9 +113,9 @@ static __always_inline enum owner listener_owner(struct bpf_sock_addr *ctx,
 	enum owner owner = OWNER_NOBODY;
 	struct bpf_sock *sk;
 
-	if (!words_of(&e.local).w[3]) /* unspecified means loopback */
+	if (is_loopback(&e.local) && !words_of(&e.local).w[3]) /* unspecified means loopback */
 		e.local = our_address(&r->destination);
-	sk = socket_at(ctx, &e, IPPROTO_TCP);
+	sk = socket_at(ctx, &e, r->protocol);
 	if (sk) {
 		owner = owner_by_mark(sk);
 		bpf_sk_release(sk);

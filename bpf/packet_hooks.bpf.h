@@ -62,14 +62,12 @@ static __always_inline bool receiver_allowed(struct __sk_buff *skb, const struct
 
 	if (!ours && !s->shared_netns)
 		return true;
+	if (is_multicast(&p->destination)) /* the bottle may be one receiver, and others as well */
+		return direct_allowed(&p->destination, p->destination_port);
 	owner = receiver_owner(skb, p, s);
 	if (ours)
 		return owner == OWNER_US || owner == OWNER_NOBODY;
-	if (owner == OWNER_US || owner == OWNER_BOTTLE)
-		return true;
-	if (direct_allowed(&p->destination, p->destination_port))
-		return true;
-	return owner == OWNER_NOBODY && !is_multicast(&p->destination);
+	return owner != OWNER_OTHER || direct_allowed(&p->destination, p->destination_port);
 }
 
 /* Only what opens is judged: the rest of a connection has no peer but the one its SYN was let

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,124 @@ static void test_late_relay(void **state)
 		close(relay_fds[i]);
 }
 
+/* ---- ports that both sides hold ---------------------------------------------------------------- */
+
+#define CROWD_PORT 4445
+
+/* A socket that takes others beside it on its port: SO_REUSEADDR for datagrams, SO_REUSEPORT (of the
+ * same user's) for both. */
+static int sharing(int type, int option, const char *address)
+{
+	struct sockaddr_storage at = sockaddr_of(AF_INET, address, CROWD_PORT);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, option, &one, sizeof(one));
+	if (bind(fd, (void *)&at, sizeof(struct sockaddr_in)) == 0 &&
+	    (type != SOCK_STREAM || listen(fd, 64) == 0))
+		return fd;
+	close(fd);
+	return -errno;
+}
+
+static int sharing_outside(const struct wall *wall, int type, int option, const char *address)
+{
+	int fd;
+
+	wall_enter(wall);
+	fd = sharing(type, option, address);
+	wall_leave(wall);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Its own receiver was there first, and is one of those that a broadcast goes to. */
+static int broadcast(void *memory)
+{
+	volatile int *flags = memory;
+	struct sockaddr_storage to = sockaddr_of(AF_INET, "127.255.255.255", CROWD_PORT);
+	int one = 1, fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (sharing(SOCK_DGRAM, SO_REUSEADDR, "127.255.255.255") < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)) < 0)
+		return 1;
+	flags[0] = 1;
+	if (!wait_for(&flags[1]))
+		return 2;
+	return sendto(fd, "leak", 4, 0, (void *)&to, sizeof(struct sockaddr_in)) == 4 ? 0 : errno;
+}
+
+/* How many of those outside hear a broadcast, and what its sender is told. */
+static int hear_broadcast(struct wall *wall, bool inside, int *ret_result)
+{
+	volatile int *flags = wall->memory;
+	int pid, heard;
+	struct pollfd polled = {.events = POLLIN};
+
+	flags[0] = flags[1] = 0;
+	pid = wall_start(wall, inside, broadcast);
+	assert_int_equal(wait_for(&flags[0]), 1);
+	polled.fd = sharing_outside(wall, SOCK_DGRAM, SO_REUSEADDR, "0.0.0.0");
+	flags[1] = 1;
+	*ret_result = wall_wait(pid);
+	heard = poll(&polled, 1, inside ? 50 : 3000);
+	close(polled.fd);
+	return heard;
+}
+
+static void test_broadcast(void **state)
+{
+	int result;
+
+	assert_int_equal(hear_broadcast(*state, true, &result), 0);
+	assert_int_equal(result, EPERM);
+	assert_int_equal(hear_broadcast(*state, false, &result), 1);
+	assert_int_equal(result, 0);
+}
+
+/* The kernel asks a group's program who gets a packet, and the wall's look-up does not: with one that
+ * always says 'the first', the two see different sockets. */
+static int join_group(void *memory)
+{
+	static struct sock_filter first[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+	struct sock_fprog program = {1, first};
+	int types[] = {SOCK_STREAM, SOCK_DGRAM}, in_use = 0;
+
+	(void)memory;
+	for (int i = 0; i < 2; i++) {
+		int fd = sharing(types[i], SO_REUSEPORT, "127.0.0.1");
+
+		if (fd >= 0)
+			setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+				   sizeof(program));
+		in_use += fd == -EADDRINUSE;
+	}
+	for (int i = 0; i < 32; i++) {
+		int fd = try_connect(AF_INET, SOCK_STREAM, "127.0.0.1", CROWD_PORT);
+
+		if (fd >= 0)
+			close(fd);
+		try_send(AF_INET, "127.0.0.1", CROWD_PORT);
+	}
+	return in_use;
+}
+
+static void test_reuseport_group(void **state)
+{
+	struct wall *wall = *state;
+	struct pollfd polled[2] = {{.events = POLLIN}, {.events = POLLIN}};
+
+	polled[0].fd = sharing_outside(wall, SOCK_STREAM, SO_REUSEPORT, "127.0.0.1");
+	polled[1].fd = sharing_outside(wall, SOCK_DGRAM, SO_REUSEPORT, "127.0.0.1");
+	assert_int_equal(wall_run(wall, join_group), 2);
+	assert_int_equal(poll(polled, 2, 50), 0);
+	assert_int_equal(wall_run_outside(wall, join_group), 0);
+	assert_true(poll(polled, 2, 3000) > 0);
+	close(polled[0].fd);
+	close(polled[1].fd);
+}
+
 /* ---- the bottle's own ------------------------------------------------------------------------ */
 
 static int talk_to_self(void *memory)
@@ -237,6 +356,8 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_relay, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_late_relay, wall_setup_shared, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_broadcast, wall_setup_shared, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_reuseport_group, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_own_servers, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_dns, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_ingress, wall_setup_shared, wall_teardown),
