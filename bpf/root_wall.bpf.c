@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * What root in the bottle may not ask of the kernel, whatever capabilities it holds: sockets that send
- * past the cgroup's programs, links by the id of another namespace, and BPF. Each is refused where it is
- * asked for, before it is there; afterwards it could only be taken away. As unix_wall.bpf.c, at the
- * kernel's security hooks, for the whole machine, and only where there is BTF.
+ * past the cgroup's programs, links by the id of another namespace, and BPF; and what anybody in there
+ * may not ask by 32-bit system calls. Each is refused where it is asked for, before it is there;
+ * afterwards it could only be taken away. As unix_wall.bpf.c, at the kernel's security hooks, for the
+ * whole machine, and only where there is BTF.
  */
 #include <linux/bpf.h>
 #include <linux/stddef.h>
@@ -14,6 +15,7 @@
 #include <bpf/bpf_core_read.h>
 
 #include "asker.bpf.h"
+#include "reports.bpf.h"
 #include "rtnetlink.bpf.h"
 
 const char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -54,6 +56,16 @@ int root_socket(__u64 *arguments)
 	int family = (int)arguments[0];
 
 	if (family == UNIX || (int)arguments[3] || (family_judged(family) && !is_at_home()))
+		return PERMITTED;
+	return bottle_asks() ? refused() : PERMITTED;
+}
+
+/* (struct socket *sock, int level, int optname): the kernel asks the cgroup's program for options about
+ * those of 64-bit system calls alone. */
+SEC("fmod_ret/security_socket_setsockopt")
+int root_option(__u64 *arguments)
+{
+	if (!option_reports((__s32)arguments[1], (__s32)arguments[2]))
 		return PERMITTED;
 	return bottle_asks() ? refused() : PERMITTED;
 }

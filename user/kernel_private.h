@@ -41,7 +41,7 @@ extern const struct kernel_program kernel_programs[KERNEL_PROGRAM_COUNT];
 #define KERNEL_UNIX_PROGRAM_COUNT 2
 extern const struct kernel_program kernel_unix_programs[KERNEL_UNIX_PROGRAM_COUNT];
 
-#define KERNEL_ROOT_PROGRAM_COUNT 3
+#define KERNEL_ROOT_PROGRAM_COUNT 4
 extern const struct kernel_program kernel_root_programs[KERNEL_ROOT_PROGRAM_COUNT];
 
 /* Seen from the bottle. */

@@ -16,6 +16,7 @@
 
 const struct kernel_program kernel_root_programs[KERNEL_ROOT_PROGRAM_COUNT] = {
 	{"root_socket", "5.7"},
+	{"root_option", "5.7"},
 	{"root_netlink", "5.7"},
 	{"root_bpf", "5.7"},
 };
@@ -73,6 +74,7 @@ static int attach_all(const char *name, const struct root_wall *skeleton)
 {
 	const int programs[KERNEL_ROOT_PROGRAM_COUNT] = {
 		bpf_program__fd(skeleton->progs.root_socket),
+		bpf_program__fd(skeleton->progs.root_option),
 		bpf_program__fd(skeleton->progs.root_netlink),
 		bpf_program__fd(skeleton->progs.root_bpf),
 	};

@@ -9,6 +9,7 @@ CGROUPFS = "who may write cgroupfs leaves the cgroup: stopped by the missing wir
 TAKE_DOWN = "root of the host takes the wall down"
 NET_ADMIN = "CAP_NET_ADMIN over the namespace that has the wire"
 FRAMES = "a socket that sends frames, past the cgroup hooks: stopped by the missing wire alone"
+COMPAT = "a 32-bit system call, whose options no program on a cgroup is asked about"
 CHECKSUM = "no BTF: the network card fills in a checksum after the tc wall, where the packet says"
 PEERS = "CAP_SYS_ADMIN of the host: its programs may write who came to a published port"
 NETNSID = "CAP_NET_ADMIN of the host: makes links on its devices, which are taken away a moment later"
@@ -21,6 +22,7 @@ ADMITTED = [
     ("own", "root", "setns_by_handle", HANDLE),
     ("wire", "root", "setns_by_handle", HANDLE),
     ("shared", "*", "pppoe", FRAMES),
+    ("shared", "*", "igmp_membership32 mld_membership32", COMPAT),
     ("shared", "*", "prejoin_*", OLD),
     ("shared", "*", "unix_relay_* scm_rights_*", UNIX),
     ("shared", "root", "pidfd_getfd", "root of the host takes sockets out of any process"),
