@@ -282,6 +282,11 @@ int dns_responder_add_tcp(struct dns_responder *responder, int fd)
 	return dns_tcp_add(responder->tcp, fd);
 }
 
+void dns_responder_pulse(struct dns_responder *responder)
+{
+	dns_tcp_pulse(responder->tcp);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 struct dns_responder *dns_responder_new(struct event_base *base, const struct dns_names *names,

@@ -51,6 +51,8 @@ struct dns_responder *dns_responder_new(struct event_base *base, const struct dn
 					struct access_log *log) WARN_UNUSED;
 int dns_responder_add_udp(struct dns_responder *responder, int fd) WARN_UNUSED;
 int dns_responder_add_tcp(struct dns_responder *responder, int fd) WARN_UNUSED;
+/* To be called now and then: goes on accepting where there was no memory to do so. */
+void dns_responder_pulse(struct dns_responder *responder);
 /* Look-ups still under way call back later and find nobody; run the loop once more for them. */
 void dns_responder_free(struct dns_responder *responder);
 

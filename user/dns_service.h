@@ -31,6 +31,7 @@ struct dns_tcp;
 struct dns_tcp *dns_tcp_new(struct event_base *base, struct dns_responder *responder) WARN_UNUSED;
 /* Borrows the listening descriptor. -1 when there are too many. */
 int dns_tcp_add(struct dns_tcp *tcp, int fd) WARN_UNUSED;
+void dns_tcp_pulse(struct dns_tcp *tcp); /* see dns_responder_pulse() */
 void dns_tcp_free(struct dns_tcp *tcp);
 /* The response to the connection's pending query; empty: out of memory, the connection closes. */
 void dns_connection_answer(struct dns_connection *connection, struct span response);

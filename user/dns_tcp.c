@@ -138,12 +138,9 @@ static bool flush(struct dns_connection *connection)
 	return true;
 }
 
-static void want(struct event *event, bool wanted)
+static bool want(struct event *event, bool wanted)
 {
-	if (wanted)
-		event_add(event, NULL);
-	else
-		event_del(event);
+	return (wanted ? event_add(event, NULL) : event_del(event)) == 0;
 }
 
 /* Does all that can be done now; closes the connection when that was the end of it. */
@@ -163,8 +160,10 @@ static void advance(struct dns_connection *connection)
 		connection_close(connection);
 		return;
 	}
-	want(&connection->readable, may_answer(connection) && !connection->ended);
-	want(&connection->writable, connection->out.length > 0);
+	/* Rather than silent until its time is over. */
+	if (!want(&connection->readable, may_answer(connection) && !connection->ended) ||
+	    !want(&connection->writable, connection->out.length > 0))
+		connection_close(connection);
 }
 
 void dns_connection_answer(struct dns_connection *connection, struct span response)
@@ -249,14 +248,25 @@ static void connection_open(struct dns_tcp *tcp, int fd)
 		connection_close(connection);
 }
 
-static void resume(evutil_socket_t fd, short what, void *context)
+/* What cannot be watched now is tried again, at the next pulse if there is no pause to be had. */
+static void go_on_accepting(struct listening *listening)
 {
-	struct listening *listening = context;
-
-	(void)fd;
-	(void)what;
 	if (event_add(&listening->readable, NULL) < 0)
 		event_add(&listening->resume, &accept_pause);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	go_on_accepting(context);
+}
+
+void dns_tcp_pulse(struct dns_tcp *tcp)
+{
+	for (size_t i = 0; i < tcp->listening_count; i++)
+		if (!evtimer_pending(&tcp->listening[i].resume, NULL))
+			go_on_accepting(&tcp->listening[i]);
 }
 
 /* Out of descriptors or memory: the client stays in the queue, so do not be called at once. Where the pause
@@ -304,7 +314,7 @@ int dns_tcp_add(struct dns_tcp *tcp, int fd)
 	listening->tcp = tcp;
 	event_assign(&listening->readable, tcp->base, fd, EV_READ | EV_PERSIST, accept_ready,
 		     listening);
-	evtimer_assign(&listening->resume, tcp->base, resume, listening);
+	evtimer_assign(&listening->resume, tcp->base, on_pause_over, listening);
 	if (event_add(&listening->readable, NULL) < 0)
 		return -1;
 	tcp->listening_count++;

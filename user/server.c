@@ -205,6 +205,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		/* Others may want room while nobody reads here who would see that there is none. */
 		(void)bytes_room();
 		listener_pulse(s->listener);
+		dns_responder_pulse(s->responder);
 		heap_pulse(&s->heap, use->now, &use->most);
 	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
 		/* Under the same number, so that nobody needs to hear of it. */

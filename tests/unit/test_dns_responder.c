@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include <cmocka.h>
 
 #include "dns_responder.h"
+#include "no_timers.h"
 
 enum { NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, REFUSED = 5 };
 enum { TYPE_A = 1, TYPE_TXT = 16, TYPE_AAAA = 28 };
@@ -538,6 +540,61 @@ static void test_tcp_idle(void **state)
 	close(trickle);
 }
 
+/* A client waits, and no descriptor is left for it. */
+static void meet_no_descriptors(struct fixture *f)
+{
+	struct rlimit files, none;
+	int next = dup(0);
+
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	none = (struct rlimit){(rlim_t)next, files.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	pump(f);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
+
+/* After the pause neither the socket nor another pause was to be had: it was deaf for ever. */
+static void test_tcp_no_memory_after_the_pause(void **state)
+{
+	struct fixture *f = *state;
+	int fd = tcp_client(f), added;
+	struct response r;
+
+	send_tcp_query(fd, 1, "allowed.example");
+	meet_no_descriptors(f);
+	added = event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED);
+	/* The pause lasts, whatever comes. */
+	dns_responder_pulse(f->responder);
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), added);
+	no_events = true;
+	assert_false(pump_until(f, fd, 0.3));
+	dns_responder_pulse(f->responder);
+	no_events = false;
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), added - 1);
+	dns_responder_pulse(f->responder);
+	receive_tcp(f, fd, &r);
+	assert_int_equal(r.id, 1);
+	close(fd);
+}
+
+/* One that can be watched no more is closed, not left without an answer. */
+static void test_tcp_no_memory_to_go_on(void **state)
+{
+	struct fixture *f = *state;
+	int fd = tcp_client(f);
+	struct response r;
+
+	send_tcp_query(fd, 1, "allowed.example");
+	receive_tcp(f, fd, &r);
+	no_events = true;
+	send_tcp_query(fd, 2, "allowed.example");
+	receive_tcp(f, fd, &r);
+	assert_true(closed_by_server(f, fd));
+	no_events = false;
+	close(fd);
+}
+
 /* ---- dns.mode real -------------------------------------------------------------------------- */
 
 static void test_real_udp(void **state)
@@ -708,6 +765,8 @@ int main(void)
 		T(test_tcp_backpressure),
 		T(test_tcp_limit),
 		T(test_tcp_idle),
+		T(test_tcp_no_memory_after_the_pause),
+		T(test_tcp_no_memory_to_go_on),
 		R(test_real_udp),
 		R(test_real_truncated),
 		R(test_real_tcp_order),
