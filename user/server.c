@@ -206,6 +206,7 @@ static void on_control(evutil_socket_t fd, short what, void *context)
 		(void)bytes_room();
 		listener_pulse(s->listener);
 		dns_responder_pulse(s->responder);
+		retired_pulse(s->retired);
 		heap_pulse(&s->heap, use->now, &use->most);
 	} else if (result == 1 && message.type == RPC_CONTROL_LOG && passed >= 0) {
 		/* Under the same number, so that nobody needs to hear of it. */

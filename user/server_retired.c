@@ -40,8 +40,15 @@ static void look(evutil_socket_t fd, short what, void *context)
 		*link = entry->next;
 		free(entry);
 	}
+	/* Else the next pulse looks. */
 	if (retired->first)
 		(void)event_add(retired->look, &later);
+}
+
+void retired_pulse(struct retired *retired)
+{
+	if (retired->first && !evtimer_pending(retired->look, NULL))
+		look(-1, 0, retired);
 }
 
 struct retired *retired_new(struct event_base *base, struct background *background)

@@ -18,6 +18,8 @@ struct retired;
 struct retired *retired_new(struct event_base *base, struct background *background) WARN_UNUSED;
 /* Takes over `config`. From now on only requests that have it already may hold its policy. */
 void retired_add(struct retired *retired, struct config *config);
+/* To be called now and then: looks where there was no memory for a time to look at. */
+void retired_pulse(struct retired *retired);
 /* After the background's end: frees what is left here and now. Accepts NULL. */
 void retired_free(struct retired *retired);
 

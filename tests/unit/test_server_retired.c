@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "no_timers.h"
 #include "server_retired.h"
 
 struct state {
@@ -84,6 +85,25 @@ static void kept_while_held(void **state)
 	assert_false(looks(s));
 }
 
+/* No look was to be had, and nobody would have looked before the next reload. */
+static void kept_without_memory(void **state)
+{
+	const struct state *s = *state;
+	struct config *config = make();
+	struct policy *held = policy_ref(config->policy);
+
+	no_timers = true;
+	retired_add(s->retired, config);
+	no_timers = false;
+	assert_false(looks(s));
+	retired_pulse(s->retired);
+	assert_true(looks(s));
+	policy_unref(held);
+	for (int i = 0; i < 100 && looks(s); i++)
+		run(s, 100);
+	assert_false(looks(s));
+}
+
 static void free_at_once(void **state)
 {
 	const struct state *s = *state;
@@ -109,6 +129,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(kept_while_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(free_at_once, setup, teardown),
 		cmocka_unit_test_setup(held_at_the_end, setup),
 	};
