@@ -11,22 +11,26 @@
 
 /* Set always: every tool that has a variable of its own for its roots. */
 static const char *const ca_variables[] = {
-	"SSL_CERT_FILE",  "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-	"GIT_SSL_CAINFO", "PIP_CERT",		 "CARGO_HTTP_CAINFO",  "DENO_CERT",
+	"SSL_CERT_FILE",
+	"NODE_EXTRA_CA_CERTS",
+	"REQUESTS_CA_BUNDLE",
+	"CURL_CA_BUNDLE",
+	"GIT_SSL_CAINFO",
+	"PIP_CERT",
+	"CARGO_HTTP_CAINFO",
+	"DENO_CERT",
 	"AWS_CA_BUNDLE",
+	/* These bring roots along, and do not look at the system's. */
+	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+	"HTTPLIB2_CA_CERTS",
+	"HEX_CACERTS_PATH",
+	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
 };
 
 /* Replaced when inherited: they would point the tool at roots without our CA. */
 static const char *const ca_variables_if_set[] = {
-	"NIX_SSL_CERT_FILE",
-	"SYSTEM_CERTIFICATE_PATH",
-	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-	"HTTPLIB2_CA_CERTS",
-	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-	"BUNDLE_SSL_CA_CERT",
-	"npm_config_cafile",
-	"NPM_CONFIG_CAFILE",
-	"YARN_CAFILE",
+	"NIX_SSL_CERT_FILE",          "SYSTEM_CERTIFICATE_PATH", "BUNDLE_SSL_CA_CERT",
+	"npm_config_cafile",          "NPM_CONFIG_CAFILE",       "YARN_CAFILE",
 	"WEBSOCKET_CLIENT_CA_BUNDLE",
 };
 

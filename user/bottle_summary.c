@@ -61,8 +61,9 @@ static void add_reasons(struct line *line, const struct kernel_status *status)
 			 status->counters[reasons[i]] + status->verdicts[reasons[i]]);
 }
 
-/* The lines above this one name what an operator could allow, with its reason; of what failed in another
- * way (a client without trust in the CA, an origin's certificate) nothing else tells without a log. */
+/* The lines above this one name what an operator could allow, with its reason; of what failed in
+ * another way (a client without trust in the CA, an origin's certificate) nothing else tells
+ * without a log. */
 static void add_failures(struct line *line, const struct kernel_status *status)
 {
 	line->separator = "; of these ";

@@ -7,8 +7,8 @@
 
 #include "kernel.h"
 
-/* "N allowed, M refused: HOST (12), HOST refused (3), address_not_allowed (1); of these bad_request (2)",
- * cut at `size`. */
+/* "N allowed, M refused: HOST (12), HOST refused (3), address_not_allowed (1); of these bad_request
+ * (2)", cut at `size`. */
 void bottle_summary(const struct kernel_status *status, char *ret_line, size_t size);
 
 #endif

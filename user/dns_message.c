@@ -44,9 +44,9 @@ static bool read_name(const ldns_rdf *owner, struct dns_query *query)
 	return true;
 }
 
-/* apt asks whether a web server's host names others in its place (RFC 2782), and takes no for an answer:
- * the question is about that host, and is no attempt at another one. Not so for services that nothing
- * reaches without an answer. */
+/* apt asks whether a web server's host names others in its place (RFC 2782), and takes no for an
+ * answer: the question is about that host, and is no attempt at another one. Not so for services
+ * that nothing reaches without an answer. */
 static void name_host_of_service(struct dns_query *query)
 {
 	static const char *const services[] = {"_http._tcp.", "_https._tcp."};
@@ -54,7 +54,8 @@ static void name_host_of_service(struct dns_query *query)
 	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
 		const size_t length = strlen(services[i]);
 
-		if (query->type != LDNS_RR_TYPE_SRV || strncmp(query->name, services[i], length) != 0)
+		if (query->type != LDNS_RR_TYPE_SRV ||
+		    strncmp(query->name, services[i], length) != 0)
 			continue;
 		query->web_service = true;
 		memmove(query->name, query->name + length, strlen(query->name + length) + 1);

@@ -72,8 +72,8 @@ bool dns_judge(const struct dns_names *names, const struct dns_query *query,
 	return true;
 }
 
-/* AAAA, HTTPS and SVCB are asked by every client beside A, a web server's SRV by apt: no data is the
- * plain answer. */
+/* AAAA, HTTPS and SVCB are asked by every client beside A, a web server's SRV by apt: no data is
+ * the plain answer. */
 static bool expected_type(const struct dns_query *query)
 {
 	return query->type == LDNS_RR_TYPE_A || query->type == LDNS_RR_TYPE_AAAA ||

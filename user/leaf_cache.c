@@ -104,8 +104,8 @@ static bool set_tickets(struct leaf_cache *cache, const char *host, SSL_CTX *con
 	return fine;
 }
 
-/* In the order of what they cost us. The last is for clients that are set to it alone (CNSA): TLS 1.3
- * does not want the leaf's own curve among theirs. */
+/* In the order of what they cost us. The last is for clients that are set to it alone (CNSA):
+ * TLS 1.3 does not want the leaf's own curve among theirs. */
 static const char client_groups[] = "X25519:P-256:P-384";
 
 static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X509 *cert)

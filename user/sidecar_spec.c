@@ -109,9 +109,20 @@ json_t *sidecar_spec_sidecar(const struct sidecar_options *options,
 static json_t *bottle_environment(void)
 {
 	static const char *const names[] = {
-		"SSL_CERT_FILE",  "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-		"GIT_SSL_CAINFO", "PIP_CERT",		 "CARGO_HTTP_CAINFO",  "DENO_CERT",
+		"SSL_CERT_FILE",
+		"NODE_EXTRA_CA_CERTS",
+		"REQUESTS_CA_BUNDLE",
+		"CURL_CA_BUNDLE",
+		"GIT_SSL_CAINFO",
+		"PIP_CERT",
+		"CARGO_HTTP_CAINFO",
+		"DENO_CERT",
 		"AWS_CA_BUNDLE",
+		/* bring roots along */
+		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+		"HTTPLIB2_CA_CERTS",
+		"HEX_CACERTS_PATH",
+		"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
 	};
 	json_t *list = json_array();
 

@@ -565,6 +565,14 @@ class Grpc(Http2Case):
         self.assertTrue(result["refused"].startswith("PERMISSION_DENIED"), result)
         self.assertEqual(result["deadline"], "DEADLINE_EXCEEDED")
 
+    def test_roots_of_its_own(self):
+        """gRPC brings roots along; `exec` names those with the CA in the variable that it reads."""
+        code = ("import grpc\nchannel = grpc.secure_channel('grpc.example.test:443', "
+                "grpc.ssl_channel_credentials())\n"
+                "print(channel.unary_unary('/e2e.Test/Unary')(b'x', timeout=20))")
+        self.assertIn("unary:x:", self.ok(harness.run_exec(
+            [PYTHON, "-c", code], policy_text=harness.policy(ROUTES))))
+
 
 class Floods(Http2Case):
     """What costs a client little and us much: ended with GOAWAY ENHANCE_YOUR_CALM, or bounded."""

@@ -86,18 +86,27 @@ static void test_secrets_become_placeholders(void **state)
 
 static void test_trust_variables(void **state)
 {
-	static const char *const always[] = {"SSL_CERT_FILE",	   "NODE_EXTRA_CA_CERTS",
-					     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-					     "GIT_SSL_CAINFO",	   "PIP_CERT",
-					     "CARGO_HTTP_CAINFO",  "DENO_CERT",
-					     "AWS_CA_BUNDLE",	   "NIX_SSL_CERT_FILE"};
+	static const char *const always[] = {"SSL_CERT_FILE",
+					     "NODE_EXTRA_CA_CERTS",
+					     "REQUESTS_CA_BUNDLE",
+					     "CURL_CA_BUNDLE",
+					     "GIT_SSL_CAINFO",
+					     "PIP_CERT",
+					     "CARGO_HTTP_CAINFO",
+					     "DENO_CERT",
+					     "AWS_CA_BUNDLE",
+					     "NIX_SSL_CERT_FILE",
+					     "HTTPLIB2_CA_CERTS",
+					     "HEX_CACERTS_PATH",
+					     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+					     "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"};
 	char **environment = build(NULL, NULL);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
 		assert_string_equal(value(environment, always[i]), BUNDLE);
 	assert_null(value(environment, "SSL_CERT_DIR"));
-	assert_null(value(environment, "HTTPLIB2_CA_CERTS"));
+	assert_null(value(environment, "YARN_CAFILE"));
 	environment_free(environment);
 }
 
