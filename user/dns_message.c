@@ -44,23 +44,37 @@ static bool read_name(const ldns_rdf *owner, struct dns_query *query)
 	return true;
 }
 
-/* apt asks whether a web server's host names others in its place (RFC 2782), and takes no for an
- * answer: the question is about that host, and is no attempt at another one. Not so for services
- * that nothing reaches without an answer. */
-static void name_host_of_service(struct dns_query *query)
+/* The length of what stands before the host's name in a question about its web server: apt's for
+ * one that serves in its place (RFC 2782), a browser's for what is at another port than 443 (RFC
+ * 9460, section 2.3). Both take no for an answer; what else is looked up so is of no use without
+ * one. */
+static size_t service_prefix(const struct dns_query *query)
 {
 	static const char *const services[] = {"_http._tcp.", "_https._tcp."};
+	static const char at_port[] = "._https.";
+	size_t length;
 
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
-		const size_t length = strlen(services[i]);
-
-		if (query->type != LDNS_RR_TYPE_SRV ||
-		    strncmp(query->name, services[i], length) != 0)
-			continue;
-		query->web_service = true;
-		memmove(query->name, query->name + length, strlen(query->name + length) + 1);
-		return;
+	if (query->name[0] != '_')
+		return 0;
+	if (query->type == LDNS_RR_TYPE_HTTPS) {
+		length = 1 + strspn(query->name + 1, "0123456789");
+		if (length > 1 && strncmp(query->name + length, at_port, strlen(at_port)) == 0)
+			return length + strlen(at_port);
 	}
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		if (query->type == LDNS_RR_TYPE_SRV &&
+		    strncmp(query->name, services[i], strlen(services[i])) == 0)
+			return strlen(services[i]);
+	return 0;
+}
+
+/* Such a question is about the host, and is no attempt at another one. */
+static void name_host_of_service(struct dns_query *query)
+{
+	const size_t prefix = service_prefix(query);
+
+	query->web_service = prefix > 0;
+	memmove(query->name, query->name + prefix, strlen(query->name + prefix) + 1);
 }
 
 /* A question is echoed byte for byte, so a name of compression pointers is not one for us. */

@@ -22,7 +22,7 @@ struct dns_query {
 	uint16_t type, class;
 	char name[EGRESS_NAME_SIZE]; /* lower case, printable, without the last dot; maybe cut */
 	bool plain_name;             /* all of it is in `name`, nothing escaped, not the root */
-	bool web_service;            /* SRV of http or https; `name` is the host's */
+	bool web_service;            /* asked about the web server of `name` */
 	uint16_t error;              /* RCODE of DNS_READ_ERROR; BADVERS is 16 */
 };
 enum dns_reading {

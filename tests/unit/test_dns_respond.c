@@ -188,7 +188,17 @@ static const struct {
 	 "allowed.example"},
 	{"allowed.example.", 65280, IN, 0, NULL, EGRESS_PROTOCOL_NOT_ALLOWED, 15,
 	 "allowed.example"},
-	/* what apt asks first, about the host */
+	/* what browsers ask of another port, and apt first: about the host */
+	{"_8443._https.allowed.example.", LDNS_RR_TYPE_HTTPS, IN, 0, NULL, EGRESS_ALLOWED, -1,
+	 "allowed.example"},
+	{"_8443._https.other.example.", LDNS_RR_TYPE_HTTPS, IN, 3, NULL, EGRESS_HOST_NOT_ALLOWED,
+	 15, "other.example"},
+	{"_8443._https.allowed.example.", A, IN, 3, NULL, EGRESS_HOST_NOT_ALLOWED, 15,
+	 "_8443._https.allowed.example"},
+	{"_x._https.allowed.example.", LDNS_RR_TYPE_HTTPS, IN, 3, NULL, EGRESS_HOST_NOT_ALLOWED, 15,
+	 "_x._https.allowed.example"},
+	{"_._https.allowed.example.", LDNS_RR_TYPE_HTTPS, IN, 3, NULL, EGRESS_HOST_NOT_ALLOWED, 15,
+	 "_._https.allowed.example"},
 	{"_http._tcp.allowed.example.", LDNS_RR_TYPE_SRV, IN, 0, NULL, EGRESS_ALLOWED, -1,
 	 "allowed.example"},
 	{"_HTTPS._tcp.allowed.example.", LDNS_RR_TYPE_SRV, IN, 0, NULL, EGRESS_ALLOWED, -1,
