@@ -61,9 +61,10 @@ class Docs(Case):
         self.assertIn("4 as expected, 0 not", outputs[3])
         self.assertTrue([o for o in outputs if re.search(r"(?m)^allowed: GET api\.example\.test:443/headers$", o)])
         self.assertTrue([o for o in outputs if '"state":"pending"' in o])
+        self.assertTrue([o for o in outputs if re.search(r"<pre>.*authorization", o, re.I)], "Chromium")
         self.assertIn("exit status 1: they differ", outputs[3])
         sent = [self.header(r, "authorization") for r in self.arrived()]
-        self.assertEqual(sum(bool(values) for values in sent), 3, sent)
+        self.assertEqual(sum(bool(values) for values in sent), 4, sent)
 
     def test_links(self):
         for name in DOCS:
