@@ -5,10 +5,12 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -103,19 +105,26 @@ int launch_user(struct launch *launch, struct error *error)
 	return 0;
 }
 
-/* A socket of the caller's is in the caller's cgroup, whose programs are not ours: what can still be
- * connected, or names whom it sends to, would reach any unix socket outside. */
-static int check_stream(int fd, struct error *error)
+/* A socket of the caller's stays in the caller's cgroup and network namespace, whose walls are not
+ * ours: what can be connected, again too (AF_UNSPEC), or names whom it sends to, reaches others there.
+ * Programs at security hooks judge a unix socket by who uses it; where the broker stands in for them,
+ * only one that is connected for good may stay. */
+static int check_stream(int fd, bool brokered, struct error *error)
 {
 	int domain = AF_UNSPEC, type = 0;
 	socklen_t size = sizeof(int), peer_size = sizeof(struct sockaddr_un);
 	struct sockaddr_un peer;
+	struct stat status;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX)
+	if (fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode))
 		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX)
+		return error_set(error, "standard stream %d is a network socket: with it the command could "
+				 "reach others; put a pipe in between: cat | egress-bpf exec ... | cat", fd);
 	size = sizeof(int);
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type != SOCK_DGRAM &&
-	    getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0)
+	if (!brokered ||
+	    (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type != SOCK_DGRAM &&
+	     getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0))
 		return 0;
 	return error_set(error, "standard stream %d is a unix socket that is not connected, or takes "
 			 "datagrams: with it the command could reach others", fd);
@@ -125,8 +134,8 @@ int launch_seccomp(int broker, struct error *error)
 {
 	int listener = -1, rc = 0;
 
-	for (int fd = 0; rc == 0 && broker >= 0 && fd < 3; fd++)
-		rc = check_stream(fd, error);
+	for (int fd = 0; rc == 0 && fd < 3; fd++)
+		rc = check_stream(fd, broker >= 0, error);
 	if (rc == 0)
 		rc = bottle_seccomp_load(broker >= 0 ? &listener : NULL, error);
 	if (rc == 0 && listener >= 0)

@@ -3,6 +3,7 @@
 when asked."""
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -288,6 +289,42 @@ class Who(Case):
         result = run_exec(["true"], "--user", "no-such-user", root=True)
         self.assertEqual(result.returncode, 125)
         self.assertIn("there is no user 'no-such-user'", result.stderr)
+
+
+class StandardStreams(Case):
+    """Sockets that the caller gives: made outside, they are in its network namespace for ever."""
+    CODE = ("import ctypes, os, socket, sys\n"
+            "ctypes.CDLL(None).connect(0, ctypes.create_string_buffer(16), 16)\n"  # AF_UNSPEC
+            "s = socket.socket(fileno=0)\n"
+            "s.connect(('127.0.0.1', int(sys.argv[1])))\n"
+            "s.send(b'out')\n")
+
+    def run_with(self, stream, *command):
+        with stream:
+            return subprocess.run(harness.exec_command(command), text=True, capture_output=True,
+                                  check=False, stdin=stream, timeout=60, cwd="/",
+                                  env=harness.environment(SUDO_UID=str(UID), SUDO_GID=str(UID)))
+
+    def assert_refused(self, stream, target):
+        result = self.run_with(stream, PYTHON, "-c", self.CODE, str(target.getsockname()[1]))
+        self.assertEqual(select.select([target], [], [], 0)[0], [], "it got out")
+        self.assertEqual(result.returncode, 125, result.stderr)
+        self.assertIn("standard stream 0 is a network socket", result.stderr)
+
+    def test_network_sockets(self):
+        with socket.create_server(("127.0.0.1", 0)) as caller, \
+                socket.create_server(("127.0.0.1", 0)) as target:
+            self.assert_refused(socket.create_connection(caller.getsockname()), target)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+            target.bind(("127.0.0.1", 0))
+            self.assert_refused(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), target)
+
+    def test_connected_unix_socket(self):
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.sendall(b"word\n")
+            ours.shutdown(socket.SHUT_WR)
+            self.assertEqual(self.ok(self.run_with(theirs, "cat")), "word\n")
 
 
 class HostPorts(Case):
