@@ -178,6 +178,7 @@ static void look_at_tls(struct doctor *doctor)
 {
 	tls_provider_load();
 	add_fact(doctor, "AES-GCM", NULL, "%s", tls_provider_describe());
+	add_fact(doctor, "X25519", NULL, "%s", tls_provider_describe_x25519());
 }
 
 static void look_at_settings(struct doctor *doctor)

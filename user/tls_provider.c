@@ -2,9 +2,13 @@
 #include "tls_provider.h"
 
 #include <openssl/core_dispatch.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/params.h>
 #include <openssl/provider.h>
 #include <stddef.h>
+#include <string.h>
+#include <strings.h>
 
 #include "tls_provider_private.h"
 
@@ -23,31 +27,81 @@ static const OSSL_ALGORITHM ciphers[] = {
 	{0},
 };
 
-static bool have_gcm;
-static OSSL_PROVIDER *loaded; /* for the life of the process */
+static const OSSL_ALGORITHM keys[] = {
+	{TLS_PROVIDER_X25519_NAMES, TLS_PROVIDER_PROPERTIES, tls_provider_x25519_keys, NULL},
+	{0},
+};
+
+static OSSL_ALGORITHM exchanges[] = {
+	{TLS_PROVIDER_X25519_NAMES, TLS_PROVIDER_PROPERTIES, NULL, NULL},
+	{0},
+};
+
+static bool have_gcm, have_x25519;
+static OSSL_PROVIDER *theirs, *loaded; /* for the life of the process */
 
 static const OSSL_ALGORITHM *query_operation(void *context, int operation, int *ret_no_cache)
 {
 	(void)context;
 	*ret_no_cache = 0;
-	if (operation == OSSL_OP_KDF)
+	switch (operation) {
+	case OSSL_OP_KDF:
 		return kdfs;
-	return operation == OSSL_OP_CIPHER && have_gcm ? ciphers : NULL;
+	case OSSL_OP_CIPHER:
+		return have_gcm ? ciphers : NULL;
+	case OSSL_OP_KEYMGMT:
+		return have_x25519 ? keys : NULL;
+	case OSSL_OP_KEYEXCH:
+		return have_x25519 ? exchanges : NULL;
+	default:
+		return NULL;
+	}
 }
 
+struct groups {
+	OSSL_CALLBACK *take;
+	void *argument;
+};
+
+static int take_group(const OSSL_PARAM params[], void *argument)
+{
+	const struct groups *groups = argument;
+	const OSSL_PARAM *algorithm = OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
+	const char *name;
+
+	if (!algorithm || OSSL_PARAM_get_utf8_string_ptr(algorithm, &name) != 1 ||
+	    strcmp(name, "X25519") != 0)
+		return 1;
+	return groups->take(params, groups->argument);
+}
+
+/* libssl takes a group only from the provider whose keys it is given for it: X25519 is ours, with
+ * what OpenSSL says of it. */
+static int get_capabilities(void *context, const char *capability, OSSL_CALLBACK *take,
+			    void *argument)
+{
+	struct groups groups = {take, argument};
+
+	(void)context;
+	if (!have_x25519 || strcasecmp(capability, "TLS-GROUP") != 0)
+		return 1;
+	return OSSL_PROVIDER_get_capabilities(theirs, capability, take_group, &groups);
+}
+
+/* With the context of OpenSSL's own, whose functions some of ours are. */
 static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **ret,
 		 void **ret_context)
 {
 	static const OSSL_DISPATCH functions[] = {
 		{OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query_operation},
+		{OSSL_FUNC_PROVIDER_GET_CAPABILITIES, (void (*)(void))get_capabilities},
 		{0, NULL},
 	};
-	static char context; /* it may not be NULL */
 
 	(void)handle, (void)in;
 	*ret = functions;
-	*ret_context = &context;
-	return 1;
+	*ret_context = OSSL_PROVIDER_get0_provider_ctx(theirs);
+	return *ret_context != NULL;
 }
 
 /* Not where the administrator's openssl.cnf wants others than "default": the FIPS provider, say. It
@@ -58,7 +112,12 @@ void tls_provider_load(void)
 	if (loaded || OpenSSL_version_num() >= 0x30100000L ||
 	    !OSSL_PROVIDER_available(NULL, "default") || !tls_provider_kdf_start())
 		return;
+	theirs = OSSL_PROVIDER_try_load(NULL, "default", 1);
+	if (!theirs)
+		return;
 	have_gcm = tls_provider_gcm_start();
+	have_x25519 = tls_provider_x25519_start(theirs);
+	exchanges[0].implementation = tls_provider_x25519_exchange;
 	if (OSSL_PROVIDER_add_builtin(NULL, TLS_PROVIDER_NAME, start) == 1)
 		loaded = OSSL_PROVIDER_try_load(NULL, TLS_PROVIDER_NAME, 1);
 }
@@ -75,4 +134,12 @@ const char *tls_provider_describe(void)
 	return loaded && tls_provider_gcm_wanted()
 		       ? "OpenSSL's; the package libipsec-mb1 would take a quarter of the time"
 		       : "OpenSSL's";
+}
+
+const char *tls_provider_describe_x25519(void)
+{
+	if (loaded && have_x25519)
+		return "a key is made by libsodium's; the rest OpenSSL's";
+	return loaded ? "OpenSSL's; the package libsodium23 would make a key in half of the time"
+		      : "OpenSSL's";
 }

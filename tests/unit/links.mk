@@ -7,7 +7,7 @@ policy_modules := policy policy_table policy_path policy_host policy_decide poli
 	policy_hint policy_client client_cert policy_describe policy_effective policy_audit arena bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
-tls_provider := tls_provider tls_provider_kdf tls_provider_gcm
+tls_provider := tls_provider tls_provider_kdf tls_provider_gcm tls_provider_x25519
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
@@ -29,6 +29,7 @@ links_test_server_memfd := server_memfd $(config_modules)
 links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority bytes diag
 links_test_tls_provider := $(tls_provider)
+links_test_tls_provider_x25519 := $(tls_provider)
 links_test_leaf_cache := leaf_cache ciphers $(tls_provider) session_cache tickets cert_authority bytes diag
 links_test_session_cache := session_cache
 links_test_identify := identify sockets address bytes diag

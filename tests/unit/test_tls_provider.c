@@ -517,6 +517,7 @@ static void test_connections(void **state)
 		set_suite(&pair, suites[k].version, suites[k].name);
 		handshake(&pair);
 		assert_string_equal(SSL_get_cipher_name(pair.client), suites[k].name);
+		assert_int_equal(SSL_get_negotiated_group(pair.server), NID_X25519);
 		for (size_t length = 1; length < TEXT_MAX; length += 1 + length / 3) {
 			talk(pair.client, pair.server, length);
 			talk(pair.server, pair.client, length);
