@@ -19,6 +19,7 @@ void http1_exchange_log(struct http1_exchange *x, enum egress_reason reason, con
 	struct access_record record = {
 		.id = x->id,
 		.host = x->asked.host[0] ? x->asked.host : NULL,
+		.address = x->asked.by_address ? &x->asked.address : NULL,
 		.port = x->asked.port,
 		.method = x->method,
 		.target = x->asked.target.length > 0 ? x->asked.target : x->target,

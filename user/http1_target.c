@@ -205,6 +205,8 @@ static enum egress_reason absolute_form(const struct http1_context *context,
 	}
 	ret->port = named.has_port ? named.port : 80;
 	memcpy(ret->host, named.host, sizeof(ret->host));
+	ret->by_address = named.literal;
+	ret->address = named.address;
 	/* A cidr route is raw TCP, where no request is judged: CONNECT leads there. */
 	if (named.literal)
 		return EGRESS_ADDRESS_NOT_ALLOWED;

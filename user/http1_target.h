@@ -29,7 +29,7 @@ struct http1_asked {
 	bool tls;
 	struct span target;    /* origin-form */
 	struct span authority; /* as the Host field has it; data NULL: host and port */
-	bool by_address;
+	bool by_address; /* of a refusal, too: the record names whom it was for */
 	struct egress_address address;
 };
 

@@ -59,6 +59,31 @@ struct span policy_overriding_method(const struct policy_request *request, size_
 	return (struct span){NULL, 0};
 }
 
+/* Within a list, too, of which frameworks take the first, and in small letters, which they turn. */
+static bool names_trace(struct span methods)
+{
+	for (; methods.length >= 5; methods.data++, methods.length--) {
+		struct span word = {methods.data, 5};
+
+		if (span_equal_nocase(word, SPAN("TRACE")) || span_equal_nocase(word, SPAN("TRACK")))
+			return true;
+	}
+	return false;
+}
+
+bool policy_asks_for_trace(const struct policy_request *request)
+{
+	struct span other;
+	size_t at = 0;
+
+	if (names_trace(request->method))
+		return true;
+	while ((other = policy_overriding_method(request, &at)).data)
+		if (names_trace(other))
+			return true;
+	return false;
+}
+
 static bool methods_match(const struct policy_match *match, const struct policy_request *request)
 {
 	struct span other;
@@ -194,11 +219,7 @@ static enum egress_reason check_route(const struct policy_route *route,
 		return EGRESS_ALLOWED;
 	if (!request->tls && !route->allow_plaintext)
 		return EGRESS_PLAINTEXT_AUTH;
-	/* Their answer repeats the request, with the credential in it. */
-	if (span_equal(request->method, SPAN("TRACE")) ||
-	    span_equal(request->method, SPAN("TRACK")))
-		return EGRESS_METHOD_NOT_ALLOWED;
-	return EGRESS_ALLOWED;
+	return policy_asks_for_trace(request) ? EGRESS_METHOD_NOT_ALLOWED : EGRESS_ALLOWED;
 }
 
 /* How near the nearest rule came is what the bottle is told. */

@@ -72,8 +72,9 @@ static void hint_method(const struct policy_request *request, const struct polic
 		overriding = policy_overriding_method(request, &at);
 	while (overriding.data && span_equal(overriding, request->method));
 	show(request->method, method);
-	if (route->has_auth && (strcmp(method, "TRACE") == 0 || strcmp(method, "TRACK") == 0))
-		snprintf(hint, size, "%s is never sent with a credential", method);
+	if (route->has_auth && policy_asks_for_trace(request))
+		snprintf(hint, size, "%s is never sent with a credential",
+			 overriding.data ? show(overriding, other) : method);
 	else if (overriding.data)
 		snprintf(hint, size,
 			 "a header asks for %.28s: leave it out, or add it and %.28s to methods of %s",

@@ -190,6 +190,10 @@ void policy_print_client(FILE *to, const struct policy_client *client);
  * behind it. data is NULL when there is none. */
 struct span policy_overriding_method(const struct policy_request *request, size_t *at);
 
+/* By its request line or one of those headers: the answer would repeat the request, with the credential
+ * that we put in. */
+bool policy_asks_for_trace(const struct policy_request *request);
+
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 
 /* What would allow a request, in the verdict's hint. */

@@ -104,6 +104,23 @@ class Names(BottleCase):
                           harness.PROXY_PORT)
         self.refused(output.replace("address_not_allowed", "host_not_allowed"))
 
+    def test_address_is_in_the_log(self):
+        """Whom a refused request was for, where no name was said: plain, and by CONNECT."""
+        for target in ("203.0.113.77:8080", "[2001:db8:e2e::77]:8080"):
+            with self.subTest(target=target):
+                self.assertIn("address_not_allowed", self.ok(self.bottle.curl(
+                    "-x", "http://egress:9099", f"http://{target}/x?y")))
+                self.bottle.curl("-p", "-x", "http://egress:9099", f"http://{target}/")
+                address = target.rpartition(":")[0].strip("[]")
+
+                def logged():
+                    return [(line.get("method"), line.get("port"), line["reason"]) for line in self.bottle.log()
+                            if line.get("address") == address and line["source"] == "proxy"]
+                harness.wait_for(lambda: len(logged()) == 2, what=f"lines that name {address}")
+                self.assertEqual(sorted(logged()), [("CONNECT", 8080, "address_not_allowed"),
+                                                    ("GET", 8080, "address_not_allowed")])
+        self.assertEqual(self.arrived(), [])
+
     def test_explicit_all_agree(self):
         self.assertIn("HTTP/1.1 200 OK", self.ask("egress", "api.example.test", "api.example.test",
                                                   "api.example.test", harness.PROXY_PORT))

@@ -580,6 +580,43 @@ static void overridden_methods(void **state)
 	policy_unref(policy);
 }
 
+/* Where no rule is for methods, too: what answers a TRACE repeats the credential. */
+static void overriding_traces(void **state)
+{
+	static const struct rule rules[] = {{.host = "a.test"}, {.host = "b.test", .secret = "TOKEN"}};
+	static const struct {
+		const char *name, *value;
+		bool allowed;
+	} cases[] = {
+		{"X-HTTP-Method-Override", "TRACE", false}, {"x_http_method", "trace", false},
+		{"X-Method-Override", "Track", false},	    {"X-HTTP-Method-Override", "TRACE, GET", false},
+		{"X-HTTP-Method-Override", "GET,\tTRACE", false},
+		{"X-HTTP-Method-Override", "DELETE", true}, {"X-Trace", "TRACE", true},
+	};
+	struct policy *policy = build(rules, COUNT(rules));
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct policy_header fields[] = {
+			{SPAN("X-HTTP-Method"), SPAN("PUT")},
+			{span_from(cases[i].name), span_from(cases[i].value)}};
+		struct policy_request request = {
+			.host = "a.test", .port = 443, .tls = true, .method = SPAN("POST"),
+			.target = SPAN("/x"), .headers = fields, .header_count = 2};
+		struct policy_verdict verdict;
+
+		policy_decide(policy, &request, &verdict);
+		assert_int_equal(verdict.reason, EGRESS_ALLOWED);
+		request.host = "b.test";
+		policy_decide(policy, &request, &verdict);
+		if (verdict.reason != (cases[i].allowed ? EGRESS_ALLOWED : EGRESS_METHOD_NOT_ALLOWED))
+			fail_msg("%s: %s: %d", cases[i].name, cases[i].value, (int)verdict.reason);
+		if (!cases[i].allowed)
+			assert_non_null(strstr(verdict.hint, "is never sent with a credential"));
+	}
+	policy_unref(policy);
+}
+
 /* The origin routes by the path that was judged. */
 static void other_paths_are_stripped(void **state)
 {
@@ -1028,6 +1065,7 @@ int main(void)
 		cmocka_unit_test(ports_belong_to_routes),
 		cmocka_unit_test(methods),
 		cmocka_unit_test(overridden_methods),
+		cmocka_unit_test(overriding_traces),
 		cmocka_unit_test(other_paths_are_stripped),
 		cmocka_unit_test(headers),
 		cmocka_unit_test(plaintext),
