@@ -52,15 +52,21 @@ ROUTES = """
 
 
 def measures(function):
-    """Marks a test that judges time or memory: no sense in it under sanitizers."""
+    """Marks a test that judges time or memory, or what sanitizers do without (the seccomp filter, say):
+    not run under them."""
     function.measures = True
     return function
 
 
+def is_sanitized(program):
+    with open(program, "rb") as file:
+        text = file.read()
+    return b"__asan_init" in text or b"__tsan_init" in text
+
+
 def room_kib(kib):
     """What memory may grow by; what a sanitizer keeps to itself is a multiple of that."""
-    with open(world.program, "rb") as file:
-        return kib * (8 if b"__asan_init" in file.read() else 1)
+    return kib * (8 if is_sanitized(world.program) else 1)
 
 
 def policy(routes=ROUTES, extra=""):
