@@ -5,7 +5,6 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/keyvalq_struct.h>
-#include <event2/listener.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
@@ -268,6 +267,8 @@ static void on_idle_check(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
+	/* On already, as a rule; but there may have been no memory for it after a pause. */
+	(void)evconnlistener_enable(http->listener);
 	/* A page that is open holds a stream, also while nothing happens. */
 	if (http->streams > 0)
 		http->seen = now();
@@ -303,7 +304,8 @@ static bool listen_with(struct ui_http *http, int fd)
 
 	if (!bound)
 		return false;
-	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound), on_accept_error);
+	http->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(http->listener, on_accept_error);
 	evhttp_set_gencb(server, on_request, http);
 	/* Any other method, OPTIONS too, libevent refuses: no preflight of another site
 	 * succeeds. */

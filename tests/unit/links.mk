@@ -69,6 +69,7 @@ links_test_shares := shares bytes
 links_test_tickets := tickets
 links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
+links_test_ui_http := ui_http ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
 	upstream_tls $(tls_provider) ciphers \
