@@ -48,8 +48,11 @@ static int store_seconds(const char *command, const struct cmd_option *option)
 	return EXIT_OK;
 }
 
+/* Empty is a shell's variable that is not set, and as a directory it would be the root's. */
 static int store(const char *command, const struct cmd_option *option)
 {
+	if (!option->flag && !*optarg)
+		return cmd_usage(command, "--%s: its value is empty", option->name);
 	if (option->seconds)
 		return store_seconds(command, option);
 	if (option->take)
