@@ -227,8 +227,12 @@ test: ## install packages, build, and run every test (calls sudo)
 
 # What is installed beside the program; man pages and the unit name the place they are installed to.
 SHARE = $(DESTDIR)$(PREFIX)/share
+# Where the documents' links lead to.
+EXAMPLES = README.md compose.yaml egress-bpf-container@.service github-action/action.yml \
+	gitlab-ci/egress.gitlab-ci.yml grafana/egress-bpf.json kubernetes/daemonset.yaml \
+	kubernetes/sidecar.yaml
 placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod 644 $(2)
-install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, completions, schema, systemd unit
+install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, documents, completions, schema, systemd unit
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/egress-bpf container/egress-bpf-runc \
 		container/ci/egress-ci container/ci/annotate
@@ -236,7 +240,10 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, compl
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
 	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md
-	install -D -m 644 -t $(SHARE)/doc/egress-bpf/docs docs/*.md
+	install -D -m 644 -t $(SHARE)/doc/egress-bpf/docs docs/*.md docs/report.schema.json
+	for file in $(EXAMPLES); do \
+		install -D -m 644 container/$$file $(SHARE)/doc/egress-bpf/container/$$file || exit; \
+	done
 	install -D -m 644 LICENSE $(SHARE)/doc/egress-bpf/LICENSE
 	install -D -m 644 docs/routes.schema.json $(SHARE)/egress-bpf/routes.schema.json
 	install -D -m 644 tools/completions/egress-bpf.bash \
@@ -256,7 +263,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD) build-asan build-tsan
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 .PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb

@@ -9,8 +9,8 @@ import harness
 from harness import SECRETS, UID, Case, cli, write
 
 TOP = os.path.dirname(os.path.dirname(harness.HERE))
-DOCS = ["README.md"] + sorted(f"docs/{name}" for name in os.listdir(os.path.join(TOP, "docs"))
-                              if name.endswith(".md"))
+DOCS = ["README.md", "container/README.md"] + sorted(
+    f"docs/{name}" for name in os.listdir(os.path.join(TOP, "docs")) if name.endswith(".md"))
 SUDO = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"

@@ -238,6 +238,12 @@ class Install(Case):
              "share/doc/egress-bpf/README.md",
              *(f"share/doc/egress-bpf/docs/{name}" for name in os.listdir(os.path.join(TOP, "docs"))
                if name.endswith(".md")),
+             "share/doc/egress-bpf/docs/report.schema.json",
+             *(f"share/doc/egress-bpf/container/{name}" for name in (
+                 "README.md", "compose.yaml", "egress-bpf-container@.service",
+                 "github-action/action.yml", "gitlab-ci/egress.gitlab-ci.yml",
+                 "grafana/egress-bpf.json", "kubernetes/daemonset.yaml",
+                 "kubernetes/sidecar.yaml")),
              *(f"share/egress-bpf/ui/{name}" for name in ("icon.svg", "page.css", "page.html", "page.js")),
              "share/doc/egress-bpf/LICENSE", "lib/systemd/system/egress-bpf@.service"]
 
@@ -255,6 +261,15 @@ class Install(Case):
             self.assertIn("ExecStart=/opt/x/bin/egress-bpf run --name %i", file.read())
         self.assertEqual(subprocess.run([f"{root}/opt/x/bin/egress-bpf", "--version"],
                                         stdout=subprocess.DEVNULL, check=False).returncode, 0)
+
+        for name in self.FILES:
+            if not name.endswith(".md"):
+                continue
+            page = f"{root}/opt/x/{name}"
+            with open(page, encoding="utf-8") as file:
+                for link in re.findall(r"\]\((?!https?:)([^)#]+)", file.read()):
+                    self.assertTrue(os.path.exists(os.path.join(os.path.dirname(page), link)),
+                                    f"{name}: {link}")
 
         # As the template for GitLab starts it, by PATH.
         said = subprocess.run([f"{root}/opt/x/bin/egress-ci"], capture_output=True, text=True, check=False)
