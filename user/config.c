@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -334,19 +335,39 @@ struct config *config_from_documents(const struct config_document *documents, si
 	return finish(config, count > 0 ? documents[0].source : "policy", routes, before, errors);
 }
 
+/* poll(2) also waits for the first writer of a pipe, where read(2) would call it ended. */
+static int read_patiently(struct bytes *content, int fd, int patience_ms)
+{
+	struct pollfd input = {.fd = fd, .events = POLLIN};
+
+	for (;;) {
+		int count = poll(&input, 1, patience_ms);
+
+		if (count > 0 && bytes_read(content, fd, MAX_FILE) == 0)
+			return 0;
+		if (count == 0)
+			errno = EAGAIN;
+		if (count == 0 || errno != (count > 0 ? EAGAIN : EINTR))
+			return -1;
+	}
+}
+
 /* No limit by fstat(): it may be a pipe, as in --policy <(...). */
-int config_read_file(const char *path, struct bytes *ret_content, struct error *error)
+int config_read_file_within(const char *path, int patience_ms, struct bytes *ret_content,
+			    struct error *error)
 {
 	struct bytes content = {0};
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int result = -1;
 
 	if (fd < 0)
 		return error_set(error, "%s: %s", path, strerror(errno));
-	if (bytes_read(&content, fd, MAX_FILE) == 0)
+	if (read_patiently(&content, fd, patience_ms) == 0)
 		result = 0;
 	else if (errno == EFBIG)
 		error_set(error, "%s: larger than 16 MiB", path);
+	else if (errno == EAGAIN)
+		error_set(error, "%s: a pipe that nothing comes out of", path);
 	else
 		error_set(error, "%s: %s", path, strerror(errno));
 	close(fd);
@@ -355,6 +376,11 @@ int config_read_file(const char *path, struct bytes *ret_content, struct error *
 	else
 		bytes_free(&content);
 	return result;
+}
+
+int config_read_file(const char *path, struct bytes *ret_content, struct error *error)
+{
+	return config_read_file_within(path, -1, ret_content, error);
 }
 
 struct config *config_open(const char *path, struct diag_list *errors)

@@ -66,6 +66,10 @@ char *config_no_proxy_text(const struct config *config) WARN_UNUSED;
 
 /* The content of a file, at most 16 MiB; -1 with `error` set. Caller frees `ret_content`. */
 int config_read_file(const char *path, struct bytes *ret_content, struct error *error) WARN_UNUSED;
+/* The same beside a loop that has to be able to end: -1 when nothing comes out of a pipe for so long. */
+#define CONFIG_PATIENCE_MS 3000
+int config_read_file_within(const char *path, int patience_ms, struct bytes *ret_content,
+			    struct error *error) WARN_UNUSED;
 
 /* Reads and parses one file; what is wrong, reading included, is added to `errors`. Caller frees. */
 struct config *config_open(const char *path, struct diag_list *errors) WARN_UNUSED;

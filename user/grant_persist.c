@@ -74,7 +74,7 @@ static int try_once(const char *path, struct grant *grant, struct error *error)
 	struct config *config;
 	int result;
 
-	if (config_read_file(path, &old, error) < 0)
+	if (config_read_file_within(path, CONFIG_PATIENCE_MS, &old, error) < 0)
 		return -1;
 	config = parse(path, bytes_span(&old), error);
 	if (!config)

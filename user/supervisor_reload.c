@@ -181,8 +181,9 @@ static bool read_policy(struct supervisor_load *load)
 	if (place_open(load->options, &load->place, &load->error) == 0) {
 		if (!path || !load->reread)
 			return true;
-		if (config_read_file(load->place->policy[0] ? load->place->policy : path, &load->text,
-				     &load->error) == 0)
+		if (config_read_file_within(load->place->policy[0] ? load->place->policy : path,
+					    load->old ? CONFIG_PATIENCE_MS : -1, &load->text,
+					    &load->error) == 0)
 			return true;
 	}
 	diag_error("%s", load->error.text);

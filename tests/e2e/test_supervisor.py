@@ -128,6 +128,16 @@ class Reload(Case):
     def reloaded(self):
         return "policy reloaded" in self.bottle.errors()
 
+    def test_a_pipe_that_nobody_writes_to(self):
+        """The thread that reads it must come back, or neither a reload nor the end ever would."""
+        os.remove(self.bottle.policy_path)
+        os.mkfifo(self.bottle.policy_path)
+        self.bottle.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "a pipe that nothing comes out of" in self.bottle.errors(), 15, "a word")
+        self.assertEqual(fetch(self.bottle, "/echo"), "200")
+        self.bottle.process.terminate()
+        self.assertEqual(self.bottle.process.wait(15), 0)
+
     def test_told_to_end_meanwhile(self):
         """The worker says that it has the new policy when the supervisor is about to end."""
         # What is freed turns into another value: it must not be used any more.

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <glob.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -515,6 +517,46 @@ static void secrets_from_files(void **state)
 	assert_non_null(strstr(result, "not a regular file"));
 }
 
+static void *write_late(void *path)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_true(fd >= 0);
+	usleep(20000);
+	assert_int_equal(write(fd, "routes: ", 8), 8);
+	usleep(20000);
+	assert_int_equal(write(fd, "[]", 2), 2);
+	close(fd);
+	return NULL;
+}
+
+static void pipes(void **state)
+{
+	char place[] = "/tmp/egress-pipe.XXXXXX", path[64];
+	struct bytes content = {0};
+	struct error error = {0};
+	pthread_t writer;
+
+	(void)state;
+	assert_non_null(mkdtemp(place));
+	snprintf(path, sizeof(path), "%s/fifo", place);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(config_read_file_within(path, 10, &content, &error), -1);
+	assert_non_null(strstr(error.text, "fifo: a pipe that nothing comes out of"));
+	assert_null(content.data);
+	assert_int_equal(pthread_create(&writer, NULL, write_late, path), 0);
+	assert_int_equal(config_read_file(path, &content, &error), 0);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	assert_int_equal(content.length, 10);
+	assert_memory_equal(content.data, "routes: []", 10);
+	bytes_free(&content);
+	error = (struct error){0};
+	assert_int_equal(config_read_file_within(place, 10, &content, &error), -1);
+	assert_non_null(strstr(error.text, "Is a directory"));
+	unlink(path);
+	rmdir(place);
+}
+
 /* The error of one route with these files, or "" when they load; then also packs and unpacks. */
 static void load_pair(const char *certificate, const char *key, char ret[512])
 {
@@ -737,6 +779,7 @@ int main(void)
 		cmocka_unit_test(proxy_settings),
 		cmocka_unit_test(pack_and_unpack),
 		cmocka_unit_test(reading),
+		cmocka_unit_test(pipes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
