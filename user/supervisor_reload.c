@@ -257,35 +257,58 @@ static void reload_ended(struct supervisor *s, const char *status, const char *w
 		diag_error("reload: %s", error.text);
 }
 
-static void free_config(void *config)
+/* What a policy that is not in force any more, or never was, leaves. */
+struct leftover {
+	struct config *config;
+	struct bytes blob, text;
+};
+
+static void free_leftover(void *context)
 {
-	config_free(config);
+	struct leftover *left = context;
+
+	config_free(left->config);
+	bytes_wipe(&left->blob);
+	bytes_free(&left->text);
+	free(left);
 	(void)malloc_trim(0); /* or a large policy's pieces keep the memory of two more of it */
 }
 
-/* Every worker has the new policy: open what it allows and forget the old one. Freed beside the loop: a
- * policy of ten thousand routes takes a while. */
+/* Beside the loop, in which names wait: of a hundred thousand routes it takes some milliseconds each to
+ * free the policy and to wipe the blob. */
+static void forget(struct supervisor *s, struct config *config, struct bytes *blob, struct bytes *text)
+{
+	struct leftover *left = malloc(sizeof(*left));
+
+	if (left) {
+		*left = (struct leftover){config, *blob, *text};
+		*blob = *text = (struct bytes){0};
+		if (background_run(s->background, free_leftover, NULL, left) < 0)
+			free_leftover(left);
+		return;
+	}
+	config_free(config);
+	bytes_wipe(blob);
+	bytes_free(text);
+}
+
+/* Every worker has the new policy: open what it allows and forget the old one. */
 static void commit_reload(struct supervisor *s)
 {
 	struct error error = {0};
-	struct config *old = s->config;
 
 	if (s->ledger && (ledger_open(s->ledger, s->next, &error) < 0 ||
 			  kernel_set_policy_hash(s->kernel, s->next->hash, &error) < 0))
 		diag_error("reload: %s; what could not be opened stays closed", error.text);
 	s->restricted = false;
+	forget(s, s->config, &s->blob, &s->text);
 	s->config = s->next;
 	s->number = s->next_number;
 	s->next = NULL;
-	bytes_wipe(&s->blob);
 	s->blob = s->next_blob;
 	s->next_blob = (struct bytes){0};
-	bytes_free(&s->text);
 	s->text = s->next_text;
 	s->next_text = (struct bytes){0};
-	/* Last, or what was freed above stays with malloc(3). */
-	if (background_run(s->background, free_config, NULL, old) < 0)
-		config_free(old);
 	if (s->next_reread)
 		diag_notice("policy reloaded");
 	reload_ended(s, "serving; policy reloaded", NULL);
@@ -296,10 +319,8 @@ static void commit_reload(struct supervisor *s)
 void supervisor_reload_abandon(struct supervisor *s, const char *why)
 {
 	diag_error("%s: %s; the old policy stays in force", s->next_reread ? "reload" : "grant", why);
-	config_free(s->next);
+	forget(s, s->next, &s->next_blob, &s->next_text);
 	s->next = NULL;
-	bytes_wipe(&s->next_blob);
-	bytes_free(&s->next_text);
 	snprintf(s->abandoned, sizeof(s->abandoned), "%s", why);
 	/* One that starts serves by what it was given before it says that it does. */
 	for (unsigned i = 0; i < s->slot_count; i++)
