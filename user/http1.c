@@ -275,7 +275,8 @@ static enum http1_step begin_exchange(struct http1 *h, size_t length)
 }
 
 /* A head that cannot become a good one: the answer needs an exchange to be logged with. */
-static enum http1_step bad_head(struct http1 *h, unsigned status)
+static enum http1_step bad_head(struct http1 *h, enum egress_reason reason, unsigned status,
+				const char *detail)
 {
 	h->exchange = bytes_block_zeroed(sizeof(*h->exchange));
 	if (!h->exchange)
@@ -283,8 +284,7 @@ static enum http1_step bad_head(struct http1 *h, unsigned status)
 	h->exchange->http1 = h;
 	h->exchange->connection = h->connection;
 	h->exchange->started_us = connection_now_us();
-	return http1_refuse(h, status == 400 ? EGRESS_BAD_REQUEST : EGRESS_TOO_LARGE, status, NULL,
-			    NULL, true);
+	return http1_refuse(h, reason, status, detail, NULL, true);
 }
 
 /* What has come of it; false when there is no more to say than that the rest has to come. */
@@ -295,12 +295,17 @@ static bool look_at_head(struct http1 *h, enum http1_step *ret_step)
 	if (end > 0)
 		*ret_step = begin_exchange(h, (size_t)end);
 	else if (end < 0)
-		*ret_step = bad_head(h, 400);
+		*ret_step = bad_head(h, EGRESS_BAD_REQUEST, 400, NULL);
 	else if (h->in.length > HTTP1_HEAD_MAX)
-		*ret_step = bad_head(h, 431);
+		*ret_step = bad_head(h, EGRESS_TOO_LARGE, 431, NULL);
 	/* Its first line has not ended yet: for a method and a version 256 bytes are plenty. */
 	else if (h->in.length > HTTP1_TARGET_MAX + 256 && h->scanned == 0)
-		*ret_step = bad_head(h, 414);
+		*ret_step = bad_head(h, EGRESS_TOO_LARGE, 414, NULL);
+	/* SSH or SOCKS, say, whose client waits for us as we would for the rest of its head. */
+	else if (!http1_may_be_request(bytes_span(&h->in)))
+		*ret_step = bad_head(h, EGRESS_PROTOCOL_NOT_ALLOWED, 400,
+				     "not HTTP: another protocol needs a route with protocol: tcp "
+				     "or tls: passthrough");
 	else
 		return false;
 	return true;

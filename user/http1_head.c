@@ -134,6 +134,18 @@ long http1_head_end(struct span text, size_t *scanned)
 	return 0;
 }
 
+bool http1_may_be_request(struct span text)
+{
+	const char *end = memchr(text.data, '\n', text.length);
+
+	/* Lines before the first one are for the parser to refuse. */
+	if (text.length == 0 || text.data[0] == '\r' || text.data[0] == '\n')
+		return true;
+	if (!http1_is_token((struct span){text.data, 1}))
+		return false;
+	return !end || memmem(text.data, (size_t)(end - text.data), " HTTP/", 6);
+}
+
 /* Cuts the line that begins `text` off it, without its CRLF. False for a bare CR or LF. */
 static bool cut_line(struct span *text, struct span *ret_line)
 {

@@ -42,6 +42,10 @@ struct http1_head {
  * without CR. `scanned` is the caller's place to resume, zero for a new head. */
 long http1_head_end(struct span text, size_t *scanned);
 
+/* False when these first bytes are another protocol's, whatever follows: no method begins so, or a
+ * line has ended that names no version. */
+bool http1_may_be_request(struct span text);
+
 /* Parses one whole head. 0, or the HTTP status that says what is wrong (400, 414, 431); `head` is
  * then unspecified. `parser` is left ready for a chunked body, see http1_body_start(). NULL: the head
  * is of our own making and needs no second opinion; whether the connection is kept is not told then. */

@@ -197,6 +197,24 @@ class ToldByExec(Case):
         self.assertEqual(sum(": address_not_allowed (1)" in line for line in said[:-1]), 5, said)
         self.assertIn("egress-bpf: refused 2 more; --log FILE has each, --report FILE the list", said)
 
+    def test_not_http(self):
+        """Answered at once: its client waits for an answer, as we would for the rest of a head."""
+        code = """
+import socket, ssl
+def answer(host, port, data, tls=False):
+    s = socket.create_connection((host, port))
+    s.settimeout(15)
+    if tls:
+        s = ssl.create_default_context().wrap_socket(s, server_hostname=host)
+    s.sendall(data)
+    assert b"protocol: tcp" in s.recv(4096), (data, tls)
+answer("api.example.test", 443, b"SSH-2.0-x" + bytes([13, 10]))
+answer("api.example.test", 443, bytes([5, 1, 0]), tls=True)
+answer("egress", 9099, bytes([5, 1, 0]))"""
+        said = self.told(f"{harness.PYTHON} -c '{code}'")
+        self.assertIn("egress-bpf: refused api.example.test:443: protocol_not_allowed (2)", said)
+        self.assertIn("protocol_not_allowed (3)", said[-1])
+
     def test_what_apt_asks_first(self):
         """The SRV of a web server's host is about that host, and no refusal where it is allowed."""
         dig = "dig +short -t SRV"

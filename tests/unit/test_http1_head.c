@@ -258,6 +258,38 @@ static void end_in_pieces(void **state)
 	assert_int_equal(http1_head_end(SPAN(LINE "\r"), &scanned), 0);
 }
 
+/* Of a head that has not ended: what its first bytes already tell. */
+static void what_is_no_request(void **state)
+{
+	static const char *const fine[] = {"",
+					   "G",
+					   "GET",
+					   "GET / HTTP/1.1",
+					   "GET / HTTP/1.1\r\nA: b\r\n",
+					   "PRI * HTTP/2.0\r\n",
+					   "!#$ / HTTP/1.0\r\n",
+					   "\r\nGET",
+					   "\nGET"};
+	static const char *const other[] = {"SSH-2.0-x\r\n",
+					    "EHLO x\r\n",
+					    "*1\r\n$4\r\n",
+					    "GET /\r\n",
+					    "\5\1",
+					    "\x10",
+					    "\x80",
+					    " ",
+					    "{\"a\"",
+					    "[",
+					    "x\r\n HTTP/1.1\r\n"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++)
+		assert_true(http1_may_be_request(span_from(fine[i])));
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		assert_false(http1_may_be_request(span_from(other[i])));
+	assert_false(http1_may_be_request((struct span){"\0\0\0\10", 4}));
+}
+
 static void lists(void **state)
 {
 	(void)state;
@@ -290,9 +322,14 @@ static void values_everywhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(request_table), cmocka_unit_test(response_table),
-		cmocka_unit_test(what_is_parsed), cmocka_unit_test(limits),
-		cmocka_unit_test(values_everywhere), cmocka_unit_test(end_in_pieces), cmocka_unit_test(lists),
+		cmocka_unit_test(request_table),
+		cmocka_unit_test(response_table),
+		cmocka_unit_test(what_is_parsed),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(values_everywhere),
+		cmocka_unit_test(end_in_pieces),
+		cmocka_unit_test(lists),
+		cmocka_unit_test(what_is_no_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
