@@ -37,53 +37,6 @@ static bool method_matches(const struct policy_match *match, struct span method)
 	return false;
 }
 
-/* Fields by which frameworks let a client name another method than the request line has (Rack, and so
- * Rails; Express; OData; Google's APIs): with a rule for methods both have to be allowed. */
-static bool is_override(struct span name)
-{
-	static span_names names = {[13] = {"x-http-method"},
-				   [17] = {"x-method-override"},
-				   [22] = {"x-http-method-override"}};
-
-	return span_is_field_of(name, names);
-}
-
-struct span policy_overriding_method(const struct policy_request *request, size_t *at)
-{
-	while (*at < request->header_count) {
-		const struct policy_header *field = &request->headers[(*at)++];
-
-		if (is_override(field->name))
-			return span_trim(field->value);
-	}
-	return (struct span){NULL, 0};
-}
-
-/* Within a list, too, of which frameworks take the first, and in small letters, which they turn. */
-static bool names_trace(struct span methods)
-{
-	for (; methods.length >= 5; methods.data++, methods.length--) {
-		struct span word = {methods.data, 5};
-
-		if (span_equal_nocase(word, SPAN("TRACE")) || span_equal_nocase(word, SPAN("TRACK")))
-			return true;
-	}
-	return false;
-}
-
-bool policy_asks_for_trace(const struct policy_request *request)
-{
-	struct span other;
-	size_t at = 0;
-
-	if (names_trace(request->method))
-		return true;
-	while ((other = policy_overriding_method(request, &at)).data)
-		if (names_trace(other))
-			return true;
-	return false;
-}
-
 static bool methods_match(const struct policy_match *match, const struct policy_request *request)
 {
 	struct span other;

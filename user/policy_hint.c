@@ -77,7 +77,8 @@ static void hint_method(const struct policy_request *request, const struct polic
 			 overriding.data ? show(overriding, other) : method);
 	else if (overriding.data)
 		snprintf(hint, size,
-			 "a header asks for %.28s: leave it out, or add it and %.28s to methods of %s",
+			 "%s asks for %.28s: leave it out, or add it and %.28s to methods of %s",
+			 at > request->header_count ? "the query" : "a header",
 			 show(overriding, other), method, place);
 	else
 		snprintf(hint, size, "add %s to methods of %s", method, place);

@@ -184,13 +184,13 @@ void policy_print_route(FILE *to, const struct policy_route *route, const char *
 void policy_print_auth(FILE *to, const struct policy_auth *auth);
 void policy_print_client(FILE *to, const struct policy_client *client);
 
-/* ---- policy_decide.c ------------------------------------------------------------------------ */
+/* ---- policy_override.c ---------------------------------------------------------------------- */
 
-/* The value of the first header from `at` on that names another method than the request line; moves `at`
- * behind it. data is NULL when there is none. */
+/* The value, as it came, of the first header or parameter of the query from `at` on by which frameworks let
+ * a client name the method; moves `at` behind it. data is NULL when there is none. */
 struct span policy_overriding_method(const struct policy_request *request, size_t *at);
 
-/* By its request line or one of those headers: the answer would repeat the request, with the credential
+/* By its request line or one of those: the answer would repeat the request, with the credential
  * that we put in. */
 bool policy_asks_for_trace(const struct policy_request *request);
 

@@ -580,6 +580,52 @@ static void overridden_methods(void **state)
 	policy_unref(policy);
 }
 
+/* The same of a query's parameters, in whatever way their names are written. */
+static void overriding_parameters(void **state)
+{
+	static const struct rule rules[] = {
+		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x", .method = "POST"},
+		{.host = "b.test", .secret = "TOKEN"},
+	};
+	static const struct {
+		const char *target;
+		bool allowed, untraced;
+	} cases[] = {
+		{"/x?_method=DELETE", false, true},	{"/x?a=b&_method=PUT&c=d", false, true},
+		{"/x?_METHOD=DELETE", false, true},	{"/x?a;_method=DELETE", false, true},
+		{"/x?%5Fmeth%6fd=DELETE", false, true}, {"/x?.method=DELETE", false, true},
+		{"/x?%5bmethod=DELETE", false, true},	{"/x?_method[]=DELETE", false, true},
+		{"/x?_method%00z=DELETE", false, true}, {"/x?_HttpMethod=PATCH", false, true},
+		{"/x?X-HTTP-Method-Override=PUT", false, true}, {"/x?x_http_method=PUT", false, true},
+		{"/x?_method_override=PUT", false, true}, {"/x?_method=POST&_method=PUT", false, true},
+		{"/x?_method", false, true},		{"/x?_method=P%4fST", false, false},
+		{"/x?_method=TRACE", false, false},	{"/x?_method=track", false, false},
+		{"/x?_method=TR%41CE", false, false},	{"/x?_method=POST&_method=TRACE", false, false},
+		{"/x?_method=POST", true, true},	{"/x?method=DELETE", true, true},
+		{"/x?_methods=DELETE", true, true},	{"/x?a=_method=DELETE", true, true},
+		{"/x?q=100%&a%=b%4", true, true},	{"/x?&&;=&=DELETE", true, true},
+		{"/x?a-name-that-is-longer-than-all-we-know=TRACE", true, true},
+		{"/x_method=DELETE", false, true},
+	};
+	struct policy *policy = build(rules, COUNT(rules));
+	struct policy_verdict verdict;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		verdict = ask(policy, "a.test", "POST", cases[i].target);
+		if ((verdict.reason == EGRESS_ALLOWED) != cases[i].allowed)
+			fail_msg("%s: %d", cases[i].target, (int)verdict.reason);
+		if (i == 0)
+			assert_string_equal(verdict.hint,
+					    "the query asks for DELETE: leave it out, or add it and POST to "
+					    "methods of a.test (routes.yaml:1)");
+		verdict = ask(policy, "b.test", "POST", cases[i].target);
+		if ((verdict.reason == EGRESS_ALLOWED) != cases[i].untraced)
+			fail_msg("with a credential, %s: %d", cases[i].target, (int)verdict.reason);
+	}
+	policy_unref(policy);
+}
+
 /* Where no rule is for methods, too: what answers a TRACE repeats the credential. */
 static void overriding_traces(void **state)
 {
@@ -1065,6 +1111,7 @@ int main(void)
 		cmocka_unit_test(ports_belong_to_routes),
 		cmocka_unit_test(methods),
 		cmocka_unit_test(overridden_methods),
+		cmocka_unit_test(overriding_parameters),
 		cmocka_unit_test(overriding_traces),
 		cmocka_unit_test(other_paths_are_stripped),
 		cmocka_unit_test(headers),

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Other methods than the request line's, by which frameworks go: with a rule for methods both have to be
+ * allowed. */
+#include "policy_internal.h"
+
+#include <string.h>
+
+/* Rack, and so Rails; Express; OData; Google's APIs. */
+static bool is_field(struct span name)
+{
+	static span_names names = {[13] = {"x-http-method"},
+				   [17] = {"x-method-override"},
+				   [22] = {"x-http-method-override"}};
+
+	return span_is_field_of(name, names);
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* One character of a parameter's name; moves `name` behind it. An escape that is none is as it came. */
+static char take_char(struct span *name)
+{
+	const char *at = name->data;
+	int high = name->length >= 3 && at[0] == '%' ? hex_value(at[1]) : -1;
+	int low = high >= 0 ? hex_value(at[2]) : -1;
+	size_t length = low >= 0 ? 3 : 1;
+
+	name->data += length;
+	name->length -= length;
+	return low >= 0 ? (char)(high * 16 + low) : *at;
+}
+
+/* Symfony and Laravel, WordPress, which also takes it of a GET; WAI; Salesforce; ASP.NET. PHP leaves blanks
+ * in front out, has "_" for what a variable's name cannot hold, and ends it at a bracket or a NUL. */
+static bool is_parameter(struct span name)
+{
+	static span_names names = {[7] = {"-method"}, [11] = {"-httpmethod"},
+				   [13] = {"x-http-method"}, [16] = {"-method-override"},
+				   [17] = {"x-method-override"}, [22] = {"x-http-method-override"}};
+	char plain[SPAN_NAMES_MAX];
+	size_t length = 0;
+
+	while (name.length > 0) {
+		char c = take_char(&name);
+
+		if (c == '\0' || (c == '[' && length > 0))
+			break;
+		if (length == 0 && (c == ' ' || c == '+'))
+			continue;
+		if (c == ' ' || c == '+' || c == '[')
+			c = '_';
+		if (length == sizeof(plain))
+			return false;
+		plain[length++] = c;
+	}
+	return span_is_field_of((struct span){plain, length}, names);
+}
+
+/* Behind the first question mark; a semicolon ends a parameter, too, for some. */
+static struct span next_parameter(struct span target, size_t *at)
+{
+	size_t start = *at, end;
+
+	for (end = start; end < target.length && target.data[end] != '&' && target.data[end] != ';';)
+		end++;
+	*at = end + 1;
+	return (struct span){target.data + start, end - start};
+}
+
+static struct span overriding_parameter(struct span query, size_t *at)
+{
+	while (*at < query.length) {
+		struct span name = next_parameter(query, at), value = {"", 0};
+		const char *equals = memchr(name.data, '=', name.length);
+
+		if (equals) {
+			value = (struct span){equals + 1, name.length - (size_t)(equals - name.data) - 1};
+			name.length = (size_t)(equals - name.data);
+		}
+		if (is_parameter(name))
+			return value;
+	}
+	return (struct span){NULL, 0};
+}
+
+static struct span query_of(struct span target)
+{
+	const char *mark = target.length ? memchr(target.data, '?', target.length) : NULL;
+
+	return mark ? (struct span){mark + 1, target.length - (size_t)(mark - target.data) - 1}
+		    : (struct span){NULL, 0};
+}
+
+struct span policy_overriding_method(const struct policy_request *request, size_t *at)
+{
+	size_t within;
+	struct span value;
+
+	while (*at < request->header_count) {
+		const struct policy_header *field = &request->headers[(*at)++];
+
+		if (is_field(field->name))
+			return span_trim(field->value);
+	}
+	within = *at - request->header_count;
+	value = overriding_parameter(query_of(request->target), &within);
+	*at = request->header_count + within;
+	return value;
+}
+
+/* Within a list, too, of which frameworks take the first, and in small letters, which they turn. No
+ * method needs an escape, behind which any could be. */
+static bool may_be_trace(struct span methods)
+{
+	if (methods.length > 0 && memchr(methods.data, '%', methods.length))
+		return true;
+	for (; methods.length >= 5; methods.data++, methods.length--) {
+		struct span word = {methods.data, 5};
+
+		if (span_equal_nocase(word, SPAN("TRACE")) || span_equal_nocase(word, SPAN("TRACK")))
+			return true;
+	}
+	return false;
+}
+
+bool policy_asks_for_trace(const struct policy_request *request)
+{
+	struct span other;
+	size_t at = 0;
+
+	if (may_be_trace(request->method))
+		return true;
+	while ((other = policy_overriding_method(request, &at)).data)
+		if (may_be_trace(other))
+			return true;
+	return false;
+}
