@@ -86,13 +86,20 @@ __noinline int owner_at(struct __sk_buff *skb, const struct endpoints *e, __u8 p
 	return owner;
 }
 
-/* Both are for packets on loopback, where either end is a socket of this namespace. */
+/* Both are for packets on loopback, where either end is a socket of this namespace. What is left of a
+ * connection that ended (TIME_WAIT) is nobody's to the look-up, and passes a SYN on to the listener:
+ * that is looked for by an address that nobody connects from. */
 static __always_inline enum owner receiver_owner(struct __sk_buff *skb, const struct packet *p,
 						 const struct egress_settings *s)
 {
 	struct endpoints e = {p->source, p->destination, p->source_port, p->destination_port};
+	enum owner owner = owner_at(skb, &e, p->protocol, s);
 
-	return owner_at(skb, &e, p->protocol, s);
+	if (owner != OWNER_NOBODY || p->protocol != IPPROTO_TCP)
+		return owner;
+	__builtin_memset(&e.remote, 0, sizeof(e.remote));
+	e.remote_port = 0;
+	return owner_at(skb, &e, IPPROTO_TCP, s);
 }
 
 static __always_inline enum owner sender_owner(struct __sk_buff *skb, const struct packet *p,

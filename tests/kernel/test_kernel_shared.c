@@ -243,6 +243,60 @@ static void test_reuseport_group(void **state)
 	close(polled[1].fd);
 }
 
+/* A connection of others that ended, its last state at the listener: a SYN with its addresses is given
+ * to that listener. It is bound to the interface, so that connect() does not see it. */
+#define OLD_PORT 4446
+
+static int from_old_port(void *memory)
+{
+	struct sockaddr_storage at = sockaddr_of(AF_INET, "127.0.0.1", OLD_PORT);
+	struct sockaddr_storage to = sockaddr_of(AF_INET, "127.0.0.1", CROWD_PORT);
+	struct timeval patience = {.tv_sec = 1}, longer = {.tv_sec = 10};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, saved;
+
+	(void)memory;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longer, sizeof(longer));
+	if (bind(fd, (void *)&at, sizeof(struct sockaddr_in)) < 0)
+		return errno;
+	saved = connect(fd, (void *)&to, sizeof(struct sockaddr_in)) < 0 ? errno : 0;
+	if (saved == 0) /* the other's end first: that is what stays, and leaves the port to us */
+		(void)!read(fd, &one, 1);
+	close(fd);
+	return saved;
+}
+
+static void accept_and_end(int listener)
+{
+	struct pollfd polled = {.fd = listener, .events = POLLIN};
+
+	assert_int_equal(poll(&polled, 1, 3000), 1);
+	close(accept(listener, NULL, NULL));
+}
+
+static void test_ended_connection(void **state)
+{
+	struct sockaddr_storage at = sockaddr_of(AF_INET, "127.0.0.1", CROWD_PORT);
+	struct wall *wall = *state;
+	int listener, pid;
+
+	wall_enter(wall);
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3), 0);
+	assert_int_equal(bind(listener, (void *)&at, sizeof(struct sockaddr_in)), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	wall_leave(wall);
+	assert_int_not_equal(wall_run(wall, from_old_port), 0);
+	for (int i = 0; i < 2; i++) { /* the second meets what the first has left */
+		pid = wall_start(wall, false, from_old_port);
+		accept_and_end(listener);
+		assert_int_equal(wall_wait(pid), 0);
+	}
+	assert_int_not_equal(wall_run(wall, from_old_port), 0);
+	close(listener);
+}
+
 /* ---- the bottle's own ------------------------------------------------------------------------ */
 
 static int talk_to_self(void *memory)
@@ -358,6 +412,7 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_late_relay, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_broadcast, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_reuseport_group, wall_setup_shared, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_ended_connection, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_own_servers, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_dns, wall_setup_shared, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_ingress, wall_setup_shared, wall_teardown),
