@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The table of commands; each has a file of its own and parses its own options. */
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "cmd.h"
 #include "diag.h"
@@ -88,10 +91,31 @@ static int dispatch(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+/* What was closed by who started us would be the number of the next file or socket of ours: a message
+ * would go there, and a child's standard output. */
+static bool open_standard(void)
 {
-	/* A peer that went away is an error of one write, not of the process. */
-	signal(SIGPIPE, SIG_IGN);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
+/* Half of a policy, or of a list, is no success. That a reader had enough is none of our business. */
+static int finish_output(int status)
+{
+	struct pollfd output = {.fd = STDOUT_FILENO};
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR))
+		return status;
+	diag_error("cannot write all of it to standard output");
+	return status == EXIT_OK ? EXIT_FAILED : status;
+}
+
+static int run(int argc, char **argv)
+{
 	if (argc < 2) {
 		help(stderr);
 		return EXIT_USAGE;
@@ -106,4 +130,13 @@ int main(int argc, char **argv)
 		return EXIT_OK;
 	}
 	return dispatch(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	/* A peer that went away is an error of one write, not of the process. */
+	signal(SIGPIPE, SIG_IGN);
+	if (!open_standard())
+		return EXIT_FAILED;
+	return finish_output(run(argc, argv));
 }

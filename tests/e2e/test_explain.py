@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import subprocess
 
+import harness
 from harness import Case, cli, policy, write
 
 EXPECT = """policy: explained.yaml
@@ -105,6 +107,29 @@ class Explain(Case):
             result = cli(*arguments.split())
             self.assertEqual(result.returncode, 2, arguments)
             self.assertTrue(result.stderr.startswith("egress-bpf: " + said), result.stderr)
+
+    def test_output_that_cannot_be_written(self):
+        """Half of a policy is no success; a reader that has had enough is."""
+        large = write("large.yaml", policy("".join(f"\n  - host: h{i}.test" for i in range(2000)) + "\n"))
+        for path in (write("small.yaml", policy()), large):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                result = subprocess.run([harness.world.program, "check", "--effective", path],
+                                        stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((result.returncode, result.stderr),
+                             (1, "egress-bpf: cannot write all of it to standard output\n"))
+        result = subprocess.run(["bash", "-c", '"$0" check --effective "$1" | true; echo "${PIPESTATUS[0]}"',
+                                 harness.world.program, large], capture_output=True, text=True,
+                                check=False)
+        self.assertEqual((result.stdout, result.stderr), ("0\n", ""))
+
+    def test_closed_standard_files(self):
+        """Their numbers are not taken by files of ours."""
+        for closed, said in (("<&-", "hello\n"), (">&-", ""), ("2>&-", "hello\n"),
+                             ("<&- >&- 2>&-", "")):
+            result = subprocess.run(["bash", "-c", f'"$0" exec -- echo hello {closed}',
+                                     harness.world.program], capture_output=True, text=True, check=False,
+                                    stdin=subprocess.DEVNULL, env=harness.environment())
+            self.assertEqual((result.returncode, result.stdout), (0, said), closed + result.stderr)
 
     def test_what_is_not_there(self):
         """Said by name, and nothing is printed before."""
