@@ -221,6 +221,8 @@ static enum http1_flow emit_payload(struct http1_body *body, struct stream *sink
 	char *start = http1_payload(scratch);
 	size_t digits;
 
+	if (body->discards)
+		return HTTP1_FLOW_DONE;
 	body->bytes += length;
 	if (length == 0)
 		return HTTP1_FLOW_DONE;
@@ -354,7 +356,7 @@ static enum http1_flow source_ended(struct http1_body *body, struct stream *sour
 /* All is written. */
 static enum http1_flow finish(struct http1_body *body, struct stream *sink)
 {
-	if (stream_is_framed(sink) && !body->finished)
+	if (!body->discards && stream_is_framed(sink) && !body->finished)
 		stream_finish(sink, bytes_span(&body->trailers));
 	body->finished = true;
 	return HTTP1_FLOW_DONE;
@@ -414,9 +416,18 @@ enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,
 	enum http1_flow flow = pump(body, source, surplus, sink, scratch);
 
 	/* Whatever made it stop, nothing waits for what may come late or never. */
-	if (flow != HTTP1_FLOW_DONE || !body->final)
+	if (!body->discards && (flow != HTTP1_FLOW_DONE || !body->final))
 		stream_push(sink);
 	return flow;
+}
+
+void http1_body_discard(struct http1_body *body)
+{
+	body->discards = true;
+	body->chunk = body->corked = false;
+	bytes_wipe(&body->pending);
+	/* A sink that went with the last of it was not told of the end. */
+	body->complete |= body->ended || (body->framing == HTTP1_LENGTH && body->remaining == 0);
 }
 
 void http1_body_free(struct http1_body *body)

@@ -40,6 +40,7 @@ struct http1_body {
 	char last;		    /* byte of the previous feed of the parser */
 	bool ended;		    /* llhttp saw the end of the last chunk */
 	bool finished;		    /* a framed sink was told of the end */
+	bool discards;		    /* there is no sink any more: what comes goes nowhere */
 	uint64_t remaining;	    /* HTTP1_LENGTH */
 	uint64_t bytes;		    /* of body, passed so far */
 	struct bytes pending;	    /* to write before anything else */
@@ -56,6 +57,9 @@ enum http1_framing http1_source_framing(const struct stream *source, enum http1_
 /* Prepares the body that follows `head`, whose parse left `body->parser`. */
 void http1_body_start(struct http1_body *body, enum http1_framing framing, uint64_t length,
 		      bool chunk);
+/* From now on what is left of the body is read to its end and thrown away; what was still to be written
+ * is, too. http1_body_pump() needs no sink any more: NULL. */
+void http1_body_discard(struct http1_body *body);
 /* Moves what can be moved now. `surplus` is what was read from the source beyond its head; bytes
  * after the end of the body are left there. */
 enum http1_flow http1_body_pump(struct http1_body *body, struct stream *source,

@@ -288,7 +288,7 @@ static enum http1_step send_request(struct http1 *h)
 
 	if (x->sent)
 		return watch_client(h);
-	if (x->unsendable)
+	if (x->unsendable && !x->up.discards)
 		return HTTP1_STEP_NEXT;
 	switch (http1_body_pump(&x->up, h->client, &h->in, x->upstream,
 				&c->proxy->shared->scratch)) {
@@ -500,13 +500,16 @@ static enum http1_step await_response(struct http1 *h)
 
 /* Answered before the body's end. Once the rest is passed on, too, the client's connection is where the
  * next request begins (RFC 9112, 9.3). It is waited for where it must come, which it need not from a
- * client that asked first and was not told to go on (RFC 9110, 10.1.1). */
+ * client that asked first and was not told to go on (RFC 9110, 10.1.1). A stream of HTTP/2 that has
+ * answered needs none of it (RFC 9113, 8.1), and may say so or open its window no more: the rest is read
+ * and thrown away then. */
 static bool rest_follows(const struct http1 *h)
 {
 	const struct http1_exchange *x = h->exchange;
+	bool goes_on = x->up.discards || stream_is_framed(x->upstream) ||
+		       (!x->unsendable && x->upstream_keeps && x->received.length == 0);
 
-	return !x->unsendable && (x->up.touched || !x->asks_first) &&
-	       x->upstream_keeps && x->received.length == 0 && x->client_keeps && !h->framed &&
+	return goes_on && (x->up.touched || !x->asks_first) && x->client_keeps && !h->framed &&
 	       !h->connection->proxy->draining;
 }
 
@@ -533,6 +536,13 @@ static enum http1_step await_rest(struct http1 *h)
 	x->answered = true;
 	if (x->sent || !rest_follows(h))
 		return complete(h);
+	if (x->up.discards)
+		return HTTP1_STEP_WAIT;
+	if (stream_is_framed(x->upstream)) {
+		http1_body_discard(&x->up);
+		drop_upstream(x);
+		return HTTP1_STEP_NEXT;
+	}
 	if (http1_read(h->connection, x->upstream, &x->received) == -EAGAIN)
 		return HTTP1_STEP_WAIT;
 	/* It closes, or says what nobody asked for. */

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""early_origin.py DIRECTORY ADDRESS (h1|h2): an origin that answers before it has read the body. The
+path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said. With HTTP/1 it
+takes what comes ("end"), or closes."""
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+import hostile  # its frames, its ways to read
+from hostile import data, frame, head
+
+NO_ERROR, INTERNAL_ERROR, CANCEL = 0, 2, 8
+LARGE = b"large " * 40000
+
+
+def reset(stream, code):
+    return frame(3, 0, stream, struct.pack("!I", code))
+
+
+def answers(how, status, n):
+    """The frames of an answer."""
+    plain = head(n, ("content-length", "2"), status=status) + data(n, b"no")
+    return {
+        "end": plain,
+        "reset": plain + reset(n, NO_ERROR),
+        "cancel": plain + reset(n, CANCEL),
+        "bare": head(n, status=status) + data(n, b"no") + reset(n, NO_ERROR),
+        "empty": head(n, status=status, end=True) + reset(n, NO_ERROR),
+        "hints": head(n, ("link", "</a>"), status="103") + plain + reset(n, NO_ERROR),
+        "trailers": head(n, status=status) + data(n, b"no", False) +
+                    head(n, ("x-sum", "1"), status=None, end=True) + reset(n, NO_ERROR),
+        "cut": head(n, status=status) + data(n, b"no", False) + reset(n, INTERNAL_ERROR),
+        "unended": head(n, status=status) + data(n, b"no", False) + reset(n, NO_ERROR),
+    }[how]
+
+
+class Handler(hostile.Handler):
+    def handle_h1(self):
+        while True:
+            while b"\r\n\r\n" not in self.buffer:
+                self.buffer = self.take(len(self.buffer) + 1) + self.buffer
+            raw, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+            _, status, how = raw.split(b" ")[1].split(b"/")
+            self.request.sendall(b"HTTP/1.1 %s Early\r\nContent-Length: 2\r\n\r\nno" % status)
+            if how != b"end":
+                return
+            while self.request.recv(65536):
+                pass
+
+    def handle_h2(self):
+        decoder, self.paths, self.begun = hostile.hpack.Decoder(), {}, set()
+        self.take(24)
+        self.request.sendall(frame(4, 0, 0, b"\0\x03\0\0\0\x64"))
+        while True:
+            start = self.take(9)
+            payload = self.take(struct.unpack("!I", b"\0" + start[:3])[0])
+            kind, flags, stream = start[3], start[4], struct.unpack("!I", start[5:])[0]
+            if kind == 4 and not flags & 1:
+                self.request.sendall(frame(4, 1, 0))
+            elif kind == 1:
+                fields = [(str(k), str(v)) for k, v in decoder.decode(payload)]
+                self.paths[stream] = dict(fields).get(":path", "/x")[1:].split("/")
+                self.begin(stream, flags & 1)
+            elif kind == 0:
+                # The connection's, in all cases: else no other stream would send any more.
+                if payload:
+                    self.request.sendall(frame(8, 0, 0, struct.pack("!I", len(payload))))
+                self.body(stream, payload, flags & 1)
+
+    def begin(self, n, ended):
+        status, how = self.paths[n]
+        if how == "large":
+            # Within the window that we give; more than the sockets of a client take that does not read.
+            self.request.sendall(head(n, status=status) + b"".join(
+                data(n, LARGE[i:i + 16000], False) for i in range(0, len(LARGE), 16000)) +
+                data(n, b"", True) + reset(n, NO_ERROR))
+        elif how in ("echo", "read"):
+            if how == "echo":
+                self.request.sendall(head(n, ("content-type", "application/grpc")))
+            self.length = 0
+            if ended:
+                self.body(n, b"", True)
+        elif how != "late":
+            self.request.sendall(answers(how, status, n))
+
+    def body(self, n, payload, ended):
+        status, how = self.paths[n]
+        if how == "late" and n not in self.begun:
+            self.begun.add(n)
+            self.request.sendall(answers("reset", status, n))
+        if how not in ("echo", "read"):
+            return
+        self.length += len(payload)
+        if payload and not ended:
+            self.request.sendall(frame(8, 0, n, struct.pack("!I", len(payload))))
+        if how == "echo":
+            self.request.sendall(data(n, payload, False) if payload else b"")
+        if ended and how == "echo":
+            self.request.sendall(head(n, ("grpc-status", "0"), status=None, end=True))
+        elif ended:
+            self.request.sendall(head(n) + data(n, str(self.length).encode()))
+
+
+def main():
+    hostile.Handler = Handler
+    hostile.main()
+
+
+if __name__ == "__main__":
+    main()

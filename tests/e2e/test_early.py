@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Origins that answer before they have read the body: the client gets the answer whole, whatever it
+still sends, and its connection serves the next request."""
+import json
+import os
+
+import harness
+from harness import PROGRAMS, BottleCase
+from test_http2 import H2CLIENT
+
+ORIGIN = os.path.join(PROGRAMS, "early_origin.py")
+ROUTES = """
+  - host: h2only.example.test
+  - host: h2.example.test
+"""
+SIZE = 8 << 20
+H2, H1 = "h2only.example.test", "h2.example.test"
+
+# A client that reads nothing before it has sent all; then another request on its connection. Each case is
+# [host, path, "length" | "chunked", fields]; prints what came.
+HTTP1 = r"""
+import json, socket, ssl, sys
+SIZE = 8 << 20
+
+def answer(f):
+    status, fields = f.readline().decode().split(" ")[1], {}
+    while (line := f.readline().decode().strip()):
+        name, value = line.lower().split(": ", 1)
+        fields[name] = value
+    if status[0] == "1":
+        return answer(f)
+    if fields.get("transfer-encoding") == "chunked":
+        body = b""
+        while (size := int(f.readline(), 16)):
+            body += f.read(size)
+            f.readline()
+        while f.readline().strip():
+            pass
+    else:
+        body = f.read(int(fields.get("content-length", 0)))
+    return [int(status), len(body)]
+
+for host, path, framing, fields in json.load(open(sys.argv[1])):
+    out = []
+    try:
+        s = socket.create_connection((host, 443), 30)
+        s = ssl._create_unverified_context().wrap_socket(s, server_hostname=host)
+        length = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {SIZE}"
+        s.sendall(f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{length}\r\n{fields}\r\n".encode())
+        block = b"x" * 65536
+        for _ in range(SIZE // len(block)):
+            s.sendall(b"10000\r\n" + block + b"\r\n" if framing == "chunked" else block)
+        if framing == "chunked":
+            s.sendall(b"0\r\nX-Sum: 1\r\n\r\n")
+        f = s.makefile("rb")
+        out += answer(f)
+        s.sendall(f"POST /200/end HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode())
+        out += answer(f)
+    except (OSError, ValueError, IndexError) as error:
+        out.append(repr(error))
+    print(json.dumps(out), flush=True)
+"""
+
+# A client of HTTP/2 that sends each body until it is told to stop, as its windows allow, and goes on with
+# another stream in between. Prints the uploads' answers, then what became of the other stream.
+HTTP2 = r"""
+import json, struct, sys
+exec(open(sys.argv[2]).read().split("def run")[0])
+HOST, CASES, SIZE = *json.load(open(sys.argv[1])), 1 << 20
+
+class Uploader(Client):
+    def __init__(self, host):
+        super().__init__(host)
+        self.windows, self.initial, self.next = {0: 65535}, 65535, 1
+
+    def take(self, kind, flags, number, payload):
+        if kind == 8:
+            self.windows[number] = self.windows.get(number, self.initial) + struct.unpack("!I", payload)[0]
+        elif kind == 4 and not flags & 1:
+            for i in range(0, len(payload), 6):
+                if payload[i + 1] == 4:
+                    self.initial = struct.unpack("!I", payload[i + 2:i + 6])[0]
+        elif kind == 0 and payload:
+            self.socket.sendall(frame(8, 0, 0, struct.pack("!I", len(payload))))
+        super().take(kind, flags, number, payload)
+
+    def begin(self, path, *fields):
+        n, self.next = self.next, self.next + 2
+        self.socket.sendall(self.headers([(":method", "POST"), (":scheme", "https"), (":authority", HOST),
+                                          (":path", path), *fields], n, False))
+        return self.stream(n), n
+
+    def part(self, stream, n, length, end):
+        while True:
+            window = min(self.windows[0], self.windows.setdefault(n, self.initial))
+            if window > 0 or stream["reset"] is not None:
+                break
+            before = dict(self.windows)
+            self.receive(20, lambda: self.windows != before or stream["reset"] is not None)
+            if self.windows == before and stream["reset"] is None:
+                raise OSError("no window")
+        if stream["reset"] is not None:
+            return None
+        length = min(length, window, 16000)
+        self.socket.sendall(frame(0, 1 if end(length) else 0, n, b"x" * length))
+        self.windows[0] -= length
+        self.windows[n] -= length
+        return length
+
+    def upload(self, path, *fields):
+        stream, n = self.begin(path, *fields)
+        left = SIZE
+        while left and (sent := self.part(stream, n, left, lambda length: length == left)):
+            left -= sent
+            self.receive(0.001, lambda: False)
+        self.receive(20, lambda: stream["end"] and (left == 0 or stream["reset"] is not None)
+                     or stream["reset"] is not None)
+        status = dict(stream["headers"]).get(":status")
+        return [status and int(status), stream["body"], stream["reset"], left > 0, stream["trailers"]]
+
+client = Uploader(HOST)
+client.receive(5, lambda: client.initial != 65535)
+other, n = client.begin("/200/echo", ("content-type", "application/grpc"), ("te", "trailers"))
+try:
+    for path in CASES:
+        print(json.dumps(client.upload(path, ("content-length", str(SIZE)))), flush=True)
+        before = len(other["body"])
+        if not other["end"]:
+            client.part(other, n, 10, lambda _: False)
+        client.receive(20, lambda: len(other["body"]) == before + 10 or other["end"])
+except OSError as error:
+    print(json.dumps(repr(error)))
+print(json.dumps([other["end"], other["reset"], len(other["body"]), client.goaway]))
+if not other["end"]:
+    client.socket.sendall(frame(0, 1, n))
+client.receive(20, lambda: other["end"])
+print(json.dumps([other["end"], other["reset"], other["trailers"]]))
+"""
+
+
+class Early(BottleCase):
+    origins = []
+
+    @classmethod
+    def setUpClass(cls):
+        world = harness.world
+        with world.in_origin():
+            cls.origins = [world.spawn([harness.PYTHON, ORIGIN, world.directory, address, kind])
+                           for address, kind in (("203.0.113.23", "h2"), ("203.0.113.22", "h1"))]
+            for address in ("203.0.113.22", "203.0.113.23"):
+                world.wait_port(address, 443)
+        cls.bottle = harness.Bottle(harness.policy(ROUTES))
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        harness.world.end(*cls.origins)
+
+    def test_curl(self):
+        """As it sends a body of its own accord (it waits for 100 a second), and what it keeps."""
+        path = harness.write("early-body", "x" * SIZE)
+        for how, fields in (("end", ["-T", path]), ("reset", ["--data-binary", "@" + path]),
+                            ("late", ["-T", path, "-H", "Transfer-Encoding: chunked"]),
+                            ("reset", ["-T", path, "-H", "Expect: 100-continue"])):
+            for status in (200, 413):
+                url = f"https://{H2}/{status}/{how}"
+                output = self.ok(self.bottle.curl("--http1.1", *fields, "-w", " %{http_code}\n", url))
+                self.assertEqual(output, f"no {status}\n", (how, fields))
+
+    def played(self, code, cases):
+        """What the client prints of each case, and that each request has one record."""
+        before = len(self.bottle.log())
+        output = self.ok(self.bottle.python(code, harness.write("early-cases", json.dumps(cases)), H2CLIENT))
+        return [json.loads(line) for line in output.splitlines()], self.bottle.log()[before:]
+
+    def test_http1_to_http2(self):
+        cases = [[H2, f"/{status}/{how}", framing, ""]
+                 for framing in ("length", "chunked")
+                 for status, how in ((200, "end"), (413, "reset"), (401, "bare"), (407, "cancel"),
+                                     (417, "hints"), (200, "trailers"), (200, "late"), (403, "empty"),
+                                     (200, "large"))]
+        # Who does not wait for the answer that it asked for has made up its mind.
+        cases.append([H2, "/200/reset", "length", "Expect: 100-continue\r\n"])
+        answers, log = self.played(HTTP1, cases)
+        self.assertEqual(len(answers), len(cases), answers)
+        for case, answer in zip(cases, answers):
+            _, status, how = case[1].split("/")
+            length = {"large": 240000, "empty": 0}.get(how, 2)
+            self.assertEqual(answer, [int(status), length, 200, 2], case)
+        self.assertEqual([(r["path"], r["status"], r["verdict"]) for r in log],
+                         [(path, status, "allowed") for case, answer in zip(cases, answers)
+                          for path, status in ((case[1], answer[0]), ("/200/end", 200))])
+
+    def test_http1_is_cut(self):
+        """What is not whole is not taken for whole, and who sends no more is not waited for."""
+        cases = [[H2, f"/200/{how}", "length", ""] for how in ("cut", "unended")]
+        answers, log = self.played(HTTP1, cases)
+        self.assertEqual([len(a) for a in answers], [1, 1], answers)
+        for record in log:
+            self.assertEqual((record["reason"], record["status"]), ("upstream_protocol", 200))
+        self.assertEqual(len(log), 2)
+        answers, log = self.played(HTTP1.replace("SIZE // len(block)", "1"), [[H2, "/200/reset", "length", ""]])
+        self.assertEqual(answers[0][:2], [200, 2])
+        self.assertEqual(len(answers[0]), 3, answers)
+        self.assertEqual([(r["path"], r["reason"], r["status"]) for r in log], [("/200/reset", "allowed", 200)])
+
+    def test_http2_to_http1(self):
+        cases = [f"/{status}/end" for status in (200, 401, 407, 413, 417)] * 2
+        answers, log = self.played(HTTP2.replace("/200/echo", "/200/end"), [H1, cases])
+        self.assertEqual(answers[:-2], [[int(c[1:4]), "no", 0, True, []] for c in cases])
+        self.assertEqual(len(log), len(cases) + 1)
+
+    def test_http2_to_http2(self):
+        cases = [f"/{status}/{how}" for status, how in
+                 ((200, "end"), (413, "reset"), (401, "bare"), (407, "cancel"), (417, "hints"),
+                  (200, "trailers"), (200, "late"), (403, "empty"), (500, "cut"), (200, "unended"))] * 3
+        answers, log = self.played(HTTP2, [H2, cases])
+        expected = [[int(case.split("/")[1]), "no", 0, True, []] for case in cases]
+        for i in range(0, len(cases), 10):
+            expected[i + 5][4] = [["x-sum", "1"]]
+            expected[i + 7][1] = ""
+            expected[i + 8][2] = expected[i + 9][2] = 2  # not whole
+        self.assertEqual(answers[:-2], expected)
+        # Both ways at once, and it never ended early.
+        self.assertEqual(answers[-2:], [[False, None, 10 * len(cases), None],
+                                        [True, None, [["grpc-status", "0"]]]])
+        self.assertEqual(sorted((r["path"], r["status"]) for r in log),
+                         sorted([(c, int(c.split("/")[1])) for c in cases] + [("/200/echo", 200)]))
+
+
+if __name__ == "__main__":
+    raise SystemExit("by run.py")
