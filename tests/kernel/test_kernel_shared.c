@@ -186,7 +186,7 @@ static int hear_broadcast(struct wall *wall, bool inside, int *ret_result)
 	polled.fd = sharing_outside(wall, SOCK_DGRAM, SO_REUSEADDR, "0.0.0.0");
 	flags[1] = 1;
 	*ret_result = wall_wait(pid);
-	heard = poll(&polled, 1, inside ? 50 : 3000);
+	heard = poll(&polled, 1, inside ? 50 : 20000);
 	close(polled.fd);
 	return heard;
 }
@@ -238,7 +238,7 @@ static void test_reuseport_group(void **state)
 	assert_int_equal(wall_run(wall, join_group), 2);
 	assert_int_equal(poll(polled, 2, 50), 0);
 	assert_int_equal(wall_run_outside(wall, join_group), 0);
-	assert_true(poll(polled, 2, 3000) > 0);
+	assert_true(poll(polled, 2, 20000) > 0);
 	close(polled[0].fd);
 	close(polled[1].fd);
 }
@@ -271,7 +271,7 @@ static void accept_and_end(int listener)
 {
 	struct pollfd polled = {.fd = listener, .events = POLLIN};
 
-	assert_int_equal(poll(&polled, 1, 3000), 1);
+	assert_int_equal(poll(&polled, 1, 20000), 1);
 	close(accept(listener, NULL, NULL));
 }
 
