@@ -425,17 +425,32 @@ static void carry(BIO *from, BIO *to)
 		assert_int_equal(BIO_write(to, bytes, n), n);
 }
 
+static void connect_pair(struct pair *pair)
+{
+	pair->server = SSL_new(pair->server_context);
+	pair->client = SSL_new(pair->client_context);
+	SSL_set_bio(pair->server, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_bio(pair->client, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_accept_state(pair->server);
+	SSL_set_connect_state(pair->client);
+}
+
+static void connect_again(struct pair *pair, SSL_SESSION *session)
+{
+	SSL_set_shutdown(pair->server, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_set_shutdown(pair->client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(pair->server);
+	SSL_free(pair->client);
+	connect_pair(pair);
+	assert_int_equal(SSL_set_session(pair->client, session), 1);
+}
+
 static struct pair new_pair(const char *server_query, const char *client_query)
 {
 	struct pair pair = {.server_context = server_context(server_query)};
 
 	pair.client_context = SSL_CTX_new_ex(NULL, client_query, TLS_client_method());
-	pair.server = SSL_new(pair.server_context);
-	pair.client = SSL_new(pair.client_context);
-	SSL_set_bio(pair.server, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-	SSL_set_bio(pair.client, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-	SSL_set_accept_state(pair.server);
-	SSL_set_connect_state(pair.client);
+	connect_pair(&pair);
 	return pair;
 }
 
@@ -455,7 +470,7 @@ static void exchange(struct pair *pair)
 
 static void handshake(struct pair *pair)
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 6; i++) { /* as many when the client's first guess of a group is wrong */
 		(void)SSL_do_handshake(pair->client);
 		(void)SSL_do_handshake(pair->server);
 		exchange(pair);
@@ -524,6 +539,51 @@ static void test_connections(void **state)
 			if (suites[k].version == TLS1_3_VERSION)
 				assert_int_equal(
 					SSL_key_update(pair.server, SSL_KEY_UPDATE_REQUESTED), 1);
+		}
+		free_pair(&pair);
+	}
+}
+
+/* What clients may insist on: groups, also after a first guess that was another; signatures;
+ * tickets that are sealed and opened. */
+static void test_groups_and_tickets(void **state)
+{
+	static const struct {
+		const char *groups;
+		int negotiated;
+	} groups[] = {
+		{"P-256", NID_X9_62_prime256v1},
+		{"P-384:P-256", NID_secp384r1}, /* TLS 1.2 wants the certificate's in any case */
+		{"X448:P-256", NID_X9_62_prime256v1},
+		{"X25519:P-256", NID_X25519},
+		{"X448:X25519:P-256", NID_X25519},
+	};
+	static const char *const signatures[] = {"ECDSA+SHA256",
+						 "RSA+SHA256:RSA-PSS+SHA512:ECDSA+SHA256"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(suites) * COUNT(groups); i++) {
+		size_t k = i % COUNT(suites), group = i / COUNT(suites);
+		struct pair pair = new_pair(tls_provider_query(), NULL);
+		SSL_SESSION *session;
+
+		for (int resumed = 0; resumed < 2; resumed++) {
+			assert_int_equal(SSL_set1_groups_list(pair.server, "X25519:P-256:P-384"),
+					 1);
+			assert_int_equal(SSL_set1_groups_list(pair.client, groups[group].groups),
+					 1);
+			assert_int_equal(SSL_set1_sigalgs_list(pair.client, signatures[i % 2]), 1);
+			set_suite(&pair, suites[k].version, suites[k].name);
+			handshake(&pair);
+			assert_int_equal(SSL_session_reused(pair.client), resumed);
+			if (!resumed || suites[k].version == TLS1_3_VERSION)
+				assert_int_equal(SSL_get_negotiated_group(pair.server),
+						 groups[group].negotiated);
+			talk(pair.client, pair.server, 5000);
+			talk(pair.server, pair.client, 5000);
+			session = SSL_get1_session(pair.client);
+			connect_again(&pair, session);
+			SSL_SESSION_free(session);
 		}
 		free_pair(&pair);
 	}
@@ -654,6 +714,7 @@ int main(void)
 		cmocka_unit_test(test_gcm_refuses_to_begin),
 		cmocka_unit_test(test_gcm_refuses_records),
 		cmocka_unit_test(test_connections),
+		cmocka_unit_test(test_groups_and_tickets),
 		cmocka_unit_test(test_exporter),
 		cmocka_unit_test(test_changed_records),
 		cmocka_unit_test(test_explicit_ivs_of_tls12),
