@@ -136,13 +136,14 @@ long http1_head_end(struct span text, size_t *scanned)
 
 bool http1_may_be_request(struct span text)
 {
-	const char *end = memchr(text.data, '\n', text.length);
+	const char *end;
 
 	/* Lines before the first one are for the parser to refuse. */
 	if (text.length == 0 || text.data[0] == '\r' || text.data[0] == '\n')
 		return true;
 	if (!http1_is_token((struct span){text.data, 1}))
 		return false;
+	end = memchr(text.data, '\n', text.length);
 	return !end || memmem(text.data, (size_t)(end - text.data), " HTTP/", 6);
 }
 
