@@ -278,6 +278,30 @@ static enum egress_reason decide(const struct policy *policy, const struct polic
 	return reason;
 }
 
+/* Where to something is moved or copied, a rule has to allow it, too. */
+static void decide_destination(const struct policy *policy, const struct policy_request *request,
+			       struct policy_verdict *verdict, const char **ret_why)
+{
+	struct policy_request there = *request;
+	size_t at = 0;
+
+	while (verdict->reason == EGRESS_ALLOWED && verdict->host->strict &&
+	       (there.target = policy_destination(request, &at)).data) {
+		struct policy_verdict other = *verdict;
+
+		if (!policy_asks_for_move(request))
+			return;
+		other.reason = decide(policy, &there, &other, ret_why);
+		/* A request by itself is fine; what it asks for there is no path of ours. */
+		if (other.reason == EGRESS_BAD_REQUEST) {
+			other.reason = EGRESS_PATH_NOT_ALLOWED;
+			other.path = there.target;
+		}
+		if (other.reason != EGRESS_ALLOWED)
+			*verdict = other;
+	}
+}
+
 /* Internal until proven otherwise: a fault on the way cannot be an allowance. */
 void policy_decide(const struct policy *policy, const struct policy_request *request,
 		   struct policy_verdict *ret_verdict)
@@ -287,6 +311,8 @@ void policy_decide(const struct policy *policy, const struct policy_request *req
 	*ret_verdict = (struct policy_verdict){.reason = EGRESS_INTERNAL, .path = {"", 0}};
 	ret_verdict->host = policy_find_host(policy, request->host);
 	ret_verdict->reason = decide(policy, request, ret_verdict, &why);
+	if (ret_verdict->reason == EGRESS_ALLOWED)
+		decide_destination(policy, request, ret_verdict, &why);
 	policy_audit(policy, ret_verdict->host, ret_verdict);
 	policy_hint(request, why, ret_verdict);
 }

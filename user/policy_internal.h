@@ -193,6 +193,12 @@ struct span policy_overriding_method(const struct policy_request *request, size_
 /* By its request line or one of those: the answer would repeat the request, with the credential
  * that we put in. */
 bool policy_asks_for_trace(const struct policy_request *request);
+/* In the same ways, for what has a second path (WebDAV: RFC 4918, 9.8 and 9.9). */
+bool policy_asks_for_move(const struct policy_request *request);
+
+/* That path, of the first header Destination from `at` on; moves `at` behind it. It is the header's text when
+ * that names another host, or no path. data is NULL when there is none. */
+struct span policy_destination(const struct policy_request *request, size_t *at);
 
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 

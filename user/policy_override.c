@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Other methods than the request line's, by which frameworks go: with a rule for methods both have to be
- * allowed. */
+/* Other methods, and other paths, than the request line's, by which servers go: with a rule for them both
+ * have to be allowed. */
 #include "policy_internal.h"
 
 #include <string.h>
@@ -116,28 +116,71 @@ struct span policy_overriding_method(const struct policy_request *request, size_
 
 /* Within a list, too, of which frameworks take the first, and in small letters, which they turn. No
  * method needs an escape, behind which any could be. */
-static bool may_be_trace(struct span methods)
+static bool may_be(struct span methods, struct span word)
 {
 	if (methods.length > 0 && memchr(methods.data, '%', methods.length))
 		return true;
-	for (; methods.length >= 5; methods.data++, methods.length--) {
-		struct span word = {methods.data, 5};
-
-		if (span_equal_nocase(word, SPAN("TRACE")) || span_equal_nocase(word, SPAN("TRACK")))
+	for (; methods.length >= word.length; methods.data++, methods.length--)
+		if (span_equal_nocase((struct span){methods.data, word.length}, word))
 			return true;
-	}
+	return false;
+}
+
+static bool asks_for(const struct policy_request *request, struct span a, struct span b)
+{
+	struct span other = request->method;
+	size_t at = 0;
+
+	do {
+		if (may_be(other, a) || may_be(other, b))
+			return true;
+		other = policy_overriding_method(request, &at);
+	} while (other.data);
 	return false;
 }
 
 bool policy_asks_for_trace(const struct policy_request *request)
 {
-	struct span other;
-	size_t at = 0;
+	return asks_for(request, SPAN("TRACE"), SPAN("TRACK"));
+}
 
-	if (may_be_trace(request->method))
-		return true;
-	while ((other = policy_overriding_method(request, &at)).data)
-		if (may_be_trace(other))
-			return true;
-	return false;
+bool policy_asks_for_move(const struct policy_request *request)
+{
+	return asks_for(request, SPAN("COPY"), SPAN("MOVE"));
+}
+
+static bool cut(struct span *text, struct span prefix)
+{
+	if (text->length < prefix.length ||
+	    !span_equal_nocase((struct span){text->data, prefix.length}, prefix))
+		return false;
+	text->data += prefix.length;
+	text->length -= prefix.length;
+	return true;
+}
+
+/* RFC 4918, 10.3: a path, or the URI with it. What leads to another host is left as it is, which is no
+ * path. */
+static struct span destination_path(struct span value, const char *host)
+{
+	struct span rest = value;
+	const char *slash;
+
+	if (!cut(&rest, SPAN("https://")) && !cut(&rest, SPAN("http://")))
+		return value;
+	slash = rest.length > 0 ? memchr(rest.data, '/', rest.length) : NULL;
+	if (!slash || !cut(&rest, span_from(host)) || (rest.data != slash && rest.data[0] != ':'))
+		return value;
+	return (struct span){slash, (size_t)(value.data + value.length - slash)};
+}
+
+struct span policy_destination(const struct policy_request *request, size_t *at)
+{
+	while (*at < request->header_count) {
+		const struct policy_header *field = &request->headers[(*at)++];
+
+		if (span_equal_field(field->name, SPAN("destination")))
+			return destination_path(span_trim(field->value), request->host);
+	}
+	return (struct span){NULL, 0};
 }

@@ -192,6 +192,13 @@ class Framing(BottleCase):
             "Transfer-Encoding: chunked\r\nContent-Length: 5", "Content-Length : 0", "Content-Length: 1e1",
             "Transfer-Encoding:\x0cchunked", "Transfer-Encoding: chunked;q=1", "Content-Length: 9223372036854775808")])
 
+    def test_second_paths(self):
+        """WebDAV's Destination, in whatever way MOVE or COPY is asked for."""
+        self.none([line(f"{method} /echo HTTP/1.1", f"Destination: {to}", *more, "Connection: close")
+                   for method, *more in (["MOVE"], ["COPY"], ["POST", "X-HTTP-Method-Override: MOVE"])
+                   for to in ("/hidden", "https://api.example.test/hidden", "https://second.example.test/echo",
+                              "https://api.example.test/echo/%2e%2e/hidden")])
+
     def test_explicit_proxy(self):
         """CONNECT names one host, what is inside another."""
         def connect(host, *fields):

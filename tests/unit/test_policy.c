@@ -601,6 +601,7 @@ static void overriding_parameters(void **state)
 		{"/x?_method", false, true},		{"/x?_method=P%4fST", false, false},
 		{"/x?_method=TRACE", false, false},	{"/x?_method=track", false, false},
 		{"/x?_method=TR%41CE", false, false},	{"/x?_method=POST&_method=TRACE", false, false},
+		{"/x?+_method=DELETE", false, true},	{"/x?a&%20%20_method=DELETE", false, true},
 		{"/x?_method=POST", true, true},	{"/x?method=DELETE", true, true},
 		{"/x?_methods=DELETE", true, true},	{"/x?a=_method=DELETE", true, true},
 		{"/x?q=100%&a%=b%4", true, true},	{"/x?&&;=&=DELETE", true, true},
@@ -622,6 +623,63 @@ static void overriding_parameters(void **state)
 		verdict = ask(policy, "b.test", "POST", cases[i].target);
 		if ((verdict.reason == EGRESS_ALLOWED) != cases[i].untraced)
 			fail_msg("with a credential, %s: %d", cases[i].target, (int)verdict.reason);
+	}
+	policy_unref(policy);
+}
+
+/* WebDAV has a second path, for which there has to be a rule as well. */
+static void destinations(void **state)
+{
+	static const struct rule rules[] = {
+		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x"}, {.host = "b.test"}};
+	static const struct {
+		const char *method, *name, *value;
+		bool allowed;
+	} cases[] = {
+		{"MOVE", "Destination", "/y", false},
+		{"COPY", "destination", "https://a.test/y", false},
+		{"MOVE", "Destination", "https://a.test/x/../y", false},
+		{"MOVE", "Destination", "https://a.test/x/%2e%2e/y", false},
+		{"MOVE", "Destination", "https://b.test/x", false},
+		{"MOVE", "Destination", "https://a.test.b.test/x", false},
+		{"MOVE", "Destination", "https://a.test@b.test/x", false},
+		{"MOVE", "Destination", "https://a.test", false},
+		{"MOVE", "Destination", "x/a", false},
+		{"MOVE", "Destination", "", false},
+		{"move", "Destination", "/y", false},
+		{"MOVE", "Destination", "/x/b", true},
+		{"MOVE", "Destination", " HTTPS://A.test:443/x/b", true},
+		{"MOVE", "X-Destination", "/y", true},
+		{"PUT", "Destination", "Rome", true},
+	};
+	struct policy *policy = build(rules, COUNT(rules));
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct policy_header fields[] = {
+			{span_from(cases[i].name), span_from(cases[i].value)},
+			{SPAN("X-HTTP-Method-Override"), SPAN("MOVE")}};
+		struct policy_request request = {
+			.host = "a.test", .port = 443, .tls = true,
+			.method = span_from(cases[i].method), .target = SPAN("/x/a"),
+			.headers = fields, .header_count = 1};
+		struct policy_verdict verdict;
+
+		policy_decide(policy, &request, &verdict);
+		if ((verdict.reason == EGRESS_ALLOWED) != cases[i].allowed)
+			fail_msg("%s %s: %d", cases[i].method, cases[i].value, (int)verdict.reason);
+		if (i == 0)
+			assert_string_equal(verdict.hint, "add \"/y\" to path_allowlist of a.test (routes.yaml:1)");
+		/* Asked for in another way. */
+		request.method = SPAN("POST");
+		request.header_count = 2;
+		policy_decide(policy, &request, &verdict);
+		if (strcmp(cases[i].value, "Rome") != 0)
+			assert_int_equal(verdict.reason == EGRESS_ALLOWED, cases[i].allowed);
+		/* Where any path is allowed there is nothing to judge. */
+		request.host = "b.test";
+		policy_decide(policy, &request, &verdict);
+		assert_int_equal(verdict.reason, EGRESS_ALLOWED);
 	}
 	policy_unref(policy);
 }
@@ -1113,6 +1171,7 @@ int main(void)
 		cmocka_unit_test(overridden_methods),
 		cmocka_unit_test(overriding_parameters),
 		cmocka_unit_test(overriding_traces),
+		cmocka_unit_test(destinations),
 		cmocka_unit_test(other_paths_are_stripped),
 		cmocka_unit_test(headers),
 		cmocka_unit_test(plaintext),
