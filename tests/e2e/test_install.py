@@ -70,6 +70,19 @@ class Man(Case):
                 self.assertEqual(sorted(options), sorted(help_options(command)),
                                  f"options of {command}: docs/man/egress-bpf.1 against --help")
 
+    def test_defaults_are_those_of_help(self):
+        """Those with a digit, a dot, a dash or a slash; what is said in words is not compared."""
+        with open(MAN, encoding="utf-8") as file:
+            parts = re.split(r"(?m)^\.Ss ", file.read().split("\n.Sh DESCRIPTION\n")[1].split("\n.Sh ")[0])
+        sections = {part.split("\n")[0]: part for part in parts[1:]}
+        compared = 0
+        for command in commands():
+            said = cli(command, "--help").stdout
+            for value in re.findall(r"\bdefault:? ([^\s,;)]*[\d/.-][^\s,;)]*)", said):
+                compared += 1
+                self.assertIn(value, sections[command], f"{command}: the default {value}")
+        self.assertGreater(compared, 9)
+
     def test_reasons(self):
         with open(os.path.join(TOP, "bpf/egress_abi.h"), encoding="utf-8") as file:
             reasons = set(re.findall(r'\tX\(\w+, "(\w+)"\)', file.read())) - {"allowed"}
