@@ -248,7 +248,7 @@ static void chunked_both_ways(void **state)
 	fake_client_sends(f, "POST /v1/x HTTP/1.1\r\nHost: api.test\r\n"
 			     "Transfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n");
 	fake_client_sends(f, "2\r\nde\r\n0\r\nX-T: 1\r\nContent-Length: 9\r\n"
-			     "Authorization: x\r\n\r\n");
+			     "Authorization: x\r\nDestination: /y\r\n\r\n");
 	assert_string_equal(strstr(fake_upstream_got(f), "\r\n\r\n"),
 			    "\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n");
 	fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
