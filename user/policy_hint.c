@@ -74,7 +74,7 @@ static void hint_method(const struct policy_request *request, const struct polic
 	show(request->method, method);
 	if (route->has_auth && policy_asks_for_trace(request))
 		snprintf(hint, size, "%s is never sent with a credential",
-			 overriding.data ? show(overriding, other) : method);
+			 overriding.data ? "TRACE" : method);
 	else if (overriding.data)
 		snprintf(hint, size,
 			 "%s asks for %.28s: leave it out, or add it and %.28s to methods of %s",

@@ -716,7 +716,7 @@ static void overriding_traces(void **state)
 		if (verdict.reason != (cases[i].allowed ? EGRESS_ALLOWED : EGRESS_METHOD_NOT_ALLOWED))
 			fail_msg("%s: %s: %d", cases[i].name, cases[i].value, (int)verdict.reason);
 		if (!cases[i].allowed)
-			assert_non_null(strstr(verdict.hint, "is never sent with a credential"));
+			assert_non_null(strstr(verdict.hint, "TRACE is never sent with a credential"));
 	}
 	policy_unref(policy);
 }
