@@ -270,6 +270,47 @@ static void records_leave_together(void **state)
 	assert_in_range(data_segments(p), 1, 32 * 2 + 16);
 }
 
+/* What came of a request, its head in front of it; nothing more comes by the socket. */
+static void request_came(struct pipeline *p, const char *text)
+{
+	struct policy_header fields[HTTP1_FIELDS_MAX];
+	struct http1_head head = {.fields = fields};
+	const char *body = strstr(text, "\r\n\r\n") + 4;
+
+	assert_int_equal(http1_request_parse((struct span){text, (size_t)(body - text)}, &p->body.parser,
+					     &head), 0);
+	http1_body_start(&p->body, head.framing, head.length, head.framing == HTTP1_CHUNKED);
+	assert_true(bytes_append_text(&p->surplus, body));
+}
+
+/* Whether the sink went before the end of the body or took its last bytes along, the next request is found. */
+static void the_rest_is_discarded(void **state)
+{
+	static const char *const rows[] = {
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"2\r\nab\r\n1\r\nc\r\n0\r\nx-sum: 1\r\n\r\n",
+	};
+	struct pipeline *p = *state;
+
+	shutdown(stream_fd(p->sink), SHUT_WR);
+	for (int i = 0; i < 4; i++) {
+		request_came(p, rows[i / 2]);
+		assert_true(bytes_append_text(&p->surplus, "GET /next"));
+		if (i & 1)
+			assert_int_equal(pump(p), HTTP1_FLOW_SINK_GONE);
+		http1_body_discard(&p->body);
+		assert_int_equal(http1_body_pump(&p->body, p->source, &p->surplus, NULL, &scratch),
+				 HTTP1_FLOW_DONE);
+		assert_true(span_equal(bytes_span(&p->surplus), SPAN("GET /next")));
+		assert_int_equal(p->body.pending.length, 0);
+		assert_true(i & 1 || p->body.bytes == 0);
+		bytes_free(&p->surplus);
+		http1_body_free(&p->body);
+		p->body = (struct http1_body){0};
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -278,6 +319,7 @@ int main(void)
 		TEST(nothing_waits_for_the_rest_of_a_record),
 		TEST(nothing_waits_behind_the_end),
 		TEST(records_leave_together),
+		TEST(the_rest_is_discarded),
 	};
 
 	alarm(60); /* what never comes is a failure */
