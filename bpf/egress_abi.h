@@ -157,9 +157,8 @@ struct egress_host_verdicts {
 	__u64 bytes_down;
 };
 
-/* map `flows`, HASH struct egress_flow_key -> struct egress_flow: who asked for what, written
- * on the SYN. The reader deletes the record when it accepts. Without a record a connection to the
- * proxy's loopback sockets is not the bottle's. */
+/* map `flows`, HASH struct egress_flow_key -> struct egress_flow: who asked for what, written on the SYN.
+ * Deleted by who accepts. Without one a connection to the proxy's loopback sockets is not the bottle's. */
 struct egress_flow_key {
 	__u64 netns_cookie;
 	struct egress_address source;
@@ -193,6 +192,7 @@ struct egress_flow {
 #define EGRESS_SOCKET_BOTTLE 8u	  /* made in the bottle; only in a shared network namespace */
 #define EGRESS_SOCKET_RECORDED 16u /* `key` names a record this socket wrote */
 #define EGRESS_SOCKET_EXPLICIT 32u /* TCP: asked for the proxy itself; recorded, not masked */
+#define EGRESS_SOCKET_WAITED 64u   /* its first SYN was dropped: see record_must_wait() */
 struct egress_socket {
 	struct egress_flow_key key; /* netns_cookie from connect() on, the rest from the SYN on */
 	struct egress_flow flow;

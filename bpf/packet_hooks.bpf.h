@@ -31,6 +31,19 @@ static __always_inline struct bpf_sock *packet_socket(struct __sk_buff *skb, con
 	return sk;
 }
 
+/* Another socket's record is still there: its connection was reset and waits to be accepted, and who
+ * accepts it takes the record of its port. So the SYN waits for the next, which comes after a second; once,
+ * for a connection that never came into the queue leaves its record for good. */
+static __always_inline bool record_must_wait(struct egress_socket *socket)
+{
+	const struct egress_flow *flow = bpf_map_lookup_elem(&flows, &socket->key);
+
+	if (!flow || flow->socket == socket->flow.socket || (socket->flags & EGRESS_SOCKET_WAITED))
+		return false;
+	socket->flags |= EGRESS_SOCKET_WAITED;
+	return true;
+}
+
 /* The record must be there before the proxy can accept. A SYN to the proxy without an identity
  * removes what an earlier user of the port may have left. */
 static __always_inline int record_syn(const struct packet *p, struct egress_socket *socket)
@@ -46,8 +59,12 @@ static __always_inline int record_syn(const struct packet *p, struct egress_sock
 		bpf_map_delete_elem(&flows, &socket->key);
 		return 1;
 	}
-	if (bpf_map_update_elem(&flows, &socket->key, &socket->flow, BPF_ANY))
-		return drop(&r, EGRESS_LIMIT, socket);
+	if (bpf_map_update_elem(&flows, &socket->key, &socket->flow, BPF_NOEXIST)) {
+		if (record_must_wait(socket))
+			return 0;
+		if (bpf_map_update_elem(&flows, &socket->key, &socket->flow, BPF_ANY))
+			return drop(&r, EGRESS_LIMIT, socket);
+	}
 	socket->flags |= EGRESS_SOCKET_RECORDED;
 	return 1;
 }

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import harness
 from harness import BottleCase
@@ -177,3 +178,44 @@ class Gone(BottleCase):
         finally:
             os.kill(worker, signal.SIGCONT)
         harness.wait_for(lambda: self.records() == 0, 10, "the records to be taken")
+
+    def test_port_of_a_client_that_did_not_wait(self):
+        """The dead connection is accepted first, and would take the record of who has its port next, who
+        would be a stranger then. Five times: on a busy machine the wait of a second may be too short."""
+        code = ("import socket, struct, sys\n"
+                "address = socket.gethostbyname('both.example.test')\n"
+                "def connect():\n"
+                "    s = socket.socket()\n"
+                "    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+                "    s.bind(('127.0.0.1', 21000))\n"
+                "    s.settimeout(20)\n"
+                "    s.connect((address, 80))\n"
+                "    return s\n"
+                "print('named', flush=True)\n"
+                "for _ in sys.stdin:\n"
+                "    with connect() as s:\n"
+                "        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+                "    print('reset', flush=True)\n"
+                "    try:\n"
+                "        with connect() as s:\n"
+                "            s.sendall(b'GET /echo HTTP/1.1\\r\\nHost: both.example.test\\r\\n'\n"
+                "                      b'Connection: close\\r\\n\\r\\n')\n"
+                "            print(s.recv(12), flush=True)\n"
+                "    except OSError as error:\n"
+                "        print(error, flush=True)\n")
+        client = self.bottle.popen([harness.PYTHON, "-c", code], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+        self.assertEqual(client.stdout.readline().strip(), "named")
+        worker, said = self.bottle.worker(), []
+        while "b'HTTP/1.1 200'" not in said and len(said) < 5:
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                client.stdin.write("\n")
+                client.stdin.flush()
+                self.assertEqual(client.stdout.readline().strip(), "reset")
+                time.sleep(0.1)  # its first SYN
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            said.append(client.stdout.readline().strip())
+        client.communicate(timeout=20)
+        self.assertEqual(said[-1:], ["b'HTTP/1.1 200'"], said)
