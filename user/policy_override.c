@@ -36,6 +36,14 @@ static char take_char(struct span *name)
 	return low >= 0 ? (char)(high * 16 + low) : *at;
 }
 
+/* Neither an x nor what may stand for the dash or blank that the names below begin with. */
+static bool begins_otherwise(struct span name)
+{
+	char c = name.length > 0 ? (char)(name.data[0] | 0x20) : 'x';
+
+	return c >= 'a' && c <= 'z' && c != 'x';
+}
+
 /* Symfony and Laravel, WordPress, which also takes it of a GET; WAI; Salesforce; ASP.NET. PHP leaves blanks
  * in front out, has "_" for what a variable's name cannot hold, and ends it at a bracket or a NUL. */
 static bool is_parameter(struct span name)
@@ -46,6 +54,8 @@ static bool is_parameter(struct span name)
 	char plain[SPAN_NAMES_MAX];
 	size_t length = 0;
 
+	if (begins_otherwise(name))
+		return false;
 	while (name.length > 0) {
 		char c = take_char(&name);
 

@@ -14,9 +14,9 @@ TIMES = 200
 TOLERANCE = 0.10
 # gcc 12 -O2 and glibc 2.36 (Debian 12) on x86-64.
 NOTED = {
-    "decide-10": 2510,
-    "decide-10000": 2510,
-    "request-head": 11300,
+    "decide-10": 3040,
+    "decide-10000": 3040,
+    "request-head": 12500,
     "response-head": 8250,
     "dns-answer": 33800,
 }

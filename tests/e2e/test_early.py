@@ -179,8 +179,8 @@ class Early(BottleCase):
                  for status, how in ((200, "end"), (413, "reset"), (401, "bare"), (407, "cancel"),
                                      (417, "hints"), (200, "trailers"), (200, "late"), (403, "empty"),
                                      (200, "large"))]
-        # Who does not wait for the answer that it asked for has made up its mind.
-        cases.append([H2, "/200/reset", "length", "Expect: 100-continue\r\n"])
+        # Who does not wait for what it asked for, and whose body came before the answer.
+        cases.append([H2, "/200/late", "length", "Expect: 100-continue\r\n"])
         answers, log = self.played(HTTP1, cases)
         self.assertEqual(len(answers), len(cases), answers)
         for case, answer in zip(cases, answers):

@@ -481,7 +481,7 @@ class Auto(Case):
 
     def test_usage(self):
         for command in ("run", "exec"):
-            for bad in ("0", "65", "-1", "two", "", "1x", "+1", "007"):
+            for bad in ("0", "65", "-1", "two", "1x", "+1", "007"):
                 result = cli(command, "--workers", bad, "--", "true")
                 self.assertEqual(result.returncode, 2, (command, bad))
                 self.assertIn(f"--workers {bad}", result.stderr)
