@@ -9,23 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Set always: every tool that has a variable of its own for its roots. */
-static const char *const ca_variables[] = {
-	"SSL_CERT_FILE",
-	"NODE_EXTRA_CA_CERTS",
-	"REQUESTS_CA_BUNDLE",
-	"CURL_CA_BUNDLE",
-	"GIT_SSL_CAINFO",
-	"PIP_CERT",
-	"CARGO_HTTP_CAINFO",
-	"DENO_CERT",
-	"AWS_CA_BUNDLE",
-	/* These bring roots along, and do not look at the system's. */
-	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-	"HTTPLIB2_CA_CERTS",
-	"HEX_CACERTS_PATH",
-	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-};
+#include "trust_variables.h"
 
 /* Replaced when inherited: they would point the tool at roots without our CA. */
 static const char *const ca_variables_if_set[] = {
@@ -86,7 +70,7 @@ static const char *value_in(char *const *environment, const char *name)
 /* Left out when inherited, and added at the end: each name once. */
 static bool is_set_by_us(const char *entry, const struct environment_options *options)
 {
-	if (listed(entry, ca_variables, COUNT(ca_variables)))
+	if (listed(entry, trust_variables, trust_variable_count))
 		return true;
 	return (options->user && (names(entry, "USER") || names(entry, "LOGNAME"))) ||
 	       (options->home && names(entry, "HOME")) ||
@@ -175,8 +159,8 @@ char **environment_build(char *const *inherited, const struct environment_option
 
 	for (char *const *entry = inherited; ok && *entry; entry++)
 		ok = add_inherited(&builder, *entry, inherited, options);
-	for (size_t i = 0; ok && i < COUNT(ca_variables); i++)
-		ok = add_named(&builder, ca_variables[i], options->ca_bundle);
+	for (size_t i = 0; ok && i < trust_variable_count; i++)
+		ok = add_named(&builder, trust_variables[i], options->ca_bundle);
 	ok = ok && add_named(&builder, "USER", options->user) &&
 	     add_named(&builder, "LOGNAME", options->user) &&
 	     add_named(&builder, "HOME", options->home) &&

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sidecar.h"
+#include "trust_variables.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PLAN_INSIDE "/etc/egress-bpf/plan"
@@ -108,26 +109,10 @@ json_t *sidecar_spec_sidecar(const struct sidecar_options *options,
 
 static json_t *bottle_environment(void)
 {
-	static const char *const names[] = {
-		"SSL_CERT_FILE",
-		"NODE_EXTRA_CA_CERTS",
-		"REQUESTS_CA_BUNDLE",
-		"CURL_CA_BUNDLE",
-		"GIT_SSL_CAINFO",
-		"PIP_CERT",
-		"CARGO_HTTP_CAINFO",
-		"DENO_CERT",
-		"AWS_CA_BUNDLE",
-		/* bring roots along */
-		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-		"HTTPLIB2_CA_CERTS",
-		"HEX_CACERTS_PATH",
-		"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-	};
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < COUNT(names); i++)
-		json_array_append_new(list, json_sprintf("%s=" BUNDLE_INSIDE, names[i]));
+	for (size_t i = 0; i < trust_variable_count; i++)
+		json_array_append_new(list, json_sprintf("%s=" BUNDLE_INSIDE, trust_variables[i]));
 	return list;
 }
 

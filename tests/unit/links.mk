@@ -42,7 +42,7 @@ links_test_ledger := ledger ledger_shared $(config_modules)
 links_test_dns_respond := dns_message dns_respond address bytes
 links_test_dns_responder := dns_responder dns_tcp dns_message dns_respond address bytes
 links_test_bottle_routes := bottle_routes bytes diag
-links_test_bottle_environment := bottle_environment
+links_test_bottle_environment := bottle_environment trust_variables
 links_test_trust := trust trust_jks bytes diag
 links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps \
 	kernel_events kernel_status cgroup address diag
@@ -51,7 +51,7 @@ links_test_bottle_seccomp := bottle_seccomp diag
 links_test_bottle_broker_target := bottle_broker_target
 links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets bottle_files \
 	bottle_broker bottle_broker_calls bottle_broker_names bottle_broker_target \
-	bottle_privileges bottle_environment bottle_seccomp bottle_user sockets address trust trust_jks bytes diag
+	bottle_privileges bottle_environment trust_variables bottle_seccomp bottle_user sockets address trust trust_jks bytes diag
 http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_memory h2_stream h2_head
