@@ -267,32 +267,8 @@ bool h2_asks_upgrade(struct span text)
 	return memmem(text.data, text.length, "\r\nUpgrade: ", 11) != NULL;
 }
 
-/* RFC 6455, 4.2.2: base64 of SHA-1 over the key and this text. */
-static bool compute_accept(const struct http1_head *head, char ret[H2_ACCEPT_SIZE])
-{
-	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	struct bytes input = {NULL, 0, 0, 0};
-	unsigned length = 0;
-	bool fine = false;
-
-	for (size_t i = 0; i < head->count; i++) {
-		struct span value = head->fields[i].value;
-
-		if (span_equal_nocase(head->fields[i].name, SPAN("sec-websocket-key")))
-			fine = input.length == 0 && bytes_append(&input, value.data, value.length);
-	}
-	fine = fine && bytes_append_text(&input, guid) &&
-	       EVP_Digest(bytes_span(&input).data, input.length, digest, &length, EVP_sha1(),
-			  NULL) == 1 && length == 20;
-	if (fine)
-		EVP_EncodeBlock((unsigned char *)ret, digest, (int)length);
-	bytes_free(&input);
-	return fine;
-}
-
 bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
-		       char ret_accept[H2_ACCEPT_SIZE])
+		       char ret_accept[WEBSOCKET_ACCEPT_SIZE])
 {
 	struct policy_header lines[HTTP1_FIELDS_MAX];
 	struct http1_head head = {.fields = lines};
@@ -300,7 +276,7 @@ bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
 	if (http1_request_parse(text, NULL, &head) != 0 || !head.host.data)
 		return false;
 	if (switching && (!span_equal_nocase(head.upgrade, SPAN("websocket")) ||
-			  !compute_accept(&head, ret_accept)))
+			  !websocket_accept(head.fields, head.count, ret_accept)))
 		return false;
 	ret->count = 0;
 	put(ret, SPAN(":method"), switching ? SPAN("CONNECT") : head.method);

@@ -10,6 +10,7 @@
 #include "attributes.h"
 #include "bytes.h"
 #include "http1_head.h"
+#include "websocket.h"
 
 enum h2_pseudo { H2_METHOD, H2_SCHEME, H2_AUTHORITY, H2_PATH, H2_PROTOCOL, H2_STATUS,
 		 H2_PSEUDO_COUNT };
@@ -44,11 +45,10 @@ struct h2_fields {
 	char status[4];
 	char length[20]; /* the digits of 64 bits */
 };
-#define H2_ACCEPT_SIZE 29 /* of Sec-WebSocket-Accept (RFC 6455, 4.2.2), with its NUL */
 /* From a whole head that was composed by us. False when it is none. `switching`: it asks for a
  * WebSocket, by extended CONNECT then (RFC 8441); `ret_accept` is what its key is answered with. */
 bool h2_fields_request(struct span text, bool switching, struct h2_fields *ret,
-		       char ret_accept[H2_ACCEPT_SIZE]) WARN_UNUSED;
+		       char ret_accept[WEBSOCKET_ACCEPT_SIZE]) WARN_UNUSED;
 /* Does this head, composed by us, ask to switch protocols? */
 bool h2_asks_upgrade(struct span text);
 /* From a response's head that came from an origin, see h2_respond(). */

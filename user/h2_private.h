@@ -45,7 +45,7 @@ struct h2_stream {
 	size_t out_scanned;
 	struct bytes out, out_trailers;
 	bool switching;	  /* a WebSocket asked for by extended CONNECT */
-	char accept[H2_ACCEPT_SIZE]; /* client: what answers the key of who asked for it */
+	char accept[WEBSOCKET_ACCEPT_SIZE]; /* client: what answers the key of who asked for it */
 	bool head_ready;  /* `out_head` is whole: submitted with the next flush */
 	bool head_sent;	  /* submitted */
 	bool head_out;	  /* and gone */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "h2.h"
+#include "http1_upgrade.h"
 
 #define DRAIN_MAX (1024 * 1024)
 #define STEP_BUDGET 64 /* steps before other connections have their turn */

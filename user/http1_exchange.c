@@ -8,6 +8,7 @@
 
 #include "h2.h"
 #include "http1.h"
+#include "http1_upgrade.h"
 
 #define INTERIM_MAX 32
 #define READ_AHEAD_MAX (16 * 1024) /* of pipelined requests, while one is under way */
@@ -354,13 +355,24 @@ static enum http1_step switch_framed(struct http1_exchange *x)
 	return HTTP1_STEP_NEXT;
 }
 
+/* Of several Upgrade fields the last one was sent on, and is the one that a second parse finds. */
+static bool was_asked_for(const struct http1_exchange *x, const struct http1_head *response)
+{
+	struct policy_header fields[HTTP1_FIELDS_MAX];
+	struct http1_head head = {.fields = fields};
+	llhttp_t parser;
+
+	return http1_request_parse(bytes_span(&x->head), &parser, &head) == 0 &&
+	       http1_did_upgrade(&head, response);
+}
+
 static enum http1_step take_switch(struct http1 *h, struct http1_head *head)
 {
 	struct http1_exchange *x = h->exchange;
 	struct connection *c = h->connection;
 	struct span early;
 
-	if (!x->upgrade || !head->upgrade.data || !x->sent)
+	if (!x->upgrade || !x->sent || !was_asked_for(x, head))
 		return upstream_failed(h, "switches protocols without being asked");
 	x->status = head->status;
 	if (!append_response(x, head, false, false, HTTP1_SAY_UPGRADE))

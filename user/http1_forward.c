@@ -64,28 +64,6 @@ bool http1_drop_hop_fields(struct http1_head *head)
 	return true;
 }
 
-static bool begins(struct span text, struct span prefix)
-{
-	return text.length >= prefix.length &&
-	       span_equal_nocase((struct span){text.data, prefix.length}, prefix);
-}
-
-bool http1_may_upgrade(const struct http1_head *head)
-{
-	struct span name = head->upgrade;
-	const char *slash = name.data ? memchr(name.data, '/', name.length) : NULL;
-
-	/* RFC 9110, 7.8: in HTTP/1.0 it is to be ignored. */
-	if (!name.data || head->minor == 0 || head->framing != HTTP1_NO_BODY ||
-	    begins(name, SPAN("h2")) || begins(name, SPAN("h3")) || begins(name, SPAN("http")) ||
-	    begins(name, SPAN("tls")))
-		return false;
-	if (slash)
-		name.length = (size_t)(slash - name.data);
-	return http1_is_token(name) && (!slash || http1_is_token((struct span){
-		slash + 1, head->upgrade.length - name.length - 1}));
-}
-
 /* As it came, unless it was judged in another form: "host.", "host:0443". */
 static bool append_host(struct bytes *to, const struct http1_asked *asked)
 {

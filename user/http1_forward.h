@@ -10,9 +10,6 @@
  * (Host, framing). False when there are too many Connection fields to be honest. */
 bool http1_drop_hop_fields(struct http1_head *head) WARN_UNUSED;
 
-/* An upgrade that may pass: one protocol, not another HTTP, whose requests nobody would judge. */
-bool http1_may_upgrade(const struct http1_head *head);
-
 /* Appends the head for the upstream, with the route's credential. False when memory is out or the
  * credential is missing. `head` has been through http1_drop_hop_fields(). */
 bool http1_compose_request(const struct http1_head *head, const struct http1_asked *asked,

@@ -548,7 +548,7 @@ static void head_and_reset(void **state)
 static void secrets_are_not_indexed(void **state)
 {
 	struct h2_fields fields;
-	char accept[H2_ACCEPT_SIZE];
+	char accept[WEBSOCKET_ACCEPT_SIZE];
 
 	(void)state;
 	assert_true(h2_fields_request(SPAN("GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\nX-Api-Key: c\r\n"

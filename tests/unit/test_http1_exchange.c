@@ -614,13 +614,15 @@ static void websocket(void **state)
 
 	fake_connect(f);
 	fake_client_sends(f, "GET /v1/ws HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\n"
-			     "Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n");
+			     "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
 	assert_non_null(strstr(fake_upstream_got(f),
 			       "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
 	fake_upstream_sends(f, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
-			       "Upgrade: websocket\r\n\r\nfirst");
+			       "Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+			       "\r\nfirst");
 	assert_string_equal(fake_client_got(f),
-			    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+			    "HTTP/1.1 101 Switching Protocols\r\n"
+			    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nConnection: Upgrade\r\n"
 			    "Upgrade: websocket\r\n\r\nfirst");
 	fake_client_sends(f, "up");
 	assert_string_equal(fake_upstream_got(f), "up");
@@ -654,6 +656,49 @@ static void other_http_is_no_upgrade(void **state)
 		assert_null(strstr(fake_upstream_got(f), "pgrade"));
 		fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 		assert_non_null(strstr(fake_client_got(f), "200 OK"));
+	}
+}
+
+/* What nobody reads any more is what was asked for: RFC 9110, 7.8, and RFC 6455, 4.1, with its key. */
+static void switches_to_what_was_asked_for(void **state)
+{
+#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define ACCEPT "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+	static const struct {
+		const char *asked, *answered;
+		bool switches;
+	} cases[] = {
+		{"websocket\r\n" KEY, "WebSocket\r\n" ACCEPT, true},
+		{"websocket\r\n" KEY, "h2c\r\n" ACCEPT, false},
+		{"websocket\r\n" KEY, "websocket, h2c\r\n" ACCEPT, false},
+		{"websocket\r\n" KEY, "websocket\r\n", false},
+		{"websocket\r\n" KEY, "websocket\r\nSec-WebSocket-Accept: x\r\n", false},
+		{"websocket\r\n" KEY, "websocket\r\n" ACCEPT ACCEPT, false},
+		{"websocket\r\n" KEY KEY, "websocket\r\n" ACCEPT, false},
+		{"websocket\r\n", "websocket\r\n", true},
+		{"tcp\r\n", "tcp\r\n", true},
+		{"tcp\r\n" KEY, "tcp\r\n", true},
+		{"tcp\r\n", "websocket\r\n", false},
+		{"SPDY/3.1\r\n", "spdy/3.1\r\n", true},
+		{"SPDY/3.1\r\n", "SPDY\r\n", false},
+	};
+	struct fake *f = *state;
+	char text[512];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fake_connect(f);
+		snprintf(text, sizeof(text), "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n"
+			 "Connection: Upgrade\r\nUpgrade: %s\r\n", cases[i].asked);
+		fake_client_sends(f, text);
+		(void)fake_upstream_got(f);
+		snprintf(text, sizeof(text), "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: %s\r\n",
+			 cases[i].answered);
+		fake_upstream_sends(f, text);
+		if (strncmp(fake_client_got(f), cases[i].switches ? "HTTP/1.1 101 " : "HTTP/1.1 502 ", 13) != 0)
+			fail_msg("%s: %s", cases[i].asked, cases[i].answered);
+		close(f->client);
+		f->client = -1;
+		fake_turn(f);
 	}
 }
 
@@ -784,6 +829,7 @@ int main(void)
 		TEST(hints_can_be_off),
 		TEST(websocket),
 		TEST(other_http_is_no_upgrade),
+		TEST(switches_to_what_was_asked_for),
 		TEST(backpressure),
 		TEST(reload_closes_what_is_gone),
 		TEST(reload_while_dialling),
