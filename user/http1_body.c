@@ -36,7 +36,7 @@ static bool trailer_forbidden(const struct http1_body *body, struct span name)
 	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
 		if (span_equal_field(name, span_from(forbidden[i])))
 			return true;
-	return body->route && policy_route_strips(body->route, name);
+	return body->route && policy_route_strips_trailer(body->route, name);
 }
 
 /* Takes over the trailer that llhttp finished, if there is one. */

@@ -161,8 +161,7 @@ enum policy_mode policy_host_mode(const struct policy_host *host, uint16_t port)
 bool policy_host_allows_port(const struct policy_host *host, uint16_t port);
 /* True when what goes to that port is spliced, unseen: raw TCP, or TLS on a passthrough port. */
 bool policy_host_splices(const struct policy_host *host, uint16_t port, bool tls);
-/* Of one match. */
-#define POLICY_MAX_HEADERS 16
+#define POLICY_MAX_HEADERS 16 /* of one match */
 /* The union of the ports of the host's routes; at most EGRESS_MAX_PORTS. Returns the count. */
 size_t policy_host_ports(const struct policy_host *host, uint16_t ports[EGRESS_MAX_PORTS]);
 /* Whether some route with the port lets it be dialled at private addresses; false for a port of
@@ -215,9 +214,8 @@ struct policy_verdict {
 void policy_decide(const struct policy *policy, const struct policy_request *request,
 		   struct policy_verdict *ret_verdict);
 
-/* "api.github.com" or "*.example.com"; and where the route stands in the file. */
-const char *policy_route_host(const struct policy_route *route);
-const char *policy_route_file(const struct policy_route *route);
+const char *policy_route_host(const struct policy_route *route); /* "*.example.com", say */
+const char *policy_route_file(const struct policy_route *route); /* where it stands */
 int policy_route_line(const struct policy_route *route);
 /* The header to inject: name and prepared value; both empty when the route has no auth. When
  * the secret was never set this is false and the request must be refused as internal. */
@@ -232,9 +230,11 @@ bool policy_route_client(const struct policy_route *route, struct client_cert **
 /* Who the bottle is to this host before a request has chosen a route: the first certificate that its
  * routes of this port name, or NULL; borrowed from the policy. */
 struct client_cert *policy_host_client(const struct policy_host *host, uint16_t port);
-/* True for a header that must not pass from the bottle to this host: Authorization, and what any
- * route of the host injects, unless the chosen route keeps authorization. */
+/* True for a header that must not pass to this host: it names another host, or another path where paths
+ * were judged; or is Authorization, or what any route of the host injects, unless the route keeps these. */
 bool policy_route_strips(const struct policy_route *route, struct span header_name);
+/* The same of a trailer: what the route's rules judge is none. */
+bool policy_route_strips_trailer(const struct policy_route *route, struct span name);
 
 size_t policy_route_count(const struct policy *policy); /* as they were added */
 size_t policy_host_count(const struct policy *policy);	/* names and wildcards, each once */

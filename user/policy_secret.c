@@ -249,39 +249,3 @@ const struct policy_secret *policy_route_secret(const struct policy_route *route
 	*ret_header = route->auth.header;
 	return &route->auth.secret->shown;
 }
-
-/* Fields that name another path than the request line has, which frameworks believe that know IIS
- * (CVE-2018-14773, Symfony). Nobody but a proxy before the origin has a use for them. */
-static bool is_rewrite(struct span name)
-{
-	static span_names names = {[13] = {"x-rewrite-url"}, [14] = {"x-original-url"}};
-
-	return span_is_field_of(name, names);
-}
-
-static bool has_paths(const struct policy_route *route)
-{
-	for (size_t i = 0; i < route->match_count; i++)
-		if (route->matches[i].path_count > 0)
-			return true;
-	return false;
-}
-
-/* Compared as CGI reads names, so that "X_Api_Key" does not pass for another header than
- * "X-Api-Key". */
-bool policy_route_strips(const struct policy_route *route, struct span header_name)
-{
-	const struct policy_host *host = route->host;
-
-	if (is_rewrite(header_name) && has_paths(route))
-		return true;
-	if (route->keep_authorization)
-		return false;
-	if (span_equal_field(header_name, SPAN("authorization")))
-		return true;
-	for (size_t i = 0; i < host->injected_count; i++) {
-		if (span_equal_field(header_name, span_from(host->injected[i])))
-			return true;
-	}
-	return false;
-}

@@ -183,7 +183,13 @@ class Framing(BottleCase):
             "\tapi.example.test ")] + [
             get("https://api.example.test/echo", "Connection: close"),
             get("HTTPS://API.example.test:443/echo", "Connection: close"),
-            get("/echo", "X-Forwarded-Host: second.example.test", "X-Original-URL: /x", "Connection: close")])
+            get("/echo", "X-Forwarded-Host: second.example.test", "X-Original-URL: /x", "Connection: close"),
+            get("/echo", "Forwarded: for=x;host=second.example.test", "X_Forwarded_Host: second.example.test",
+                "X-Host: second.example.test", "X-Original-Host: second.example.test", "Connection: close"),
+            post("/echo", "Transfer-Encoding: chunked", "Connection: close",
+                 body="0\r\nX-Forwarded-Host: second.example.test\r\n\r\n")])
+        for seen in self.arrived():
+            self.assertNotIn("second.example.test", json.dumps(seen))
 
     def test_field_names(self):
         self.none([get("/echo", bad) for bad in (

@@ -36,7 +36,7 @@ struct pipeline {
 
 static struct http1_scratch scratch;
 
-bool policy_route_strips(const struct policy_route *route, struct span name)
+bool policy_route_strips_trailer(const struct policy_route *route, struct span name)
 {
 	(void)route, (void)name;
 	return false;

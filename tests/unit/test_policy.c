@@ -742,6 +742,52 @@ static void other_paths_are_stripped(void **state)
 	policy_unref(policy);
 }
 
+/* Nor another host than the one that was judged, whatever the rules; Rails believes the first. */
+static void other_hosts_are_stripped(void **state)
+{
+	static const struct rule rules[] = {{.host = "a.test"}, {.host = "b.test", .keep = true}};
+	static const char *const names[] = {"X-Forwarded-Host", "x_forwarded_host", "FORWARDED", "X-Host",
+					    "X-Original-Host", "X-HTTP-Host-Override"};
+	static const char *const others[] = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Hosts", "Forwarder"};
+	struct policy *policy = build(rules, COUNT(rules));
+	const struct policy_route *route = ask(policy, "a.test", "GET", "/x").route;
+	const struct policy_route *keeps = ask(policy, "b.test", "GET", "/x").route;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (!policy_route_strips(route, span_from(names[i])) ||
+		    !policy_route_strips(keeps, span_from(names[i])))
+			fail_msg("%s", names[i]);
+	for (size_t i = 0; i < COUNT(others); i++)
+		assert_false(policy_route_strips(route, span_from(others[i])));
+	policy_unref(policy);
+}
+
+/* Some origins put trailers among the fields, where a rule has judged one. */
+static void judged_fields_are_no_trailers(void **state)
+{
+	static const struct rule rules[] = {
+		{.host = "a.test", .header = "X-Version", .header_value = "1"}, {.host = "b.test"}};
+	const struct policy_header header = {SPAN("x-version"), SPAN("1")};
+	struct policy_request request = {.host = "a.test", .port = 443, .tls = true, .method = SPAN("GET"),
+					 .target = SPAN("/"), .headers = &header, .header_count = 1};
+	struct policy *policy = build(rules, COUNT(rules));
+	struct policy_verdict verdict;
+
+	(void)state;
+	policy_decide(policy, &request, &verdict);
+	assert_int_equal(verdict.reason, EGRESS_ALLOWED);
+	assert_false(policy_route_strips(verdict.route, SPAN("X-Version")));
+	assert_true(policy_route_strips_trailer(verdict.route, SPAN("X-VERSION")));
+	assert_true(policy_route_strips_trailer(verdict.route, SPAN("x_version")));
+	assert_true(policy_route_strips_trailer(verdict.route, SPAN("Authorization")));
+	assert_false(policy_route_strips_trailer(verdict.route, SPAN("X-Sum")));
+	request.host = "b.test";
+	policy_decide(policy, &request, &verdict);
+	assert_false(policy_route_strips_trailer(verdict.route, SPAN("X-Version")));
+	policy_unref(policy);
+}
+
 static enum egress_reason ask_headers(const struct policy *policy,
 				      const struct policy_header *headers, size_t count)
 {
@@ -1173,6 +1219,8 @@ int main(void)
 		cmocka_unit_test(overriding_traces),
 		cmocka_unit_test(destinations),
 		cmocka_unit_test(other_paths_are_stripped),
+		cmocka_unit_test(other_hosts_are_stripped),
+		cmocka_unit_test(judged_fields_are_no_trailers),
 		cmocka_unit_test(headers),
 		cmocka_unit_test(plaintext),
 		cmocka_unit_test(credentials),
