@@ -29,7 +29,7 @@ void dns_pending_abandon(struct dns_pending *pending);
 
 struct dns_tcp;
 struct dns_tcp *dns_tcp_new(struct event_base *base, struct dns_responder *responder) WARN_UNUSED;
-/* Borrows the listening descriptor. -1 when there are too many. */
+/* Borrows the listening descriptor. -1: too many (ACCEPTOR_MAX), or out of memory. */
 int dns_tcp_add(struct dns_tcp *tcp, int fd) WARN_UNUSED;
 void dns_tcp_pulse(struct dns_tcp *tcp); /* see dns_responder_pulse() */
 void dns_tcp_free(struct dns_tcp *tcp);

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "acceptor.h"
+
 /* A resolver has one or two; the rest is for many programs at once. */
 #define MAX_CONNECTIONS 64
-#define MAX_LISTENERS 16
 #define MAX_ACCEPTS 16        /* in a row, before others get their turn */
 /* One answer of the largest size. */
 #define OUT_LIMIT (64 * 1024) /* of unsent answers; nothing more is read above it */
@@ -18,7 +19,6 @@
 #define LENGTH_SIZE 2
 
 static const struct timeval idle_limit = {.tv_sec = 10};
-static const struct timeval accept_pause = {.tv_usec = 100 * 1000};
 
 struct dns_connection {
 	struct dns_tcp *tcp;
@@ -31,16 +31,10 @@ struct dns_connection {
 	bool ended; /* the client sends no more */
 };
 
-struct listening {
-	struct dns_tcp *tcp;
-	struct event readable, resume;
-};
-
 struct dns_tcp {
 	struct event_base *base;
 	struct dns_responder *responder;
-	struct listening listening[MAX_LISTENERS];
-	size_t listening_count;
+	struct acceptor acceptor;
 	struct dns_connection *connections[MAX_CONNECTIONS];
 	size_t connection_count;
 	uint64_t uses;
@@ -248,47 +242,23 @@ static void connection_open(struct dns_tcp *tcp, int fd)
 		connection_close(connection);
 }
 
-/* What cannot be watched now is tried again, at the next pulse if there is no pause to be had. */
-static void go_on_accepting(struct listening *listening)
-{
-	if (event_add(&listening->readable, NULL) < 0)
-		event_add(&listening->resume, &accept_pause);
-}
-
-static void on_pause_over(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	go_on_accepting(context);
-}
-
 void dns_tcp_pulse(struct dns_tcp *tcp)
 {
-	for (size_t i = 0; i < tcp->listening_count; i++)
-		if (!evtimer_pending(&tcp->listening[i].resume, NULL))
-			go_on_accepting(&tcp->listening[i]);
-}
-
-/* Out of descriptors or memory: the client stays in the queue, so do not be called at once. Where the pause
- * cannot be had, nobody would end it. */
-static void pause_accepting(struct listening *listening)
-{
-	if (event_add(&listening->resume, &accept_pause) == 0)
-		event_del(&listening->readable);
+	acceptor_pulse(&tcp->acceptor);
 }
 
 static void accept_ready(evutil_socket_t listener, short what, void *context)
 {
-	struct listening *listening = context;
+	struct dns_tcp *tcp = context;
 
 	(void)what;
 	for (int i = 0; i < MAX_ACCEPTS; i++) {
 		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0)
-			connection_open(listening->tcp, fd);
-		else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			pause_accepting(listening);
+			connection_open(tcp, fd);
+		else if (acceptor_starved(errno))
+			acceptor_pause(&tcp->acceptor);
 		if (fd < 0 && errno != ECONNABORTED && errno != EINTR)
 			return;
 	}
@@ -302,23 +272,13 @@ struct dns_tcp *dns_tcp_new(struct event_base *base, struct dns_responder *respo
 		return NULL;
 	tcp->base = base;
 	tcp->responder = responder;
+	acceptor_init(&tcp->acceptor, base, NULL, NULL);
 	return tcp;
 }
 
 int dns_tcp_add(struct dns_tcp *tcp, int fd)
 {
-	struct listening *listening = &tcp->listening[tcp->listening_count];
-
-	if (tcp->listening_count == MAX_LISTENERS)
-		return -1;
-	listening->tcp = tcp;
-	event_assign(&listening->readable, tcp->base, fd, EV_READ | EV_PERSIST, accept_ready,
-		     listening);
-	evtimer_assign(&listening->resume, tcp->base, on_pause_over, listening);
-	if (event_add(&listening->readable, NULL) < 0)
-		return -1;
-	tcp->listening_count++;
-	return 0;
+	return acceptor_add(&tcp->acceptor, fd, accept_ready, tcp);
 }
 
 void dns_tcp_free(struct dns_tcp *tcp)
@@ -327,9 +287,6 @@ void dns_tcp_free(struct dns_tcp *tcp)
 		return;
 	while (tcp->connection_count)
 		connection_close(tcp->connections[tcp->connection_count - 1]);
-	for (size_t i = 0; i < tcp->listening_count; i++) {
-		event_del(&tcp->listening[i].readable);
-		event_del(&tcp->listening[i].resume);
-	}
+	acceptor_close(&tcp->acceptor);
 	free(tcp);
 }

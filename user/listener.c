@@ -8,27 +8,25 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "acceptor.h"
 #include "sockets.h"
 
 /* At once, before other events have their turn; the less there is to do, the fewer, so that another
  * worker with less to do gets its share of many that come together. */
 #define BATCH_MAX 64
 #define BATCH(connections) (1 + (connections) / 16)
-static const struct timeval pause_time = {0, 100 * 1000}; /* when descriptors are out */
 
 /* A listening socket. */
 struct place {
 	struct listener *listener;
 	uint64_t netns_cookie;
-	struct event *event;
 };
 
 struct listener {
 	struct proxy *proxy;
 	struct listener_limit limit;
-	size_t count;
-	bool stopped, full;
-	struct event *pause;
+	bool full;
+	struct acceptor acceptor;
 	struct place *places;
 };
 
@@ -48,35 +46,11 @@ static void note_taken(const struct listener *listener)
 				 __ATOMIC_RELAXED);
 }
 
-static void stop_accepting(struct listener *listener)
-{
-	for (size_t i = 0; i < listener->count; i++)
-		event_del(listener->places[i].event);
-}
-
-/* What cannot be watched now is tried again, at the next pulse if there is no pause to be had. What is
- * watched already stays so. */
 void listener_pulse(struct listener *listener)
 {
-	bool all = true;
-
-	/* Neither brake is on. */
-	if (listener->stopped || listener->full || evtimer_pending(listener->pause, NULL))
-		return;
-	for (size_t i = 0; i < listener->count; i++)
-		all = event_add(listener->places[i].event, NULL) == 0 && all;
-	if (!all)
-		event_add(listener->pause, &pause_time);
+	acceptor_pulse(&listener->acceptor);
 }
 
-/* Without memory for the pause there is none: nobody would end it. */
-static void pause_accepting(struct listener *listener)
-{
-	if (event_add(listener->pause, &pause_time) == 0)
-		stop_accepting(listener);
-}
-
-/* Without the pause a full descriptor table would wake the loop without end. */
 static void on_acceptable(evutil_socket_t fd, short what, void *context)
 {
 	const struct place *place = context;
@@ -92,9 +66,9 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 			listener->full = true;
 			/* The end of a connection of theirs tells us nothing. */
 			if (listener->limit.others)
-				pause_accepting(listener);
+				acceptor_pause(&listener->acceptor);
 			else
-				stop_accepting(listener);
+				acceptor_stop(&listener->acceptor);
 			return;
 		}
 		accepted.fd = accept4(fd, (struct sockaddr *)&accepted.peer, &length,
@@ -102,9 +76,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 		if (accepted.fd >= 0) {
 			connection_accept(listener->proxy, &accepted);
 			note_taken(listener);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-			   errno == ENOMEM) {
-			pause_accepting(listener);
+		} else if (acceptor_starved(errno)) {
+			acceptor_pause(&listener->acceptor);
 			return;
 		/* ECONNABORTED is one client's, who left the queue: the next may still stand in
 		 * it. */
@@ -122,10 +95,10 @@ static void on_pause_over(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	/* What became a tunnel takes less. */
 	note_taken(listener);
-	if (listener->full && at_limit(listener) && event_add(listener->pause, &pause_time) == 0)
+	if (listener->full && at_limit(listener) && acceptor_pause(&listener->acceptor))
 		return;
 	listener->full = false;
-	listener_pulse(listener);
+	acceptor_resume(&listener->acceptor);
 }
 
 /* One connection ended: there is room again. */
@@ -137,7 +110,7 @@ static void on_closed(void *context)
 	if (!listener->full || at_limit(listener))
 		return;
 	listener->full = false;
-	listener_pulse(listener);
+	acceptor_resume(&listener->acceptor);
 }
 
 struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
@@ -149,24 +122,14 @@ struct listener *listener_new(struct proxy *proxy, const int *fds, size_t count,
 		return NULL;
 	listener->proxy = proxy;
 	listener->limit = *limit;
-	listener->pause = evtimer_new(proxy->base, on_pause_over, listener);
+	acceptor_init(&listener->acceptor, proxy->base, on_pause_over, listener);
 	listener->places = calloc(count ? count : 1, sizeof(*listener->places));
-	if (!listener->pause || !listener->places)
+	if (!listener->places)
 		goto fail;
-	for (; listener->count < count; listener->count++) {
-		struct place *place = &listener->places[listener->count];
-		int fd = fds[listener->count];
-
-		place->listener = listener;
-		place->netns_cookie = sockets_netns_cookie(fd);
-		place->event = event_new(proxy->base, fd, EV_READ | EV_PERSIST, on_acceptable, place);
-		if (!place->event)
+	for (size_t i = 0; i < count; i++) {
+		listener->places[i] = (struct place){listener, sockets_netns_cookie(fds[i])};
+		if (acceptor_add(&listener->acceptor, fds[i], on_acceptable, &listener->places[i]) < 0)
 			goto fail;
-		/* Counted, so that listener_free() frees it. */
-		if (event_add(place->event, NULL) < 0) {
-			listener->count++;
-			goto fail;
-		}
 	}
 	proxy->closed = on_closed;
 	proxy->closed_context = listener;
@@ -176,21 +139,19 @@ fail:
 	return NULL;
 }
 
+/* `full` is no reason to resume any more. */
 void listener_stop(struct listener *listener)
 {
-	listener->stopped = true;
-	stop_accepting(listener);
+	listener->full = false;
+	acceptor_close(&listener->acceptor);
 }
 
 void listener_free(struct listener *listener)
 {
 	if (!listener)
 		return;
-	for (size_t i = 0; listener->places && i < listener->count; i++)
-		event_free(listener->places[i].event);
+	acceptor_close(&listener->acceptor);
 	free(listener->places);
-	if (listener->pause)
-		event_free(listener->pause);
 	if (listener->proxy->closed_context == listener)
 		listener->proxy->closed = NULL;
 	free(listener);

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "acceptor.h"
 #include "ui_ask.h"
 #include "ui_confine.h"
 #include "ui_files.h"
@@ -18,7 +19,6 @@
 #define BODY_MAX 4096
 #define HEADERS_MAX 16384
 #define IDLE_CHECK_S 2
-#define RETRY_US 200000
 
 /* ---- what every answer has ------------------------------------------------------------------------ */
 
@@ -267,8 +267,6 @@ static void on_idle_check(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	/* On already, as a rule; but there may have been no memory for it after a pause. */
-	(void)evconnlistener_enable(http->listener);
 	/* A page that is open holds a stream, also while nothing happens. */
 	if (http->streams > 0)
 		http->seen = now();
@@ -276,42 +274,19 @@ static void on_idle_check(evutil_socket_t fd, short what, void *context)
 		_exit(UI_EXIT_IDLE);
 }
 
-static void on_retry(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	evconnlistener_enable(context);
-}
-
-/* No descriptors are left: a listener that is ready all the while would take the processor. Those who
- * hold connections without a word lose them in TIMEOUT_S. */
-static void on_accept_error(struct evconnlistener *listener, void *context)
-{
-	const struct timeval pause = {0, RETRY_US};
-
-	(void)context;
-	evconnlistener_disable(listener);
-	if (event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, on_retry, listener,
-			    &pause) < 0)
-		evconnlistener_enable(listener);
-}
-
 static bool listen_with(struct ui_http *http, int fd)
 {
 	struct evhttp *server = evhttp_new(http->base);
-	struct evhttp_bound_socket *bound =
-		server ? evhttp_accept_socket_with_handle(server, fd) : NULL;
 
-	if (!bound)
+	if (!server || acceptor_http(server, fd) < 0)
 		return false;
-	http->listener = evhttp_bound_socket_get_listener(bound);
-	evconnlistener_set_error_cb(http->listener, on_accept_error);
 	evhttp_set_gencb(server, on_request, http);
 	/* Any other method, OPTIONS too, libevent refuses: no preflight of another site
 	 * succeeds. */
 	evhttp_set_allowed_methods(server, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
 	evhttp_set_max_headers_size(server, HEADERS_MAX);
 	evhttp_set_max_body_size(server, BODY_MAX);
+	/* When descriptors run out, those who hold them without a word lose them by this. */
 	evhttp_set_timeout(server, TIMEOUT_S);
 	return true;
 }

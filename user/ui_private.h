@@ -4,7 +4,6 @@
 #define UI_PRIVATE_H
 
 #include <event2/http.h>
-#include <event2/listener.h>
 #include <time.h>
 
 #include "ui_guard.h"
@@ -16,7 +15,6 @@
 
 struct ui_http {
 	struct event_base *base;
-	struct evconnlistener *listener;
 	struct ui_session session;
 	int pair;	       /* to the process with rights: ui_ask() */
 	unsigned exchanges;    /* answers and streams under way */
