@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "acceptor.h"
 #include "metrics.h"
 #include "sockets.h"
 #include "stop_signals.h"
@@ -146,7 +147,7 @@ static NORETURN void speak(int listener, int source, pid_t parent)
 		_exit(1);
 	base = event_base_new();
 	http = base ? evhttp_new(base) : NULL;
-	if (!http || evhttp_accept_socket(http, listener) < 0 ||
+	if (!http || acceptor_http(http, listener) < 0 ||
 	    evhttp_set_cb(http, "/metrics", on_request, &source) < 0)
 		_exit(1);
 	evhttp_set_gencb(http, on_other, NULL);

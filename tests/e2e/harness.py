@@ -224,6 +224,17 @@ def memory_kib(pid, field="VmRSS"):
         return int(re.search(field + r":\s+(\d+)", file.read())[1])
 
 
+def runnable(pid, seconds):
+    """The share of the next seconds in which it runs or waits for a processor: all of them when it spins,
+    however busy the machine is."""
+    def nanoseconds():
+        with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
+            return sum(int(field) for field in file.read().split()[:2])
+    begun, before = time.monotonic(), nanoseconds()
+    time.sleep(seconds)
+    return (nanoseconds() - before) / 1e9 / (time.monotonic() - begun)
+
+
 def passed_to(worker, name):
     """The descriptor that the supervisor told the worker: --NAME=FD, the first of them."""
     with open(f"/proc/{worker}/cmdline", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -136,6 +137,34 @@ class Metrics(Case):
             self.assertFalse(os.path.exists(self.socket))
             wait_for(lambda: not alive(speaker), 5, "the end of who spoke HTTP")
         finally:
+            server.kill()
+            server.wait()
+
+    def test_no_descriptor_for_who_asks(self):
+        """Who speaks HTTP neither spins meanwhile nor fills the log, and answers afterwards."""
+        path, held = harness.world.path("metrics-stderr"), []
+        with open(path, "w", encoding="utf-8") as file:
+            server = subprocess.Popen([harness.world.program, "metrics", "--listen", self.socket],
+                                      preexec_fn=w.die_with_parent, stderr=file)
+        try:
+            wait_for(lambda: self.get("--unix-socket", self.socket, "http://x/metrics").returncode == 0, 5,
+                     "an answer")
+            speaker = children(server.pid)[0]
+            for _ in range(256):
+                held.append(socket.socket(socket.AF_UNIX))
+                held[-1].connect(self.socket)
+                held[-1].settimeout(10)
+            wait_for(lambda: len(os.listdir(f"/proc/{speaker}/fd")) == 256, 5, "as many as it takes")
+            self.assertLess(harness.runnable(speaker, 1), 0.7)
+            held[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            for asking in held[:-1]:
+                asking.close()
+            self.assertIn(b" 200 ", held[-1].recv(64))
+            with open(path, encoding="utf-8") as file:
+                self.assertLessEqual(len(file.readlines()), 2)
+        finally:
+            for asking in held:
+                asking.close()
             server.kill()
             server.wait()
 
