@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "acceptor.h"
 #include "bytes.h"
 #include "cgroup.h"
 #include "feed_merge.h"
@@ -42,7 +43,8 @@ struct control {
 	struct control_options copy;
 	struct feed_list feeds;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	struct event *accepting, *tick;
+	struct acceptor acceptor;
+	struct event *tick;
 	LIST_HEAD(client_list, client) clients;
 	unsigned client_count;
 	struct client *asking; /* while options->answer() runs */
@@ -352,8 +354,11 @@ static void on_accept(evutil_socket_t listener, short what, void *context)
 	struct client *c;
 
 	(void)what;
-	if (fd < 0)
+	if (fd < 0) {
+		if (acceptor_starved(errno))
+			acceptor_pause(&control->acceptor);
 		return;
+	}
 	/* Accepted and closed rather than left in the backlog, where who asks would wait for
 	 * nothing. */
 	c = control->client_count < CLIENTS_MAX && may_ask(control, fd) ? calloc(1, sizeof(*c)) : NULL;
@@ -434,14 +439,20 @@ int control_new(const struct control_options *options, struct control **ret, str
 		return -1;
 	}
 	control->tick = event_new(options->base, -1, EV_PERSIST, on_tick, control);
-	control->accepting = event_new(options->base, control->fd, EV_READ | EV_PERSIST, on_accept,
-				       control);
-	if (!control->tick || !control->accepting || event_add(control->accepting, NULL) < 0) {
+	acceptor_init(&control->acceptor, options->base, NULL, NULL);
+	if (!control->tick ||
+	    acceptor_add(&control->acceptor, control->fd, on_accept, control) < 0) {
 		control_free(control);
 		return error_set(error, "cannot watch the control socket");
 	}
 	*ret = control;
 	return 0;
+}
+
+void control_pulse(struct control *control)
+{
+	if (control)
+		acceptor_pulse(&control->acceptor);
 }
 
 void control_free(struct control *control)
@@ -454,7 +465,7 @@ void control_free(struct control *control)
 		next = LIST_NEXT(c, entry);
 		close_client(c);
 	}
-	free_event(control->accepting);
+	acceptor_close(&control->acceptor);
 	free_event(control->tick);
 	if (control->fd >= 0)
 		close(control->fd);

@@ -139,6 +139,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	supervisor_look_after_bottle(s);
 	supervisor_approvals_pulse(s);
+	control_pulse(s->control);
 	for (unsigned i = 0; i < s->slot_count; i++) {
 		pulse_worker(s->slots[i]);
 		measure(s->slots[i], now - s->pulse_ns);

@@ -2,7 +2,9 @@
 """The supervisor's own life: starts that fail, reloads at bad moments, and what a worker is given."""
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import time
 
@@ -370,6 +372,23 @@ class LogPipe(Case):
             self.assertNotEqual(bottle.python("import socket; socket.create_connection("
                                               "('203.0.113.2', 9))").returncode, 0)
         self.assertIsNone(bottle.process.poll())
+
+
+class Control(Case):
+    def test_no_descriptor_for_who_asks(self):
+        """The supervisor does not spin while somebody waits whom it cannot accept, and answers later."""
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        pid = bottle.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        with socket.socket(socket.AF_UNIX) as asking:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+            asking.settimeout(10)
+            asking.connect(f"/run/egress-bpf/{bottle.name}.sock")
+            asking.sendall(b'{"command":"status"}\n')
+            self.assertLess(harness.runnable(pid, 1), 0.7)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            self.assertIn(b'{', asking.recv(1 << 20))
 
 
 class Unprivileged(Case):
