@@ -111,7 +111,7 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 $(filter $(BUILD)/kernel%.o,$(OBJECTS)): $(BUILD)/egress.skel.h $(BUILD)/wire.skel.h \
 	$(BUILD)/unix_wall.skel.h $(BUILD)/root_wall.skel.h \
 	$(BUILD)/unix_doors.skel.h
-.PRECIOUS: $(BUILD)/%.bpf.o
+.PRECIOUS: $(BUILD)/%.bpf.o $(BUILD)/tests/%.o
 
 # A unit test links only the modules named for it, so that a new dependency shows here.
 include tests/unit/links.mk
