@@ -13,6 +13,8 @@
 #include "diag.h"
 
 #define BOTTLE_RUN_DIRECTORY "/run/egress-bpf"
+/* In a bottle's directory there: the file that lies over each unix socket of the host's. */
+#define BOTTLE_CLOSED_SOCKET "closed"
 
 /* Exit statuses that are not the command's; those of env(1), nohup(1) and docker-run(1). */
 enum { BOTTLE_NO_SANDBOX = 125, BOTTLE_CANNOT_RUN = 126, BOTTLE_NOT_FOUND = 127 };

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
@@ -357,6 +358,21 @@ static bool enter(const struct broker *broker, pid_t init)
 	return entered;
 }
 
+/* Its file, made before the init asked for us. */
+static bool find_closed(struct broker *broker, const struct bottle_options *options)
+{
+	struct stat status;
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s/%s", BOTTLE_RUN_DIRECTORY, options->name,
+		 BOTTLE_CLOSED_SOCKET);
+	if (stat(path, &status) < 0)
+		return false;
+	broker->closed_device = status.st_dev;
+	broker->closed_inode = status.st_ino;
+	return true;
+}
+
 /* Early, while the init is still at work: some 160 system calls, and libcap-ng reads the /proc of a
  * pid namespace that we are in. What we hold is not touched by it. */
 static bool drop_bounding_set(void)
@@ -401,8 +417,8 @@ static NORETURN void broker_main(const struct bottle_options *options, pid_t ini
 	if (!receive(socket, &broker))
 		_exit(0);
 	broker.hidden = make_hidden(options->user);
-	if (broker.hidden < 0 || !enter(&broker, init) || !become(options->user) ||
-	    write(socket, "", 1) != 1)
+	if (broker.hidden < 0 || !enter(&broker, init) || !find_closed(&broker, options) ||
+	    !become(options->user) || write(socket, "", 1) != 1)
 		_exit(1);
 	close(socket);
 	serve(&broker);

@@ -105,6 +105,13 @@ static int connect_to(struct broker_call *call, int real)
 	return connect_waiting(call, (const struct sockaddr *)&address, sizeof(address));
 }
 
+/* Nobody listens there, so the kernel would say the same; but it would be counted, and programs ask nscd,
+ * resolved or D-Bus in passing. */
+static bool is_closed(const struct broker *broker, const struct stat *status)
+{
+	return status->st_dev == broker->closed_device && status->st_ino == broker->closed_inode;
+}
+
 /* The kernel's own checks, in its order: unix_find_bsd(). Those of the socket itself come after. */
 static int connect_file(struct broker_call *call, int file)
 {
@@ -115,7 +122,7 @@ static int connect_file(struct broker_call *call, int file)
 		return -errno;
 	if (faccessat(file, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) < 0)
 		return -errno;
-	if (!S_ISSOCK(status.st_mode))
+	if (!S_ISSOCK(status.st_mode) || is_closed(call->broker, &status))
 		return -ECONNREFUSED;
 	real = broker_names_find(&call->broker->names, &status);
 	if (real == -ENOENT)

@@ -33,6 +33,8 @@ struct broker {
 	int processes; /* /proc of our own pid namespace; also the working directory */
 	int hidden;    /* the root of a file system that is mounted nowhere */
 	uint64_t netns_cookie; /* of the bottle */
+	dev_t closed_device;   /* what covers the host's sockets in the bottle */
+	ino_t closed_inode;
 	struct broker_names names;
 };
 

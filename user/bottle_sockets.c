@@ -402,7 +402,7 @@ static int make_closed_socket(const struct launch *launch, struct error *error)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s/closed", launch->directory);
+	snprintf(path, sizeof(path), "%s/%s", launch->directory, BOTTLE_CLOSED_SOCKET);
 	if (mknod(path, S_IFSOCK | 0666, 0) < 0 || chmod(path, 0666) < 0 ||
 	    stat(path, &launch->sockets->closed) < 0)
 		return error_set(error, "cannot make %s: %s", path, strerror(errno));
@@ -431,7 +431,7 @@ static int try_to_cover(struct launch *launch, const char *path, bool real, stru
 			return is_missing(errno) ? 0
 						 : error_set(error, "cannot look at %s", path);
 	}
-	rc = bottle_place(launch, "closed", NULL, 0, real ? path : found, error);
+	rc = bottle_place(launch, BOTTLE_CLOSED_SOCKET, NULL, 0, real ? path : found, error);
 	free(found);
 	return rc;
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Unix sockets inside of `exec`: what the kernel does is what a program sees, whether the kernel tells
 the bottle's own from others by itself or a broker binds and connects them."""
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import harness
@@ -171,6 +173,22 @@ signal.setitimer(signal.ITIMER_REAL, 0); print(bad)""")
         self.agree("""
 import ctypes
 ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); s = bound('s'); print(code(new().connect, 's'))""")
+
+    def test_covered_and_not_counted(self):
+        """A socket of the host's from before has no one behind it in here: programs ask nscd, resolved
+        or D-Bus in passing, and whoever runs `id` is not to read of refusals."""
+        path = self.directory() + "/host"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            os.chmod(path, 0o777)
+            server.listen()
+            log = harness.write("covered.log", "")
+            result = run_exec([PYTHON, "-c", "import socket, sys\nprint(socket.socket(socket.AF_UNIX)."
+                               "connect_ex(sys.argv[1]))", path], "--log", log)
+        self.assertEqual(self.ok(result), f"{errno.ECONNREFUSED}\n")
+        self.assertIn("0 allowed, 0 refused", result.stderr)
+        with open(log, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "")
 
     def test_not_reachable_from_outside(self):
         top = self.directory()
