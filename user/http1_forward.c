@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define NOMINATIONS_MAX 8
 #define OUR_LINES 256 /* start line and framing, without what is the message's own */
 #define BODY_ROOM 1024 /* small bodies go out with their head: http1_body's `corked` */
 
@@ -39,18 +38,18 @@ static bool is_nominated(struct span name, const struct span *lists, size_t coun
 
 bool http1_drop_hop_fields(struct http1_head *head)
 {
-	struct span lists[NOMINATIONS_MAX];
+	struct span lists[HTTP1_NOMINATIONS_MAX];
 	size_t list_count = 0, kept = 0;
 
 	/* Two passes: a field may be nominated behind its own place. */
-	for (size_t i = 0; head->nominates && i < head->count; i++) {
+	for (size_t i = 0; head->nominations > 0 && i < head->count; i++) {
 		struct span name = head->fields[i].name, list = head->fields[i].value;
 
 		/* By far the most frequent nomination is dropped by is_hop_field() anyway. */
 		if (name.length != 10 || !span_equal_nocase(name, SPAN("connection")) ||
 		    span_equal_nocase(list, SPAN("keep-alive")))
 			continue;
-		if (list_count == NOMINATIONS_MAX)
+		if (list_count == HTTP1_NOMINATIONS_MAX)
 			return false;
 		lists[list_count++] = list;
 	}

@@ -285,6 +285,14 @@ static int note_host(struct http1_head *head, const struct policy_header *field)
 	return 0;
 }
 
+/* Each field of the head is looked for in these lists: 60 KB of commas were 280 ms for 240 fields. */
+static int note_nominations(struct http1_head *head, const struct policy_header *field)
+{
+	head->nominations++;
+	head->nominated += field->value.length;
+	return head->nominations > HTTP1_NOMINATIONS_MAX || head->nominated > HTTP1_NOMINATED_MAX ? 400 : 0;
+}
+
 /* By length first: most fields are none of these. */
 static int note_field(struct http1_head *head, const struct policy_header *field)
 {
@@ -305,9 +313,7 @@ static int note_field(struct http1_head *head, const struct policy_header *field
 			head->upgrade = field->value;
 		break;
 	case 10:
-		if (span_equal_nocase(name, SPAN("connection")))
-			head->nominates = true;
-		break;
+		return span_equal_nocase(name, SPAN("connection")) ? note_nominations(head, field) : 0;
 	case 14:
 		return span_equal_nocase(name, SPAN("content-length")) ? note_length(head, field) : 0;
 	case 17:

@@ -15,6 +15,9 @@
 #define HTTP1_HEAD_MAX (64 * 1024)
 #define HTTP1_TARGET_MAX (16 * 1024)
 #define HTTP1_FIELDS_MAX 256
+/* Of Connection: fields, and bytes of them all. */
+#define HTTP1_NOMINATIONS_MAX 8
+#define HTTP1_NOMINATED_MAX 512
 
 enum http1_framing {
 	HTTP1_NO_BODY,
@@ -35,7 +38,8 @@ struct http1_head {
 	struct span upgrade;		  /* value of Upgrade, when Connection nominates it */
 	enum http1_framing framing;	  /* as the fields say, whatever the status or method */
 	uint64_t length;		  /* HTTP1_LENGTH */
-	bool nominates, keep_alive, te_trailers, expects;
+	size_t nominations, nominated;	  /* Connection fields, and their bytes */
+	bool keep_alive, te_trailers, expects;
 };
 
 /* Where the head that begins `text` ends: its length, 0 when more is needed, -1 when a line ends

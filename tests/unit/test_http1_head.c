@@ -203,7 +203,7 @@ static void what_is_parsed(void **state)
 	assert_true(span_equal(head.fields[1].name, SPAN("X")));
 	assert_true(span_equal(head.fields[1].value, SPAN("y z")));
 	assert_false(head.keep_alive);
-	assert_true(head.nominates);
+	assert_int_equal(head.nominations, 1);
 	assert_true(head.te_trailers);
 	assert_null(head.upgrade.data);
 }
@@ -234,6 +234,35 @@ static void limits(void **state)
 	bytes_free(&text);
 	assert_true(bytes_printf(&text, LINE "A: %0*d\r\n\r\n", HTTP1_HEAD_MAX, 0));
 	assert_int_equal(http1_request_parse(bytes_span(&text), &parser, &head), 431);
+	bytes_free(&text);
+}
+
+/* Each field is looked for in each of these lists: how much that is, is bounded, from both sides. */
+static void nominations(void **state)
+{
+	static const struct {
+		size_t fields, length; /* of each list */
+		int status;
+	} cases[] = {{1, 512, 0}, {1, 513, 400}, {2, 256, 0}, {2, 257, 400}, {8, 1, 0}, {9, 1, 400}};
+	struct bytes text = {NULL, 0, 0, 0};
+	struct http1_head head = {.fields = fields};
+	char list[600];
+	llhttp_t parser;
+
+	(void)state;
+	memset(list, ',', sizeof(list));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (int response = 0; response < 2; response++) {
+			bytes_free(&text);
+			assert_true(bytes_append_text(&text, response ? "HTTP/1.1 200 OK\r\n" : LINE));
+			for (size_t n = 0; n < cases[i].fields; n++)
+				assert_true(bytes_printf(&text, "Connection: %.*s\r\n",
+							 (int)cases[i].length, list));
+			assert_true(bytes_append_text(&text, "\r\n"));
+			assert_int_equal((response ? http1_response_parse : http1_request_parse)(
+						 bytes_span(&text), &parser, &head), cases[i].status);
+		}
+	}
 	bytes_free(&text);
 }
 
@@ -326,6 +355,7 @@ int main(void)
 		cmocka_unit_test(response_table),
 		cmocka_unit_test(what_is_parsed),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(nominations),
 		cmocka_unit_test(values_everywhere),
 		cmocka_unit_test(end_in_pieces),
 		cmocka_unit_test(lists),
