@@ -118,7 +118,7 @@ static void on_linger(evutil_socket_t fd, short what, void *context)
 
 	(void)fd, (void)what;
 	for (struct h2_stream *s = h2->streams; s; s = s->next) {
-		if (s->face || s->closed || s->reset)
+		if (s->face || s->closed || s->reset || s->rest > 0)
 			continue;
 		if (s->stale) {
 			h2_stream_reset(s, NGHTTP2_CANCEL);
@@ -360,8 +360,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		(void)nghttp2_session_consume_connection(session, length);
 	/* Nobody reads it. The windows open all the same, or the peer would never get to its
 	 * end. */
-	if (!kept)
-		return nghttp2_session_consume_stream(session, id, length);
+	if (!kept) {
+		int rc = nghttp2_session_consume_stream(session, id, length);
+
+		return rc == 0 && s ? h2_rest_came(s, length) : rc;
+	}
 	if (!bytes_append(&s->body, data, length))
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	h2_wake(s);
@@ -392,11 +395,11 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	s->end_sent = true;
+	if (s->face || s->remote_end)
+		return 0;
 	/* The response is out and nobody reads the rest of the request (RFC 9113, 8.1). */
-	if (!s->face && !s->remote_end)
-		return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id,
-						 h2->server ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
-	return 0;
+	return h2->server ? h2_rest_begin(s)
+			  : nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
 }
 
 /* A request that could not be sent: after GOAWAY, or given up while it waited for the socket. nghttp2
@@ -518,7 +521,8 @@ struct h2 *h2_new(struct event_base *base, struct stream *transport, bool server
 	h2->woken_end = &h2->woken;
 	if (event_assign(&h2->kick, base, -1, 0, on_kick, h2) < 0 ||
 	    evtimer_assign(&h2->again, base, on_kick, h2) < 0 ||
-	    evtimer_assign(&h2->linger, base, on_linger, h2) < 0 || !new_session(h2)) {
+	    evtimer_assign(&h2->linger, base, on_linger, h2) < 0 ||
+	    evtimer_assign(&h2->pulse, base, h2_rest_pulse, h2) < 0 || !new_session(h2)) {
 		free(h2);
 		return NULL;
 	}
@@ -562,6 +566,7 @@ void h2_free(struct h2 *h2)
 	event_del(&h2->kick);
 	event_del(&h2->again);
 	event_del(&h2->linger);
+	event_del(&h2->pulse);
 	bytes_wipe(&h2->pending);
 	free(h2);
 }

@@ -51,7 +51,8 @@ struct h2_stream {
 	bool head_out;	  /* and gone */
 	bool behind;	  /* server: a reset waits until what was written is out */
 	bool finished;	  /* the writer is through */
-	bool stale;	  /* nobody holds it, and nothing of it went out since on_linger() was last here */
+	bool stale;	  /* nobody holds it, and nothing moved since on_linger() or the pulse was here */
+	size_t rest;	  /* server: it is answered; so much of its request is yet thrown away */
 	bool end_sent;
 	bool deferred;	  /* nghttp2 waits for more of the body */
 	bool full;	  /* the writer waits for room */
@@ -72,7 +73,7 @@ struct h2 {
 	size_t ready_heads;
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
 	time_t chatter_since;
-	struct event kick, again, linger;
+	struct event kick, again, linger, pulse;
 };
 
 /* h2.c */
@@ -81,6 +82,13 @@ void h2_wake(struct h2_stream *s);
 void h2_linger(struct h2 *h2); /* some stream waits for its peer, and for nobody else */
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
 void h2_stream_destroy(struct h2_stream *s);
+
+/* h2_rest.c: a server's stream that is answered whole, and that nobody holds, before its client has ended it.
+ * It is reset later, unless the client ends it first. 0, or what a callback of nghttp2 returns. */
+int h2_rest_begin(struct h2_stream *s);
+/* So much of it came: it may be enough. Of any stream. */
+int h2_rest_came(struct h2_stream *s, size_t length);
+void h2_rest_pulse(evutil_socket_t fd, short what, void *h2);
 
 /* h2_memory.c: what the session of `h2` allocates with; both live as long. */
 nghttp2_mem h2_memory(struct h2 *h2);

@@ -420,7 +420,6 @@ static void h2_release(void *object)
 {
 	struct h2_stream *s = object;
 	struct h2 *h2 = s->h2;
-	uint32_t code = s->own_code;
 
 	s->face = NULL;
 	if (h2)
@@ -438,11 +437,10 @@ static void h2_release(void *object)
 		h2_linger(h2); /* on_sent() in h2.c goes on */
 		return;
 	}
-	/* RFC 9113, 8.1: a server that is done may tell its client to stop sending, without an
-	 * error. */
-	if (s->finished && h2->server)
-		code = NGHTTP2_NO_ERROR;
-	h2_stream_reset(s, code);
+	if (!s->finished || !h2->server)
+		h2_stream_reset(s, s->own_code);
+	else if (h2_rest_begin(s) != 0)
+		h2->over = true;
 }
 
 const struct stream_ops h2_stream_ops = {

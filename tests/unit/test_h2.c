@@ -328,10 +328,9 @@ static void resets(void **state)
 	stream_free(broken);
 }
 
-/* An answer is whole although nobody reads the rest of the request. */
-static void early_answer(void **state)
+/* An answer is whole although nobody reads the rest of the request, which goes on. */
+static struct stream *answer_early(struct pair *p)
 {
-	struct pair *p = *state;
 	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
 	ssize_t n;
 
@@ -341,12 +340,98 @@ static void early_answer(void **state)
 	p->opened_count = 0;
 	assert_int_equal(p->gone, 0); /* it has yet to be sent */
 	turn(p);
-	assert_int_equal(p->gone, 1);
 	assert_string_equal(get(client, &n), "HTTP/1.1 403 \r\ntransfer-encoding: chunked\r\n\r\nno");
 	assert_int_equal(n, 0);
+	return client;
+}
+
+/* What the stream takes until it is reset, or `most`. */
+static size_t pour(struct pair *p, struct stream *stream, size_t most)
+{
+	static char block[16000];
+	size_t sent = 0;
+	ssize_t n;
+
+	while (sent < most) {
+		n = stream_write(stream, block, sizeof(block));
+		if (n < 0 && n != -EAGAIN)
+			break;
+		sent += n > 0 ? (size_t)n : 0;
+		turn(p);
+	}
+	return sent;
+}
+
+static void pulse(struct pair *p)
+{
+	assert_true(event_pending(&p->server.h2->pulse, EV_TIMEOUT, NULL));
+	event_active(&p->server.h2->pulse, EV_TIMEOUT, 0);
+	turn(p);
+}
+
+/* The reset comes when the client is silent: there are some that drop what they read together with one. */
+static void early_answer(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = answer_early(p);
+
+	assert_int_equal(p->gone, 0);
+	for (int i = 0; i < 4; i++) {
+		assert_true(pour(p, client, 4 * STREAM_WINDOW) >= 4 * STREAM_WINDOW);
+		pulse(p);
+		assert_int_equal(p->gone, 0);
+	}
+	pulse(p);
+	assert_int_equal(p->gone, 1);
 	assert_int_equal(stream_write(client, "x", 1), -EPIPE);
+	assert_false(h2_was_reset(client)); /* its answer is whole */
 	stream_free(client);
 	assert_true(h2_is_idle(p->server.h2) && h2_is_idle(p->client.h2));
+}
+
+/* None is needed where the client ends; and who does not is not listened to for ever. */
+static void early_answer_ends(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = answer_early(p);
+	size_t pulses = 0;
+
+	stream_shutdown(client);
+	turn(p);
+	assert_int_equal(p->gone, 1);
+	stream_free(client);
+	p->gone = 0;
+	client = answer_early(p);
+	for (; p->gone == 0 && pulses < 1000; pulses++) {
+		(void)pour(p, client, 1);
+		pulse(p);
+	}
+	assert_in_range(pulses, 200, 256);
+	stream_free(client);
+	p->gone = 0;
+	client = answer_early(p);
+	p->server.h2->streams->rest = 4 * STREAM_WINDOW;
+	assert_in_range(pour(p, client, 8 * STREAM_WINDOW), 3 * STREAM_WINDOW, 6 * STREAM_WINDOW);
+	assert_int_equal(p->gone, 1);
+	stream_free(client);
+}
+
+/* Where nothing would end it later, it ends at once. Its owner is here when the answer has gone. */
+static void early_answer_without_timers(void **state)
+{
+	struct pair *p = *state;
+	struct stream *client = ask(p, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+
+	put(p->opened[0], "HTTP/1.1 403 No\r\n\r\nno");
+	stream_shutdown(p->opened[0]);
+	turn(p);
+	no_timers = true;
+	stream_free(p->opened[0]);
+	p->opened_count = 0;
+	turn(p);
+	assert_int_equal(p->gone, 1);
+	assert_false(p->server.over);
+	stream_free(client);
 }
 
 /* A hundred at a time: what ends makes room whether it was sent or not, and before its owner lets go. */
@@ -756,6 +841,7 @@ int main(void)
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(head_as_fields), TEST(heads_of_any_size), TEST(head_and_reset),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
+		TEST(early_answer_ends), TEST(early_answer_without_timers),
 		TEST(room),
 		TEST(given_up_before_it_was_sent),
 		cmocka_unit_test(secrets_are_not_indexed),

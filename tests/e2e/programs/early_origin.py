@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """early_origin.py DIRECTORY ADDRESS (h1|h2): an origin that answers before it has read the body. The
-path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said. With HTTP/1 it
+path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does, and reads all). With HTTP/1 it
 takes what comes ("end"), or closes."""
 import struct
 import sys
@@ -22,6 +22,7 @@ def answers(how, status, n):
     plain = head(n, ("content-length", "2"), status=status) + data(n, b"no")
     return {
         "end": plain,
+        "on": plain,
         "reset": plain + reset(n, NO_ERROR),
         "cancel": plain + reset(n, CANCEL),
         "bare": head(n, status=status) + data(n, b"no") + reset(n, NO_ERROR),
@@ -88,11 +89,13 @@ class Handler(hostile.Handler):
         if how == "late" and n not in self.begun:
             self.begun.add(n)
             self.request.sendall(answers("reset", status, n))
-        if how not in ("echo", "read"):
+        if how not in ("echo", "read", "on"):
             return
-        self.length += len(payload)
         if payload and not ended:
             self.request.sendall(frame(8, 0, n, struct.pack("!I", len(payload))))
+        if how == "on":
+            return
+        self.length += len(payload)
         if how == "echo":
             self.request.sendall(data(n, payload, False) if payload else b"")
         if ended and how == "echo":
