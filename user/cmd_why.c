@@ -20,7 +20,8 @@ static const char help_text[] =
 	"\n"
 	"Says what a policy answers to one request: the verdict, its reason, the route with its\n"
 	"line, the header and the source of the credential that would be injected (never a value),\n"
-	"and what would allow a refused request. Asks no network and looks up no secret.\n"
+	"headers that would be left out, and what would allow a refused request. Asks no network and\n"
+	"looks up no secret.\n"
 	"With the id of an event: what was decided, and what the sidecar's policy answers now.\n"
 	"\n"
 	"  --policy FILE    the policy; default routes.yaml in the current directory\n"
@@ -103,9 +104,22 @@ static void print_text(const struct answer *answer)
 	if (answer->secret)
 		printf("credential: %s, from the %s %s\n", answer->header,
 		       secret_kind(answer->secret), answer->secret->source);
+	for (size_t i = 0; i < answer->left_out_count; i++)
+		printf("%s%.*s%s", i ? ", " : "left out: ", (int)answer->left_out[i].length,
+		       answer->left_out[i].data, i + 1 == answer->left_out_count ? "\n" : "");
 	if (verdict->reason != EGRESS_ALLOWED)
 		printf("would allow it: %s\n",
 		       verdict->hint[0] ? verdict->hint : reason_cure(verdict->reason));
+}
+
+static json_t *json_left_out(const struct answer *answer)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < answer->left_out_count; i++)
+		json_array_append_new(names, json_stringn(answer->left_out[i].data,
+							  answer->left_out[i].length));
+	return names;
 }
 
 /* What is not there has no key, so that a script can test for the key alone. */
@@ -126,6 +140,8 @@ static void print_json(const struct answer *answer)
 		json_object_set_new(object, "credential",
 				    json_pack("{s:s, s:s}", "header", answer->header,
 					      secret_kind(answer->secret), answer->secret->source));
+	if (answer->left_out_count > 0)
+		json_object_set_new(object, "left_out", json_left_out(answer));
 	if (!allowed)
 		json_object_set_new(object, "hint",
 				    json_string(verdict->hint[0] ? verdict->hint

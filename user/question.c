@@ -95,6 +95,26 @@ static void ask_address(const struct policy *policy, const struct question *q, s
 	snprintf(ret->place, sizeof(ret->place), "cidr (%s:%d)", cidr->file, cidr->line);
 }
 
+/* What http1_target() refuses before any rule is asked. */
+static void ask_method(const struct question *q, struct policy_verdict *verdict)
+{
+	if (verdict->reason != EGRESS_ALLOWED ||
+	    (!span_equal(q->method, SPAN("TRACE")) && !span_equal(q->method, SPAN("CONNECT"))))
+		return;
+	verdict->reason = EGRESS_METHOD_NOT_ALLOWED;
+	verdict->audited = EGRESS_ALLOWED;
+	snprintf(verdict->hint, sizeof(verdict->hint), "nothing: the proxy passes no %.*s",
+		 (int)q->method.length, q->method.data);
+}
+
+static void note_left_out(const struct question *q, const struct policy_route *route,
+			  struct answer *ret)
+{
+	for (size_t i = 0; i < q->header_count; i++)
+		if (policy_route_strips(route, q->headers[i].name))
+			ret->left_out[ret->left_out_count++] = q->headers[i].name;
+}
+
 /* The credential is named only where the request would be allowed to carry it. */
 static void ask_name(const struct policy *policy, const struct question *q, struct answer *ret)
 {
@@ -108,11 +128,13 @@ static void ask_name(const struct policy *policy, const struct question *q, stru
 		.headers = q->headers,
 		.header_count = q->header_count,
 	};
+	const bool splices = host && policy_host_splices(host, q->port, q->tls);
 	const struct policy_route *route;
 
 	policy_decide(policy, &request, &ret->verdict);
+	ask_method(q, &ret->verdict);
 	route = ret->verdict.route;
-	if (host && policy_host_splices(host, q->port, q->tls)) {
+	if (splices) {
 		ret->verdict.reason = EGRESS_ALLOWED;
 		ret->verdict.hint[0] = '\0';
 		ret->note = "spliced, requests are not looked at";
@@ -123,8 +145,11 @@ static void ask_name(const struct policy *policy, const struct question *q, stru
 		ret->note = "by audit, which refuses nothing of this host";
 	snprintf(ret->place, sizeof(ret->place), "%s (%s:%d)", policy_route_host(route),
 		 policy_route_file(route), policy_route_line(route));
-	if (ret->verdict.reason == EGRESS_ALLOWED)
-		ret->secret = policy_route_secret(route, &ret->header);
+	if (ret->verdict.reason != EGRESS_ALLOWED)
+		return;
+	ret->secret = policy_route_secret(route, &ret->header);
+	if (!splices)
+		note_left_out(q, route, ret);
 }
 
 void question_ask(const struct question *q, const struct policy *policy, struct answer *ret)

@@ -71,6 +71,23 @@ class Explain(Case):
         self.assertEqual(cli("test", "--policy", "/nonexistent", bare).returncode, 2)
         self.assertEqual(cli("test", write("url.yaml", EXPECT.replace("https", "ftp"))).returncode, 2)
 
+    def test_what_no_rule_decides(self):
+        """The proxy refuses some methods whatever the rules, and leaves some headers out."""
+        path = write("why.yaml", policy("\n  - host: a.example.test\n  - {host: p.example.test, tls: passthrough}\n"))
+        for method, url, status in (("TRACE", "https://a.example.test/", 1), ("CONNECT", "http://a.example.test/", 1),
+                                    ("GET", "https://a.example.test/", 0), ("TRACE", "https://p.example.test/", 0)):
+            told = cli("why", "--policy", path, method, url)
+            self.assertEqual(told.returncode, status, told.stdout + told.stderr)
+            if status:
+                self.assertRegex(told.stdout, rf"(?s)^refused: method_not_allowed\n.*would allow it: nothing: .*{method}")
+        headers = [x for name in ("Accept", "X-Forwarded-Host", "authorization") for x in ("--header", f"{name}: x")]
+        told = cli("why", "--policy", path, *headers, "GET", "https://a.example.test/")
+        self.assertIn("left out: X-Forwarded-Host, authorization\n", told.stdout)
+        told = json.loads(cli("why", "--json", "--policy", path, *headers, "GET", "https://a.example.test/").stdout)
+        self.assertEqual(told["left_out"], ["X-Forwarded-Host", "authorization"])
+        self.assertNotIn("left out", cli("why", "--policy", path, *headers, "GET", "https://p.example.test/").stdout)
+        self.assertNotIn("left out", cli("why", "--policy", path, "GET", "https://a.example.test/").stdout)
+
     def test_wrong_options(self):
         for arguments, said in (("metrics --listen", "metrics: --listen needs a value"),
                                 ("diff --json=1 a b", "diff: --json takes no value"),
