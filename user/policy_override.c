@@ -23,17 +23,28 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* One character of a parameter's name; moves `name` behind it. An escape that is none is as it came. */
+/* The octet that two digits at `from` are, or -1. */
+static int octet_at(struct span text, size_t from)
+{
+	int high = text.length >= from + 2 ? hex_value(text.data[from]) : -1;
+	int low = high >= 0 ? hex_value(text.data[from + 1]) : -1;
+
+	return low >= 0 ? high * 16 + low : -1;
+}
+
+/* One character of a parameter's name; moves `name` behind it. "%u005f", too, which ASP.NET decodes. An
+ * escape that is none is as it came. */
 static char take_char(struct span *name)
 {
-	const char *at = name->data;
-	int high = name->length >= 3 && at[0] == '%' ? hex_value(at[1]) : -1;
-	int low = high >= 0 ? hex_value(at[2]) : -1;
-	size_t length = low >= 0 ? 3 : 1;
+	bool escape = name->data[0] == '%', wide = escape && octet_at(*name, 2) == 0 &&
+						   (name->data[1] | 0x20) == 'u';
+	int octet = escape ? octet_at(*name, wide ? 4 : 1) : -1;
+	char c = octet >= 0 ? (char)octet : name->data[0];
+	size_t length = octet < 0 ? 1 : wide ? 6 : 3;
 
 	name->data += length;
 	name->length -= length;
-	return low >= 0 ? (char)(high * 16 + low) : *at;
+	return c;
 }
 
 /* Neither an x nor what may stand for the dash or blank that the names below begin with. */
