@@ -278,14 +278,14 @@ static enum egress_reason decide(const struct policy *policy, const struct polic
 	return reason;
 }
 
-/* Where to something is moved or copied, a rule has to allow it, too. */
+/* Where to something is moved or copied, a rule has to allow it, too, where there is one for paths. */
 static void decide_destination(const struct policy *policy, const struct policy_request *request,
 			       struct policy_verdict *verdict, const char **ret_why)
 {
 	struct policy_request there = *request;
 	size_t at = 0;
 
-	while (verdict->reason == EGRESS_ALLOWED && verdict->host->strict &&
+	while (verdict->reason == EGRESS_ALLOWED && verdict->host->first_any > 0 &&
 	       (there.target = policy_destination(request, &at)).data) {
 		struct policy_verdict other = *verdict;
 

@@ -598,7 +598,6 @@ static void overriding_parameters(void **state)
 		{"/x?_method%00z=DELETE", false, true}, {"/x?_HttpMethod=PATCH", false, true},
 		{"/x?X-HTTP-Method-Override=PUT", false, true}, {"/x?x_http_method=PUT", false, true},
 		{"/x?_method_override=PUT", false, true}, {"/x?_method=POST&_method=PUT", false, true},
-		"/a%0d", "/a%1f", "/a%7f", "/a%", "/a%2", "/a%zz", "/a%u002e", "/a%%32%65", "/a#b",
 		{"/x?%u005fmethod=DELETE", false, true}, {"/x?%U0058-http-method=PUT", false, true},
 		{"/x?%u0058-HTTP-Method-Override=PUT", false, true}, {"/x?%u00_method=PUT", true, true},
 		{"/x?%u015fmethod=DELETE", true, true},
@@ -635,7 +634,8 @@ static void overriding_parameters(void **state)
 static void destinations(void **state)
 {
 	static const struct rule rules[] = {
-		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x"}, {.host = "b.test"}};
+		{.host = "a.test", .type = POLICY_PATH_PREFIX, .path = "/x"}, {.host = "b.test"},
+		{.host = "c.test", .secret = "TOKEN"}};
 	static const struct {
 		const char *method, *name, *value;
 		bool allowed;
@@ -680,10 +680,12 @@ static void destinations(void **state)
 		policy_decide(policy, &request, &verdict);
 		if (strcmp(cases[i].value, "Rome") != 0)
 			assert_int_equal(verdict.reason == EGRESS_ALLOWED, cases[i].allowed);
-		/* Where any path is allowed there is nothing to judge. */
-		request.host = "b.test";
+		/* Where any path is allowed there is nothing to judge, with a credential neither: OpenStack
+		 * copies to "container/object". */
+		request.host = i % 2 ? "b.test" : "c.test";
 		policy_decide(policy, &request, &verdict);
-		assert_int_equal(verdict.reason, EGRESS_ALLOWED);
+		if (verdict.reason != EGRESS_ALLOWED)
+			fail_msg("%s, %s: %d", request.host, cases[i].value, (int)verdict.reason);
 	}
 	policy_unref(policy);
 }
