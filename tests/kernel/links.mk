@@ -6,6 +6,7 @@ links_test_kernel_steer := $(kernel_modules)
 links_test_kernel_refuse := $(kernel_modules)
 links_test_kernel_flow := $(kernel_modules)
 links_test_kernel_shared := $(kernel_modules)
+links_test_kernel_ports := $(kernel_modules)
 links_test_kernel_pins := $(kernel_modules)
 links_test_kernel_wire := $(kernel_modules)
 links_test_kernel_tc := $(kernel_modules) tc_wall tc_wall_links tests/tc_wire tests/tc_attacks

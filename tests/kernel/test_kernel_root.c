@@ -21,10 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef MAP_32BIT
-#define MAP_32BIT 0
-#endif
-
 static void need_root_wall(const struct wall *wall)
 {
 	struct kernel_status status = {0};
@@ -82,32 +78,6 @@ static int load_program(unsigned type)
 			       .license = (uintptr_t) "GPL"};
 
 	return call_bpf(BPF_PROG_LOAD, &attr);
-}
-
-/* As a 32-bit program calls setsockopt(2). */
-static long set_option32(int fd, int level, int name, void *value, size_t size)
-{
-#ifdef __x86_64__
-	long result = 366; /* of asm/unistd_32.h */
-
-	__asm__ volatile("int $0x80"
-			 : "+a"(result)
-			 : "b"(fd), "c"(level), "d"(name), "S"(value), "D"(size)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return result;
-#else
-	return setsockopt(fd, level, name, value, (socklen_t)size) < 0 ? -errno : 0;
-#endif
-}
-
-/* A kernel without them ends who makes one. */
-static bool takes_32bit_calls(void)
-{
-	int status, pid = fork();
-
-	if (pid == 0)
-		_exit(set_option32(-1, 0, 0, NULL, 0) == -EBADF ? 0 : 1);
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status);
 }
 
 /* On loopback, where nobody hears the report. 0 or an errno. */

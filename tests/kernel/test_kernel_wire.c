@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BOTTLE "198.51.100.1" /* both ends are in DIRECT_NET */
@@ -25,13 +24,6 @@ struct wire {
 	int holder;
 };
 static struct wire wire;
-
-static int wait_for(volatile int *flag)
-{
-	for (int i = 0; i < 500 && !*flag; i++)
-		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-	return *flag;
-}
 
 static void hold_namespace(volatile int *ready)
 {
@@ -66,7 +58,7 @@ static bool wire_up(struct wall *wall)
 	wire.holder = fork();
 	if (wire.holder == 0)
 		hold_namespace(ready);
-	assert_int_equal(wait_for(ready), 1);
+	assert_int_equal(wall_wait_for(ready), 1);
 	*ready = 0;
 	wire.neighbour = *wall;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", wire.holder);
@@ -164,7 +156,7 @@ static void test_direct(void **state)
 		skip();
 	}
 	pid = wall_start(&wire.neighbour, false, serve_neighbour);
-	assert_int_equal(wait_for(wall->memory), 1);
+	assert_int_equal(wall_wait_for(wall->memory), 1);
 	assert_int_equal(wall_run(wall, from_inside), 0);
 	wall_kill(pid);
 	wire_down();
@@ -191,7 +183,7 @@ static void test_published(void **state)
 		skip();
 	}
 	pid = wall_start(wall, true, serve_bottle);
-	assert_int_equal(wait_for(wall->memory), 1);
+	assert_int_equal(wall_wait_for(wall->memory), 1);
 	assert_int_equal(wall_run_outside(&wire.neighbour, from_outside), 0);
 	assert_int_equal(((volatile int *)wall->memory)[1], 0); /* not only without a reply */
 	assert_true(wall_counter(wall, EGRESS_ADDRESS_NOT_ALLOWED) > 0);

@@ -344,6 +344,16 @@ int wall_teardown(void **state)
 	return result;
 }
 
+int wall_wait_for(volatile int *flag)
+{
+	for (int i = 0; i < 500; i++) {
+		if (*flag)
+			return *flag;
+		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+	}
+	return 0;
+}
+
 uint64_t wall_counter(const struct wall *wall, unsigned index)
 {
 	struct kernel_status status = {0};
@@ -353,6 +363,35 @@ uint64_t wall_counter(const struct wall *wall, unsigned index)
 	value = status.counters[index];
 	kernel_status_free(&status);
 	return value;
+}
+
+long set_option32(int fd, int level, int name, void *value, size_t size)
+{
+#ifdef __x86_64__
+	long result = 366; /* of asm/unistd_32.h */
+
+	__asm__ volatile("int $0x80"
+			 : "+a"(result)
+			 : "b"(fd), "c"(level), "d"(name), "S"(value), "D"(size)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return result;
+#else
+	return setsockopt(fd, level, name, value, (socklen_t)size) < 0 ? -errno : 0;
+#endif
+}
+
+/* A kernel without them ends who makes one; elsewhere than on x86-64 this program makes none. */
+bool takes_32bit_calls(void)
+{
+#ifdef __x86_64__
+	int status, pid = fork();
+
+	if (pid == 0)
+		_exit(set_option32(-1, 0, 0, NULL, 0) == -EBADF ? 0 : 1);
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status);
+#else
+	return false;
+#endif
 }
 
 static volatile sig_atomic_t runner;

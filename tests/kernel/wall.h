@@ -15,6 +15,10 @@
 
 #include "kernel.h"
 
+#ifndef MAP_32BIT
+#define MAP_32BIT 0
+#endif
+
 #define PROXY_PORT 15001
 #define DNS_PORT 15053
 
@@ -59,6 +63,8 @@ int wall_run_outside(struct wall *wall, int (*body)(void *memory));
 int wall_start(struct wall *wall, bool inside, int (*body)(void *memory));
 int wall_wait(int pid);
 void wall_kill(int pid);
+/* Until the other process has set it; 0 when it did not within five seconds. */
+int wall_wait_for(volatile int *flag);
 uint64_t wall_counter(const struct wall *wall, unsigned index);
 
 /* Sockets: all return 0 or a descriptor, or -errno. */
@@ -68,6 +74,10 @@ int try_send(int family, const char *address, uint16_t port);
 /* For what must arrive: a virtual machine on a busy one has delivered after more than three seconds. */
 void be_patient(int fd);
 int open_listener(int family, int type, const char *address, uint16_t port);
+/* As a 32-bit program calls setsockopt(2), which the kernel asks no program of the cgroup about; `value`
+ * by MAP_32BIT. Where it takes none: as others do. */
+long set_option32(int fd, int level, int name, void *value, size_t size);
+bool takes_32bit_calls(void);
 /* An accepted connection's record: 1, 0, -1 as kernel_take_flow(). */
 int take_flow_of(const struct wall *wall, int accepted, struct egress_flow *ret_flow);
 void address_up(const char *interface);
