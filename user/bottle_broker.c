@@ -260,17 +260,19 @@ static bool forget_caller(int *socket)
 
 	set_signals();
 	prctl(PR_SET_NAME, "egress-broker", 0, 0, 0);
-	for (int fd = 0; fd < 3 && null >= 0; fd++)
-		dup2(null, fd);
+	for (int fd = 0; fd < 3; fd++)
+		if (dup2(null, fd) < 0)
+			return false;
 	*socket = dup2(*socket, 3);
-	close_range(4, ~0U, 0);
+	if (*socket < 0 || close_range(4, ~0U, 0) < 0)
+		return false;
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		/* Each name that is bound and each call that waits takes descriptors; the soft
 		 * limit was the caller's. */
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-	return null >= 0 && *socket == 3;
+	return true;
 }
 
 /* By the paths of the namespace that we are still in, and for good: the same file inside. */

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,15 +48,14 @@ static NORETURN void give_up(int report, int status, const char *text)
 	_exit(written < 0 ? BOTTLE_NO_SANDBOX : status);
 }
 
-static void close_between(int first, int last)
+static bool close_between(int first, int last)
 {
-	if (first <= last)
-		close_range((unsigned)first, (unsigned)last, 0);
+	return first > last || close_range((unsigned)first, (unsigned)last, 0) == 0;
 }
 
 /* Nothing from outside stays open but the three standard descriptors and our pipes. close_range(2)
  * between the four that stay; they come in any order. */
-static void close_others(const struct launch_pipes *pipes)
+static bool close_others(const struct launch_pipes *pipes)
 {
 	int keep[4] = {pipes->plan, pipes->report, pipes->life, pipes->broker[0]};
 	int next = 3;
@@ -69,10 +69,11 @@ static void close_others(const struct launch_pipes *pipes)
 				keep[j] = swap;
 			}
 		}
-		close_between(next, keep[i] - 1);
+		if (!close_between(next, keep[i] - 1))
+			return false;
 		next = keep[i] + 1;
 	}
-	close_range((unsigned)next, ~0U, 0);
+	return close_range((unsigned)next, ~0U, 0) == 0;
 }
 
 /* While we still have CAP_NET_ADMIN in the new namespace. */
@@ -143,7 +144,8 @@ static NORETURN void run_command(char *const *argv, const sigset_t *mask, int re
 	/* Ignored by our main(), and inherited through execve(2). */
 	signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_SETMASK, mask, NULL);
-	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		give_up(report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	execvp(argv[0], argv);
 	snprintf(text, sizeof(text), "cannot run '%s': %s", argv[0], strerror(errno));
 	give_up(report, errno == ENOENT ? BOTTLE_NOT_FOUND : BOTTLE_CANNOT_RUN, text);
@@ -216,7 +218,8 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
 		sigaddset(&mask, passed[i]);
 	sigprocmask(SIG_BLOCK, &mask, &before);
-	close_others(pipes);
+	if (!close_others(pipes))
+		give_up(pipes->report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	prepare(options, pipes);
 	await_walls(pipes);
 	signals = signalfd(-1, &mask, SFD_CLOEXEC);

@@ -115,7 +115,8 @@ static int clean_own(const struct janitor *janitor, struct error *error)
 
 /* ---- the process that outlives exec --------------------------------------------------------- */
 
-/* Holds nothing of exec's: a reader of exec's output must see its end when exec ends. */
+/* Holds nothing of exec's: a reader of exec's output must see its end when exec ends, and the next exec the
+ * lock free. What cannot let go of it ends; exec and the next one clean up then. */
 static void detach_from_caller(int *pipe_end)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -125,11 +126,11 @@ static void detach_from_caller(int *pipe_end)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	setsid();
 	prctl(PR_SET_NAME, "egress-janitor", 0, 0, 0);
-	for (int fd = 0; fd < 3 && null >= 0; fd++)
-		dup2(null, fd);
+	for (int fd = 0; fd < 3; fd++)
+		if (dup2(null, fd) < 0)
+			_exit(1);
 	*pipe_end = dup2(*pipe_end, 3);
-	close_range(4, ~0U, 0);
-	if (chdir("/") < 0)
+	if (*pipe_end < 0 || close_range(4, ~0U, 0) < 0 || chdir("/") < 0)
 		_exit(1);
 }
 

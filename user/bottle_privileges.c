@@ -116,7 +116,9 @@ static int check_stream(int fd, bool brokered, struct error *error)
 	struct sockaddr_un peer;
 	struct stat status;
 
-	if (fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode))
+	if (fstat(fd, &status) < 0)
+		return errno == EBADF ? 0 : error_set(error, "standard stream %d: %s", fd, strerror(errno));
+	if (!S_ISSOCK(status.st_mode))
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX)
 		return error_set(error, "standard stream %d is a network socket: with it the command could "

@@ -59,6 +59,24 @@ static int out_of_memory(struct error *error)
 	return error_set(error, "out of memory");
 }
 
+/* Of errno. A process or directory that is gone meanwhile, or that we may not look into, is no error. */
+static bool cannot_look(void)
+{
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+}
+
+static int not_looked(struct error *error)
+{
+	return error_set(error, "cannot look for unix sockets: %s", strerror(errno));
+}
+
+/* NULL at the end, and with errno set where it was cut short. */
+static const struct dirent *next_entry(DIR *directory)
+{
+	errno = 0;
+	return readdir(directory);
+}
+
 static int list_append(struct list *list, const char *text)
 {
 	char **items;
@@ -110,7 +128,6 @@ static int read_line(struct bottle_sockets *sockets, char *line)
 	return list_add(*path == '/' ? &sockets->paths : &sockets->names, path);
 }
 
-/* A process that has ended meanwhile is no error. */
 static int read_table(struct bottle_sockets *sockets, const char *pid)
 {
 	char path[64], *line = NULL;
@@ -121,15 +138,17 @@ static int read_table(struct bottle_sockets *sockets, const char *pid)
 	snprintf(path, sizeof(path), "/proc/%.20s/net/unix", pid);
 	table = fopen(path, "re");
 	if (!table)
-		return 0;
+		return cannot_look() ? -1 : 0;
 	while (rc == 0 && getline(&line, &size, table) >= 0)
 		rc = read_line(sockets, line);
+	if (ferror(table) && cannot_look())
+		rc = -1;
 	free(line);
 	fclose(table);
 	return rc;
 }
 
-/* Where /proc/PID/LINK leads. 1 not seen before, 0 seen or gone, -1 out of memory. */
+/* Where /proc/PID/LINK leads. 1 not seen before, 0 seen or gone, -1 cannot be told. */
 static int new_target(struct list *seen, const char *pid, const char *link, char ret[PATH_MAX])
 {
 	char path[64];
@@ -139,7 +158,7 @@ static int new_target(struct list *seen, const char *pid, const char *link, char
 	snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, link);
 	length = readlink(path, ret, PATH_MAX - 1);
 	if (length <= 0)
-		return 0;
+		return length < 0 && cannot_look() ? -1 : 0;
 	ret[length] = '\0';
 	if (list_add(seen, ret) < 0)
 		return -1;
@@ -187,13 +206,15 @@ static int visit_processes(struct bottle_sockets *sockets, visit_fn visit, struc
 
 	if (!proc)
 		return error_set(error, "cannot read /proc: %s", strerror(errno));
-	while (rc == 0 && (entry = readdir(proc))) {
+	while (rc == 0 && (entry = next_entry(proc))) {
 		if (isdigit((unsigned char)entry->d_name[0]))
 			rc = visit(sockets, &seen, entry->d_name);
 	}
+	if (rc < 0 || errno != 0)
+		rc = not_looked(error);
 	closedir(proc);
 	list_free(&seen);
-	return rc < 0 ? out_of_memory(error) : 0;
+	return rc;
 }
 
 /* ---- what is let in -------------------------------------------------------------------------- */
@@ -356,11 +377,12 @@ static int walk_directory(struct bottle_sockets *sockets, int parent_fd, char *p
 	int rc = 0;
 
 	if (!directory) {
+		rc = cannot_look() ? -1 : 0;
 		if (fd >= 0)
 			close(fd);
-		return 0;
+		return rc;
 	}
-	while (rc == 0 && (entry = readdir(directory))) {
+	while (rc == 0 && (entry = next_entry(directory))) {
 		size_t more = strlen(entry->d_name);
 		unsigned char kind = kind_of(fd, entry);
 
@@ -376,6 +398,8 @@ static int walk_directory(struct bottle_sockets *sockets, int parent_fd, char *p
 					    level + 1);
 		path[length] = '\0';
 	}
+	if (rc == 0 && cannot_look())
+		rc = -1;
 	closedir(directory);
 	return rc;
 }
@@ -387,7 +411,7 @@ static int walk(struct bottle_sockets *sockets, struct error *error)
 	for (size_t i = 0; i < COUNT(walked); i++) {
 		snprintf(path, sizeof(path), "%s", walked[i]);
 		if (walk_directory(sockets, AT_FDCWD, path, strlen(path), 0, 1) < 0)
-			return out_of_memory(error);
+			return not_looked(error);
 	}
 	return 0;
 }

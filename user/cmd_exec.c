@@ -93,6 +93,7 @@ struct exec {
 	struct record *record;
 	time_t started;
 	bool running; /* the command */
+	bool broker_died;
 	int status;
 };
 
@@ -397,6 +398,15 @@ static int catch_signals(struct error *error)
 	return 0;
 }
 
+/* The command goes on, as it would with any other service that it lost. One that does not run is told of
+ * by its own report. */
+static void tell_of_broker(const struct exec *exec)
+{
+	if (exec->running && exec->broker_died)
+		diag_error("exec: the broker for unix sockets has died: every connect() and bind() of "
+			   "the sandbox fails from now on (ENOSYS)");
+}
+
 /* The command runs when there is nothing to report. */
 static void on_report(evutil_socket_t fd, short what, void *context)
 {
@@ -410,6 +420,7 @@ static void on_report(evutil_socket_t fd, short what, void *context)
 		exec->running = true;
 	else
 		diag_error("exec: %s", error.text);
+	tell_of_broker(exec);
 }
 
 /* The supervisor's loop is ours, too. */
@@ -422,7 +433,6 @@ static void on_ended(evutil_socket_t fd, short what, void *context)
 	supervisor_quit(exec->supervisor);
 }
 
-/* The command goes on, as it would with any other service that it lost. */
 static void on_broker(evutil_socket_t fd, short what, void *context)
 {
 	struct exec *exec = context;
@@ -430,9 +440,8 @@ static void on_broker(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	event_del(exec->broker);
-	if (bottle_broker_failed(exec->bottle))
-		diag_error("exec: the broker for unix sockets has died: every connect() and bind() of "
-			   "the sandbox fails from now on (ENOSYS)");
+	exec->broker_died = bottle_broker_failed(exec->bottle);
+	tell_of_broker(exec);
 }
 
 static struct event *watch(struct exec *exec, int fd, short what, event_callback_fn callback)

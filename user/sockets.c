@@ -394,8 +394,10 @@ int sockets_open(const struct sockets_options *options, struct sockets *ret, str
 	}
 	result = open_in_place(options, &s, error);
 	/* To go on from inside the bottle's namespace would be to dial through it. */
-	if (home >= 0 && setns(home, CLONE_NEWNET) < 0)
+	if (home >= 0 && setns(home, CLONE_NEWNET) < 0) {
+		diag_error("cannot go back to our network namespace: %s", strerror(errno));
 		abort();
+	}
 	if (home >= 0)
 		close(home);
 	if (result < 0)
