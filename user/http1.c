@@ -9,7 +9,9 @@
 #include "h2.h"
 #include "http1_upgrade.h"
 
-#define DRAIN_MAX (1024 * 1024)
+/* What a client sends that was answered is thrown away for so long, or until it is silent; there are
+ * clients that read nothing before all is sent. As on HTTP/2: h2_rest.c. */
+#define DRAIN_MS (240 * UINT64_C(1000))
 #define STEP_BUDGET 64 /* steps before other connections have their turn */
 
 void http1_deadline(struct http1 *h, unsigned seconds)
@@ -49,6 +51,7 @@ static enum http1_step linger(struct http1 *h)
 	if (h->framed)
 		return http1_fault(h, EGRESS_ALLOWED, NULL);
 	http1_deadline(h, LINGER_SECONDS);
+	h->drains_until_ms = h->moved_ms + DRAIN_MS;
 	bytes_free(&h->in);
 	h->state = HTTP1_LINGERING;
 	return HTTP1_STEP_NEXT;
@@ -74,10 +77,10 @@ static enum http1_step lingering(struct http1 *h)
 
 	if (n == -EAGAIN)
 		return HTTP1_STEP_WAIT;
-	if (n <= 0)
+	if (n <= 0 || h->moved_ms > h->drains_until_ms)
 		return http1_fault(h, EGRESS_ALLOWED, NULL);
-	h->drained += (size_t)n;
-	return h->drained > DRAIN_MAX ? http1_fault(h, EGRESS_ALLOWED, NULL) : HTTP1_STEP_NEXT;
+	http1_deadline(h, LINGER_SECONDS);
+	return HTTP1_STEP_NEXT;
 }
 
 /* ---- answers of our own --------------------------------------------------------------------- */

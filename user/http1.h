@@ -82,7 +82,7 @@ struct http1 {
 	struct bytes answer;
 	bool close_after; /* the answer */
 	bool connect_after;
-	size_t drained;
+	uint64_t drains_until_ms; /* while it lingers */
 	uint64_t moved_ms; /* when it last ran */
 	struct http1_exchange *exchange;
 };

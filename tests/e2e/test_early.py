@@ -205,6 +205,15 @@ class Early(BottleCase):
                          [(path, status, "allowed") for case, answer in zip(cases, answers)
                           for path, status in ((case[1], answer[0]), ("/200/end", 200))])
 
+    def test_http1_closes(self):
+        """Where the connection ends with the answer, too: who writes all before it reads gets that answer."""
+        cases = [[host, path, framing, fields] for framing in ("length", "chunked")
+                 for host, path, fields in ((H2, "/403/denied", ""), (H2, "/413/reset", "Connection: close\r\n"),
+                                            (H1, "/413/close", ""))]
+        answers, _ = self.played(HTTP1, cases)
+        for case, answer in zip(cases, answers):
+            self.assertEqual(answer[0], int(case[1][1:4]), (case, answer))
+
     def test_http1_is_cut(self):
         """What is not whole is not taken for whole, and who sends no more is not waited for."""
         cases = [[H2, f"/200/{how}", "length", ""] for how in ("cut", "unended")]

@@ -568,8 +568,10 @@ static void early_response(void **state)
 	assert_int_equal(f->proxy.connection_count, 0);
 }
 
+/* However much the client still sends: it may read when that is done, and an RST would take the answer. */
 static void refusal_with_body_lingers(void **state)
 {
+	static const char block[16 * 1024];
 	struct fake *f = *state;
 
 	fake_connect(f);
@@ -579,6 +581,11 @@ static void refusal_with_body_lingers(void **state)
 	assert_true(fake_client_closed(f));
 	assert_int_equal(send(f->client, "def", 3, MSG_NOSIGNAL), 3);
 	fake_turn(f);
+	assert_int_equal(f->proxy.connection_count, 1);
+	for (size_t sent = 0; sent < 4 * 1024 * 1024; sent += sizeof(block)) {
+		assert_int_equal(send(f->client, block, sizeof(block), MSG_NOSIGNAL), sizeof(block));
+		fake_turn(f);
+	}
 	assert_int_equal(f->proxy.connection_count, 1);
 }
 
