@@ -61,10 +61,16 @@ int launch_proc(struct launch *launch, struct error *error)
 	return 0;
 }
 
-/* A sysfs of the new network namespace; cgroupfs, bpffs and debugfs are not on it. */
+/* A sysfs of the new network namespace; cgroupfs, bpffs and debugfs are not on it. The host's goes first,
+ * with all that is mounted below it: merely covered it would stay in mountinfo, where Java looks for its
+ * cgroup, and fails when nothing is there. EINVAL: it is no mount, in a chroot, or is locked. */
 int launch_sys(struct launch *launch, struct error *error)
 {
 	(void)launch;
+	while (umount2("/sys", MNT_DETACH) == 0)
+		;
+	if (errno != EINVAL)
+		return failed(error, "unmount", "/sys");
 	if (mount("sysfs", "/sys", "sysfs", HARMLESS | MS_RDONLY, NULL) < 0)
 		return failed(error, "mount", "/sys");
 	return 0;

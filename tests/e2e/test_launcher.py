@@ -87,8 +87,18 @@ class Builds(Case):
             "Tiny.java": "import java.util.stream.*;\npublic class Tiny {\n"
                          "  public static void main(String[] a) {\n"
                          "    System.out.println(IntStream.range(0, 1000).parallel().sum());\n"
+                         "    var bean = java.lang.management.ManagementFactory.getOperatingSystemMXBean();\n"
+                         "    var own = (com.sun.management.OperatingSystemMXBean) bean;\n"
+                         "    System.out.println(own.getTotalMemorySize() > 0);\n"
                          "  }\n}\n"})
-        self.assertEqual(self.script(f"cd {top} && javac Tiny.java && java -cp . Tiny"), "499500\n")
+        self.assertEqual(self.script(f"cd {top} && javac Tiny.java && java -cp . Tiny"),
+                         "499500\ntrue\n")
+
+    def test_no_trace_of_cgroups(self):
+        """Java, and others that ask what they may use, take what mountinfo lists for their own."""
+        out = self.script("cat /proc/self/mountinfo")
+        self.assertRegex(out, r" /sys [^\n]* sysfs ")
+        self.assertNotRegex(out, r"(?m) - (cgroup2?|bpf|debugfs|tracefs) ")
 
     def test_python_multiprocessing_and_threads(self):
         top = project("python", {"work.py": """
