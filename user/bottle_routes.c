@@ -257,13 +257,33 @@ static const struct rule *bare_secret(const struct rules *secrets, const char *h
 	return NULL;
 }
 
+/* What a service's own documents call the variable, and the only header in which it takes that key. */
+static const struct {
+	const char *env, *header;
+} known_headers[] = {
+	{"ANTHROPIC_API_KEY", "x-api-key"},
+	{"GEMINI_API_KEY", "x-goog-api-key"},
+};
+
+/* NULL: none. */
+static const char *header_of(const struct rule *secret)
+{
+	for (size_t i = 0; !secret->auth_scheme && !secret->header &&
+			   i < sizeof(known_headers) / sizeof(known_headers[0]); i++) {
+		if (strcmp(secret->env, known_headers[i].env) == 0)
+			return known_headers[i].header;
+	}
+	return secret->header;
+}
+
 /* Bearer where nothing is said: most tokens are. */
 static json_t *auth_json(const struct rule *secret)
 {
 	json_t *auth = json_pack("{s:s}", "token_env", secret->env);
+	const char *header = header_of(secret);
 
-	if (secret->header)
-		json_object_set_new(auth, "header", json_string(secret->header));
+	if (header)
+		json_object_set_new(auth, "header", json_string(header));
 	else
 		json_object_set_new(auth, "scheme",
 				    json_string(secret->auth_scheme ? secret->auth_scheme

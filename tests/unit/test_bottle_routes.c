@@ -100,6 +100,29 @@ static void test_secret_forms(void **state)
 	free_texts(&texts);
 }
 
+/* A variable that a service's own documents name for one header: as Bearer it would be refused there. */
+static void test_secret_headers(void **state)
+{
+	struct texts texts;
+
+	(void)state;
+	MAKE(&texts, "s:ANTHROPIC_API_KEY@a.example", "s:GEMINI_API_KEY@g.example",
+	     "s:ANTHROPIC_API_KEY@b.example,scheme=Bearer", "s:ANTHROPIC_API_KEY@h.example,header=x-key",
+	     "s:ANTHROPIC_AUTH_TOKEN@t.example");
+	assert_routes(texts.secret,
+		      "[{\"host\":\"a.example\",\"auth\":{\"header\":\"x-api-key\","
+		      "\"token_env\":\"ANTHROPIC_API_KEY\"}},"
+		      "{\"host\":\"g.example\",\"auth\":{\"header\":\"x-goog-api-key\","
+		      "\"token_env\":\"GEMINI_API_KEY\"}},"
+		      "{\"host\":\"b.example\",\"auth\":{\"scheme\":\"Bearer\","
+		      "\"token_env\":\"ANTHROPIC_API_KEY\"}},"
+		      "{\"host\":\"h.example\",\"auth\":{\"header\":\"x-key\","
+		      "\"token_env\":\"ANTHROPIC_API_KEY\"}},"
+		      "{\"host\":\"t.example\",\"auth\":{\"scheme\":\"Bearer\","
+		      "\"token_env\":\"ANTHROPIC_AUTH_TOKEN\"}}]");
+	free_texts(&texts);
+}
+
 /* The credential goes nowhere that --allow does not: a bare secret takes on the host's routes. */
 static void test_secret_inherits_paths(void **state)
 {
@@ -196,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allow_forms),
 		cmocka_unit_test(test_secret_forms),
+		cmocka_unit_test(test_secret_headers),
 		cmocka_unit_test(test_secret_inherits_paths),
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_two_secrets_for_one_host),
