@@ -57,7 +57,7 @@ all: $(BUILD)/egress-bpf ## build the program: build/egress-bpf
 # Without the packages the compiler's complaints would be long and say less.
 ifneq ($(shell pkg-config --exists $(PACKAGES) libcurl 2>/dev/null && echo yes),yes)
 needs-packages:
-	@echo "egress-bpf: packages are missing; run tools/bootstrap (it asks for root)" >&2; exit 1
+	@echo "egress-bpf: packages are missing; run tools/bootstrap build (it asks for root)" >&2; exit 1
 $(OBJECTS) $(LLHTTP_OBJECTS): | needs-packages
 endif
 
@@ -217,7 +217,7 @@ check-image: ## container/Dockerfile built and run, without a registry (root, De
 	tools/check-image
 
 demo: ## install packages, build, and show the main job (calls sudo)
-	@tools/bootstrap
+	@tools/bootstrap demo
 	@$(MAKE) --no-print-directory -j2 all
 	@tools/demo $(BUILD)/egress-bpf
 
