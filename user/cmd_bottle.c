@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "cmd_bottle.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,4 +54,12 @@ int cmd_bottle(const char *command, const char *name, char **ret)
 		status = EXIT_FAILED;
 	}
 	return status;
+}
+
+int cmd_bottles(char ***ret, struct error *error)
+{
+	*ret = kernel_list();
+	if (*ret || errno == ENOENT)
+		return 0;
+	return error_set(error, "cannot look into " KERNEL_PIN_ROOT ": %s; only root can", strerror(errno));
 }

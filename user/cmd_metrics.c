@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* metrics: for Prometheus, once or served. Needs no sidecar that lives: the counters are pinned. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cmd.h"
+#include "cmd_bottle.h"
 #include "diag.h"
 #include "kernel.h"
 #include "metrics.h"
@@ -39,10 +38,7 @@ static bool may_look(const char *name)
 	char **names;
 
 	if (!name) {
-		names = kernel_list();
-		if (!names && errno != ENOENT)
-			error_set(&error, "cannot look into " KERNEL_PIN_ROOT ": %s; only root can",
-				  strerror(errno));
+		(void)!cmd_bottles(&names, &error);
 		for (size_t i = 0; names && names[i]; i++)
 			free(names[i]);
 		free((void *)names);

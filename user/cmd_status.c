@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* status: read from pins alone, so that it tells the truth when every process of ours is dead. What
  * could be misread as safe is said in capitals. */
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
@@ -13,6 +12,7 @@
 
 #include "address.h"
 #include "cmd.h"
+#include "cmd_bottle.h"
 #include "control.h"
 #include "diag.h"
 #include "kernel.h"
@@ -245,15 +245,14 @@ static int show(const char *name, json_t *list)
 	return result;
 }
 
-/* Who cannot look is told so: 'no bottle' would be reassuring and wrong. */
 static int show_all(json_t *list)
 {
-	char **names = kernel_list();
+	struct error error = {0};
+	char **names;
 	int result = EXIT_OK;
 
-	if (!names && errno != ENOENT) {
-		diag_error("status: cannot look into " KERNEL_PIN_ROOT ": %s; only root can",
-			   strerror(errno));
+	if (cmd_bottles(&names, &error) < 0) {
+		diag_error("status: %s", error.text);
 		return EXIT_FAILED;
 	}
 	if (!names) {
