@@ -48,11 +48,6 @@ void upstream_forget(struct upstream *upstream, const char *host)
 	h2_pool_forget(upstream->sessions, host);
 }
 
-size_t upstream_idle(const struct upstream *upstream)
-{
-	return pool_count(upstream->pool);
-}
-
 size_t upstream_stuck(const struct upstream *upstream)
 {
 	return h2_pool_stuck(upstream->sessions);

@@ -85,7 +85,6 @@ size_t upstream_stuck(const struct upstream *upstream);
 void upstream_shed(struct upstream *upstream, size_t at_least);
 /* Closes idle connections to a host (its route is gone); NULL: all. */
 void upstream_forget(struct upstream *upstream, const char *host);
-size_t upstream_idle(const struct upstream *upstream); /* connections that wait for a request */
 
 /* Addresses of a name as the host would resolve it, for dns.mode real. Called once, maybe before
  * this returns; count 0 means it does not resolve. */

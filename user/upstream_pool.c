@@ -302,8 +302,3 @@ void pool_forget(struct pool *pool, const char *host)
 			doom(pool, idle);
 	}
 }
-
-size_t pool_count(const struct pool *pool)
-{
-	return pool->count;
-}

@@ -35,6 +35,5 @@ struct stream *pool_take(struct pool *pool, const struct pool_key *key,
 			 struct egress_address *ret_address) WARN_UNUSED;
 /* NULL: all. None is handed out any more; they are closed by the loop, some at a time. */
 void pool_forget(struct pool *pool, const char *host);
-size_t pool_count(const struct pool *pool);
 
 #endif

@@ -15,15 +15,18 @@
 #include <cmocka.h>
 
 #include "no_timers.h"
+#include "tally.h"
 #include "upstream_pool.h"
 
 static struct event_base *base;
+static uint64_t counted[TALLY_COUNT]; /* as `metrics` shows it */
 static const struct egress_address address = {{0xfd, 1, 2}};
 
 static int setup(void **state)
 {
 	(void)state;
 	base = event_base_new();
+	tally_count_at(counted);
 	return 0;
 }
 
@@ -89,7 +92,7 @@ static void keys_must_agree(void **state)
 	turn();
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
 		assert_int_equal(take(pool, &others[i]), -1);
-	assert_int_equal(pool_count(pool), 1);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 1);
 	assert_true(take(pool, &key) >= 0);
 	assert_int_equal(take(pool, &key), -1);
 	close(fd);
@@ -130,11 +133,11 @@ static void dead_and_dirty_ones_go(void **state)
 	(void)state;
 	close(put(pool, &key));
 	turn();
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	fd = put(pool, &key);
 	assert_int_equal(write(fd, "HTTP/1.1 408\r\n", 14), 14);
 	turn();
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	close(fd);
 	/* Something waits already when it is put back: not kept at all. */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -142,7 +145,7 @@ static void dead_and_dirty_ones_go(void **state)
 	stream = stream_new(base, pair[0]);
 	turn();
 	pool_put(pool, &key, &address, stream);
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	close(pair[1]);
 	pool_free(pool);
 }
@@ -191,7 +194,7 @@ static void nothing_waits_in_one_taken_at_once(void **state)
 		event_base_once(base, -1, EV_TIMEOUT, put_and_take, &pass, NULL);
 		turn();
 		assert_int_equal(pass.taken, dirty ? -1 : pair[0]);
-		assert_int_equal(pool_count(pool), 0);
+		assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 		close(pair[1]);
 	}
 	pool_free(pool);
@@ -215,7 +218,7 @@ static void nothing_waits_in_one_that_the_loop_was_told_of(void **state)
 	assert_int_equal(write(newer, "HTTP/1.1 200 OK\r\n", 17), 17);
 	turn();
 	assert_true(pass.taken >= 0);
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	/* The other one: it was silent. */
 	assert_int_equal(recv(older, &byte, 1, MSG_DONTWAIT), 0);
 	event_free(event);
@@ -260,13 +263,13 @@ static void nothing_waits_in_one_that_was_not_told(void **state)
 		assert_int_equal(event_add(events[i], NULL), 0);
 	}
 	turn();
-	assert_int_equal(pool_count(pool), 1);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 1);
 	looks = 0;
 	make_ready(events);
 	assert_int_equal(write(other, "HTTP/1.1 200 OK\r\n", 17), 17);
 	turn();
 	assert_int_equal(pass.taken, -1);
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	assert_int_equal(looks, 1);
 	close(other);
 	/* As many again: all are told now, and no socket is asked. */
@@ -298,18 +301,18 @@ static void limits(void **state)
 	(void)state;
 	for (int i = 0; i < 40; i++)
 		fds[i] = put(pool, &key);
-	assert_int_equal(pool_count(pool), 40); /* all of them: none is dialled anew */
+	assert_int_equal(counted[TALLY_POOL_IDLE], 40); /* all of them: none is dialled anew */
 	for (int i = 0; i < 40; i++)
 		close(fds[i]);
 	turn();
 	turn(); /* libevent takes 32 events at once */
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	key.host = host;
 	for (int i = 0; i < 600; i++) {
 		snprintf(host, sizeof(host), "h%d.example", i);
 		others[i] = put(pool, &key);
 	}
-	assert_int_equal(pool_count(pool), 512);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 512);
 	strcpy(host, "h87.example");
 	assert_int_equal(take(pool, &key), -1); /* the oldest went */
 	strcpy(host, "h88.example");
@@ -341,15 +344,15 @@ static bool idle_ones_go(void)
 	bool said = pass_400_ms();
 
 	if (said) {
-		assert_int_equal(pool_count(pool), 1);
+		assert_int_equal(counted[TALLY_POOL_IDLE], 1);
 		other = put(pool, &b);
 		said = pass_400_ms();
 	}
 	if (said) {
-		assert_int_equal(pool_count(pool), 1);
+		assert_int_equal(counted[TALLY_POOL_IDLE], 1);
 		assert_int_equal(take(pool, &a), -1);
 		(void)pass_400_ms();
-		assert_int_equal(pool_count(pool), 0);
+		assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	}
 	close(fd);
 	if (other >= 0)
@@ -378,7 +381,7 @@ static void no_memory_for_its_end(void **state)
 	no_timers = true;
 	fd = put(pool, &kept);
 	no_timers = false;
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	turn();
 	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
 	close(fd);
@@ -394,10 +397,10 @@ static void forget(void **state)
 
 	(void)state;
 	pool_forget(pool, "a.example");
-	assert_int_equal(pool_count(pool), 1);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 1);
 	assert_int_equal(take(pool, &a), -1);
 	pool_forget(pool, NULL);
-	assert_int_equal(pool_count(pool), 0);
+	assert_int_equal(counted[TALLY_POOL_IDLE], 0);
 	for (int i = 0; i < 3; i++)
 		close(fds[i]);
 	pool_free(pool);
