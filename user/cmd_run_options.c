@@ -112,6 +112,15 @@ static int take_workers(void *context, const char *text)
 	return EXIT_OK;
 }
 
+static int take_listen(void *context, const char *text)
+{
+	struct run *run = context;
+
+	if (!sockets_parse_listen(text, &run->supervisor.listen))
+		return cmd_usage("run", "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099", text);
+	return EXIT_OK;
+}
+
 static int take_worker_uid(void *context, const char *text)
 {
 	struct run *run = context;
@@ -128,9 +137,6 @@ static int take_worker_uid(void *context, const char *text)
  * somewhere else than was meant. */
 static int check_options(const struct run *run)
 {
-	struct egress_address address;
-	uint16_t port;
-
 	if (run->outputs.wildcards && !run->outputs.learn_path)
 		return cmd_usage("run", "--wildcards goes with --learn FILE");
 	if (!run->supervisor.policy_path && !run->outputs.learn_path)
@@ -143,10 +149,6 @@ static int check_options(const struct run *run)
 		return cmd_usage("run", "--netns does not go with --pod: it is ours");
 	if (run->pod && !node_uid_valid(run->pod))
 		return cmd_usage("run", "--pod %s: not a pod's uid", run->pod);
-	if (run->supervisor.listen &&
-	    !sockets_parse_listen(run->supervisor.listen, &address, &port))
-		return cmd_usage("run", "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
-				 run->supervisor.listen);
 	if (run->kubepods[0] && !run->pod)
 		return cmd_usage("run", "--kubepods goes with --pod UID");
 	if (run->metrics && run->no_kernel)
@@ -178,7 +180,7 @@ int run_parse_options(struct run *run, int argc, char **argv)
 		{"netns", .text = &run->netns},
 		{"no-kernel", .flag = &run->no_kernel},
 		{"name", .take = take_name, .context = run},
-		{"listen", .text = &supervisor->listen},
+		{"listen", .take = take_listen, .context = run},
 		{"publish", .take = take_published, .context = run},
 		{"ca-dir", .text = &supervisor->ca_directory},
 		{"log", .text = &supervisor->log_path},

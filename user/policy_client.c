@@ -28,7 +28,7 @@ void policy_client_free(struct policy_client *client)
 	free(client);
 }
 
-/* The files are read later, by config_load_secrets(): a policy is checked without them. */
+/* The files are read later, by config_load_secrets_from(): a policy is checked without them. */
 int policy_client_init(struct policy *policy, struct policy_route *route,
 		       const struct policy_route_spec *spec, struct error *error)
 {

@@ -203,7 +203,7 @@ static int open_host_ports(const struct sockets_options *options, struct sockets
 	return 0;
 }
 
-bool sockets_parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
+bool sockets_parse_listen(const char *text, struct sockets_place *ret)
 {
 	const char *colon = strrchr(text, ':');
 	char host[ADDRESS_TEXT_SIZE] = "", *end;
@@ -220,8 +220,10 @@ bool sockets_parse_listen(const char *text, struct egress_address *ret_address, 
 	port = strtoul(colon + 1, &end, 10);
 	if (*end != '\0' || port == 0 || port > UINT16_MAX)
 		return false;
-	*ret_port = (uint16_t)port;
-	return address_parse(host, ret_address);
+	if (!address_parse(host, &ret->address))
+		return false;
+	ret->port = (uint16_t)port;
+	return true;
 }
 
 /* A socket on all addresses has loopback among them: no other fits beside it. */
@@ -278,20 +280,20 @@ static int reserve_ports(const struct sockets *s)
 	return result;
 }
 
-/* Explicit address first, so that a mistake in --listen is named before anything else is opened. */
+/* The address that was asked for comes first: a mistake in it is named before anything else is opened. */
 static int open_in_place(const struct sockets_options *options, struct sockets *s,
 			 struct error *error)
 {
-	struct egress_address asked, loopback;
-	uint16_t port = SOCKETS_PROXY_PORT;
+	struct sockets_place asked = options->listen;
+	struct egress_address loopback;
 
-	if (!address_parse(loopbacks[0], &asked))
-		return error_set(error, "internal: loopback address");
-	if (options->listen && !sockets_parse_listen(options->listen, &asked, &port))
-		return error_set(error, "--listen %s: not an ADDR:PORT such as 127.0.0.1:9099",
-				 options->listen);
-	if (!options->wall || !is_our_loopback(&asked)) {
-		if (open_proxy(s, &asked, port, false, error) < 0)
+	if (!asked.port) {
+		asked.port = SOCKETS_PROXY_PORT;
+		if (!address_parse(loopbacks[0], &asked.address))
+			return error_set(error, "internal: loopback address");
+	}
+	if (!options->wall || !is_our_loopback(&asked.address)) {
+		if (open_proxy(s, &asked.address, asked.port, false, error) < 0)
 			return -1;
 	}
 	if (!options->wall)
@@ -299,9 +301,9 @@ static int open_in_place(const struct sockets_options *options, struct sockets *
 	for (size_t i = 0; i < 2; i++) {
 		if (!address_parse(loopbacks[i], &loopback))
 			return error_set(error, "internal: loopback address");
-		if (is_any(&asked) && address_is_v4(&asked) == (i == 0))
+		if (is_any(&asked.address) && address_is_v4(&asked.address) == (i == 0))
 			continue;
-		if (open_proxy(s, &loopback, port, i > 0, error) < 0)
+		if (open_proxy(s, &loopback, asked.port, i > 0, error) < 0)
 			return -1;
 	}
 	if (open_dns(s, options->dns_port ? options->dns_port : SOCKETS_DNS_PORT, error) < 0)

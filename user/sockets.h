@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "address.h"
 #include "attributes.h"
 #include "diag.h"
 #include "host_port.h"
@@ -16,7 +17,6 @@
 #define SOCKETS_PROXY_PORT 9099
 #define SOCKETS_DNS_PORT 9053
 
-struct egress_address;
 struct sockets {
 	int proxy[SOCKETS_MAX], dns_udp[SOCKETS_MAX], dns_tcp[SOCKETS_MAX];
 	int host[HOST_PORT_MAX]; /* as in the options */
@@ -26,9 +26,15 @@ struct sockets {
 	int reserve_result; /* 0, or -errno: the ports are not reserved (a read-only /proc, say) */
 };
 
+/* Where to listen. */
+struct sockets_place {
+	struct egress_address address;
+	uint16_t port; /* 0: nothing was said */
+};
+
 struct sockets_options {
 	int netns_fd;	    /* -1: the namespace we are in */
-	const char *listen; /* "ADDR:PORT", "[ADDR6]:PORT" or NULL */
+	struct sockets_place listen; /* without a port: SOCKETS_PROXY_PORT on loopback */
 	bool wall;	    /* loopback sockets and the DNS responder; else only `listen` */
 	bool reserve;	    /* the namespace is the bottle's own: see below */
 	uint16_t dns_port;  /* to try first; 0: the default */
@@ -46,9 +52,8 @@ struct sockets_options {
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
-/* "ADDR:PORT" or "[ADDR6]:PORT", as `listen` is; port 0 is none. */
-bool sockets_parse_listen(const char *text, struct egress_address *ret_address, uint16_t *ret_port)
-	WARN_UNUSED;
+/* "ADDR:PORT" or "[ADDR6]:PORT"; port 0 is none. */
+bool sockets_parse_listen(const char *text, struct sockets_place *ret) WARN_UNUSED;
 
 /* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, which is `where` in the words
  * of whoever asked; the port that the kernel chose takes the place of port 0 in it. The descriptor, or

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "diag.h"
 #include "host_port.h"
+#include "sockets.h"
 
 #define SUPERVISOR_WORKERS_MAX 64
 
@@ -40,7 +41,7 @@ struct supervisor_options {
 	bool forward_signals;
 	bool brief; /* exec: the policy is not read again, and the wall goes with us */
 	bool tell_refused; /* at the end, on standard error, where the policy refused something */
-	const char *listen; /* "ADDR:PORT" or NULL: 9099 on loopback */
+	struct sockets_place listen; /* see sockets_options */
 	uid_t worker_uid;     /* user and group id of the worker; 0: one of its own */
 	unsigned workers;     /* so many from the start; 0: one, and more when they are busy */
 	bool worker_any_call; /* no seccomp filter on the worker: for debuggers */

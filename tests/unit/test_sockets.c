@@ -177,10 +177,9 @@ static void listens_where_it_was_told(void **state)
 		struct sockets_options options = *bottle_options();
 		struct error error = {0};
 		struct sockets s = {0};
-		int result;
+		bool valid = sockets_parse_listen(cases[i].listen, &options.listen);
+		int result = valid ? sockets_open(&options, &s, &error) : -1;
 
-		options.listen = cases[i].listen;
-		result = sockets_open(&options, &s, &error);
 		if (result != (cases[i].count ? 0 : -1) || s.proxy_count != cases[i].count)
 			fail_msg("--listen %s: %d, %zu sockets, %s", cases[i].listen, result,
 				 s.proxy_count, error.text);
