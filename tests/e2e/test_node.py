@@ -860,6 +860,15 @@ class Manifests(Case):
         for name in CAPABILITIES:
             self.assertIn(name.upper(), told)
 
+    def test_roots(self):
+        """What exec and start set for the bottle's tools, each tool there is."""
+        with open(os.path.join(TOP, "user/trust_variables.c"), encoding="utf-8") as file:
+            names = re.findall(r'^\t"(\w+)",$', file.read(), re.MULTILINE)
+        self.assertIn("SSL_CERT_FILE", names)
+        for file in "sidecar", "daemonset":
+            app = self.find(file, "Pod")["spec"]["containers"][0]
+            self.assertEqual([e["name"] for e in app["env"] if e["value"].endswith("/ca-cert.pem")], names)
+
     def test_order_and_volumes(self):
         self.assertEqual(self.sidecar["initContainers"][0]["restartPolicy"], "Always")
         for spec in self.sidecar, self.agent:
