@@ -4,7 +4,11 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC = gcc
+# make's own default is cc; what the environment or the command line names is taken.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKG_CONFIG ?= pkg-config
 CLANG ?= clang
 BPFTOOL ?= bpftool
 VERSION := 0.1.0
@@ -16,7 +20,9 @@ WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpo
 	-Wwrite-strings -Wundef -Wvla -Werror
 # What the compiler for this machine knows: control-flow protection is for x86.
 accepted = $(shell $(CC) $(1) -Werror -c -x c -o /dev/null /dev/null 2>/dev/null && echo $(1))
-HARDENING := -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
+# A distribution's own level of it stays.
+FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2)
+HARDENING := -fPIE -fstack-protector-strong $(FORTIFY) \
 	$(call accepted,-fstack-clash-protection) $(call accepted,-fcf-protection)
 # Nothing unwinds a stack but debuggers, which have .debug_frame: a twelfth of the binary less.
 # Functions of libraries' sources that nobody calls are left out.
@@ -29,7 +35,7 @@ OPTIMISE := -O1 -g1 -fno-omit-frame-pointer
 endif
 
 # llhttp: as a library where pkg-config knows it, else the C sources of Debian's node-llhttp.
-ifeq ($(shell pkg-config --exists libllhttp 2>/dev/null && echo yes),yes)
+ifeq ($(shell $(PKG_CONFIG) --exists libllhttp 2>/dev/null && echo yes),yes)
 PACKAGES += libllhttp
 else
 LLHTTP_SOURCES := /usr/share/llhttp/api.c /usr/share/llhttp/http.c /usr/share/llhttp/llhttp.c
@@ -38,10 +44,10 @@ LLHTTP_OBJECTS := $(LLHTTP_SOURCES:/usr/share/llhttp/%.c=$(BUILD)/llhttp/%.o)
 endif
 
 CPPFLAGS_ALL := -D_GNU_SOURCE -DEGRESS_VERSION='"$(VERSION)"' -I$(BUILD) -Iuser -Ibpf \
-	$(LLHTTP_CFLAGS) $(shell pkg-config --cflags $(PACKAGES) libcurl 2>/dev/null) $(CPPFLAGS)
+	$(LLHTTP_CFLAGS) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) libcurl 2>/dev/null) $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPTIMISE) $(WARNINGS) $(HARDENING) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
-LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 
 # V=1 shows the commands.
 Q = $(if $(V),,@)
@@ -55,7 +61,7 @@ KERNEL_TESTS := $(patsubst tests/kernel/%.c,%,$(wildcard tests/kernel/test_*.c))
 all: $(BUILD)/egress-bpf ## build the program: build/egress-bpf
 
 # Without the packages the compiler's complaints would be long and say less.
-ifneq ($(shell pkg-config --exists $(PACKAGES) libcurl 2>/dev/null && echo yes),yes)
+ifneq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) libcurl 2>/dev/null && echo yes),yes)
 needs-packages:
 	@echo "egress-bpf: packages are missing; run tools/bootstrap build (it asks for root)" >&2; exit 1
 $(OBJECTS) $(LLHTTP_OBJECTS): | needs-packages
@@ -85,7 +91,7 @@ $(patsubst %,$(BUILD)/%.o,$(filter-out $(HOT),$(SOURCES:user/%.c=%))): CFLAGS_AL
 # Not our code: its warnings are not ours to fix.
 $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/llhttp
 	$(call say,CC)
-	$(Q)$(CC) $(LLHTTP_CFLAGS) -std=gnu11 $(OPTIMISE) $(HARDENING) $(SANITIZE) -w -c -o $@ $<
+	$(Q)$(CC) $(LLHTTP_CFLAGS) $(CPPFLAGS) -std=gnu11 $(OPTIMISE) $(HARDENING) $(SANITIZE) $(CFLAGS) -w -c -o $@ $<
 
 $(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | $(BUILD)
 	$(call say,BPF)
@@ -201,7 +207,7 @@ check-manifests: ## container/kubernetes/ against the Kubernetes API's schemas, 
 # The load client, for bench and soak.
 $(BUILD)/bench-load: tools/bench/load.c Makefile | $(BUILD)
 	$(call say,CC)
-	$(Q)$(CC) -D_GNU_SOURCE $(CFLAGS_ALL) -pie -o $@ $< $(shell pkg-config --libs openssl)
+	$(Q)$(CC) -D_GNU_SOURCE $(CFLAGS_ALL) -pie -o $@ $< $(shell $(PKG_CONFIG) --libs openssl)
 BENCH_PARTS := $(BUILD)/egress-bpf $(BUILD)/bench-load $(BUILD)/tests/bench_wall
 bench: $(BENCH_PARTS) ## CPU, time and memory as ratios to peers' and to goals (root); BENCH=OPTIONS
 	tools/bench/bench $(BUILD)/egress-bpf $(BENCH)
