@@ -867,7 +867,8 @@ class Manifests(Case):
         self.assertIn("SSL_CERT_FILE", names)
         for file in "sidecar", "daemonset":
             app = self.find(file, "Pod")["spec"]["containers"][0]
-            self.assertEqual([e["name"] for e in app["env"] if e["value"].endswith("/ca-cert.pem")], names)
+            self.assertEqual([e["name"] for e in app["env"]
+                              if e.get("value", "").endswith("/ca-cert.pem")], names)
 
     def test_order_and_volumes(self):
         self.assertEqual(self.sidecar["initContainers"][0]["restartPolicy"], "Always")
