@@ -118,6 +118,10 @@ static int check_stream(int fd, bool brokered, struct error *error)
 
 	if (fstat(fd, &status) < 0)
 		return errno == EBADF ? 0 : error_set(error, "standard stream %d: %s", fd, strerror(errno));
+	/* It is on the caller's mounts, where nothing is hidden, cgroupfs neither. */
+	if (S_ISDIR(status.st_mode))
+		return error_set(error, "standard stream %d is a directory: with it the command could "
+				 "reach what is hidden from it", fd);
 	if (!S_ISSOCK(status.st_mode))
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX)

@@ -301,6 +301,21 @@ class Who(Case):
         self.assertIn("there is no user 'no-such-user'", result.stderr)
 
 
+class Directory:
+    """As subprocess takes a file; Python opens no directory as one."""
+    def __init__(self, path):
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def fileno(self):
+        return self.descriptor
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.descriptor)
+
+
 class StandardStreams(Case):
     """Sockets that the caller gives: made outside, they are in its network namespace for ever."""
     CODE = ("import ctypes, os, socket, sys\n"
@@ -328,6 +343,12 @@ class StandardStreams(Case):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
             target.bind(("127.0.0.1", 0))
             self.assert_refused(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), target)
+
+    def test_directories(self):
+        """Of the caller's mounts: with what is hidden inside, and cgroupfs."""
+        result = self.run_with(Directory("/"), "stat", "/proc/self/fd/0/etc")
+        self.assertEqual((result.returncode, result.stdout), (125, ""), result.stderr)
+        self.assertIn("standard stream 0 is a directory", result.stderr)
 
     def test_connected_unix_socket(self):
         ours, theirs = socket.socketpair()
