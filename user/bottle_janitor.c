@@ -77,10 +77,13 @@ static int lock(const char *cgroup_root, struct error *error)
 	return error_set(error, "cannot lock %s: %s", cgroup_root, strerror(errno));
 }
 
+/* And the control socket beside it, which a supervisor that was killed leaves. */
 static void remove_directory(const char *name)
 {
 	char path[256];
 
+	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s.sock", name);
+	unlink(path);
 	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s", name);
 	rmdir(path);
 	/* The common one goes with the last: while another bottle's lies in it, it is not empty. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """kill -9 of anything is never an open moment, and nothing is left behind at the end."""
+import glob
 import json
 import os
 import signal
@@ -166,7 +167,8 @@ class NothingLeft(Case):
         self.before = self.state()
 
     def state(self):
-        return {"pins": pins(), "cgroups": self.our_cgroups(), "mounts": self.mounts()}
+        return {"pins": pins(), "cgroups": self.our_cgroups(), "mounts": self.mounts(),
+                "sockets": glob.glob("/run/egress-bpf/exec-*.sock")}
 
     @staticmethod
     def our_cgroups():
@@ -181,7 +183,8 @@ class NothingLeft(Case):
         def same():
             now = self.state()
             return now["pins"] == self.before["pins"] and now["mounts"] == self.before["mounts"] \
-                and not set(now["cgroups"]) - set(self.before["cgroups"])
+                and not set(now["cgroups"]) - set(self.before["cgroups"]) \
+                and not set(now["sockets"]) - set(self.before["sockets"])
         try:
             wait_for(same, 10, "")
         except AssertionError:
