@@ -71,6 +71,8 @@ links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_test_ui_http := ui_http acceptor acceptor_http ui_guard
 links_fuzz_dns := dns_message dns_respond address bytes
+links_fuzz_dns_tcp := upstream_dns_tcp stream tally address bytes
+links_fuzz_rpc := rpc bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
 	upstream_tls $(tls_provider) ciphers \
 	upstream_pool loop upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
