@@ -33,6 +33,7 @@ struct janitor {
 	int pipe; /* end of file means: clean up; an octet before it: do not */
 	char *cgroup_root, *name, *cgroup_path;
 	uint64_t cgroup_id; /* the name may be somebody else's later; this may not */
+	int held;	    /* the cgroup's directory, locked while we live; -1: none */
 };
 
 static char *cgroup_path_of(const char *cgroup_root, const char *name)
@@ -50,6 +51,8 @@ static void janitor_free(struct janitor *janitor)
 		return;
 	if (janitor->pipe >= 0)
 		close(janitor->pipe);
+	if (janitor->held >= 0)
+		close(janitor->held);
 	free(janitor->cgroup_root);
 	free(janitor->name);
 	free(janitor->cgroup_path);
@@ -253,6 +256,31 @@ static bool has_supervisor(const char *name)
 	return alive;
 }
 
+/* A pid says nothing to who lives in another pid namespace and shares the cgroups: the lock on the
+ * bottle's cgroup does, which ends with its exec however that ends. */
+static int hold(const char *cgroup_path)
+{
+	int fd = open(cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int failed;
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	failed = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = failed;
+	return -1;
+}
+
+static bool held_by_other(const char *cgroup_path)
+{
+	int fd = hold(cgroup_path);
+
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 && errno == EWOULDBLOCK;
+}
+
 /* Only names that exec makes by itself: a name that somebody chose may be a bottle that is to
  * stay. */
 static void sweep_name(const char *cgroup_root, const char *name)
@@ -261,7 +289,8 @@ static void sweep_name(const char *cgroup_root, const char *name)
 	struct error error = {0};
 
 	if (path && strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 &&
-	    owner_is_gone(name, path) && !has_supervisor(name) && clean(path, name, &error) < 0)
+	    owner_is_gone(name, path) && !held_by_other(path) && !has_supervisor(name) &&
+	    clean(path, name, &error) < 0)
 		diag_warning("cannot clean up after %s: %s", name, error.text);
 	free(path);
 }
@@ -310,6 +339,7 @@ static int begin(struct janitor *janitor, struct error *error)
 	sweep(janitor->cgroup_root);
 	if (claim(janitor, error) < 0 || cgroup_create(janitor->cgroup_path, error) < 0)
 		return -1;
+	janitor->held = hold(janitor->cgroup_path);
 	if (cgroup_identity(janitor->cgroup_path, &janitor->cgroup_id, &level, error) == 0 &&
 	    start_process(janitor, error) == 0)
 		return 0;
@@ -325,7 +355,7 @@ int janitor_start(const char *cgroup_root, const char *name, struct janitor **re
 
 	if (!janitor)
 		return error_set(error, "out of memory");
-	janitor->pipe = -1;
+	janitor->pipe = janitor->held = -1;
 	janitor->cgroup_root = strdup(cgroup_root);
 	janitor->name = strdup(name);
 	janitor->cgroup_path = cgroup_path_of(cgroup_root, name);

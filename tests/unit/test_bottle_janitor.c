@@ -138,6 +138,29 @@ static void test_killed_with_its_janitor(void **state)
 	wait_until_gone(alive.cgroup);
 }
 
+/* A bottle named as an exec in another pid namespace names it: a number that is nobody's here. Between
+ * its cgroup and its wall nothing but the janitor's lock tells that it lives. */
+static void test_other_pid_namespace(void **state)
+{
+	struct janitor *janitor = NULL;
+	struct error error = {0};
+	struct fake_exec alive;
+	char foreign[64];
+	pid_t ended = fork();
+
+	(void)state;
+	if (ended == 0)
+		_exit(0);
+	waitpid(ended, NULL, 0);
+	snprintf(foreign, sizeof(foreign), "exec-%d", (int)ended);
+	alive = start(foreign);
+	assert_int_equal(janitor_start(root, name, &janitor, &error), 0);
+	assert_true(cgroup_any_pid(alive.cgroup) > 0);
+	finish(janitor);
+	kill_and_wait(alive.pid);
+	wait_until_gone(alive.cgroup);
+}
+
 static void test_names(void **state)
 {
 	struct fake_exec exec = start(name);
@@ -197,6 +220,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_exec),
 		cmocka_unit_test(test_killed_with_its_janitor),
+		cmocka_unit_test(test_other_pid_namespace),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_wall_of_a_run),
 	};
