@@ -25,7 +25,7 @@ struct answer {
 	char place[512];  /* "api.github.com (routes.yaml:3)" or "" */
 	const char *header; /* of the credential */
 	const struct policy_secret *secret; /* whose, or NULL */
-	struct span left_out[QUESTION_HEADERS]; /* names of headers that do not pass with an allowed request */
+	struct span left_out[QUESTION_HEADERS]; /* headers that do not pass with an allowed request */
 	size_t left_out_count;
 };
 
