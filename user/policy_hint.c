@@ -60,26 +60,51 @@ static void hint_ambiguous(const char *why, const char *place, char *hint, size_
 		snprintf(hint, size, "the path holds %s: send it in its plain form", why);
 }
 
+/* The method that is asked for besides, if another, or written with an escape; and where. */
+static struct span overriding_method(const struct policy_request *request, bool escaped,
+				     const char **ret_where)
+{
+	struct span method;
+	size_t at = 0;
+
+	do
+		method = policy_overriding_method(request, &at);
+	while (method.data && (escaped ? !memchr(method.data, '%', method.length)
+				       : span_equal(method, request->method)));
+	*ret_where = at > request->header_count ? "the query" : "a header";
+	return method;
+}
+
 /* No route can allow TRACE with a credential, so none is proposed. */
+static void hint_traced(const struct policy_request *request, char *hint, size_t size)
+{
+	char method[SHOWN_TEXT + 4];
+	const char *where;
+	struct span overriding = overriding_method(request, true, &where);
+
+	if (overriding.data) {
+		snprintf(hint, size, "%s asks for %.28s, which may be TRACE: send it in its plain form",
+			 where, show(overriding, method));
+		return;
+	}
+	overriding = overriding_method(request, false, &where);
+	snprintf(hint, size, "%s is never sent with a credential",
+		 overriding.data ? "TRACE" : show(request->method, method));
+}
+
 static void hint_method(const struct policy_request *request, const struct policy_route *route,
 			const char *place, char *hint, size_t size)
 {
 	char method[SHOWN_TEXT + 4], other[SHOWN_TEXT + 4];
-	struct span overriding;
-	size_t at = 0;
+	const char *where;
+	struct span overriding = overriding_method(request, false, &where);
 
-	do
-		overriding = policy_overriding_method(request, &at);
-	while (overriding.data && span_equal(overriding, request->method));
 	show(request->method, method);
 	if (route->has_auth && policy_asks_for_trace(request))
-		snprintf(hint, size, "%s is never sent with a credential",
-			 overriding.data ? "TRACE" : method);
+		hint_traced(request, hint, size);
 	else if (overriding.data)
-		snprintf(hint, size,
-			 "%s asks for %.28s: leave it out, or add it and %.28s to methods of %s",
-			 at > request->header_count ? "the query" : "a header",
-			 show(overriding, other), method, place);
+		snprintf(hint, size, "%s asks for %.28s: leave it out, or add it and %.28s to methods of %s",
+			 where, show(overriding, other), method, place);
 	else
 		snprintf(hint, size, "add %s to methods of %s", method, place);
 }
