@@ -18,6 +18,7 @@
 
 #include "connection.h"
 #include "fake_proxy.h"
+#include "http1.h"
 
 static const char get[] = "GET /v1/x?q=1 HTTP/1.1\r\nHost: api.test\r\nAccept: */*\r\n\r\n";
 
@@ -587,6 +588,34 @@ static void refusal_with_body_lingers(void **state)
 		fake_turn(f);
 	}
 	assert_int_equal(f->proxy.connection_count, 1);
+	/* Nor for ever, and its record is not written twice. */
+	((struct http1 *)f->proxy.connections->session)->drains_until_ms = 1;
+	assert_int_equal(send(f->client, "g", 1, MSG_NOSIGNAL), 1);
+	fake_turn(f);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->log_count, 1);
+}
+
+/* What was answered has its record: neither a stop nor a policy without its route makes another. */
+static void lingers_into_a_reload(void **state)
+{
+	struct fake *f = *state;
+	struct config empty = f->config;
+	struct error error = {""};
+
+	empty.policy = policy_new();
+	assert_int_equal(policy_finish(empty.policy, &error), 0);
+	fake_connect(f);
+	fake_client_sends(f, "POST /no HTTP/1.1\r\nHost: api.test\r\nContent-Length: 9\r\n\r\nabc");
+	assert_non_null(strstr(fake_client_got(f), "HTTP/1.1 403 "));
+	assert_true(fake_client_closed(f));
+	proxy_drain(&f->proxy);
+	assert_int_equal(f->proxy.connection_count, 1);
+	proxy_reconfigure(&f->proxy, &empty);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->log_count, 1);
+	proxy_reconfigure(&f->proxy, &f->config);
+	policy_unref(empty.policy);
 }
 
 static void head_refusal_has_no_body(void **state)
@@ -837,6 +866,7 @@ int main(void)
 		TEST(websocket),
 		TEST(other_http_is_no_upgrade),
 		TEST(switches_to_what_was_asked_for),
+		TEST(lingers_into_a_reload),
 		TEST(backpressure),
 		TEST(reload_closes_what_is_gone),
 		TEST(reload_while_dialling),
