@@ -102,12 +102,26 @@ static bool same_shape(const struct bpf_map *map, int fd)
 	       info.map_flags == bpf_map__map_flags(map);
 }
 
-/* A wall that we cannot take over is left as it is: it goes on refusing, and only a person may
- * decide to take it down. */
-static int damaged(const char *name, const char *what, struct error *error)
+int kernel_damaged(const char *name, const char *what, struct error *error)
 {
 	return error_set(error, "the pinned wall '%s' %s; it stays in force: stop what uses it and "
 			 "run 'egress-bpf detach %s'", name, what, name);
+}
+
+int kernel_lacks_map(const char *name, struct error *error)
+{
+	char what[64] = "lacks a map";
+
+	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
+		int fd = kernel_pin_open(name, "map", kernel_map_names[i]);
+
+		if (fd < 0) {
+			snprintf(what, sizeof(what), "lacks the map '%s'", kernel_map_names[i]);
+			break;
+		}
+		close(fd);
+	}
+	return kernel_damaged(name, what, error);
 }
 
 static int reuse_map(const struct bpf_object *object, const char *name, size_t i,
@@ -117,9 +131,9 @@ static int reuse_map(const struct bpf_object *object, const char *name, size_t i
 	int result, fd = kernel_pin_open(name, "map", kernel_map_names[i]);
 
 	if (!map || fd < 0)
-		return damaged(name, "lacks a map", error);
+		return kernel_lacks_map(name, error);
 	if (!same_shape(map, fd))
-		result = damaged(name, "was made by another version", error);
+		result = kernel_damaged(name, "was made by another version", error);
 	else if (bpf_map__reuse_fd(map, fd) < 0)
 		result = error_set(error, "map '%s': %s", kernel_map_names[i], strerror(errno));
 	else
@@ -413,11 +427,11 @@ static int read_pinned_settings(const char *name, struct egress_settings *settin
 	if (fd >= 0)
 		close(fd);
 	if (result < 0 && code == EPROTO)
-		return damaged(name, "was made by another version", error);
+		return kernel_damaged(name, "was made by another version", error);
 	if (result < 0)
-		return damaged(name, "has no readable settings", error);
+		return kernel_damaged(name, "has no readable settings", error);
 	if (settings->abi != EGRESS_ABI_VERSION)
-		return damaged(name, "was made by another version", error);
+		return kernel_damaged(name, "was made by another version", error);
 	return 0;
 }
 
@@ -468,7 +482,7 @@ static int make_or_adopt_maps(struct kernel *kernel, const struct kernel_open_op
 	if (kernel->adopted)
 		return adopt_maps(kernel, options, error);
 	if (kernel_pinned_links(options->name) > 0)
-		return damaged(options->name, "lacks a map", error);
+		return kernel_lacks_map(options->name, error);
 	if (maps > 0 && remove_leftovers(kernel, options->name, error) < 0)
 		return -1;
 	if (fill_settings(options, &kernel->settings, error) == 0 &&

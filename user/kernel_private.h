@@ -155,6 +155,10 @@ int kernel_wire_load(const struct kernel *kernel, const struct egress_cidr_key *
 int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys,
 		       const struct egress_target *targets, size_t count, struct error *error)
 	WARN_UNUSED;
+/* kernel.c: -1 and the cure. A wall that we cannot read or take over is left as it is: it goes on
+ * refusing, and only a person may decide to take it down. The second names the first that lacks. */
+int kernel_damaged(const char *name, const char *what, struct error *error);
+int kernel_lacks_map(const char *name, struct error *error);
 /* kernel.c: loads; the verifier's words are in the error. */
 struct bpf_object;
 int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;

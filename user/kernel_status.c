@@ -30,6 +30,8 @@ static int open_maps(struct reader *reader, const char *name, struct error *erro
 		reader->maps[i] = kernel_pin_open(name, "map", kernel_map_names[i]);
 		if (reader->maps[i] < 0 && errno == ENOENT && kernel_pinned_links(name) == 0)
 			return error_set(error, "there is no wall named '%s'", name);
+		if (reader->maps[i] < 0 && errno == ENOENT)
+			return kernel_lacks_map(name, error);
 		if (reader->maps[i] < 0)
 			return error_set(error, "'%s', map '%s': %s", name, kernel_map_names[i],
 					 strerror(errno));
@@ -50,12 +52,11 @@ static int read_settings(struct reader *reader, const char *name, struct error *
 	struct egress_settings *settings = &reader->status.settings;
 
 	if (kernel_settings_read(reader->maps[KERNEL_MAP_SETTINGS], settings) < 0)
-		return errno == EPROTO ? error_set(error, "'%s' was made by another version", name)
+		return errno == EPROTO ? kernel_damaged(name, "was made by another version", error)
 				       : error_set(error, "'%s': cannot read its settings: %s",
 						   name, strerror(errno));
 	if (settings->abi != EGRESS_ABI_VERSION)
-		return error_set(error, "'%s' was made by another version (ABI %u, not %d)", name,
-				 settings->abi, EGRESS_ABI_VERSION);
+		return kernel_damaged(name, "was made by another version", error);
 	return 0;
 }
 
