@@ -269,6 +269,7 @@ static int open_supervisor(struct exec *exec)
 		.policy_path = exec->policy_path,
 		.extra = sources,
 		.extra_count = exec->outputs.learn_path || exec->audit ? 3 : 2,
+		.learning = exec->outputs.learn_path,
 		.log_path = exec->log_path,
 		.record_fd = record_fd(exec->record),
 		.workers = exec->workers,

@@ -323,6 +323,7 @@ static int start(struct run *run, struct supervisor **ret)
 	run->supervisor.record_fd = record_fd(run->record);
 	run->supervisor.extra = &learn;
 	run->supervisor.extra_count = run->outputs.learn_path ? 1 : 0;
+	run->supervisor.learning = run->outputs.learn_path;
 	status = supervisor_open(&run->supervisor, ret);
 	if (status != EXIT_OK)
 		return status;

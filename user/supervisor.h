@@ -39,6 +39,7 @@ struct supervisor_options {
 	/* exec: signals are the command's. The supervisor then handles no SIGTERM, SIGINT and SIGHUP,
 	 * and waits for no child but its own worker. */
 	bool forward_signals;
+	bool learning; /* `extra` says to: warned of by that name, and not by the policy's key */
 	bool brief; /* exec: the policy is not read again, and the wall goes with us */
 	bool tell_refused; /* at the end, on standard error, where the policy refused something */
 	struct sockets_place listen; /* see sockets_options */

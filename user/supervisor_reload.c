@@ -205,14 +205,17 @@ static size_t fill_sources(const struct supervisor_load *load,
 
 static struct config *judge_policy(struct supervisor_load *load)
 {
+	const bool learning = load->options->learning;
 	struct config_source sources[SOURCES_MAX];
 	const size_t count = fill_sources(load, sources);
 	struct diag_list errors = {0};
 	struct config *config = make_config(load, sources, count, &errors);
 
 	if (config && load->reread && policy_is_audit(config->policy))
-		diag_warning("enforcement: audit: names, paths, methods and headers are not refused, "
-			     "only logged; addresses and protocols are");
+		diag_warning("%s: names, paths, methods and headers are not refused, only %s; "
+			     "addresses and protocols are",
+			     learning ? "--learn" : "enforcement: audit",
+			     learning ? "recorded" : "logged");
 	set_first(&errors, &load->error);
 	diag_list_print(&errors);
 	diag_list_free(&errors);

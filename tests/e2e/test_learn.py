@@ -46,7 +46,8 @@ class Learn(Case):
 
     def test_same_command_passes_and_another_host_does_not(self):
         path, result = self.learn(JOB)
-        self.assertIn("enforcement: audit", result.stderr)
+        self.assertIn("warning: --learn: ", result.stderr)
+        self.assertNotIn("enforcement: audit", result.stderr)
         seen = len(self.arrived())
         self.assertEqual(seen, 7)
         again = run_exec(["sh", "-ec", JOB.replace("curl -sS", "curl -sSf")], "--policy", path,
