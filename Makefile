@@ -262,6 +262,16 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, docum
 	$(call placed,docs/man/egress-bpf-routes.5,$(SHARE)/man/man5/egress-bpf-routes.5)
 	$(call placed,tools/egress-bpf@.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/egress-bpf@.service)
 
+# Installs once more, into a directory of its own, for the list: that cannot say less than install does.
+# A directory that is left empty and is named after us goes, too.
+uninstall: all ## DESTDIR= PREFIX=/usr/local: remove what install put there; walls and /var/lib/egress-bpf stay
+	list=$$(mktemp -d) && trap 'rm -rf "$$list"' EXIT && \
+	$(MAKE) -s -o all install DESTDIR="$$list" >/dev/null && \
+	(cd "$$list" && find . ! -type d) | sed 's|^\./||' | while read -r file; do \
+		rm -f "$(DESTDIR)/$$file" || exit; done && \
+	(cd "$$list" && find . -depth -type d -path '*egress-bpf*') | sed 's|^\./||' | \
+		while read -r place; do rmdir "$(DESTDIR)/$$place" 2>/dev/null || :; done
+
 deb: ## a Debian package below build/ (needs debhelper)
 	tools/build-deb $(BUILD) $(VERSION)
 
@@ -274,5 +284,5 @@ help: ## this list
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 .PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build tsan lint fuzz fuzzers bench soak demo test \
-	install clean help print-cppflags needs-packages
+	install uninstall clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:

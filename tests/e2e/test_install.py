@@ -288,6 +288,25 @@ class Install(Case):
         said = subprocess.run([f"{root}/opt/x/bin/egress-ci"], capture_output=True, text=True, check=False)
         self.assertEqual((said.returncode, said.stderr), (125, "egress-ci: say which command to run\n"))
 
+    def test_make_uninstall(self):
+        """All that install puts goes, and nothing else."""
+        root = harness.world.path("uninstalled")
+        build = os.path.relpath(os.path.dirname(harness.world.program), TOP)
+
+        def make(target):
+            self.ok(subprocess.run(["make", "-s", "-o", "all", target, f"BUILD={build}",
+                                    f"DESTDIR={root}", "PREFIX=/opt/x"], cwd=TOP, capture_output=True,
+                                   text=True, check=False))
+        make("install")
+        foreign = f"{root}/opt/x/bin/another"
+        with open(foreign, "w", encoding="utf-8"):
+            pass
+        make("uninstall")
+        left = [os.path.join(d, f) for d, _, files in os.walk(root) for f in files]
+        self.assertEqual(left, [foreign])
+        self.assertEqual([d for d, _, _ in os.walk(root) if "egress-bpf" in os.path.basename(d)], [])
+        make("uninstall")  # of what is not there
+
     @harness.measures
     def test_size(self):
         stripped = harness.world.path("stripped")
