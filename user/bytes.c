@@ -411,6 +411,15 @@ void bytes_block_trim(void)
 	kept_bytes = 0;
 }
 
+bool bytes_obtainable(size_t size)
+{
+	void *volatile room = malloc(size); /* volatile: compilers leave out what is only freed */
+	bool had = room;
+
+	free(room);
+	return had;
+}
+
 /* A buffer's own block: bytes_grow() asked for so much, and malloc(3) need not be. */
 static void free_data(const struct bytes *b)
 {

@@ -107,6 +107,10 @@ void *bytes_block_zeroed(size_t size) WARN_UNUSED;
 void bytes_block_free(void *block); /* accepts NULL */
 void bytes_block_trim(void);        /* all that is kept goes to free(3) */
 
+/* Whether malloc(3) has that much now. For calls of libraries that do not look at what they get, and crash:
+ * what could be had a moment ago in this thread can be had by them. */
+bool bytes_obtainable(size_t size) WARN_UNUSED;
+
 /* SipHash-like keyed hash, seeded once per process, so that names cannot be made to collide. */
 uint64_t bytes_hash(const void *data, size_t length);
 

@@ -139,9 +139,9 @@ static bool look(struct span bytes, struct seen *seen)
 		return false;
 	}
 	SSL_set_bio(ssl, in, out);
-	SSL_set_app_data(ssl, seen);
 	SSL_set_accept_state(ssl);
-	(void)SSL_do_handshake(ssl);
+	if (SSL_set_app_data(ssl, seen) == 1)
+		(void)SSL_do_handshake(ssl);
 	SSL_free(ssl);
 	return seen->called;
 }

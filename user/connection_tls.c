@@ -133,7 +133,11 @@ int connection_tls_start(struct connection *c)
 	ssl = SSL_new(context);
 	if (!ssl)
 		return -1;
-	SSL_set_app_data(ssl, c);
+	/* It allocates, and check_name() goes by it. */
+	if (SSL_set_app_data(ssl, c) != 1) {
+		SSL_free(ssl);
+		return -1;
+	}
 	SSL_set_accept_state(ssl);
 	c->reason = EGRESS_ALLOWED;
 	return stream_set_tls(c->client, ssl) < 0 ? -1 : 0;

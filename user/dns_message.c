@@ -14,6 +14,9 @@
 #define RCODE_BADVERS 16    /* RFC 6891 */
 #define NAME_MAX_LENGTH 253 /* RFC 1035 in presentation form, without the last dot */
 
+/* More than ldns takes for a query of DNS_QUERY_MAX or a reply: it dereferences what it did not get. */
+#define LDNS_ROOM (64 * 1024)
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static enum dns_reading bad(struct dns_query *query, uint16_t rcode)
@@ -147,6 +150,8 @@ enum dns_reading dns_query_read(struct span message, struct dns_query *ret)
 	reading = read_header(message, ret);
 	if (reading != DNS_READ_QUESTION)
 		return reading;
+	if (!bytes_obtainable(LDNS_ROOM))
+		return DNS_READ_NO_MEMORY;
 	status = ldns_wire2pkt(&packet, (const uint8_t *)message.data, message.length);
 	if (status == LDNS_STATUS_MEM_ERR)
 		return DNS_READ_NO_MEMORY;
@@ -326,7 +331,7 @@ fail:
 static ldns_buffer *encode(const struct dns_query *query, const struct dns_reply *reply,
 			   bool with_data)
 {
-	ldns_pkt *packet = build(query, reply, with_data);
+	ldns_pkt *packet = bytes_obtainable(LDNS_ROOM) ? build(query, reply, with_data) : NULL;
 	ldns_buffer *buffer = packet ? ldns_buffer_new(PLAIN_UDP_SIZE) : NULL;
 
 	if (buffer && ldns_pkt2buffer_wire(buffer, packet) != LDNS_STATUS_OK) {

@@ -18,6 +18,10 @@
 /* Less than upstream's own limit, so that another address family can still serve. */
 #define TIMEOUT_SECONDS 3
 #define CHAIN_LIMIT 16 /* CNAMEs on the way to an address */
+/* ldns dereferences what it did not get. More than it takes for a question, and for each octet of an answer:
+ * a TXT record may have a string in each. */
+#define LDNS_ROOM (64 * 1024)
+#define LDNS_ROOM_EACH 96
 
 struct dns_tcp {
 	struct stream *stream;
@@ -129,7 +133,8 @@ static void read_answer(const struct dns_tcp *query, struct span message, struct
 	const ldns_rdf *name = query->name;
 	ldns_pkt *packet = NULL;
 
-	if (ldns_wire2pkt(&packet, (const uint8_t *)message.data, message.length) ==
+	if (bytes_obtainable(LDNS_ROOM + LDNS_ROOM_EACH * message.length) &&
+	    ldns_wire2pkt(&packet, (const uint8_t *)message.data, message.length) ==
 		    LDNS_STATUS_OK &&
 	    answers_us(query, packet)) {
 		for (int i = 0; name && found->count == 0 && i < CHAIN_LIMIT; i++)
@@ -209,6 +214,8 @@ static bool compose(struct dns_tcp *query, const char *name)
 	ldns_pkt *packet;
 	bool fine;
 
+	if (!bytes_obtainable(LDNS_ROOM))
+		return false;
 	query->name = ldns_dname_new_frm_str(name);
 	packet = query->name ? ldns_pkt_query_new(ldns_rdf_clone(query->name), query->type,
 						  LDNS_RR_CLASS_IN, LDNS_RD)
