@@ -79,6 +79,10 @@ class Engine(Client):
         # A unix socket's path has room for 107 characters.
         self.socket = os.path.join(self.directory, "sock")
         self.parent = f"/{os.path.basename(harness.world.cgroup)}/docker"
+        # A dockerd that has to allow forwarding itself has iptables drop all that is not its own, for good:
+        # other tests' namespaces are routed here, too.
+        with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="utf-8") as file:
+            file.write("1")
         self.process = None
         self.start()
 

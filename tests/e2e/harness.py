@@ -155,8 +155,10 @@ def egress_cgroups():
 
 
 def pins():
-    root = "/sys/fs/bpf/egress-bpf"
-    return sorted(os.listdir(root)) if os.path.isdir(root) else []
+    try:
+        return sorted(os.listdir("/sys/fs/bpf/egress-bpf"))
+    except FileNotFoundError:
+        return []
 
 
 def namespaces(kind):
