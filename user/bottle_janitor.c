@@ -278,7 +278,8 @@ static bool held_by_other(const char *cgroup_path)
 
 	if (fd >= 0)
 		close(fd);
-	return fd < 0 && errno == EWOULDBLOCK;
+	/* Whose lock cannot be looked at lives, for all that we know. */
+	return fd < 0 && errno != ENOENT;
 }
 
 /* Only names that exec makes by itself: a name that somebody chose may be a bottle that is to
@@ -321,8 +322,9 @@ static void sweep(const char *cgroup_root)
  * under both is an exec's. */
 static int claim(const struct janitor *janitor, struct error *error)
 {
-	if (has_supervisor(janitor->name) || cgroup_any_pid(janitor->cgroup_path) > 0)
-		return error_set(error, "a bottle '%s' is running", janitor->name);
+	if (held_by_other(janitor->cgroup_path) || has_supervisor(janitor->name) ||
+	    cgroup_any_pid(janitor->cgroup_path) > 0)
+		return error_set(error, "a bottle '%s' is running; choose another --name", janitor->name);
 	if (access(janitor->cgroup_path, F_OK) == 0)
 		return clean(janitor->cgroup_path, janitor->name, error);
 	if (kernel_pinned(janitor->name))
@@ -340,8 +342,10 @@ static int begin(struct janitor *janitor, struct error *error)
 	if (claim(janitor, error) < 0 || cgroup_create(janitor->cgroup_path, error) < 0)
 		return -1;
 	janitor->held = hold(janitor->cgroup_path);
-	if (cgroup_identity(janitor->cgroup_path, &janitor->cgroup_id, &level, error) == 0 &&
-	    start_process(janitor, error) == 0)
+	if (janitor->held < 0)
+		error_set(error, "cannot lock %s: %s", janitor->cgroup_path, strerror(errno));
+	else if (cgroup_identity(janitor->cgroup_path, &janitor->cgroup_id, &level, error) == 0 &&
+		 start_process(janitor, error) == 0)
 		return 0;
 	rmdir(janitor->cgroup_path);
 	return -1;

@@ -178,6 +178,21 @@ static void test_names(void **state)
 	assert_int_equal(access(exec.cgroup, F_OK), -1);
 }
 
+/* Its name is taken from the cgroup on, before anything runs in it: an exec of the same pid in another pid
+ * namespace has the same one. */
+static void test_name_of_an_empty_one(void **state)
+{
+	struct janitor *first = NULL, *second = NULL;
+	struct error error = {0};
+
+	(void)state;
+	assert_int_equal(janitor_start(root, name, &first, &error), 0);
+	assert_int_equal(janitor_start(root, name, &second, &error), -1);
+	assert_non_null(strstr(error.text, "is running; choose another --name"));
+	assert_int_equal(access(janitor_cgroup(first), F_OK), 0);
+	finish(first);
+}
+
 static int set_up(void **state)
 {
 	struct error error = {0};
@@ -222,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_killed_with_its_janitor),
 		cmocka_unit_test(test_other_pid_namespace),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_name_of_an_empty_one),
 		cmocka_unit_test(test_wall_of_a_run),
 	};
 
