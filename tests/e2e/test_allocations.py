@@ -18,13 +18,14 @@ PATIENCE = 20
 class Orders:
     """The page that fail_alloc.c reads."""
     def __init__(self):
-        path = harness.write("orders", "\0" * 4096, 0o666)
+        os.mkdir(harness.world.path("allocations"))
+        path = harness.write("allocations/orders", "\0" * 4096, 0o666)
         with open(path, "r+b") as file:
             self.page = mmap.mmap(file.fileno(), 4096)
-        library = harness.world.path("libfail_alloc.so")
+        library = harness.world.path("allocations/libfail_alloc.so")
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f'-DORDERS="{path}"', "-o",
                         library, os.path.join(PROGRAMS, "fail_alloc.c")], check=True)
-        self.program = harness.world.path("egress-bpf-fails")
+        self.program = harness.world.path("allocations/egress-bpf")
         subprocess.run(["patchelf", "--add-needed", library, "--output", self.program,
                         harness.world.program], check=True)
 
