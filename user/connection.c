@@ -54,6 +54,39 @@ void connection_deadline(struct connection *c, unsigned seconds)
 		arm_timer(c, now);
 }
 
+/* ---- clients that wait for a greeting ------------------------------------------------------- */
+
+#define SERVER_FIRST                                                                               \
+	"the client has sent nothing: where the server speaks first, the route needs protocol: tcp"
+
+/* On the web's own ports browsers and pools open connections ahead, and no server there greets. */
+static bool may_await_greeting(const struct connection *c)
+{
+	return !c->spoke && !c->by_address && c->mode != POLICY_TCP && c->host[0] &&
+	       c->port != 80 && c->port != 443;
+}
+
+unsigned connection_patience(const struct connection *c)
+{
+	return may_await_greeting(c) && !c->waited ? GREETING_SECONDS : IDLE_SECONDS;
+}
+
+/* Nothing is refused yet, and perhaps it was only opened ahead: it goes on. */
+static void note_silence(struct connection *c)
+{
+	struct access_record record = {
+		.reason = EGRESS_ALLOWED,
+		.detail = SERVER_FIRST,
+		.microseconds = connection_now_us() - c->started_us,
+	};
+
+	c->waited = true;
+	connection_log(c, &record);
+	connection_deadline(c, c->state == CONNECTION_CLIENT_HELLO
+				       ? HANDSHAKE_SECONDS - GREETING_SECONDS
+				       : IDLE_SECONDS - GREETING_SECONDS);
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 static const char *protocol_name(const struct connection *c)
@@ -108,12 +141,17 @@ static void end_session(struct connection *c, enum egress_reason reason, const c
 void connection_close(struct connection *c, enum egress_reason reason, const char *detail)
 {
 	struct access_record record = {.reason = reason, .detail = detail};
+	bool unserved = c->waited && !c->spoke && reason == EGRESS_ALLOWED;
 
 	if (c->state == CONNECTION_CLOSED)
 		return;
 	c->state = CONNECTION_CLOSED;
+	if (unserved) {
+		record.reason = EGRESS_PROTOCOL_NOT_ALLOWED;
+		record.detail = SERVER_FIRST;
+	}
 	/* With a protocol, the record is its own: it knows the request. */
-	if (!c->protocol && reason != EGRESS_ALLOWED) {
+	if (unserved || (!c->protocol && reason != EGRESS_ALLOWED)) {
 		record.microseconds = connection_now_us() - c->started_us;
 		connection_log(c, &record);
 	}
@@ -179,6 +217,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 	c->inside++;
 	if (now < c->deadline_ms)
 		arm_timer(c, now);
+	else if (c->state != CONNECTION_HANDSHAKE && may_await_greeting(c) && !c->waited)
+		note_silence(c);
+	else if (c->waited && !c->spoke)
+		connection_close(c, EGRESS_ALLOWED, NULL);
 	else if (c->state == CONNECTION_PROTOCOL || c->state == CONNECTION_DIALLING)
 		connection_close(c, EGRESS_UPSTREAM_TIMEOUT, "silent for too long");
 	else
@@ -365,10 +407,11 @@ static void begin_named(struct connection *c)
 		dial(c);
 	} else if (c->mode == POLICY_PASSTHROUGH) {
 		c->state = CONNECTION_CLIENT_HELLO;
-		connection_deadline(c, HANDSHAKE_SECONDS);
+		connection_deadline(c, may_await_greeting(c) ? GREETING_SECONDS
+							     : HANDSHAKE_SECONDS);
 	} else {
 		c->state = CONNECTION_FIRST_BYTE;
-		connection_deadline(c, IDLE_SECONDS);
+		connection_deadline(c, connection_patience(c));
 	}
 }
 
@@ -388,6 +431,7 @@ static void begin_address(struct connection *c)
 static void begin_tls(struct connection *c)
 {
 	c->tls = true;
+	c->waited = false;
 	if (connection_tls_start(c) < 0) {
 		connection_close(c, EGRESS_INTERNAL, "no certificate for this host");
 		return;
@@ -406,6 +450,7 @@ static void run_first_byte(struct connection *c)
 	if (n <= 0) {
 		connection_close(c, EGRESS_ALLOWED, NULL);
 	} else if (byte != TLS_HANDSHAKE_RECORD) {
+		c->spoke = true;
 		start_protocol(c, &http1_protocol);
 	} else if (c->explicit) {
 		connection_close(c, EGRESS_PROTOCOL_NOT_ALLOWED, "TLS to the proxy itself");
@@ -466,6 +511,7 @@ static void run_client_hello(struct connection *c)
 	else if (n > 0)
 		result = client_hello_parse((struct span){buffer, (size_t)n}, &need, name);
 	free(buffer);
+	c->spoke = c->spoke || n > 0;
 	if (result == 0) {
 		if (need > 0)
 			await_bytes(c, need);
@@ -486,6 +532,7 @@ static void run_handshake(struct connection *c)
 	case PROTOCOL_WAIT:
 		break;
 	case PROTOCOL_CONNECT:
+		c->spoke = connection_tls_agreed(c);
 		start_protocol(c, connection_tls_protocol(c));
 		break;
 	default:
@@ -503,7 +550,7 @@ static void run_protocol(struct connection *c)
 			end_session(c, EGRESS_ALLOWED, NULL);
 			/* What comes through the tunnel is for its host alone: CONNECT and other
 			 * hosts are refused there, as on a steered connection. */
-			c->explicit = false;
+			c->explicit = c->spoke = false;
 			if (c->by_address)
 				begin_address(c);
 			else

@@ -11,6 +11,7 @@
 
 #define IDLE_SECONDS 300	     /* between requests, and before the first byte */
 #define HANDSHAKE_SECONDS 10
+#define GREETING_SECONDS 3	     /* no client of HTTP waits so long on a port that is not the web's */
 #define HEAD_SECONDS 30		     /* from a head's first byte to its last */
 /* Silence within an exchange. Long polls and event streams may say nothing for a day; hosts and
  * clients that are gone are found by TCP keep-alive long before. */
@@ -93,6 +94,8 @@ struct connection {
 	bool connecting; /* CONNECT awaits its 200 until the tunnel is dialled */
 	bool probed;	 /* the upstream was asked what it speaks, with whatever result */
 	bool begun;	 /* counts among begun_count: a protocol runs, or did */
+	bool spoke;	 /* more came of the client than a TLS handshake that says nothing of HTTP */
+	bool waited;	 /* it had not spoken after GREETING_SECONDS, and a record says so */
 
 	struct stream *client;
 	struct stream *upstream; /* a tunnel's; http1 keeps its own */
@@ -115,6 +118,8 @@ struct connection {
 void connection_wake(void *connection);
 /* At most this long from now, unless set anew. */
 void connection_deadline(struct connection *connection, unsigned seconds);
+/* For how long the client may be silent at first: until there is a word on it, or IDLE_SECONDS. */
+unsigned connection_patience(const struct connection *connection);
 /* Ends it: logs what is under way, frees what it holds. The object itself lives until the last
  * callback is left. */
 void connection_close(struct connection *connection, enum egress_reason reason, const char *detail);
@@ -154,7 +159,9 @@ bool http1_head_allowed(const struct connection *connection, struct span head,
 void tunnel_pipes_close(struct proxy_shared *shared);
 
 /* connection_tls.c: our side of the handshake. */
-/* The protocol that was agreed on. */
+/* Was one agreed on by ALPN? Then the client means to speak HTTP. */
+bool connection_tls_agreed(const struct connection *connection);
+/* The protocol that was agreed on; HTTP/1.1 without a word. */
 const struct protocol *connection_tls_protocol(const struct connection *connection);
 int connection_tls_start(struct connection *connection) WARN_UNUSED;
 /* PROTOCOL_WAIT, or PROTOCOL_CONNECT when it is done, or PROTOCOL_CLOSE. */

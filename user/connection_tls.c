@@ -112,6 +112,15 @@ static int select_protocol(SSL *ssl, const unsigned char **ret, unsigned char *r
 	return SSL_TLSEXT_ERR_OK;
 }
 
+bool connection_tls_agreed(const struct connection *c)
+{
+	const unsigned char *name;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(stream_ssl(c->client), &name, &length);
+	return length > 0;
+}
+
 const struct protocol *connection_tls_protocol(const struct connection *c)
 {
 	const unsigned char *name;

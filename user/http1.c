@@ -326,6 +326,7 @@ static enum http1_step await_head(struct http1 *h)
 	n = first && h->framed && h2_move_head(h->client, &h->in)
 		    ? (ssize_t)h->in.length : http1_read(h->connection, h->client, &h->in);
 	if (n > 0) {
+		h->connection->spoke = true;
 		if (look_at_head(h, &step))
 			return step;
 		/* Only what comes in pieces gets, and pays for, a deadline of its own. */
@@ -399,7 +400,7 @@ static void *http1_start(struct connection *c)
 	h->wake = connection_wake;
 	h->wake_context = c;
 	h->state = HTTP1_AWAIT_HEAD;
-	http1_deadline(h, IDLE_SECONDS);
+	http1_deadline(h, connection_patience(c));
 	return h;
 }
 

@@ -13,7 +13,8 @@ static const struct {
 	[EGRESS_HOST_NOT_ALLOWED] = {403, "add a route for this host to the policy"},
 	[EGRESS_ADDRESS_NOT_ALLOWED] = {403, "use the host's name, or add a cidr route"},
 	[EGRESS_PORT_NOT_ALLOWED] = {403, "add the port to the ports of the host's route"},
-	[EGRESS_PROTOCOL_NOT_ALLOWED] = {403, "use TCP, and the protocol that the route names"},
+	[EGRESS_PROTOCOL_NOT_ALLOWED] = {403, "use TCP, and the protocol that the route names "
+					       "(protocol: tcp for what is not HTTP)"},
 	[EGRESS_PATH_NOT_ALLOWED] = {403, "add the path to the host's route"},
 	[EGRESS_METHOD_NOT_ALLOWED] = {403, "add the method to the host's route"},
 	[EGRESS_HEADER_NOT_ALLOWED] = {403, "send the header that the route asks for, once"},

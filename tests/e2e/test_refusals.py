@@ -215,6 +215,18 @@ answer("egress", 9099, bytes([5, 1, 0]))"""
         self.assertIn("egress-bpf: refused api.example.test:443: protocol_not_allowed (2)", said)
         self.assertIn("protocol_not_allowed (3)", said[-1])
 
+    def test_server_that_speaks_first(self):
+        """Its client waits, as we do: that is said while it waits, and again when it gives up."""
+        code = ("import socket, time; s = socket.create_connection(('api.example.test', 587));"
+                "time.sleep(4)")
+        log = harness.world.path("speaks-first.log")
+        said = self.told(f'{PYTHON} -c "{code}"', "--allow", "api.example.test:587", "--log", log)
+        self.assertIn("egress-bpf: refused api.example.test:587: protocol_not_allowed (1)", said)
+        with open(log, encoding="utf-8") as lines:
+            records = [r for r in map(json.loads, lines) if r.get("port") == 587]
+        self.assertEqual([r["reason"] for r in records], ["allowed", "protocol_not_allowed"])
+        self.assertTrue(all("protocol: tcp" in r["detail"] for r in records), records)
+
     def test_what_apt_asks_first(self):
         """The SRV of a web server's host is about that host, and no refusal where it is allowed."""
         dig = "dig +short -t SRV"

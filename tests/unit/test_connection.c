@@ -503,6 +503,107 @@ static void unnamed_tls(void **state)
 	tls_client_free(&client);
 }
 
+/* ---- clients that wait for a greeting ------------------------------------------------------- */
+
+static void wait_ms(struct fake *f, int ms)
+{
+	for (; ms > 0; ms -= 50) {
+		usleep(50000);
+		fake_turn(f);
+	}
+}
+
+static void leave(struct fake *f, int client)
+{
+	f->log_count = 0;
+	close(client);
+	f->client = -1;
+	fake_turn(f);
+}
+
+static int connect_to(struct fake *f, uint16_t port)
+{
+	f->identity = (struct identity){.kind = IDENTITY_NAME, .host = "mail.test", .port = port};
+	fake_connect(f);
+	return f->client;
+}
+
+/* In plain, and once behind CONNECT. What comes after a while is served as ever, and what never came is
+ * told when the client leaves. */
+static void silent_client(void **state)
+{
+	struct fake *f = *state;
+	int gone = connect_to(f, 587), late = connect_to(f, 587), web = connect_to(f, 443), tunnelled;
+
+	f->identity = (struct identity){.kind = IDENTITY_EXPLICIT};
+	fake_connect(f);
+	tunnelled = f->client;
+	fake_client_sends(f, "CONNECT mail.test:587 HTTP/1.1\r\nHost: mail.test:587\r\n\r\n");
+	wait_ms(f, 2000);
+	assert_int_equal(f->log_count, 0);
+	wait_ms(f, 1500);
+	assert_int_equal(f->log_count, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(f->reasons[i], EGRESS_ALLOWED);
+	assert_string_equal(f->last_host, "mail.test");
+	assert_non_null(strstr(f->last_detail, "protocol: tcp"));
+	assert_int_equal(f->proxy.connection_count, 4);
+	leave(f, web);
+	assert_int_equal(f->log_count, 0);
+	for (int i = 0; i < 2; i++) {
+		leave(f, i ? tunnelled : gone);
+		assert_int_equal(f->log_count, 1);
+		assert_int_equal(f->last.reason, EGRESS_PROTOCOL_NOT_ALLOWED);
+		assert_non_null(strstr(f->last_detail, "protocol: tcp"));
+	}
+	f->client = late;
+	fake_client_sends(f, "GET / HTTP/1.1\r\nHost: mail.test:587\r\n\r\n");
+	assert_int_equal(f->get_count, 1);
+	fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	assert_non_null(strstr(fake_client_got(f), "200 OK"));
+	leave(f, late);
+	assert_int_equal(f->log_count, 0);
+	assert_int_equal(f->proxy.connection_count, 0);
+}
+
+/* Who only looks whether the port is open. */
+static void silent_client_that_leaves_soon(void **state)
+{
+	struct fake *f = *state;
+
+	leave(f, connect_to(f, 587));
+	assert_int_equal(f->log_count, 0);
+}
+
+/* IMAPS and the like: after the handshake it is the server's turn. By ALPN a client says that it is not so. */
+static void silent_client_of_tls(void **state)
+{
+	struct fake *f = *state;
+	struct tls_client client[2];
+	int fd[2];
+
+	f->leaf = make_leaf();
+	for (int i = 0; i < 2; i++) {
+		fd[i] = connect_to(f, 587);
+		client[i] = tls_client(f, "mail.test");
+		if (i == 1)
+			assert_int_equal(SSL_set_alpn_protos(client[i].ssl,
+							     (const unsigned char *)"\x08http/1.1", 9), 0);
+		assert_int_equal(tls_handshake(f, client[i].ssl), 1);
+	}
+	wait_ms(f, 3500);
+	assert_int_equal(f->log_count, 1);
+	assert_int_equal(f->last.reason, EGRESS_ALLOWED);
+	assert_non_null(strstr(f->last_detail, "protocol: tcp"));
+	leave(f, fd[1]);
+	assert_int_equal(f->log_count, 0);
+	leave(f, fd[0]);
+	assert_int_equal(f->log_count, 1);
+	assert_int_equal(f->last.reason, EGRESS_PROTOCOL_NOT_ALLOWED);
+	for (int i = 0; i < 2; i++)
+		tls_client_free(&client[i]);
+}
+
 /* ---- reload --------------------------------------------------------------------------------- */
 
 static void reload(void **state)
@@ -584,6 +685,9 @@ int main(void)
 		STEERED(passthrough),
 		STEERED(passthrough_refusals),
 		STEERED(unnamed_tls),
+		STEERED(silent_client),
+		STEERED(silent_client_that_leaves_soon),
+		STEERED(silent_client_of_tls),
 		STEERED(reload),
 	};
 
