@@ -71,6 +71,8 @@ int h2_respond(struct stream *stream, const struct http1_head *head, bool say_le
 void h2_mark(struct stream *stream);
 /* The error code of a stream that the peer reset (RFC 9113, 7). */
 uint32_t h2_reset_code(const struct stream *stream);
+/* The peer has said all (END_STREAM), whether or not it is read yet. */
+bool h2_has_ended(const struct stream *stream);
 /* It is over, and not in order: the peer reset it, or the session broke off. */
 bool h2_was_reset(const struct stream *stream);
 /* With which code to reset the stream if it is freed unfinished; `behind`: when all that was written

@@ -472,6 +472,13 @@ uint32_t h2_reset_code(const struct stream *stream)
 	return s && s->reset ? s->code : NGHTTP2_NO_ERROR;
 }
 
+bool h2_has_ended(const struct stream *stream)
+{
+	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	return s && s->remote_end;
+}
+
 bool h2_was_reset(const struct stream *stream)
 {
 	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);

@@ -282,6 +282,17 @@ static enum http1_step watch_client(struct http1 *h)
 	return HTTP1_STEP_NEXT;
 }
 
+/* A client of HTTP/1 may write all before it reads, and an origin that has said all need not take any
+ * more: neither would end what the other waits for, once the answer is more than the client's sockets
+ * hold. A client of HTTP/2 reads as it writes. */
+static void discard_rest(struct http1 *h)
+{
+	struct http1_exchange *x = h->exchange;
+
+	if (x->responded && !h->framed && !x->up.discards && h2_has_ended(x->upstream))
+		http1_body_discard(&x->up);
+}
+
 static enum http1_step send_request(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
@@ -289,6 +300,7 @@ static enum http1_step send_request(struct http1 *h)
 
 	if (x->sent)
 		return watch_client(h);
+	discard_rest(h);
 	if (x->unsendable && !x->up.discards)
 		return HTTP1_STEP_NEXT;
 	switch (http1_body_pump(&x->up, h->client, &h->in, x->upstream,
@@ -548,13 +560,13 @@ static enum http1_step await_rest(struct http1 *h)
 	x->answered = true;
 	if (x->sent || !rest_follows(h))
 		return complete(h);
-	if (x->up.discards)
-		return HTTP1_STEP_WAIT;
-	if (stream_is_framed(x->upstream)) {
+	if (x->upstream && stream_is_framed(x->upstream)) {
 		http1_body_discard(&x->up);
 		drop_upstream(x);
 		return HTTP1_STEP_NEXT;
 	}
+	if (x->up.discards)
+		return HTTP1_STEP_WAIT;
 	if (http1_read(h->connection, x->upstream, &x->received) == -EAGAIN)
 		return HTTP1_STEP_WAIT;
 	/* It closes, or says what nobody asked for. */

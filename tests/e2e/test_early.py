@@ -205,6 +205,18 @@ class Early(BottleCase):
                          [(path, status, "allowed") for case, answer in zip(cases, answers)
                           for path, status in ((case[1], answer[0]), ("/200/end", 200))])
 
+    def test_http1_writes_before_a_long_answer(self):
+        """An answer that the client's sockets do not hold is read when all is written: what is left of its
+        body goes nowhere by then, since the origin takes none."""
+        cases = [[H2, f"/200/huge{mib}{how}", framing, ""] for mib in (1, 4) for how in ("", "-reset")
+                 for framing in ("length", "chunked")]
+        answers, log = self.played(HTTP1, cases)
+        for case, answer in zip(cases, answers):
+            mib = int(case[1].removeprefix("/200/huge").partition("-")[0])
+            self.assertEqual(answer, [200, mib << 20, 200, 2], case)
+        self.assertEqual([(r["path"], r["status"], r["verdict"]) for r in log],
+                         [(path, 200, "allowed") for case in cases for path in (case[1], "/200/end")])
+
     def test_http1_closes(self):
         """Where the connection ends with the answer, too: who writes all before it reads gets that answer."""
         cases = [[host, path, framing, fields] for framing in ("length", "chunked")

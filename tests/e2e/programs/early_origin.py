@@ -49,28 +49,56 @@ class Handler(hostile.Handler):
                 pass
 
     def handle_h2(self):
-        decoder, self.paths, self.begun = hostile.hpack.Decoder(), {}, set()
+        self.decoder, self.paths, self.begun = hostile.hpack.Decoder(), {}, set()
+        self.windows, self.initial = {0: 65535}, 65535
         self.take(24)
         self.request.sendall(frame(4, 0, 0, b"\0\x03\0\0\0\x64"))
         while True:
-            start = self.take(9)
-            payload = self.take(struct.unpack("!I", b"\0" + start[:3])[0])
-            kind, flags, stream = start[3], start[4], struct.unpack("!I", start[5:])[0]
-            if kind == 4 and not flags & 1:
-                self.request.sendall(frame(4, 1, 0))
-            elif kind == 1:
-                fields = [(str(k), str(v)) for k, v in decoder.decode(payload)]
-                self.paths[stream] = dict(fields).get(":path", "/x")[1:].split("/")
-                self.begin(stream, flags & 1)
-            elif kind == 0:
-                # The connection's, in all cases: else no other stream would send any more.
-                if payload:
-                    self.request.sendall(frame(8, 0, 0, struct.pack("!I", len(payload))))
-                self.body(stream, payload, flags & 1)
+            self.one_frame()
+
+    def one_frame(self):
+        start = self.take(9)
+        payload = self.take(struct.unpack("!I", b"\0" + start[:3])[0])
+        kind, flags, stream = start[3], start[4], struct.unpack("!I", start[5:])[0]
+        if kind == 4 and not flags & 1:
+            settings = dict(struct.iter_unpack("!HI", payload))
+            self.initial = settings.get(4, self.initial)
+            self.request.sendall(frame(4, 1, 0))
+        elif kind == 1:
+            fields = [(str(k), str(v)) for k, v in self.decoder.decode(payload)]
+            self.paths[stream] = dict(fields).get(":path", "/x")[1:].split("/")
+            self.windows[stream] = self.initial
+            self.begin(stream, flags & 1)
+        elif kind == 0:
+            # The connection's, in all cases: else no other stream would send any more.
+            if payload:
+                self.request.sendall(frame(8, 0, 0, struct.pack("!I", len(payload))))
+            self.body(stream, payload, flags & 1)
+        elif kind == 8 and stream in self.windows:
+            self.windows[stream] += struct.unpack("!I", payload)[0]
+
+    def huge(self, n, status, how):
+        """HOW is hugeMIB or hugeMIB-reset: so much as its windows open, and the end, while nothing of the
+        request is taken but what its first window holds."""
+        left = int(how[4:].partition("-")[0]) << 20
+        self.request.sendall(head(n, status=status))
+        while left:
+            part = min(left, 16000, self.windows[0], self.windows[n])
+            if part <= 0:
+                self.one_frame()
+                continue
+            left -= part
+            self.windows[0] -= part
+            self.windows[n] -= part
+            self.request.sendall(data(n, b"x" * part, left == 0))
+        if how.endswith("reset"):
+            self.request.sendall(reset(n, NO_ERROR))
 
     def begin(self, n, ended):
         status, how = self.paths[n]
-        if how == "large":
+        if how.startswith("huge"):
+            self.huge(n, status, how)
+        elif how == "large":
             # Within the window that we give; more than the sockets of a client take that does not read.
             self.request.sendall(head(n, status=status) + b"".join(
                 data(n, LARGE[i:i + 16000], False) for i in range(0, len(LARGE), 16000)) +
