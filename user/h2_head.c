@@ -6,6 +6,10 @@
 #include <string.h>
 
 #define KEY_BYTES 16 /* of Sec-WebSocket-Key (RFC 6455, 4.1) */
+/* By HPACK a field of 4 KiB costs a peer one byte: what is above this is not even looked at. Who is above
+ * what a head may have, and below this, is answered with 431. */
+#define BLOCK_MAX (4 * HTTP1_HEAD_MAX)
+#define FIELD_COST 32
 
 static struct span span_of(nghttp2_rcbuf *buffer)
 {
@@ -72,6 +76,9 @@ bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *va
 {
 	struct span n = span_of(name), v = span_of(value);
 
+	block->size += n.length + v.length + FIELD_COST;
+	if (block->size > BLOCK_MAX)
+		return false;
 	if (n.length > 0 && n.data[0] == ':')
 		return keep_pseudo(block, n, value);
 	v = span_trim(v);

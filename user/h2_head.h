@@ -22,6 +22,7 @@ struct h2_block {
 	struct bytes fields;	  /* lines */
 	struct bytes cookie;	  /* crumbs, joined (RFC 9113, 8.2.3) */
 	bool has_length;
+	size_t size;		  /* of all that came, as RFC 9113, 6.5.2 counts */
 };
 
 /* False for what no HTTP/1 head can say, too many bytes, or no memory. */

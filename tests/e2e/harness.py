@@ -226,6 +226,12 @@ def memory_kib(pid, field="VmRSS"):
         return int(re.search(field + r":\s+(\d+)", file.read())[1])
 
 
+def processor_time(pid):
+    """What it has taken so far, in seconds."""
+    with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
 def runnable(pid, seconds):
     """The share of the next seconds in which it runs or waits for a processor: all of them when it spins,
     however busy the machine is."""

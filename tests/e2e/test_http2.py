@@ -632,6 +632,23 @@ class Floods(Http2Case):
                 self.assertTrue(stream["reset"] or dict(stream["headers"])[":status"] == "431", stream)
         self.assertEqual(self.one(pseudo())["status"], "200")
 
+    @measures
+    def test_header_bomb_costs_little(self):
+        """The same entry in 16 frames, 262,000 times each: a GB to look at for 256 KiB to send."""
+        start = bytes.fromhex("8287840110") + b"api.example.test"
+        entry = start + bytes.fromhex("4001787fa11e") + b"a" * 4000
+        frames = [{"raw": f"{len(entry):06x}010500000001" + entry.hex()}]
+        for n in range(3, 13, 2):
+            frames.append({"raw": f"0040000101{n:08x}" + (start + b"\xbe" * (16384 - len(start))).hex()})
+            frames += [{"raw": f"00400009{4 if k == 14 else 0:02x}{n:08x}" + "be" * 16384} for k in range(15)]
+        before = harness.processor_time(self.bottle.worker())
+        answer = self.frames(*frames, streams=6, wait=30)
+        used = harness.processor_time(self.bottle.worker()) - before
+        for n in range(3, 13, 2):
+            stream = answer["streams"][str(n)]
+            self.assertTrue(stream["reset"] or dict(stream["headers"])[":status"] == "431", stream)
+        self.assertLess(used, 1)
+
     def test_streams_are_limited(self):
         frames = [{"headers": pseudo("/slow/1"), "stream": n} for n in range(1, 321, 2)]
         answer = self.frames(*frames, streams=160, wait=10)
