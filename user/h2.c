@@ -18,12 +18,6 @@
  * streams with large windows wait for. */
 #define CLIENT_CONNECTION_WINDOW (16 * 1024 * 1024)
 #define CONCURRENT_STREAMS 100
-/* Against rapid reset (CVE-2023-44487): streams that a client may reset at once and per second. */
-#define RESET_BURST 500
-#define RESET_RATE 50
-/* Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA, ...) within CHATTER_SECONDS. */
-#define CHATTER_MAX 1000
-#define CHATTER_SECONDS 10
 #define CONTINUATIONS_MAX 16
 /* Of a head that goes out, as nghttp2 counts it, with 12 bytes more for each field: one above this it drops
  * without a word, and its stream would wait for ever. Twice what may come in: write_head() in h2_stream.c. */
@@ -312,21 +306,9 @@ static int on_headers(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *f
  * bytes of bodies set the count back. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *context)
 {
-	struct h2 *h2 = context;
-	struct timespec now;
-
+	(void)session;
 	/* These are bounded by how many streams there may be, and by the rate of resets. */
-	if (hd->type == NGHTTP2_HEADERS)
-		return 0;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	if (now.tv_sec - h2->chatter_since >= CHATTER_SECONDS) {
-		h2->chatter_since = now.tv_sec;
-		h2->chatter = 0;
-	}
-	if (++h2->chatter <= CHATTER_MAX)
-		return 0;
-	return nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM) == 0
-		       ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+	return hd->type == NGHTTP2_HEADERS ? 0 : h2_flood_frame(context);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
@@ -374,11 +356,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *context)
 {
 	struct h2_stream *s = find(session, id);
+	int rc;
 
 	(void)context;
-	if (s)
-		close_stream(s, code);
-	return 0;
+	if (!s)
+		return 0;
+	rc = h2_flood_end(s);
+	close_stream(s, code);
+	return rc;
 }
 
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context)
@@ -390,8 +375,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 		return 0;
 	s->head_out |= s->head_sent;
 	/* Not earlier: nghttp2 sends nothing of a stream that it is told to reset. */
-	if (h2_stream_cut_due(s))
+	if (h2_stream_cut_due(s)) {
+		s->own_end = true;
 		return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, s->own_code);
+	}
 	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	s->end_sent = true;

@@ -18,6 +18,9 @@
 #define WINDOW_SHARE 64 /* of the memory that is left, no more than one in so many for one stream */
 #define OUT_MAX (64 * 1024) /* of a body, waiting for the peer's window */
 #define OUT_MIN (16 * 1024) /* the same when memory is short */
+/* Against rapid reset (CVE-2023-44487): streams that a client may reset at once and per second. */
+#define RESET_BURST 500
+#define RESET_RATE 50
 
 struct h2_stream {
 	struct h2 *h2;	     /* NULL once the session is gone */
@@ -54,6 +57,7 @@ struct h2_stream {
 	bool stale;	  /* nobody holds it, and nothing moved since on_linger() or the pulse was here */
 	size_t rest;	  /* server: it is answered; so much of its request is yet thrown away */
 	bool end_sent;
+	bool own_end;	  /* it is reset for us or the origin, and not for what its peer did */
 	bool deferred;	  /* nghttp2 waits for more of the body */
 	bool full;	  /* the writer waits for room */
 };
@@ -73,6 +77,8 @@ struct h2 {
 	size_t ready_heads;
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
 	time_t chatter_since;
+	unsigned ends; /* server: streams that the client ended before their answer's end: h2_flood.c */
+	time_t ends_since;
 	struct event kick, again, linger, pulse;
 };
 
@@ -89,6 +95,12 @@ int h2_rest_begin(struct h2_stream *s);
 /* So much of it came: it may be enough. Of any stream. */
 int h2_rest_came(struct h2_stream *s, size_t length);
 void h2_rest_pulse(evutil_socket_t fd, short what, void *h2);
+
+/* h2_flood.c, for callbacks of nghttp2, and as they return. A frame came that may move nothing. */
+int h2_flood_frame(struct h2 *h2);
+/* The stream is over. One that its client ended before the answer did counts as a reset, by whatever means:
+ * a client may also make us reset it (CVE-2025-8671). */
+int h2_flood_end(struct h2_stream *s);
 
 /* h2_memory.c: what the session of `h2` allocates with; both live as long. */
 nghttp2_mem h2_memory(struct h2 *h2);

@@ -128,8 +128,7 @@ static void submit_trailers(struct h2_stream *s)
 	if (h2_fields_trailers(bytes_span(&s->out_trailers), &fields))
 		(void)nghttp2_submit_trailer(s->h2->session, s->id, fields.nv, fields.count);
 	else
-		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
-						NGHTTP2_INTERNAL_ERROR);
+		h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
 	bytes_free(&s->out_trailers);
 }
 
@@ -158,7 +157,7 @@ static ssize_t on_source(nghttp2_session *session, int32_t id, uint8_t *buffer, 
 		s->full = false;
 		h2_wake(s);
 	}
-	/* WINDOW_UPDATEs that answer what we send are no chatter: on_begin_frame() in h2.c. */
+	/* WINDOW_UPDATEs that answer what we send are no chatter: h2_flood_frame(). */
 	s->h2->chatter = 0;
 	if (s->out.length == 0 && s->finished) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -229,8 +228,7 @@ void h2_stream_submit(struct h2_stream *s)
 		return;
 	s->reset = true;
 	if (s->id > 0)
-		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
-						NGHTTP2_INTERNAL_ERROR);
+		h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
 	h2_wake(s);
 }
 
@@ -354,8 +352,7 @@ static void h2_finish(void *object, struct span trailers)
 	s->finished = true;
 	if (trailers.length > 0 &&
 	    !bytes_append(&s->out_trailers, trailers.data, trailers.length) && s->id > 0)
-		(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
-						NGHTTP2_INTERNAL_ERROR);
+		h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
 	resume(s);
 }
 
@@ -381,6 +378,7 @@ void h2_stream_reset(struct h2_stream *s, uint32_t code)
 	bytes_wipe(&s->out_head);
 	bytes_free(&s->out);
 	bytes_free(&s->out_trailers);
+	s->own_end = true;
 	(void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
 	h2_touch(s->h2);
 }

@@ -610,6 +610,18 @@ class Floods(Http2Case):
         self.flooded(*frames, codes=(2, 11))
         self.assertLess(len(self.arrived()), 800)
 
+    def test_made_to_reset(self):
+        """CVE-2025-8671: the same, by frames that leave us nothing but to reset their streams."""
+        def ends(path, *raw):
+            return [f for n in range(1, 4000, 2)
+                    for f in ({"headers": pseudo(path, "POST") + [["content-length", "1"]], "stream": n,
+                               "end": False}, {"raw": "".join(raw).replace("STREAM", f"{n:08x}")})]
+        for name, frames in (("window", ends("/slow/1", "0000040800STREAM7fffffff")),
+                             ("length", ends("/slow/1", "0000020000STREAM7878")),
+                             ("trailer", ends("/slow/1", "0000010105STREAM84"))):
+            with self.subTest(name):
+                self.flooded(*frames)
+
     def test_continuations(self):
         """CVE-2024-28182: a header block without end."""
         self.flooded({"raw": "000000010000000001"},
