@@ -236,7 +236,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
 	struct h2_stream *s = find(session, frame->hd.stream_id);
 
 	(void)flags;
-	if (!s || !s->face || h2_block_add(&s->block, name, value))
+	if (!s || (s->face ? h2_block_add : h2_block_count)(&s->block, name, value))
 		return 0;
 	if (h2->server && s->fresh)
 		h2->owner->malformed(h2->context);

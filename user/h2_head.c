@@ -72,12 +72,17 @@ static bool is_connection_field(struct span name)
 	return span_is_one_of(name, names);
 }
 
+bool h2_block_count(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
+{
+	block->size += span_of(name).length + span_of(value).length + FIELD_COST;
+	return block->size <= BLOCK_MAX;
+}
+
 bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
 {
 	struct span n = span_of(name), v = span_of(value);
 
-	block->size += n.length + v.length + FIELD_COST;
-	if (block->size > BLOCK_MAX)
+	if (!h2_block_count(block, name, value))
 		return false;
 	if (n.length > 0 && n.data[0] == ':')
 		return keep_pseudo(block, n, value);

@@ -27,6 +27,8 @@ struct h2_block {
 
 /* False for what no HTTP/1 head can say, too many bytes, or no memory. */
 bool h2_block_add(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value) WARN_UNUSED;
+/* The same of one that nobody waits for: false for too many bytes. */
+bool h2_block_count(struct h2_block *block, nghttp2_rcbuf *name, nghttp2_rcbuf *value) WARN_UNUSED;
 /* Appends the request's head; `tls` is how it came. `end`: no body follows. An extended CONNECT
  * for WebSocket (RFC 8441) becomes an upgrade, and `ret_switching` true. A scheme that is not the
  * connection's, or a host field that is not :authority, become an absolute-form target, so that

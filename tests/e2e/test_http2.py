@@ -661,6 +661,33 @@ class Floods(Http2Case):
             self.assertTrue(stream["reset"] or dict(stream["headers"])[":status"] == "431", stream)
         self.assertLess(used, 1)
 
+    @measures
+    def test_trailer_bomb_costs_little(self):
+        """The same behind requests that are answered already: nobody waits for what follows."""
+        start = bytes.fromhex("8387840110") + b"api.example.test"
+        entry = start + bytes.fromhex("4001787fa11e") + b"a" * 4000
+        code = """
+import sys
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+c = Client("api.example.test")
+start, entry, BOMB = (bytes.fromhex(x) for x in (*sys.argv[3:], "be" * 16384))
+for n in range(1, 11, 2):
+    c.socket.sendall(frame(1, 4, n, entry if n == 1 else start))
+    c.receive(15, lambda: n in c.streams and c.streams[n]["end"])
+for n in range(1, 11, 2):
+    c.socket.sendall(frame(1, 1, n, BOMB) + b"".join(
+        frame(9, 4 * (k == 14), n, BOMB) for k in range(15)))
+c.socket.sendall(frame(1, 5, 11, start))
+c.receive(15, lambda: 11 in c.streams and c.streams[11]["end"])
+print([[s["reset"], s["end"]] for s in c.streams.values()], c.goaway, c.closed)
+"""
+        before = harness.processor_time(self.bottle.worker())
+        said = self.ok(self.bottle.python(code, H2CLIENT, start.hex(), entry.hex()))
+        used = harness.processor_time(self.bottle.worker()) - before
+        self.assertEqual(said, f"{[[2, True]] * 5 + [[None, True]]} None False\n")
+        self.assertLess(used, 1)
+
     def test_streams_are_limited(self):
         frames = [{"headers": pseudo("/slow/1"), "stream": n} for n in range(1, 321, 2)]
         answer = self.frames(*frames, streams=160, wait=10)
