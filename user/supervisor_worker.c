@@ -149,7 +149,7 @@ static void restart_later(struct slot *slot)
 }
 
 /* SIGSYS is worth its own words: either the filter lacks a call, or somebody was in the worker. */
-static void say_how_it_ended(int status)
+static void say_how_it_ended(const struct supervisor *s, int status)
 {
 	const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	char how[64] = "";
@@ -158,7 +158,12 @@ static void say_how_it_ended(int status)
 		snprintf(how, sizeof(how), " (it made a system call that it may not make)");
 	else if (number != 0)
 		snprintf(how, sizeof(how), " (signal %d, %s)", number, strsignal(number));
-	diag_warning("the worker ended%s; connections wait for its successor, the wall stands", how);
+	/* At the start that is final: the wall is taken down again, unless it was there before. */
+	if (!s->ready)
+		diag_warning("the worker ended before it was ready%s", how);
+	else
+		diag_warning("the worker ended%s; connections wait for its successor%s", how,
+			     s->kernel ? ", the wall stands" : "");
 }
 
 /* A policy with which no worker starts is given up, or there would never be one again. */
@@ -171,7 +176,7 @@ static void worker_ended(struct slot *slot)
 	status = worker_stop(&slot->worker);
 	if (s->ending)
 		return;
-	say_how_it_ended(status);
+	say_how_it_ended(s, status);
 	s->restarts++;
 	if (!slot->ready && s->next && slot->given == s->next_number)
 		slot->failed_starts++;

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -85,6 +86,26 @@ class FailedStart(Case):
         bottle.process.wait(20)
         self.assertIn("told to end", bottle.errors())
         self.assertEqual(cli("status", bottle.name).returncode, 0)  # the wall was there before
+
+    def test_worker_that_does_not_start(self):
+        """It has no successor then, and no wall stands: none is promised. Root reads those roots, the
+        worker's user does not."""
+        roots = harness.world.path("roots-of-root.pem")
+        shutil.copy(harness.world.path("test-ca.pem"), roots)
+        os.chmod(roots, 0o600)
+        place = os.path.join(harness.world.cgroup, "unstarted")
+        os.mkdir(place)
+        self.addCleanup(w.remove_cgroup, place)
+        name = f"e2e-unstarted-{os.getpid()}"
+        authority = harness.world.path("unstarted-ca")
+        self.ok(cli("ca", "init", authority))
+        text = f"upstream: {{ca_file: {roots}}}\nroutes:{ONE_PATH}"
+        result = cli("run", "--policy", write("unstarted.yaml", text), "--cgroup", place,
+                     "--name", name, "--ca-dir", authority)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("the worker ended before it was ready", result.stderr)
+        self.assertNotIn("stands", result.stderr)
+        self.assertNotIn(name, pins())
 
     def test_our_own_cgroup_is_refused(self):
         """A wall round ourselves, or round the whole machine, would cut off the proxy first."""
