@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The table of commands; each has a file of its own and parses its own options. */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -95,9 +96,13 @@ static int dispatch(int argc, char **argv)
  * would go there, and a child's standard output. */
 static bool open_standard(void)
 {
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			return false;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0 || open("/dev/null", O_RDWR) == fd)
+			continue;
+		diag_error("descriptor %d is closed, and /dev/null cannot take its place: %s", fd,
+			   strerror(errno));
+		return false;
+	}
 	return true;
 }
 

@@ -139,6 +139,15 @@ class Explain(Case):
                                 check=False)
         self.assertEqual((result.stdout, result.stderr), ("0\n", ""))
 
+    def test_closed_and_no_dev_null(self):
+        """Where /dev is empty nothing can take the place of what is closed: that is said, not just done."""
+        result = subprocess.run(["unshare", "-m", "sh", "-c",
+                                 'mount -t tmpfs none /dev && exec "$0" --version <&-',
+                                 harness.world.program], text=True, capture_output=True, check=False)
+        self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+        self.assertEqual(result.stderr, "egress-bpf: descriptor 0 is closed, and /dev/null cannot take "
+                         "its place: No such file or directory\n")
+
     def test_closed_standard_files(self):
         """Their numbers are not taken by files of ours."""
         for closed, said in (("<&-", "hello\n"), (">&-", ""), ("2>&-", "hello\n"),
