@@ -168,16 +168,18 @@ static const char *kind_name(const struct config_node *node)
 	return node->plain && node->text[0] == '\0' ? "nothing" : "text";
 }
 
-void config_mapping(struct config_context *context, const struct config_node *node,
+bool config_mapping(struct config_context *context, const struct config_node *node,
 		    const struct config_key *keys, size_t count, void *ret)
 {
+	bool clear = true;
+
 	if (node->kind != CONFIG_MAPPING) {
 		/* Those were reported by the reader. */
 		if (node->kind != CONFIG_INVALID)
 			config_fault(context, node->line, "a mapping (key: value)",
 				     "%sis %s, not a mapping", context->path[0] ? "" : "the file ",
 				     kind_name(node));
-		return;
+		return false;
 	}
 	for (const struct config_node *child = node->first; child; child = child->next) {
 		const struct config_key *key = find_key(keys, count, child->key);
@@ -185,12 +187,14 @@ void config_mapping(struct config_context *context, const struct config_node *no
 
 		if (!key) {
 			unknown_key(context, child, keys, count);
+			clear = false;
 			continue;
 		}
 		mark = config_enter(context, key->name);
 		key->parse(context, child, (char *)ret + key->offset);
 		config_leave(context, mark);
 	}
+	return clear;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */

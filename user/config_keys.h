@@ -32,8 +32,9 @@ struct config_key {
 	/* `parse` is called for CONFIG_INVALID too, and must not complain about it again. */
 };
 /* Fills the fields of `ret` that the mapping has keys for; what is not a mapping, and unknown
- * keys, are errors. */
-void config_mapping(struct config_context *context, const struct config_node *node,
+ * keys, are errors. False when there was one: what seems to be missing may be what it was meant for,
+ * and is not worth another error. */
+bool config_mapping(struct config_context *context, const struct config_node *node,
 		    const struct config_key *keys, size_t count, void *ret);
 
 /* Values with the line they stand at; line 0: absent, or wrong and reported. */

@@ -7,16 +7,20 @@
 
 #include "config_values.h"
 
-/* As written, each with its line; what is wrong with a value has been reported by its parser. */
+/* As written, each with its line; what is wrong with a value has been reported by its parser.
+ * `unclear`: what config_mapping() said of it; the first field of what parse_list() reads. */
 struct draft_auth {
 	int line;    /* 0: absent */
+	bool unclear;
 	bool broken; /* no mapping, or an empty one: that is reported */
 	struct config_text scheme, header, username, token_env, token_file;
 };
 struct draft_path {
+	bool unclear;
 	struct config_text type, value;
 };
 struct draft_header {
+	bool unclear;
 	struct config_text name, value;
 };
 struct draft_paths {
@@ -28,6 +32,7 @@ struct draft_headers {
 	size_t count;
 };
 struct draft_match {
+	bool unclear;
 	struct draft_paths paths;
 	struct config_texts methods;
 	struct draft_headers headers;
@@ -39,6 +44,7 @@ struct draft_matches {
 };
 struct draft_route {
 	int line;
+	bool unclear;
 	struct config_text host, cidr, tls, protocol, auth_scheme, token_env, enforcement;
 	struct config_ports ports, port;
 	struct config_texts path_allowlist, methods;
@@ -73,7 +79,8 @@ static void parse_auth(struct config_context *context, const struct config_node 
 			     "{scheme: Bearer, token_env: VARIABLE}, or no such key: then nothing is "
 			     "injected",
 			     "is empty");
-	config_mapping(context, node, auth_keys, sizeof(auth_keys) / sizeof(auth_keys[0]), auth);
+	auth->unclear = !config_mapping(context, node, auth_keys,
+					sizeof(auth_keys) / sizeof(auth_keys[0]), auth);
 }
 
 /* A list of mappings into an array of `size`-byte drafts; NULL when it is not one. */
@@ -89,8 +96,9 @@ static void *parse_list(struct config_context *context, const struct config_node
 	list = config_alloc(context->arena, node->count * size);
 	for (const struct config_node *child = node->first; child; child = child->next) {
 		size_t mark = config_enter_index(context, index);
+		char *draft = list + index * size;
 
-		config_mapping(context, child, keys, key_count, list + index * size);
+		*(bool *)draft = !config_mapping(context, child, keys, key_count, draft);
 		config_leave(context, mark);
 		index++;
 	}
@@ -197,7 +205,7 @@ static void build_target(struct config_context *context, const struct draft_rout
 		config_fault(context, draft->cidr.line, "one of them; one route for each",
 			     "has both host and cidr");
 	/* By the line: a key with a bad value is there all the same, and has been reported. */
-	else if (!draft->host.line && !draft->cidr.line)
+	else if (!draft->host.line && !draft->cidr.line && !draft->unclear)
 		config_fault(context, draft->line,
 			     "host: NAME, such as api.example.com, or cidr: BLOCK",
 			     "has neither host nor cidr");
@@ -355,9 +363,9 @@ static bool path_type(struct config_context *context, const struct config_text *
 static void build_path(struct config_context *context, const struct draft_path *draft, int line,
 		       bool allow_encoded_slash, struct policy_path_spec *spec)
 {
-	if (!draft->type.line)
+	if (!draft->type.line && !draft->unclear)
 		config_fault(context, line, "type: exact, prefix or regex", "has no type");
-	if (!draft->value.line)
+	if (!draft->value.line && !draft->unclear)
 		config_fault(context, line, "value: /path", "has no value");
 	if (!draft->type.value || !draft->value.value ||
 	    !path_type(context, &draft->type, &spec->type))
@@ -397,7 +405,7 @@ static void build_headers(struct config_context *context, const struct draft_hea
 		const struct draft_header *header = &draft->list[i];
 		size_t inner = config_enter_index(context, i);
 
-		if (!header->name.line || !header->value.line)
+		if ((!header->name.line || !header->value.line) && !header->unclear)
 			config_fault(context, line, "{name: x-version, value: \"1\"}",
 				     "has no %s", header->name.line ? "value" : "name");
 		else if (header->name.value && header->value.value &&
@@ -538,7 +546,7 @@ static void build_scheme(struct config_context *context, const struct draft_auth
 		config_fault(context, auth->header.line,
 			     "scheme for Authorization, or header for another header",
 			     "has both scheme and header");
-	else if (!auth->scheme.line && !auth->header.line)
+	else if (!auth->scheme.line && !auth->header.line && !auth->unclear)
 		config_fault(context, auth->line, "scheme: Bearer, or header: x-api-key",
 			     "has neither scheme nor header");
 	if (auth->scheme.value) {
@@ -574,7 +582,7 @@ static void build_source(struct config_context *context, const struct draft_auth
 	if (auth->token_env.line && auth->token_file.line)
 		config_fault(context, auth->token_file.line, "one of them",
 			     "has both token_env and token_file");
-	else if (!auth->token_env.line && !auth->token_file.line)
+	else if (!auth->token_env.line && !auth->token_file.line && !auth->unclear)
 		config_fault(context, auth->line, "token_env: VARIABLE or token_file: /PATH beside it",
 			     "half an auth: has neither token_env nor token_file");
 	if (auth->token_env.value) {
@@ -683,8 +691,8 @@ void config_route(struct config_context *context, const struct config_node *node
 	struct error error = {0};
 	size_t before = context->errors->count;
 
-	config_mapping(context, node, route_keys, sizeof(route_keys) / sizeof(route_keys[0]),
-		       &draft);
+	draft.unclear = !config_mapping(context, node, route_keys,
+					sizeof(route_keys) / sizeof(route_keys[0]), &draft);
 	if (node->kind != CONFIG_MAPPING)
 		return;
 	build_target(context, &draft, &spec, &cidr);
