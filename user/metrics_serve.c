@@ -199,35 +199,49 @@ static void serve(int fd, const char *name)
 			return;
 }
 
+/* The descriptor for serve(), and who speaks at `listener` into `ret`; or -1. */
+static int start_speaker(int listener, pid_t *ret, struct error *error)
+{
+	pid_t parent = getpid();
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
+	/* Before there is the other: a terminal and systemd signal both, and its end must not come first. */
+	stop_signals_catch(false);
+	*ret = fork();
+	if (*ret == 0) {
+		close(pair[0]);
+		speak(listener, pair[1], parent);
+	}
+	close(pair[1]);
+	if (*ret > 0)
+		return pair[0];
+	close(pair[0]);
+	return error_set(error, "cannot start a process: %s", strerror(errno));
+}
+
 int metrics_serve(const char *address, const char *name, void (*ready)(const char *address),
 		  struct error *error)
 {
 	bool is_path = address[0] == '/';
-	int pair[2], listener = is_path ? listen_unix(address, error) : listen_tcp(address, error);
-	pid_t parent = getpid(), child;
+	int listener = is_path ? listen_unix(address, error) : listen_tcp(address, error);
+	int fd, result = -1;
+	pid_t child = -1;
 
 	if (listener < 0)
 		return -1;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		close(listener);
-		return error_set(error, "cannot make a socket pair: %s", strerror(errno));
-	}
-	child = fork();
-	if (child == 0) {
-		close(pair[0]);
-		speak(listener, pair[1], parent);
-	}
+	fd = start_speaker(listener, &child, error);
 	close(listener);
-	close(pair[1]);
-	if (child > 0) {
-		stop_signals_catch(false);
+	if (fd >= 0) {
 		ready(address);
-		serve(pair[0], name);
+		serve(fd, name);
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
+		close(fd);
+		result = stop_signals_came() ? 0 : error_set(error, "the process that serves has ended");
 	}
-	close(pair[0]);
 	if (is_path)
 		(void)unlink(address);
-	return stop_signals_came() ? 0 : error_set(error, "the process that serves has ended");
+	return result;
 }

@@ -40,7 +40,7 @@ static void say_ready(const char *address)
 	(void)!write(STDOUT_FILENO, address, 1);
 }
 
-/* The process that serves at `path`, when it listens. */
+/* The process that serves at `path`, leader of its group, when it listens. */
 static pid_t serve(const char *path)
 {
 	struct error error = {0};
@@ -52,6 +52,7 @@ static pid_t serve(const char *path)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		setpgid(0, 0);
 		dup2(ends[1], STDOUT_FILENO);
 		close(ends[0]);
 		close(ends[1]);
@@ -117,10 +118,36 @@ static void too_much(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
+/* Ctrl-C in a terminal, and systemd, signal both processes. */
+static void ends_in_order_with_its_group(void **state)
+{
+	char directory[] = "/tmp/egress-metrics-XXXXXX", path[64];
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("needs root, to become nobody\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/socket", directory);
+	asked = 2;
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = serve(path);
+		int status;
+
+		check(path, "200", "egress_up 1\n"); /* the other one is at work */
+		assert_int_equal(kill(-pid, i % 2 ? SIGTERM : SIGINT), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(too_much),
+		cmocka_unit_test(ends_in_order_with_its_group),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
