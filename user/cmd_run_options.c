@@ -121,6 +121,19 @@ static int take_listen(void *context, const char *text)
 	return EXIT_OK;
 }
 
+/* Here, and not only by the process that serves: a slip of the finger would be one line in a log. */
+static int take_metrics(void *context, const char *text)
+{
+	struct sockets_place place;
+	struct run *run = context;
+
+	if (text[0] != '/' && !sockets_parse_listen(text, &place))
+		return cmd_usage("run", "--metrics %s: neither ADDR:PORT, such as 127.0.0.1:9469, nor the "
+				 "whole path of a unix socket", text);
+	run->metrics = text;
+	return EXIT_OK;
+}
+
 static int take_worker_uid(void *context, const char *text)
 {
 	struct run *run = context;
@@ -184,7 +197,7 @@ int run_parse_options(struct run *run, int argc, char **argv)
 		{"publish", .take = take_published, .context = run},
 		{"ca-dir", .text = &supervisor->ca_directory},
 		{"log", .text = &supervisor->log_path},
-		{"metrics", .text = &run->metrics},
+		{"metrics", .take = take_metrics, .context = run},
 		{"learn", .text = &run->outputs.learn_path},
 		{"wildcards", .flag = &run->outputs.wildcards},
 		{"log-query", .flag = &supervisor->log_query},

@@ -4,7 +4,6 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <event2/util.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,14 +51,15 @@ static int listen_unix(const char *path, struct error *error)
 
 static int listen_tcp(const char *text, struct error *error)
 {
+	struct sockets_place place;
 	struct sockaddr_storage address;
-	int size = sizeof(address);
+	socklen_t size;
 
-	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &size) < 0 ||
-	    (address.ss_family == AF_INET && ((struct sockaddr_in *)&address)->sin_port == 0) ||
-	    (address.ss_family == AF_INET6 && ((struct sockaddr_in6 *)&address)->sin6_port == 0))
-		return error_set(error, "'%s' is neither ADDR:PORT nor the path of a unix socket", text);
-	return sockets_listen(text, (struct sockaddr *)&address, (socklen_t)size, error);
+	if (!sockets_parse_listen(text, &place))
+		return error_set(error, "'%s' is neither ADDR:PORT, such as 127.0.0.1:9469, nor the whole "
+				 "path of a unix socket", text);
+	size = address_to_sockaddr(&place.address, place.port, &address);
+	return sockets_listen(text, (struct sockaddr *)&address, size, error);
 }
 
 /* ---- the process without rights --------------------------------------------------------------------- */

@@ -203,7 +203,7 @@ static int open_host_ports(const struct sockets_options *options, struct sockets
 	return 0;
 }
 
-bool sockets_parse_listen(const char *text, struct sockets_place *ret)
+bool sockets_parse_place(const char *text, struct sockets_place *ret)
 {
 	const char *colon = strrchr(text, ':');
 	char host[ADDRESS_TEXT_SIZE] = "", *end;
@@ -218,12 +218,15 @@ bool sockets_parse_listen(const char *text, struct sockets_place *ret)
 		memmove(host, host + 1, length - 1);
 	}
 	port = strtoul(colon + 1, &end, 10);
-	if (*end != '\0' || port == 0 || port > UINT16_MAX)
-		return false;
-	if (!address_parse(host, &ret->address))
+	if (*end != '\0' || port > UINT16_MAX || !address_parse(host, &ret->address))
 		return false;
 	ret->port = (uint16_t)port;
 	return true;
+}
+
+bool sockets_parse_listen(const char *text, struct sockets_place *ret)
+{
+	return sockets_parse_place(text, ret) && ret->port > 0;
 }
 
 /* A socket on all addresses has loopback among them: no other fits beside it. */

@@ -52,7 +52,9 @@ struct sockets_options {
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
-/* "ADDR:PORT" or "[ADDR6]:PORT"; port 0 is none. */
+/* "ADDR:PORT" or "[ADDR6]:PORT", in numbers. */
+bool sockets_parse_place(const char *text, struct sockets_place *ret) WARN_UNUSED;
+/* The same; port 0 is none. */
 bool sockets_parse_listen(const char *text, struct sockets_place *ret) WARN_UNUSED;
 
 /* A listening socket (SOCK_STREAM, O_NONBLOCK, FD_CLOEXEC) at `address`, which is `where` in the words

@@ -2,10 +2,7 @@
 /* The process with rights: opens the port, starts the other one, and asks the sidecar for it. */
 #include "ui.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <event2/util.h>
-#include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,45 +19,19 @@
 
 /* ---- where ----------------------------------------------------------------------------------------- */
 
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
-	return address->ss_family == AF_INET6 &&
-	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-}
-
-/* libevent takes no port 0, and an address without any port: the other way round here. */
-static bool parse_listen(const char *text, struct sockaddr_storage *ret)
-{
-	size_t length = strlen(text);
-	bool any = length > 2 && strcmp(text + length - 2, ":0") == 0;
-	char address[64];
-	int size = sizeof(*ret);
-
-	if (length >= sizeof(address))
-		return false;
-	memcpy(address, text, length + 1);
-	if (any)
-		address[length - 2] = '\0';
-	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)ret, &size) < 0)
-		return false;
-	/* sin_port and sin6_port are in the same place. */
-	return (((struct sockaddr_in *)ret)->sin_port == 0) == any;
-}
-
 /* The descriptor; `ret` is where it is, port included. */
 static int open_listener(const char *text, struct sockaddr_storage *ret, struct error *error)
 {
-	if (!parse_listen(text, ret))
-		return error_set(error, "'%s' is not ADDR:PORT", text);
-	if (!is_loopback(ret))
+	struct sockets_place place;
+	socklen_t size;
+
+	if (!sockets_parse_place(text, &place))
+		return error_set(error, "'%s' is not ADDR:PORT, such as 127.0.0.1:0", text);
+	if (!address_is_loopback(&place.address))
 		return error_set(error, "'%s' is no loopback address, and the page is for this machine "
 				 "alone; from elsewhere: ssh -L", text);
-	return sockets_listen(text, (struct sockaddr *)ret,
-			      ret->ss_family == AF_INET ? sizeof(struct sockaddr_in)
-							: sizeof(struct sockaddr_in6),
-			      error);
+	size = address_to_sockaddr(&place.address, place.port, ret);
+	return sockets_listen(text, (struct sockaddr *)ret, size, error);
 }
 
 /* ---- serving --------------------------------------------------------------------------------------- */

@@ -103,6 +103,8 @@ class Explain(Case):
                                 ("run --policy f --pod 1", "run: --pod 1: not a pod's uid"),
                                 ("run --policy f --pid 1 --listen 127.0.0.1",
                                  "run: --listen 127.0.0.1: not an ADDR:PORT such as"),
+                                ("run --policy f --pid 1 --metrics 127.0.0.1:94x",
+                                 "run: --metrics 127.0.0.1:94x: neither ADDR:PORT"),
                                 ("why -x", "why: unknown option '-x'"),
                                 ("why --header", "why: --header needs a value"),
                                 ("why --policy", "why: --policy needs a value"),

@@ -268,11 +268,12 @@ class WhoMay(BottleCase):
 
     def test_wrong_uses(self):
         for bad in (["--listen", "0.0.0.0:0"], ["--listen", "[::]:0"], ["--listen", "192.0.2.1:80"],
-                    ["--listen", "[::ffff:127.0.0.1]:0"]):
+                    ["--listen", "[::ffff:192.0.2.1]:0"]):
             result = cli("ui", self.bottle.name, *bad)
             self.assertEqual(result.returncode, 1, bad)
             self.assertIn("is no loopback address", result.stderr)
-        for bad in (["--listen", "nonsense"], ["--listen", f"127.0.0.1:{self.page.port}"]):
+        for bad in (["--listen", "nonsense"], ["--listen", "127.0.0.1"], ["--listen", "127.0.0.1:80x"],
+                    ["--listen", f"127.0.0.1:{self.page.port}"]):
             result = cli("ui", self.bottle.name, *bad)
             self.assertEqual(result.returncode, 1, bad)
             self.assertRegex(result.stderr, "is not ADDR:PORT|cannot listen at")

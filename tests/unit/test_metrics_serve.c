@@ -40,6 +40,11 @@ static void say_ready(const char *address)
 	(void)!write(STDOUT_FILENO, address, 1);
 }
 
+static void say_nothing(const char *address)
+{
+	(void)address;
+}
+
 /* The process that serves at `path`, leader of its group, when it listens. */
 static pid_t serve(const char *path)
 {
@@ -143,11 +148,40 @@ static void ends_in_order_with_its_group(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
+/* One wrong digit, and it would listen where nobody looks for it. */
+static void says_what_is_no_place(void **state)
+{
+	static const char *const wrong[] = {
+		"127.0.0.1",	    "127.0.0.1:",      "127.0.0.1:0",	 ":9469", "9469",
+		"localhost:9469",   "127.0.0.1:9469x", "127.0.0.1:+94",  "127.0.0.1: 94",
+		"127.0.0.1:65536",  "127.0.0.1:4294976765", "[::1]", "[::1]:", "metrics.sock",
+		"127.1:9469",	    "[::1]x:9469",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct error error = {0};
+		pid_t pid = fork();
+		int status;
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			alarm(2); /* for who does listen */
+			_exit(metrics_serve(wrong[i], NULL, say_nothing, &error) == -1 &&
+			      strstr(error.text, "is neither ADDR:PORT") ? 0 : 1);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (status != 0)
+			fail_msg("--listen '%s': taken", wrong[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(too_much),
 		cmocka_unit_test(ends_in_order_with_its_group),
+		cmocka_unit_test(says_what_is_no_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
