@@ -46,7 +46,8 @@ static size_t call_count;
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-/* A caller that is gone needs no answer, so errors are none. */
+/* ENOENT: the caller is gone and needs no answer. One that cannot be answered would wait for ever:
+ * better no broker, for then the kernel fails its call, and all to come, by ENOSYS. */
 static void respond(const struct broker *broker, const struct seccomp_notif *request, int result)
 {
 	struct seccomp_notif_resp response = {.id = request->id};
@@ -55,7 +56,12 @@ static void respond(const struct broker *broker, const struct seccomp_notif *req
 		response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 	else
 		response.error = result;
-	(void)seccomp_notify_respond(broker->listener, &response);
+	while (seccomp_notify_respond(broker->listener, &response) < 0) {
+		if (errno == ENOENT)
+			break;
+		if (errno != EINTR)
+			_exit(1);
+	}
 }
 
 static void remove_call(const struct broker_call *call)

@@ -243,6 +243,25 @@ class Broker(Case):
         self.assertEqual(out, "38\n38\n")
         self.assertIn("the broker for unix sockets has died", err)
 
+    def test_answer_that_fails(self):
+        """Its caller would wait for ever: it is given once more or, when it cannot be, nobody is served any
+        more, and what waits fails. The broker's second ioctl(2) is its answer."""
+        for error, said in (("EINTR", "111\n2\n"), ("EINVAL", "38\n38\n"), ("ENOENT", "")):
+            with self.subTest(error=error):
+                self.start("import signal, socket, sys\nprint('up', flush=True)\nsys.stdin.readline()\n"
+                           "signal.alarm(8)\n"
+                           "print(socket.socket().connect_ex(('127.0.0.1', 1)), flush=True)\n"
+                           "print(socket.socket(socket.AF_UNIX).connect_ex('x'))\n")
+                broker, = self.brokers()
+                strace = subprocess.Popen(["strace", "-p", str(broker), "-f", "-e", "trace=ioctl", "-e",
+                                           f"inject=ioctl:error={error}:when=2"], text=True,
+                                          stderr=subprocess.PIPE)
+                self.addCleanup(strace.communicate)
+                self.assertIn("attached", strace.stderr.readline())
+                out, err = self.process.communicate("go\n", timeout=20)
+                self.assertEqual(out, said)
+                self.assertEqual("the broker for unix sockets has died" in err, error == "EINVAL", err)
+
     def test_gone_afterwards(self):
         self.start("print('up', flush=True)\nimport sys; sys.stdin.readline()")
         broker, = self.brokers()
