@@ -108,20 +108,37 @@ int kernel_damaged(const char *name, const char *what, struct error *error)
 			 "run 'egress-bpf detach %s'", name, what, name);
 }
 
-int kernel_lacks_map(const char *name, struct error *error)
+int kernel_map_not_opened(const char *name, const char *map, struct error *error)
 {
-	char what[64] = "lacks a map";
+	char what[64];
 
+	if (errno != ENOENT)
+		return error_set(error, "'%s', map '%s': %s", name, map, strerror(errno));
+	snprintf(what, sizeof(what), "lacks the map '%s'", map);
+	return kernel_damaged(name, what, error);
+}
+
+int kernel_settings_of(const char *name, int fd, struct egress_settings *ret, struct error *error)
+{
+	bool fine = kernel_settings_read(fd, ret) == 0;
+
+	if (!fine && errno != EPROTO)
+		return error_set(error, "'%s': cannot read its settings: %s", name, strerror(errno));
+	return fine && ret->abi == EGRESS_ABI_VERSION
+		       ? 0
+		       : kernel_damaged(name, "was made by another version", error);
+}
+
+static int lacks_map(const char *name, struct error *error)
+{
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
 		int fd = kernel_pin_open(name, "map", kernel_map_names[i]);
 
-		if (fd < 0) {
-			snprintf(what, sizeof(what), "lacks the map '%s'", kernel_map_names[i]);
-			break;
-		}
+		if (fd < 0)
+			return kernel_map_not_opened(name, kernel_map_names[i], error);
 		close(fd);
 	}
-	return kernel_damaged(name, what, error);
+	return error_set(error, "'%s': cannot look for its maps", name);
 }
 
 static int reuse_map(const struct bpf_object *object, const char *name, size_t i,
@@ -130,9 +147,9 @@ static int reuse_map(const struct bpf_object *object, const char *name, size_t i
 	struct bpf_map *map = bpf_object__find_map_by_name(object, kernel_map_names[i]);
 	int result, fd = kernel_pin_open(name, "map", kernel_map_names[i]);
 
-	if (!map || fd < 0)
-		return kernel_lacks_map(name, error);
-	if (!same_shape(map, fd))
+	if (fd < 0)
+		return kernel_map_not_opened(name, kernel_map_names[i], error);
+	if (!map || !same_shape(map, fd))
 		result = kernel_damaged(name, "was made by another version", error);
 	else if (bpf_map__reuse_fd(map, fd) < 0)
 		result = error_set(error, "map '%s': %s", kernel_map_names[i], strerror(errno));
@@ -421,18 +438,13 @@ static int build(struct kernel *kernel, const struct kernel_open_options *option
 static int read_pinned_settings(const char *name, struct egress_settings *settings,
 				struct error *error)
 {
-	int fd = kernel_pin_open(name, "map", "settings");
-	int result = fd < 0 ? -1 : kernel_settings_read(fd, settings), code = errno;
+	int fd = kernel_pin_open(name, "map", "settings"), result;
 
-	if (fd >= 0)
-		close(fd);
-	if (result < 0 && code == EPROTO)
-		return kernel_damaged(name, "was made by another version", error);
-	if (result < 0)
-		return kernel_damaged(name, "has no readable settings", error);
-	if (settings->abi != EGRESS_ABI_VERSION)
-		return kernel_damaged(name, "was made by another version", error);
-	return 0;
+	if (fd < 0)
+		return kernel_map_not_opened(name, "settings", error);
+	result = kernel_settings_of(name, fd, settings, error);
+	close(fd);
+	return result;
 }
 
 /* The old programs go on with the old settings until every new one is in force. */
@@ -482,7 +494,7 @@ static int make_or_adopt_maps(struct kernel *kernel, const struct kernel_open_op
 	if (kernel->adopted)
 		return adopt_maps(kernel, options, error);
 	if (kernel_pinned_links(options->name) > 0)
-		return kernel_lacks_map(options->name, error);
+		return lacks_map(options->name, error);
 	if (maps > 0 && remove_leftovers(kernel, options->name, error) < 0)
 		return -1;
 	if (fill_settings(options, &kernel->settings, error) == 0 &&

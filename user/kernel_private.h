@@ -156,9 +156,13 @@ int kernel_wire_policy(struct kernel *kernel, const struct egress_cidr_key *keys
 		       const struct egress_target *targets, size_t count, struct error *error)
 	WARN_UNUSED;
 /* kernel.c: -1 and the cure. A wall that we cannot read or take over is left as it is: it goes on
- * refusing, and only a person may decide to take it down. The second names the first that lacks. */
+ * refusing, and only a person may decide to take it down. */
 int kernel_damaged(const char *name, const char *what, struct error *error);
-int kernel_lacks_map(const char *name, struct error *error);
+/* The same when errno, of kernel_pin_open(), is ENOENT; what else it is says nothing against the wall. */
+int kernel_map_not_opened(const char *name, const char *map, struct error *error);
+/* The settings at `fd`, of this version; or one of these. */
+int kernel_settings_of(const char *name, int fd, struct egress_settings *ret, struct error *error)
+	WARN_UNUSED;
 /* kernel.c: loads; the verifier's words are in the error. */
 struct bpf_object;
 int kernel_load(struct bpf_object *object, struct error *error) WARN_UNUSED;

@@ -18,7 +18,17 @@ struct reader {
 	size_t capacity;
 };
 
-/* Links without maps are a damaged wall, and are reported as such: it still refuses. */
+/* Of errno. Links without maps are a damaged wall, and are reported as such: it still refuses. */
+static int no_map(const char *name, const char *map, struct error *error)
+{
+	int code = errno;
+
+	if (code == ENOENT && kernel_pinned_links(name) == 0)
+		return error_set(error, "there is no wall named '%s'", name);
+	errno = code;
+	return kernel_map_not_opened(name, map, error);
+}
+
 static int open_maps(struct reader *reader, const char *name, struct error *error)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -28,13 +38,8 @@ static int open_maps(struct reader *reader, const char *name, struct error *erro
 	reader->cpus = (size_t)cpus;
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++) {
 		reader->maps[i] = kernel_pin_open(name, "map", kernel_map_names[i]);
-		if (reader->maps[i] < 0 && errno == ENOENT && kernel_pinned_links(name) == 0)
-			return error_set(error, "there is no wall named '%s'", name);
-		if (reader->maps[i] < 0 && errno == ENOENT)
-			return kernel_lacks_map(name, error);
 		if (reader->maps[i] < 0)
-			return error_set(error, "'%s', map '%s': %s", name, kernel_map_names[i],
-					 strerror(errno));
+			return no_map(name, kernel_map_names[i], error);
 	}
 	return 0;
 }
@@ -44,20 +49,6 @@ static void close_maps(struct reader *reader)
 	for (size_t i = 0; i < KERNEL_MAP_COUNT; i++)
 		if (reader->maps[i] >= 0)
 			close(reader->maps[i]);
-}
-
-/* Nothing else of a wall with another ABI can be trusted to mean what we think. */
-static int read_settings(struct reader *reader, const char *name, struct error *error)
-{
-	struct egress_settings *settings = &reader->status.settings;
-
-	if (kernel_settings_read(reader->maps[KERNEL_MAP_SETTINGS], settings) < 0)
-		return errno == EPROTO ? kernel_damaged(name, "was made by another version", error)
-				       : error_set(error, "'%s': cannot read its settings: %s",
-						   name, strerror(errno));
-	if (settings->abi != EGRESS_ABI_VERSION)
-		return kernel_damaged(name, "was made by another version", error);
-	return 0;
 }
 
 static int read_counters(struct reader *reader, struct error *error)
@@ -216,7 +207,10 @@ static int read_wires(struct reader *reader, struct error *error)
 
 static int read_all(struct reader *reader, const char *name, struct error *error)
 {
-	if (open_maps(reader, name, error) < 0 || read_settings(reader, name, error) < 0 ||
+	/* Nothing else of a wall with another ABI can be trusted to mean what we think. */
+	if (open_maps(reader, name, error) < 0 ||
+	    kernel_settings_of(name, reader->maps[KERNEL_MAP_SETTINGS], &reader->status.settings,
+			       error) < 0 ||
 	    read_counters(reader, error) < 0)
 		return -1;
 	if (kernel_each_host_in(reader->maps[KERNEL_MAP_HOSTS], read_host, reader) < 0)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -233,6 +234,40 @@ static void test_adoption_refused(void **state)
 	assert_int_equal(bpf_obj_pin(fd, path), 0);
 	close(fd);
 	expect_refused(wall, "another version");
+}
+
+/* The wall is whole: nobody is told to take it down because we cannot open its pins just now. */
+static void test_no_descriptors(void **state)
+{
+	struct wall *wall = *state;
+	struct rlimit before, few;
+	struct error error;
+	unsigned failed = 0;
+	int free_fd, result = -1;
+
+	kernel_close(wall->kernel);
+	wall->kernel = NULL;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	free_fd = dup(STDOUT_FILENO);
+	close(free_fd);
+	few = before;
+	for (int more = 1; result < 0 && more < 400; more++) {
+		struct kernel_status status;
+		struct error of_status = {0};
+
+		error = (struct error){0};
+		few.rlim_cur = (rlim_t)(free_fd + more);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		result = wall_open(wall, &error);
+		if (result < 0 && kernel_read_status(wall->name, &status, &of_status) == 0)
+			kernel_status_free(&status);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (strstr(error.text, "detach") || strstr(of_status.text, "detach"))
+			fail_msg("with %d descriptors: %s; %s", more, error.text, of_status.text);
+		failed += result < 0;
+	}
+	assert_int_equal(result, 0);
+	assert_true(failed > 10); /* maps are among them */
 }
 
 /* Puts a map of another size in the place of the pinned settings, with the content that fits. */
@@ -582,6 +617,7 @@ static int run(void)
 		cmocka_unit_test_setup_teardown(test_adoption_repairs, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_half_bound_host, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_adoption_refused, wall_setup, wall_teardown),
+		cmocka_unit_test_setup_teardown(test_no_descriptors, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_another_layout, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_another_names, wall_setup, wall_teardown),
 		cmocka_unit_test_setup_teardown(test_killed, wall_setup, wall_teardown),
