@@ -1,38 +1,41 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The key schedule of TLS 1.3 (RFC 8446, 7.1): HKDF (RFC 5869) over OpenSSL's SHA-2. A handshake
  * derives two dozen secrets, and OpenSSL 3.0 looks up the digest, copies each input and makes nine
- * contexts for every one of them. Here the digests are looked up once, and inputs are read where
- * they lie. */
+ * contexts for every one of them. Here inputs are read where they lie, and the hashes are those that
+ * EVP's provider calls itself: EVP makes, wipes and frees a context for each of the 48 messages that
+ * are hashed. They are deprecated; this file serves OpenSSL 3.0 alone, which has them. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <stdatomic.h>
+#include <openssl/sha.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
 #include "tls_provider_private.h"
 
-#define MAX_BLOCK 128 /* of SHA-384 */
-#define MAX_HASH 48
+#define MAX_BLOCK SHA512_CBLOCK
+#define MAX_HASH SHA384_DIGEST_LENGTH
 #define LABEL_MAX 255 /* RFC 8446, 7.1: HkdfLabel's label and context */
 #define INFO_MAX (2 + 1 + LABEL_MAX + 1 + LABEL_MAX)
+
+union hash {
+	SHA256_CTX sha256;
+	SHA512_CTX sha384;
+};
 
 struct digest {
 	const char *name, *name2; /* as EVP_MD_get0_name() says, and as people do */
 	size_t size, block;
-	EVP_MD *md;
+	int (*begin)(union hash *hash);
+	int (*add)(union hash *hash, const void *data, size_t length);
+	int (*end)(union hash *hash, unsigned char *ret);
 	unsigned char of_nothing[MAX_HASH];
 };
-
-static struct digest digests[] = {
-	{.name = "SHA2-256", .name2 = "SHA256", .size = 32, .block = 64},
-	{.name = "SHA2-384", .name2 = "SHA384", .size = 48, .block = 128},
-};
-#define DIGEST_COUNT (sizeof(digests) / sizeof(digests[0]))
 
 struct input {
 	const unsigned char *data;
@@ -45,45 +48,92 @@ struct inputs {
 	struct input key, salt, prefix, label, data;
 };
 
-/* One idle context to hash with: who takes it has it alone, whichever thread it is. */
-static _Atomic(EVP_MD_CTX *) idle;
+/* ---- SHA-2 ---------------------------------------------------------------------------------- */
+
+static int begin256(union hash *hash)
+{
+	return SHA256_Init(&hash->sha256);
+}
+
+static int add256(union hash *hash, const void *data, size_t length)
+{
+	return SHA256_Update(&hash->sha256, data, length);
+}
+
+static int end256(union hash *hash, unsigned char *ret)
+{
+	return SHA256_Final(ret, &hash->sha256);
+}
+
+static int begin384(union hash *hash)
+{
+	return SHA384_Init(&hash->sha384);
+}
+
+static int add384(union hash *hash, const void *data, size_t length)
+{
+	return SHA384_Update(&hash->sha384, data, length);
+}
+
+static int end384(union hash *hash, unsigned char *ret)
+{
+	return SHA384_Final(ret, &hash->sha384);
+}
+
+static struct digest digests[] = {
+	{.name = "SHA2-256", .name2 = "SHA256", .size = SHA256_DIGEST_LENGTH, .block = SHA256_CBLOCK,
+	 .begin = begin256, .add = add256, .end = end256},
+	{.name = "SHA2-384", .name2 = "SHA384", .size = SHA384_DIGEST_LENGTH, .block = SHA512_CBLOCK,
+	 .begin = begin384, .add = add384, .end = end384},
+};
+#define DIGEST_COUNT (sizeof(digests) / sizeof(digests[0]))
+
+static bool digest_of(union hash *hash, const struct digest *digest, const struct input *parts,
+		      size_t count, unsigned char *ret)
+{
+	bool fine = digest->begin(hash) == 1;
+
+	for (size_t i = 0; fine && i < count; i++)
+		fine = digest->add(hash, parts[i].data, parts[i].length) == 1;
+	return fine && digest->end(hash, ret) == 1;
+}
 
 /* ---- HMAC and HKDF -------------------------------------------------------------------------- */
 
+/* All of it, more than SHA-256 takes: the compiler knows the length then, and needs no loop. */
+static void mask(unsigned char pad[MAX_BLOCK], unsigned char with)
+{
+	for (size_t i = 0; i < MAX_BLOCK; i++)
+		pad[i] ^= with;
+}
+
 /* RFC 2104. Keys here are secrets of a hash's length or random bytes of a key exchange, but any
  * length is taken. */
-static bool hmac(EVP_MD_CTX *hash, const struct digest *digest, struct input key,
+static bool hmac(union hash *hash, const struct digest *digest, struct input key,
 		 const struct input *parts, size_t count, unsigned char ret[MAX_HASH])
 {
 	unsigned char pad[MAX_BLOCK] = {0}, inner[MAX_HASH];
+	const struct input outer[] = {{pad, digest->block}, {inner, digest->size}};
 	bool fine = true;
 
 	if (key.length > digest->block)
-		fine = EVP_DigestInit_ex2(hash, digest->md, NULL) == 1 &&
-		       EVP_DigestUpdate(hash, key.data, key.length) == 1 &&
-		       EVP_DigestFinal_ex(hash, pad, NULL) == 1;
+		fine = digest_of(hash, digest, &key, 1, pad);
 	else if (key.length)
 		memcpy(pad, key.data, key.length);
-	for (size_t i = 0; i < digest->block; i++)
-		pad[i] ^= 0x36;
-	fine = fine && EVP_DigestInit_ex2(hash, digest->md, NULL) == 1 &&
-	       EVP_DigestUpdate(hash, pad, digest->block) == 1;
+	mask(pad, 0x36);
+	fine = fine && digest->begin(hash) == 1 && digest->add(hash, pad, digest->block) == 1;
 	for (size_t i = 0; fine && i < count; i++)
-		fine = EVP_DigestUpdate(hash, parts[i].data, parts[i].length) == 1;
-	for (size_t i = 0; i < digest->block; i++)
-		pad[i] ^= 0x36 ^ 0x5c;
-	fine = fine && EVP_DigestFinal_ex(hash, inner, NULL) == 1 &&
-	       EVP_DigestInit_ex2(hash, digest->md, NULL) == 1 &&
-	       EVP_DigestUpdate(hash, pad, digest->block) == 1 &&
-	       EVP_DigestUpdate(hash, inner, digest->size) == 1 &&
-	       EVP_DigestFinal_ex(hash, ret, NULL) == 1;
+		fine = digest->add(hash, parts[i].data, parts[i].length) == 1;
+	fine = fine && digest->end(hash, inner) == 1;
+	mask(pad, 0x36 ^ 0x5c);
+	fine = fine && digest_of(hash, digest, outer, 2, ret);
 	OPENSSL_cleanse(pad, sizeof(pad));
 	OPENSSL_cleanse(inner, sizeof(inner));
 	return fine;
 }
 
 /* RFC 5869, 2.3. */
-static bool expand(EVP_MD_CTX *hash, const struct digest *digest, struct input key,
+static bool expand(union hash *hash, const struct digest *digest, struct input key,
 		   struct input info, unsigned char *ret, size_t length)
 {
 	unsigned char block[MAX_HASH], number = 0;
@@ -113,7 +163,7 @@ static unsigned char *put(unsigned char *at, struct input input)
 }
 
 /* HKDF-Expand-Label (RFC 8446, 7.1). */
-static bool expand_label(EVP_MD_CTX *hash, const struct inputs *in, struct input key,
+static bool expand_label(union hash *hash, const struct inputs *in, struct input key,
 			 struct input data, unsigned char *ret, size_t length)
 {
 	size_t label = in->prefix.length + in->label.length;
@@ -134,7 +184,7 @@ static bool expand_label(EVP_MD_CTX *hash, const struct inputs *in, struct input
 /* From one secret of the schedule to the next: Derive-Secret(salt, "derived", ""), then
  * HKDF-Extract. What is not given is as many zeros as the hash is long; without a salt there is
  * nothing to derive. */
-static bool next_secret(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret,
+static bool next_secret(union hash *hash, const struct inputs *in, unsigned char *ret,
 			size_t length)
 {
 	static const unsigned char zeros[MAX_HASH];
@@ -174,17 +224,23 @@ static const struct digest *find_digest(const OSSL_PARAM *param)
 	return NULL;
 }
 
+/* By the first letter, since a derivation has up to seven: what is left takes one comparison each. */
 static struct input *input_of(struct inputs *in, const char *name)
 {
-	if (strcmp(name, OSSL_KDF_PARAM_KEY) == 0)
-		return &in->key;
-	if (strcmp(name, OSSL_KDF_PARAM_SALT) == 0)
-		return &in->salt;
-	if (strcmp(name, OSSL_KDF_PARAM_PREFIX) == 0)
-		return &in->prefix;
-	if (strcmp(name, OSSL_KDF_PARAM_LABEL) == 0)
-		return &in->label;
-	return strcmp(name, OSSL_KDF_PARAM_DATA) == 0 ? &in->data : NULL;
+	switch (name[0]) {
+	case 'k':
+		return strcmp(name, OSSL_KDF_PARAM_KEY) == 0 ? &in->key : NULL;
+	case 's':
+		return strcmp(name, OSSL_KDF_PARAM_SALT) == 0 ? &in->salt : NULL;
+	case 'p':
+		return strcmp(name, OSSL_KDF_PARAM_PREFIX) == 0 ? &in->prefix : NULL;
+	case 'l':
+		return strcmp(name, OSSL_KDF_PARAM_LABEL) == 0 ? &in->label : NULL;
+	case 'd':
+		return strcmp(name, OSSL_KDF_PARAM_DATA) == 0 ? &in->data : NULL;
+	default:
+		return NULL;
+	}
 }
 
 /* What it does not know is refused: a parameter that is ignored would make other secrets. The query
@@ -213,7 +269,7 @@ static bool read_params(const OSSL_PARAM *params, struct inputs *ret)
 	return in.digest;
 }
 
-static bool derive_with(EVP_MD_CTX *hash, const struct inputs *in, unsigned char *ret,
+static bool derive_with(union hash *hash, const struct inputs *in, unsigned char *ret,
 			size_t length)
 {
 	if (in->mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
@@ -237,22 +293,15 @@ static void free_context(void *context)
 
 static int derive(void *context, unsigned char *ret, size_t length, const OSSL_PARAM params[])
 {
-	EVP_MD_CTX *hash, *none = NULL;
+	union hash hash;
 	struct inputs in;
 	bool fine;
 
 	(void)context;
 	if (!read_params(params, &in))
 		return 0;
-	hash = atomic_exchange(&idle, NULL);
-	if (!hash)
-		hash = EVP_MD_CTX_new();
-	fine = hash && derive_with(hash, &in, ret, length);
-	/* The last block that was hashed is a secret: starting anew wipes it. */
-	if (hash && EVP_DigestInit_ex2(hash, in.digest->md, NULL) == 1 &&
-	    atomic_compare_exchange_strong(&idle, &none, hash))
-		hash = NULL;
-	EVP_MD_CTX_free(hash);
+	fine = derive_with(&hash, &in, ret, length);
+	OPENSSL_cleanse(&hash, sizeof(hash)); /* the last block that was hashed is a secret */
 	return fine;
 }
 
@@ -265,13 +314,10 @@ const OSSL_DISPATCH tls_provider_kdf[] = {
 
 bool tls_provider_kdf_start(void)
 {
-	for (size_t i = 0; i < DIGEST_COUNT; i++) {
-		struct digest *digest = &digests[i];
+	union hash hash;
 
-		digest->md = EVP_MD_fetch(NULL, digest->name, "provider=default");
-		if (!digest->md ||
-		    EVP_Digest("", 0, digest->of_nothing, NULL, digest->md, NULL) != 1)
+	for (size_t i = 0; i < DIGEST_COUNT; i++)
+		if (!digest_of(&hash, &digests[i], NULL, 0, digests[i].of_nothing))
 			return false;
-	}
 	return true;
 }

@@ -9,8 +9,8 @@
 #define TLS_PROVIDER_NAME "egress-bpf"
 #define TLS_PROVIDER_PROPERTIES "provider=" TLS_PROVIDER_NAME
 
-/* provider-kdf(7): TLS13-KDF with SHA-256 and SHA-384, all parameters given to derive. False: no
- * memory. */
+/* provider-kdf(7): TLS13-KDF with SHA-256 and SHA-384, all parameters given to derive. False:
+ * OpenSSL has no SHA-2. */
 bool tls_provider_kdf_start(void);
 extern const OSSL_DISPATCH tls_provider_kdf[];
 
