@@ -26,8 +26,6 @@ static bool trailer_forbidden(const struct http1_body *body, struct span name)
 		"www-authenticate",  "cache-control", "expect",	  "max-forwards", "pragma",
 		"range",	     "age",	"expires",	  "date",	"location",
 		"retry-after",	     "vary",	"http2-settings", "x-egress-reason",
-		"x-http-method-override", "x-http-method", "x-method-override",
-		"x-original-url", "x-rewrite-url", "destination",
 	};
 
 	if (begins_field(name, SPAN("content-")) || begins_field(name, SPAN("proxy-")) ||

@@ -200,6 +200,9 @@ bool policy_asks_for_move(const struct policy_request *request);
  * that names another host, or no path. data is NULL when there is none. */
 struct span policy_destination(const struct policy_request *request, size_t *at);
 
+/* Whether a header of this name may have another method or a second path in it. */
+bool policy_is_overriding(struct span name);
+
 /* ---- policy_hint.c -------------------------------------------------------------------------- */
 
 /* What would allow a request, in the verdict's hint. */

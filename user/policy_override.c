@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Rack, and so Rails; Express; OData; Google's APIs. */
-static bool is_field(struct span name)
+static bool is_method(struct span name)
 {
 	static span_names names = {[13] = {"x-http-method"},
 				   [17] = {"x-method-override"},
@@ -21,6 +21,17 @@ static int hex_value(char c)
 		return c - '0';
 	c |= 0x20;
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 4918, 10.3. */
+static bool is_destination(struct span name)
+{
+	return span_equal_field(name, SPAN("destination"));
+}
+
+bool policy_is_overriding(struct span name)
+{
+	return is_method(name) || is_destination(name);
 }
 
 /* The octet that two digits at `from` are, or -1. */
@@ -126,7 +137,7 @@ struct span policy_overriding_method(const struct policy_request *request, size_
 	while (*at < request->header_count) {
 		const struct policy_header *field = &request->headers[(*at)++];
 
-		if (is_field(field->name))
+		if (is_method(field->name))
 			return span_trim(field->value);
 	}
 	within = *at - request->header_count;
@@ -180,7 +191,7 @@ static bool cut(struct span *text, struct span prefix)
 	return true;
 }
 
-/* RFC 4918, 10.3: a path, or the URI with it. What leads to another host is left as it is, which is no
+/* A path, or the URI with it. What leads to another host is left as it is, which is no
  * path. */
 static struct span destination_path(struct span value, const char *host)
 {
@@ -200,7 +211,7 @@ struct span policy_destination(const struct policy_request *request, size_t *at)
 	while (*at < request->header_count) {
 		const struct policy_header *field = &request->headers[(*at)++];
 
-		if (span_equal_field(field->name, SPAN("destination")))
+		if (is_destination(field->name))
 			return destination_path(span_trim(field->value), request->host);
 	}
 	return (struct span){NULL, 0};

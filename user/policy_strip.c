@@ -6,17 +6,18 @@
  * Symfony). */
 static bool is_path(struct span name)
 {
-	return name.length == 13 || name.length == 14;
+	static span_names names = {[13] = {"x-rewrite-url"}, [14] = {"x-original-url"}};
+
+	return span_is_field_of(name, names);
 }
 
-/* That, or another host than Host has, by which an origin that serves many chooses: Rails and Rack
- * believe the first two by default, others when they are told that a proxy is before them. Nobody but
- * that proxy has a use for them. */
-static bool is_misleading(struct span name)
+/* Another host than Host has, by which an origin that serves many chooses: Rails and Rack believe the
+ * first two by default, others when they are told that a proxy is before them. Nobody but that proxy has
+ * a use for them. */
+static bool is_host(struct span name)
 {
-	static span_names names = {
-		[6] = {"x-host"}, [9] = {"forwarded"}, [13] = {"x-rewrite-url"}, [14] = {"x-original-url"},
-		[15] = {"x-original-host"}, [16] = {"x-forwarded-host"}, [20] = {"x-http-host-override"}};
+	static span_names names = {[9] = {"forwarded"}, [16] = {"x-forwarded-host"}, [6] = {"x-host"},
+				   [15] = {"x-original-host"}, [20] = {"x-http-host-override"}};
 
 	return span_is_field_of(name, names);
 }
@@ -35,7 +36,7 @@ bool policy_route_strips(const struct policy_route *route, struct span header_na
 {
 	const struct policy_host *host = route->host;
 
-	if (is_misleading(header_name) && (!is_path(header_name) || has_paths(route)))
+	if (is_host(header_name) || (is_path(header_name) && has_paths(route)))
 		return true;
 	if (route->keep_authorization)
 		return false;
@@ -56,9 +57,11 @@ static bool judges(const struct policy_match *match, struct span name)
 	return false;
 }
 
-/* An origin may put it with the header that was judged (CVE-2013-5704, Apache httpd). */
+/* An origin may put it with the headers that were judged (CVE-2013-5704, Apache httpd). */
 bool policy_route_strips_trailer(const struct policy_route *route, struct span name)
 {
+	if (is_path(name) || policy_is_overriding(name))
+		return true;
 	for (size_t i = 0; i < route->match_count; i++)
 		if (judges(&route->matches[i], name))
 			return true;

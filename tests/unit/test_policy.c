@@ -781,6 +781,8 @@ static void judged_fields_are_no_trailers(void **state)
 	const struct policy_header header = {SPAN("x-version"), SPAN("1")};
 	struct policy_request request = {.host = "a.test", .port = 443, .tls = true, .method = SPAN("GET"),
 					 .target = SPAN("/"), .headers = &header, .header_count = 1};
+	static const char *const second[] = {"Destination", "X-HTTP-Method-Override", "x_http_method",
+					     "X-Method-Override", "X-Original-URL", "x-rewrite-url"};
 	struct policy *policy = build(rules, COUNT(rules));
 	struct policy_verdict verdict;
 
@@ -792,6 +794,8 @@ static void judged_fields_are_no_trailers(void **state)
 	assert_true(policy_route_strips_trailer(verdict.route, SPAN("x_version")));
 	assert_true(policy_route_strips_trailer(verdict.route, SPAN("Authorization")));
 	assert_false(policy_route_strips_trailer(verdict.route, SPAN("X-Sum")));
+	for (size_t i = 0; i < sizeof(second) / sizeof(second[0]); i++)
+		assert_true(policy_route_strips_trailer(verdict.route, span_from(second[i])));
 	request.host = "b.test";
 	policy_decide(policy, &request, &verdict);
 	assert_false(policy_route_strips_trailer(verdict.route, SPAN("X-Version")));
