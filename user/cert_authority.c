@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "roots.h"
+
 #define KEY_FILE "ca.pem"
 #define CERT_FILE "ca-cert.pem"
 #define FILE_LIMIT 65536
@@ -506,13 +508,8 @@ out:
 int cert_authority_check_roots(const char *path, struct error *error)
 {
 	X509_STORE *store = X509_STORE_new();
-	int loaded = store ? X509_STORE_load_file(store, path) : 0;
-	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+	int result = store ? roots_add_file(store, path, error) : error_set(error, "out of memory");
 
-	if (loaded != 1)
-		error_set(error, "cannot load certificates from %s: %s", path,
-			  reason ? reason : "unknown error");
-	ERR_clear_error();
 	X509_STORE_free(store);
-	return loaded == 1 ? 0 : -1;
+	return result;
 }

@@ -17,12 +17,11 @@
 
 #include "bytes.h"
 #include "ciphers.h"
+#include "roots.h"
 #include "tls_provider.h"
 #include "trust.h"
 
 #define SLOT_COUNT 1024 /* sessions kept; a power of two */
-/* Far above Mozilla's list, which has some 220 KiB. */
-#define BUNDLE_LIMIT ((size_t)16 << 20)
 
 /* The newest session of a host and port; a collision replaces, it only costs a full handshake. */
 struct session_slot {
@@ -58,33 +57,13 @@ static const char *system_bundle(void)
 	return NULL;
 }
 
-/* A file without any certificate is an error: nothing would be trusted, and nobody would know
- * why. */
 static int load_file(SSL_CTX *context, const char *what, const char *path, struct error *error)
 {
-	const char *reason;
+	struct error wrong = {0};
 
-	if (SSL_CTX_load_verify_file(context, path) == 1)
+	if (roots_add_file(SSL_CTX_get_cert_store(context), path, &wrong) == 0)
 		return 0;
-	reason = ERR_reason_error_string(ERR_peek_last_error());
-	error_set(error, "%s: cannot load certificates from %s: %s", what, path,
-		  reason ? reason : "unknown error");
-	ERR_clear_error();
-	return -1;
-}
-
-static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
-{
-	bool any = false;
-
-	for (int i = 0; i < sk_X509_INFO_num(infos); i++) {
-		X509 *certificate = sk_X509_INFO_value(infos, i)->x509;
-
-		if (certificate && X509_STORE_add_cert(store, certificate) != 1)
-			return false;
-		any = any || certificate;
-	}
-	return any;
+	return error_set(error, "%s: %s", what, wrong.text);
 }
 
 /* On a thread of its own, or not: until it has ended nothing else touches `client`. A bundle that
@@ -92,16 +71,10 @@ static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
 static void *parse_roots(void *context)
 {
 	struct tls_client *client = context;
-	BIO *text = BIO_new_mem_buf(client->bundle.data, (int)client->bundle.length);
-	STACK_OF(X509_INFO) *infos =
-		text ? PEM_X509_INFO_read_bio(text, NULL, NULL, NULL) : NULL;
 
-	if (!infos || !add_all(SSL_CTX_get_cert_store(client->context), infos))
+	if (!roots_add_pem(SSL_CTX_get_cert_store(client->context), &client->bundle))
 		diag_error("system roots: the bundle cannot be parsed: origins that need it are refused");
-	sk_X509_INFO_pop_free(infos, X509_INFO_free);
-	BIO_free(text);
 	bytes_free(&client->bundle);
-	ERR_clear_error();
 	return NULL;
 }
 
@@ -109,7 +82,7 @@ static void *parse_roots(void *context)
 static int read_bundle(struct tls_client *client, const char *path, struct error *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int result = fd < 0 ? -1 : bytes_read(&client->bundle, fd, BUNDLE_LIMIT);
+	int result = fd < 0 ? -1 : bytes_read(&client->bundle, fd, ROOTS_LIMIT);
 
 	if (result < 0)
 		error_set(error, "system roots: cannot read %s: %s", path, strerror(errno));

@@ -27,10 +27,10 @@ links_test_listener := listener acceptor
 links_test_loop := loop
 links_test_server_memfd := server_memfd $(config_modules)
 links_test_server_retired := server_retired background $(config_modules)
-links_test_cert_authority := cert_authority bytes diag
+links_test_cert_authority := cert_authority roots bytes diag
 links_test_tls_provider := $(tls_provider)
 links_test_tls_provider_x25519 := $(tls_provider)
-links_test_leaf_cache := leaf_cache ciphers $(tls_provider) session_cache tickets cert_authority bytes diag
+links_test_leaf_cache := leaf_cache ciphers $(tls_provider) session_cache tickets cert_authority roots bytes diag
 links_test_session_cache := session_cache
 links_test_identify := identify sockets address bytes diag
 links_test_worker := worker host_port rpc bytes diag
@@ -74,14 +74,14 @@ links_fuzz_dns := dns_message dns_respond address bytes
 links_fuzz_dns_tcp := upstream_dns_tcp stream tally address bytes
 links_fuzz_rpc := rpc bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
-	upstream_tls $(tls_provider) ciphers \
+	upstream_tls roots $(tls_provider) ciphers \
 	upstream_pool loop upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
 links_test_upstream_line := upstream_line upstream_pool loop stream tally bytes
 links_test_upstream_pool := upstream_pool loop stream tally bytes
 links_test_upstream_h2 := upstream_h2 upstream_pool loop stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls roots $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
@@ -92,15 +92,15 @@ fuzz_needs_fuzz_http1 := llhttp
 fuzz_needs_fuzz_http1_body := llhttp
 links_count := $(sort $(config_modules) http1_head http1_forward http1_target dns_message dns_respond)
 links_test_ready := ready diag
-plan_modules := plan plan_make plan_manifest plan_routes plan_auth plan_owners plan_render plan_write cert_authority \
+plan_modules := plan plan_make plan_manifest plan_routes plan_auth plan_owners plan_render plan_write cert_authority roots \
 	$(config_modules)
 links_test_plan_make := $(plan_modules)
 links_test_engine := engine libcurl bytes diag
 links_test_container := container engine libcurl cgroup bytes diag
 links_test_node := node_tree node_pods node_state json_text cgroup bytes diag
 links_fuzz_pods := node_pods node_tree cgroup bytes diag
-links_test_provision := provision provision_nss provision_text rootfs trust trust_jks cert_authority bytes diag
-links_fuzz_plan := $(filter-out plan_write cert_authority,$(plan_modules))
+links_test_provision := provision provision_nss provision_text rootfs trust trust_jks cert_authority roots bytes diag
+links_fuzz_plan := $(filter-out plan_write cert_authority roots,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
 fuzz_needs_fuzz_http2 := llhttp
 links_test_http2 := http2 $(h2_modules) http1_head stream tally bytes

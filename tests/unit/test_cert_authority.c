@@ -418,9 +418,36 @@ static void unwritable(void **state)
 	cert_authority_free(NULL);
 }
 
+static void assert_no_roots(const char *path, const char *words)
+{
+	struct error error = {0};
+
+	assert_int_equal(cert_authority_check_roots(path, &error), -1);
+	if (!strstr(error.text, path) || !strstr(error.text, words))
+		fail_msg("'%s' is not in: %s", words, error.text);
+}
+
+/* What a start and a reload read: one that waits is ended by alarm(2). */
+static void roots_of_no_file(void **state)
+{
+	char fifo[128];
+
+	(void)state;
+	snprintf(fifo, sizeof(fifo), "%s", in_directory("roots.pem"));
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	alarm(10);
+	assert_no_roots(fifo, "not a regular file");
+	alarm(0);
+	assert_int_equal(unlink(fifo), 0);
+	assert_no_roots(directory, "not a regular file");
+	assert_no_roots("/nonexistent", "No such file");
+	assert_no_roots(__FILE__, "no certificate in it");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(roots_of_no_file, make_directory, remove_directory),
 		cmocka_unit_test(authority),
 		cmocka_unit_test(leaves_verify),
 		cmocka_unit_test(serials_differ),

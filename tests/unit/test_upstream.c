@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <openssl/err.h>
@@ -821,6 +823,32 @@ static void reconfigured(void **state)
 	origin_stop(&origin);
 }
 
+/* A FIFO would hold the start, or a reload, until somebody writes to it: alarm(2) ends a test that
+ * waits. */
+static void no_plain_file(struct config *bad)
+{
+	char directory[] = "/tmp/egress-test-XXXXXX", fifo[64];
+	char *const places[] = {fifo, directory};
+
+	assert_non_null(mkdtemp(directory));
+	snprintf(fifo, sizeof(fifo), "%s/ca.pem", directory);
+	assert_return_code(mkfifo(fifo, 0600), errno);
+	alarm(10);
+	for (int i = 0; i < 2; i++) {
+		struct upstream *upstream;
+		struct error error = {0};
+
+		bad->upstream.ca_file = places[i];
+		assert_int_equal(upstream_new(base, bad, &upstream, &error), -1);
+		assert_non_null(strstr(error.text, places[i]));
+		assert_non_null(strstr(error.text, "not a regular file"));
+	}
+	alarm(0);
+	bad->upstream.ca_file = NULL;
+	assert_return_code(unlink(fifo), errno);
+	assert_return_code(rmdir(directory), errno);
+}
+
 static void set_up_errors(void **state)
 {
 	struct config bad = config;
@@ -841,6 +869,7 @@ static void set_up_errors(void **state)
 	assert_int_equal(upstream_new(base, &bad, &upstream, &error), -1);
 	assert_non_null(strstr(error.text, missing));
 	bad.upstream.ca_file = NULL;
+	no_plain_file(&bad);
 	bad.upstream.resolvers = bad_servers;
 	error = (struct error){0};
 	assert_int_equal(upstream_new(base, &bad, &upstream, &error), -1);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "roots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
+{
+	bool any = false;
+
+	for (int i = 0; i < sk_X509_INFO_num(infos); i++) {
+		X509 *certificate = sk_X509_INFO_value(infos, i)->x509;
+
+		if (certificate && X509_STORE_add_cert(store, certificate) != 1)
+			return false;
+		any = any || certificate;
+	}
+	return any;
+}
+
+bool roots_add_pem(X509_STORE *store, const struct bytes *pem)
+{
+	BIO *text = BIO_new_mem_buf(pem->data, (int)pem->length);
+	STACK_OF(X509_INFO) *infos =
+		text ? PEM_X509_INFO_read_bio(text, NULL, NULL, NULL) : NULL;
+	const bool added = infos && add_all(store, infos);
+
+	sk_X509_INFO_pop_free(infos, X509_INFO_free);
+	BIO_free(text);
+	ERR_clear_error();
+	return added;
+}
+
+/* O_NONBLOCK: a FIFO of that name would hold a start, or a reload, for ever. NULL, or what is
+ * wrong. */
+static const char *read_regular(const char *path, struct bytes *ret)
+{
+	const char *wrong = NULL;
+	struct stat status;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	const bool is_open = fd >= 0 && fstat(fd, &status) == 0;
+
+	if (is_open && !S_ISREG(status.st_mode))
+		wrong = "not a regular file";
+	else if (!is_open || bytes_read(ret, fd, ROOTS_LIMIT) < 0)
+		wrong = strerror(errno);
+	if (fd >= 0)
+		close(fd);
+	return wrong;
+}
+
+int roots_add_file(X509_STORE *store, const char *path, struct error *error)
+{
+	struct bytes pem = {0};
+	const char *wrong = read_regular(path, &pem);
+
+	if (!wrong && !roots_add_pem(store, &pem))
+		wrong = "no certificate in it";
+	bytes_free(&pem);
+	return wrong ? error_set(error, "cannot load certificates from %s: %s", path, wrong) : 0;
+}
