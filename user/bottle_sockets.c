@@ -139,9 +139,11 @@ static int read_table(struct bottle_sockets *sockets, const char *pid)
 	table = fopen(path, "re");
 	if (!table)
 		return cannot_look() ? -1 : 0;
+	/* getline(3) without memory sets no ferror(3). */
+	errno = 0;
 	while (rc == 0 && getline(&line, &size, table) >= 0)
 		rc = read_line(sockets, line);
-	if (ferror(table) && cannot_look())
+	if (rc == 0 && cannot_look())
 		rc = -1;
 	free(line);
 	fclose(table);
@@ -186,7 +188,8 @@ static int visit_cwd(struct bottle_sockets *sockets, struct list *seen, const ch
 
 		if (asprintf(&joined, "%s/%s", cwd, sockets->names.items[i]) < 0)
 			return -1;
-		rc = access(joined, F_OK) < 0 ? 0 : list_add(&sockets->paths, joined);
+		rc = access(joined, F_OK) == 0 ? list_add(&sockets->paths, joined)
+					       : cannot_look() ? -1 : 0;
 		free(joined);
 		if (rc < 0)
 			return -1;
@@ -311,14 +314,20 @@ static int replace_directory(struct launch *launch, const char *path, struct err
 {
 	struct bottle_sockets *sockets = launch->sockets;
 	char *real = realpath(path, NULL), options[96];
-	size_t length = real ? strlen(real) : 0;
 	struct stat status;
+	size_t length;
 	int rc = 0;
 
-	if (!real || stat(real, &status) < 0 || !S_ISDIR(status.st_mode)) {
+	if (!real || stat(real, &status) < 0) {
+		rc = cannot_look() ? not_looked(error) : 0;
+		free(real);
+		return rc;
+	}
+	if (!S_ISDIR(status.st_mode)) {
 		free(real);
 		return 0;
 	}
+	length = strlen(real);
 	snprintf(options, sizeof(options), "size=16m,mode=%o,uid=%u,gid=%u",
 		 (unsigned)status.st_mode & 07777, (unsigned)status.st_uid, (unsigned)status.st_gid);
 	if (mount("egress-bpf", real, "tmpfs", HARMLESS, options) < 0)
@@ -333,14 +342,22 @@ static int replace_directory(struct launch *launch, const char *path, struct err
 	return rc;
 }
 
+/* For glob(3): whether that is the end of it. */
+static int stops(const char *path, int number)
+{
+	(void)path;
+	errno = number;
+	return cannot_look();
+}
+
 /* A pattern that nothing matches is left as it is. */
 static int replace_directories(struct launch *launch, struct error *error)
 {
 	for (size_t i = 0; i < COUNT(replaced); i++) {
 		glob_t found = {0};
-		int rc = glob(replaced[i], GLOB_NOSORT, NULL, &found);
+		int rc = glob(replaced[i], GLOB_NOSORT, stops, &found);
 
-		rc = rc == GLOB_NOSPACE ? out_of_memory(error) : 0;
+		rc = rc == 0 || rc == GLOB_NOMATCH ? 0 : not_looked(error);
 		for (size_t k = 0; rc == 0 && k < found.gl_pathc; k++)
 			rc = replace_directory(launch, found.gl_pathv[k], error);
 		globfree(&found);

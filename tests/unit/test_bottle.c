@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <mntent.h>
 #include <poll.h>
 #include <sched.h>
@@ -25,6 +27,45 @@
 
 #include "bottle.h"
 
+/* What the init calls, and our own processes: these fail for want of memory or descriptors where a test
+ * says so. */
+static enum { NOTHING, GETLINE, GLOB, REALPATH } starved;
+#define SESSIONS "/tmp/.X11-unix"
+
+ssize_t getline(char **line, size_t *size, FILE *stream)
+{
+	ssize_t (*real)(char **, size_t *, FILE *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "getline");
+	if (starved != GETLINE)
+		return real(line, size, stream);
+	errno = ENOMEM;
+	return -1;
+}
+
+/* As glob(3) when a directory cannot be opened. */
+int glob(const char *pattern, int flags, int (*told)(const char *, int), glob_t *ret)
+{
+	int (*real)(const char *, int, int (*)(const char *, int), glob_t *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "glob");
+	if (starved == GLOB)
+		return told && told("/tmp", ENFILE) ? GLOB_ABORTED : GLOB_NOMATCH;
+	return real(pattern, flags, told, ret);
+}
+
+char *realpath(const char *path, char *resolved)
+{
+	char *(*real)(const char *, char *);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "realpath");
+	if (starved != REALPATH || strcmp(path, SESSIONS) != 0)
+		return real(path, resolved);
+	errno = ENOMEM;
+	return NULL;
+}
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define CA_PEM "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 static char cgroup_path[512], name[64], secret_file[] = "/tmp/test-bottle-secret-XXXXXX";
@@ -427,6 +468,27 @@ static void test_session_directories_are_replaced(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
+/* Nothing is left uncovered because it could not be seen. */
+static void test_sockets_cannot_be_looked_for(void **state)
+{
+	static const char *const wanted[] = {
+		[GETLINE] = "cannot look for unix sockets: Cannot allocate memory",
+		[GLOB] = "cannot look for unix sockets: Too many open files in system",
+		[REALPATH] = "cannot look for unix sockets: Cannot allocate memory"};
+	bool made = mkdir(SESSIONS, 01777) == 0;
+	struct outcome outcomes[COUNT(wanted)];
+
+	(void)state;
+	for (starved = GETLINE; starved < COUNT(wanted); starved++)
+		outcomes[starved] = run(&plain_user, "true");
+	starved = NOTHING;
+	if (made)
+		rmdir(SESSIONS);
+	for (size_t i = GETLINE; i < COUNT(wanted); i++)
+		if (outcomes[i].status != 125 || !strstr(outcomes[i].error.text, wanted[i]))
+			fail_msg("%zu: %d, %s", i, outcomes[i].status, outcomes[i].error.text);
+}
+
 static void test_let_in_must_be_a_socket(void **state)
 {
 	struct outcome outcome;
@@ -613,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_relative_socket_is_hidden),
 		cmocka_unit_test(test_socket_of_another_netns_is_hidden),
 		cmocka_unit_test(test_session_directories_are_replaced),
+		cmocka_unit_test(test_sockets_cannot_be_looked_for),
 		cmocka_unit_test(test_let_in_must_be_a_socket),
 		cmocka_unit_test(test_own_sockets_work),
 		cmocka_unit_test(test_seccomp),
