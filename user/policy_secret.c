@@ -107,13 +107,25 @@ const struct policy_secret *policy_secret_at(const struct policy *policy, size_t
 	return &policy->secrets[index]->shown;
 }
 
+/* Not by asprintf(3), which frees what it has outgrown, or could not shrink, with the secret in it. */
+static char *join(const char *a, const char *b, const char *c)
+{
+	char *text = malloc(strlen(a) + strlen(b) + strlen(c) + 1);
+
+	if (text)
+		stpcpy(stpcpy(stpcpy(text, a), b), c);
+	return text;
+}
+
 /* EVP_EncodeBlock() writes its own NUL, for which sizeof("Basic ") has room. */
 static char *basic_encode(const char *username, const char *password)
 {
 	size_t length = strlen(username) + 1 + strlen(password);
-	char *pair, *value = malloc(sizeof("Basic ") + (length + 2) / 3 * 4);
+	char *pair = join(username, ":", password);
+	char *value = malloc(sizeof("Basic ") + (length + 2) / 3 * 4);
 
-	if (!value || asprintf(&pair, "%s:%s", username, password) < 0) {
+	if (!value || !pair) {
+		wipe(pair);
 		free(value);
 		return NULL;
 	}
@@ -126,14 +138,18 @@ static char *basic_encode(const char *username, const char *password)
 
 /* True for base64 of something with a colon: credentials that are encoded already. Without the
  * colon a token that happens to be base64 would be sent as a credential that it is not. */
-static bool is_encoded_pair(const char *secret)
+static bool is_encoded_pair(const char *secret, struct error *error)
 {
 	size_t length = strlen(secret);
 	unsigned char *decoded = malloc(length + 1);
 	int count;
 	bool pair;
 
-	if (!decoded || length % 4 != 0) {
+	if (!decoded) {
+		out_of_memory(error);
+		return false;
+	}
+	if (length % 4 != 0) {
 		free(decoded);
 		return false;
 	}
@@ -158,12 +174,12 @@ static char *basic_value(const struct policy_auth *auth, const char *secret, str
 		wipe(user);
 		return value;
 	}
-	if (!is_encoded_pair(secret))
+	if (!is_encoded_pair(secret, error))
 		error_set(error,
 			  "the secret %s is no \"user:password\", which Basic needs without a username",
 			  auth->secret->shown.source);
-	else if (asprintf(&value, "Basic %s", secret) < 0)
-		value = NULL;
+	else
+		value = join("Basic ", secret, "");
 	return value;
 }
 
@@ -175,13 +191,10 @@ static char *header_value(const struct policy_auth *auth, const char *secret, st
 		[POLICY_AUTH_TOKEN] = "token ",
 		[POLICY_AUTH_HEADER] = "",
 	};
-	char *value;
 
 	if (auth->scheme == POLICY_AUTH_BASIC)
 		return basic_value(auth, secret, error);
-	if (asprintf(&value, "%s%s", prefixes[auth->scheme], secret) < 0)
-		return NULL;
-	return value;
+	return join(prefixes[auth->scheme], secret, "");
 }
 
 /* A line break would end the header and begin another of somebody's choice; spaces at the ends

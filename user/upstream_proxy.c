@@ -59,8 +59,11 @@ static bool take_credential(struct upstream_proxy *proxy, const struct config *c
 
 	if (!user)
 		return true;
-	if (!password || asprintf(&pair, "%s:%s", user, password) < 0)
+	/* Not by asprintf(3), which frees what it has outgrown with the password in it. */
+	pair = password ? malloc(length + 1) : NULL;
+	if (!pair)
 		return false;
+	stpcpy(stpcpy(stpcpy(pair, user), ":"), password);
 	proxy->authorization = malloc(sizeof("Basic ") + (length + 2) / 3 * 4);
 	if (proxy->authorization) {
 		memcpy(proxy->authorization, "Basic ", sizeof("Basic "));
