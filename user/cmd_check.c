@@ -29,12 +29,29 @@ struct choices {
 	bool json, effective;
 };
 
+/* Half of it that looks like the whole is worse than nothing. Takes over `text`. */
+static bool print_whole(char *text, const char *end)
+{
+	bool fine = text != NULL;
+
+	if (fine)
+		printf("%s%s", text, end);
+	else
+		diag_error("out of memory");
+	free(text);
+	return fine;
+}
+
 /* The same object for a good file and a bad one, so that a script looks at `ok` and nothing else. */
-static void print_json(const char *path, const struct config *config,
+static bool print_json(const char *path, const struct config *config,
 		       const struct diag_list *errors)
 {
 	json_t *list = json_array(), *object;
+	char *text;
 
+	if (errors->no_memory)
+		json_array_append_new(list, json_pack("{s:i, s:s}", "line", 0, "message",
+						      "out of memory"));
 	for (size_t i = 0; i < errors->kept; i++)
 		json_array_append_new(list, json_pack("{s:i, s:s}", "line", errors->items[i].line,
 						      "message", errors->items[i].text));
@@ -44,20 +61,16 @@ static void print_json(const char *path, const struct config *config,
 			   "hosts",
 			   config ? (json_int_t)policy_host_count(config->policy) : (json_int_t)0,
 			   "errors", list);
-	json_dumpf(object, stdout, JSON_COMPACT);
-	putchar('\n');
+	text = object && json_array_size(list) == errors->kept + errors->no_memory
+		       ? json_dumps(object, JSON_COMPACT)
+		       : NULL;
 	json_decref(object);
+	return print_whole(text, "\n");
 }
 
-static void print_effective(const struct config *config)
+static bool print_effective(const struct config *config)
 {
-	char *text = config_effective(config);
-
-	/* Half a policy that looks like a whole one is worse than none. */
-	if (!text)
-		abort();
-	fputs(text, stdout);
-	free(text);
+	return print_whole(config_effective(config), "");
 }
 
 /* Errors go to standard error, findings to standard output: scripts read the one, people both. */
@@ -68,9 +81,9 @@ static bool check_file(const char *path, const struct choices *choices)
 	bool valid = config != NULL;
 
 	if (choices->json)
-		print_json(path, config, &errors);
+		valid &= print_json(path, config, &errors);
 	else if (config && choices->effective)
-		print_effective(config);
+		valid = print_effective(config);
 	else if (config)
 		printf("%s: ok, %zu routes, %zu hosts\n", path, policy_route_count(config->policy),
 		       policy_host_count(config->policy));

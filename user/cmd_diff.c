@@ -107,6 +107,13 @@ static void setting(struct output *output, const char *name, const char *before,
 			     });
 }
 
+/* Half a list that is taken for the whole would be no difference. */
+NORETURN static void no_memory(void)
+{
+	diag_error("out of memory");
+	exit(EXIT_USAGE);
+}
+
 /* In the order of the file, which is the order in which they are asked. */
 static void diff_resolvers(struct output *output, const struct config *before,
 			   const struct config *after)
@@ -118,10 +125,10 @@ static void diff_resolvers(struct output *output, const struct config *before,
 		for (size_t j = 0; j < configs[i]->upstream.resolver_count; j++) {
 			if (!bytes_printf(&texts[i], "%s%s", j ? ", " : "",
 					  configs[i]->upstream.resolvers[j]))
-				abort();
+				no_memory();
 		}
 		if (!bytes_append(&texts[i], "", 1))
-			abort();
+			no_memory();
 	}
 	setting(output, "upstream.resolvers", bytes_span(&texts[0]).data,
 		bytes_span(&texts[1]).data);
@@ -135,7 +142,7 @@ static void diff_proxy(struct output *output, const struct config *before,
 	char *lists[2] = {config_no_proxy_text(before), config_no_proxy_text(after)};
 
 	if (!lists[0] || !lists[1])
-		abort();
+		no_memory();
 	setting(output, "enforcement", policy_is_audit(before->policy) ? "audit" : "enforce",
 		policy_is_audit(after->policy) ? "audit" : "enforce");
 	setting(output, "upstream.proxy", before->upstream.proxy, after->upstream.proxy);

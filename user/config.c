@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* From texts to a policy. Every error of every source is collected before the whole is refused:
  * nothing is half applied, and who mends the file sees all of it at once. Without memory the
- * process ends, since a policy that lost a rule could allow more. */
+ * whole is refused, too, since a policy that lost a rule could allow more: the arena knows of it. */
 #include "config.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -101,13 +102,12 @@ static void apply_routes(struct config_context *context, const struct config_nod
 	if (routes->kind != CONFIG_SEQUENCE && routes->kind != CONFIG_INVALID)
 		config_fault(context, routes->line,
 			     "a list of {host: NAME}; [] to refuse everything", "is not a list");
-	if (!policy_expect(config->policy, routes->count))
-		abort();
+	draft.failed = !policy_expect(config->policy, routes->count);
 	/* The policy copies what it keeps. For a hundred thousand drafts the kernel need not find fresh
 	 * memory. */
 	/* cppcheck-suppress autoVariables ; put back below */
 	context->arena = &draft;
-	for (const struct config_node *node = routes->first; node; node = node->next) {
+	for (const struct config_node *node = routes->first; node && !draft.failed; node = node->next) {
 		size_t inner = config_enter_index(context, index++);
 
 		if (context->errors->count - before >= MAX_ERRORS) {
@@ -121,6 +121,7 @@ static void apply_routes(struct config_context *context, const struct config_nod
 		config_leave(context, inner);
 	}
 	context->arena = tree;
+	tree->failed |= draft.failed;
 	config_arena_free(&draft);
 	config_leave(context, mark);
 }
@@ -146,7 +147,7 @@ static void apply_dns_name(struct config_context *context, const struct config_t
 
 	if (policy_normalise_host(span_from(name->value), normal) &&
 	    !address_parse(name->value, &address))
-		config_replace_text(&config->dns.proxy_name, normal);
+		config_replace_text(context, &config->dns.proxy_name, normal);
 	else
 		config_fault(context, name->line, "a host name, such as egress",
 			     "name \"%.80s\" is not a host name", name->value);
@@ -208,6 +209,8 @@ static bool apply_document(struct config_context *context, const struct config_n
 		config->hints = draft.hints.value;
 	if (config_enforcement(context, &draft.enforcement))
 		policy_set_audit(config->policy);
+	if (context->arena->failed)
+		diag_list_no_memory(context->errors);
 	return draft.routes != NULL;
 }
 
@@ -228,20 +231,24 @@ static bool parse_source(const struct config_source *source, struct config *conf
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static struct config *config_new(void)
+/* NULL, and said, when memory is out. */
+static struct config *config_new(struct diag_list *errors)
 {
 	struct config *config = calloc(1, sizeof(*config));
 
-	if (!config)
-		abort();
-	config->policy = policy_new();
-	config->hints = true;
-	config_replace_text(&config->dns.proxy_name, DEFAULT_NAME);
-	config->dns.name_limit = DEFAULT_NAME_LIMIT;
-	config->buffered_mib = DEFAULT_BUFFERED_MIB;
-	if (!config->policy || !cidr_parse(DEFAULT_POOL, &config->dns.pool))
-		abort();
-	return config;
+	if (config) {
+		config->policy = policy_new();
+		config->hints = true;
+		config->dns.proxy_name = strdup(DEFAULT_NAME);
+		config->dns.name_limit = DEFAULT_NAME_LIMIT;
+		config->buffered_mib = DEFAULT_BUFFERED_MIB;
+		if (config->policy && config->dns.proxy_name &&
+		    cidr_parse(DEFAULT_POOL, &config->dns.pool))
+			return config;
+	}
+	config_free(config);
+	diag_list_no_memory(errors);
+	return NULL;
 }
 
 void config_free(struct config *config)
@@ -255,24 +262,25 @@ void config_free(struct config *config)
 }
 
 /* For `status` and logs, to tell policies apart; not a signature. */
-static void hash_sources(const struct config_source *sources, size_t count, uint8_t ret_hash[16])
+static bool hash_sources(const struct config_source *sources, size_t count, uint8_t ret_hash[16])
 {
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	unsigned char hash[EVP_MAX_MD_SIZE];
+	bool fine = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1;
 
-	if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
-		abort();
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; fine && i < count; i++) {
 		uint64_t length = sources[i].text.length; /* or "ab", "c" would be "a", "bc" */
 
-		if (EVP_DigestUpdate(digest, &length, sizeof(length)) != 1 ||
-		    EVP_DigestUpdate(digest, sources[i].text.data, sources[i].text.length) != 1)
-			abort();
+		fine = EVP_DigestUpdate(digest, &length, sizeof(length)) == 1 &&
+		       EVP_DigestUpdate(digest, sources[i].text.data, sources[i].text.length) == 1;
 	}
-	if (EVP_DigestFinal_ex(digest, hash, NULL) != 1)
-		abort();
-	memcpy(ret_hash, hash, 16);
+	fine = fine && EVP_DigestFinal_ex(digest, hash, NULL) == 1;
+	if (fine)
+		memcpy(ret_hash, hash, 16);
+	else
+		ERR_clear_error(); /* it would be blamed on this thread's next connection */
 	EVP_MD_CTX_free(digest);
+	return fine;
 }
 
 /* What all sources have to give together; NULL, and `config` freed, when there was an error. */
@@ -293,7 +301,7 @@ static struct config *finish(struct config *config, const char *source, bool rou
 			      "name for the proxy",
 			      config->dns.proxy_name);
 	if (errors->count == before && policy_finish(config->policy, &error) < 0)
-		diag_list_add(errors, source, 0, "%s", error.text);
+		diag_list_add_error(errors, source, 0, &error);
 	if (errors->count == before)
 		return config;
 	config_free(config);
@@ -303,27 +311,33 @@ static struct config *finish(struct config *config, const char *source, bool rou
 struct config *config_parse(const struct config_source *sources, size_t count,
 			    struct diag_list *errors)
 {
-	struct config *config = config_new();
 	size_t before = errors->count;
+	struct config *config = config_new(errors);
 	bool routes = false;
 
+	if (!config)
+		return NULL;
 	for (size_t i = 0; i < count; i++)
 		routes |= parse_source(&sources[i], config, errors);
 	config = finish(config, count > 0 ? sources[0].name : "policy", routes, before, errors);
-	if (config)
-		hash_sources(sources, count, config->hash);
-	return config;
+	if (!config || hash_sources(sources, count, config->hash))
+		return config;
+	diag_list_no_memory(errors);
+	config_free(config);
+	return NULL;
 }
 
 /* Paths in messages begin where the document stands in its file. */
 struct config *config_from_documents(const struct config_document *documents, size_t count,
 				     struct diag_list *errors)
 {
-	struct config *config = config_new();
-	struct config_arena arena = {0};
 	size_t before = errors->count;
+	struct config *config = config_new(errors);
+	struct config_arena arena = {0};
 	bool routes = false;
 
+	if (!config)
+		return NULL;
 	for (size_t i = 0; i < count; i++) {
 		struct config_context context = {
 			.arena = &arena, .errors = errors, .source = documents[i].source};

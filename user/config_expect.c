@@ -63,17 +63,19 @@ static void read_headers(struct config_context *context, const struct config_nod
 		return;
 	}
 	headers = config_alloc(context->arena, (node->count + 1) * sizeof(*headers));
-	for (const struct config_node *child = node->first; child; child = child->next) {
+	for (const struct config_node *child = node->first; headers && child; child = child->next) {
 		struct config_text value = {0};
 		char *line;
+		size_t size;
 
 		config_parse_text(context, child, &value);
 		if (!value.value)
 			continue;
-		if (asprintf(&line, "%s: %s", child->key, value.value) < 0)
-			abort();
-		headers[ret->header_count++] = config_strdup(context->arena, span_from(line));
-		free(line);
+		size = strlen(child->key) + strlen(": ") + strlen(value.value) + 1;
+		line = config_alloc(context->arena, size);
+		if (line)
+			snprintf(line, size, "%s: %s", child->key, value.value);
+		headers[ret->header_count++] = line;
 	}
 	ret->headers = headers;
 	config_leave(context, mark);
@@ -140,7 +142,7 @@ static void read_expect(struct config_context *context, const struct config_node
 		return;
 	}
 	list = config_alloc(context->arena, node->count * sizeof(*list));
-	for (const struct config_node *child = node->first; child; child = child->next) {
+	for (const struct config_node *child = node->first; list && child; child = child->next) {
 		size_t inner = config_enter_index(context, ret->count);
 
 		if (child->kind != CONFIG_MAPPING || child->count != 1) {
@@ -157,13 +159,16 @@ static void read_expect(struct config_context *context, const struct config_node
 	config_leave(context, mark);
 }
 
-/* Beside the file that names it, unless absolute. */
-static char *policy_beside(const char *file, const char *policy)
+/* Beside the file that names it, unless absolute; NULL when out of memory. */
+static char *policy_path(const char *file, const char *policy)
 {
-	char *copy = strdup(file), *path;
+	char *copy, *path;
 
+	if (policy[0] == '/')
+		return strdup(policy);
+	copy = strdup(file);
 	if (!copy || asprintf(&path, "%s/%s", dirname(copy), policy) < 0)
-		abort();
+		path = NULL;
 	free(copy);
 	return path;
 }
@@ -178,10 +183,10 @@ static void read_file(struct config_context *context, const struct config_node *
 	struct draft_file draft = {0};
 
 	config_mapping(context, root, keys, sizeof(keys) / sizeof(keys[0]), &draft);
-	if (draft.policy.value)
-		ret->policy = draft.policy.value[0] == '/'
-				      ? strdup(draft.policy.value)
-				      : policy_beside(context->source, draft.policy.value);
+	if (draft.policy.value) {
+		ret->policy = policy_path(context->source, draft.policy.value);
+		context->arena->failed |= !ret->policy;
+	}
 	if (draft.expect)
 		read_expect(context, draft.expect, ret);
 	else if (root->kind == CONFIG_MAPPING)
@@ -199,9 +204,12 @@ struct expectations *expectations_open(const char *path, struct diag_list *error
 	struct bytes content = {0};
 	struct error error = {0};
 
-	/* As for config_alloc(): a list that lost a request would pass by not asking it. */
-	if (!ret || !arena)
-		abort();
+	if (!ret || !arena) {
+		free(ret);
+		free(arena);
+		diag_list_no_memory(errors);
+		return NULL;
+	}
 	ret->arena = arena;
 	if (config_read_file(path, &content, &error) < 0)
 		/* The list says the name itself. */
@@ -211,6 +219,9 @@ struct expectations *expectations_open(const char *path, struct diag_list *error
 	if (root)
 		read_file(&context, root, ret);
 	bytes_free(&content);
+	/* A list that lost a request would pass by not asking it. */
+	if (arena->failed)
+		diag_list_no_memory(errors);
 	if (errors->count == before)
 		return ret;
 	expectations_free(ret);

@@ -319,6 +319,8 @@ void config_parse_texts(struct config_context *context, const struct config_node
 	if (!config_is_list(context, node, "a list with at least one entry, [VALUE], or no such key"))
 		return;
 	list = config_alloc(context->arena, node->count * sizeof(*list));
+	if (!list)
+		return;
 	for (const struct config_node *child = node->first; child; child = child->next) {
 		size_t mark = config_enter_index(context, index++);
 

@@ -94,6 +94,8 @@ static void *parse_list(struct config_context *context, const struct config_node
 	if (!config_is_list(context, node, example))
 		return NULL;
 	list = config_alloc(context->arena, node->count * size);
+	if (!list)
+		return NULL;
 	for (const struct config_node *child = node->first; child; child = child->next) {
 		size_t mark = config_enter_index(context, index);
 		char *draft = list + index * size;
@@ -330,7 +332,7 @@ static void build_methods(struct config_context *context, const struct config_te
 	const char **methods = config_alloc(context->arena, (texts->count + 1) * sizeof(*methods));
 	size_t mark = config_enter(context, "methods");
 
-	for (size_t i = 0; i < texts->count; i++) {
+	for (size_t i = 0; methods && i < texts->count; i++) {
 		if (config_method(context, &texts->list[i]))
 			methods[match->method_count++] = texts->list[i].value;
 	}
@@ -382,7 +384,7 @@ static void build_paths(struct config_context *context, const struct draft_paths
 		config_alloc(context->arena, (draft->count + 1) * sizeof(*paths));
 	size_t mark = config_enter(context, "paths");
 
-	for (size_t i = 0; i < draft->count; i++) {
+	for (size_t i = 0; paths && i < draft->count; i++) {
 		size_t inner = config_enter_index(context, i);
 
 		paths[i].value = "/";
@@ -401,7 +403,7 @@ static void build_headers(struct config_context *context, const struct draft_hea
 		config_alloc(context->arena, (draft->count + 1) * sizeof(*headers));
 	size_t mark = config_enter(context, "headers");
 
-	for (size_t i = 0; i < draft->count; i++) {
+	for (size_t i = 0; headers && i < draft->count; i++) {
 		const struct draft_header *header = &draft->list[i];
 		size_t inner = config_enter_index(context, i);
 
@@ -424,7 +426,7 @@ static void build_matches(struct config_context *context, const struct draft_rou
 	struct policy_match_spec *matches =
 		config_alloc(context->arena, draft->matches.count * sizeof(*matches));
 
-	for (size_t i = 0; i < draft->matches.count; i++) {
+	for (size_t i = 0; matches && i < draft->matches.count; i++) {
 		const struct draft_match *match = &draft->matches.list[i];
 		size_t outer = config_enter(context, "matches");
 
@@ -469,6 +471,8 @@ static void build_allowlist(struct config_context *context, const struct draft_r
 	struct policy_path_spec *paths =
 		config_alloc(context->arena, (list->count + 1) * sizeof(*paths));
 
+	if (!match || !paths)
+		return;
 	for (size_t i = 0; i < list->count; i++) {
 		size_t mark = config_enter(context, "path_allowlist");
 
@@ -703,8 +707,12 @@ void config_route(struct config_context *context, const struct config_node *node
 	build_rules(context, &draft, &spec);
 	build_auth(context, &draft, &spec, &auth);
 	build_client(context, &draft, &spec);
-	if (context->errors->count == before && (spec.host || spec.cidr) &&
-	    policy_add(policy, &spec, &error) < 0)
+	if (context->errors->count != before || context->arena->failed || (!spec.host && !spec.cidr) ||
+	    policy_add(policy, &spec, &error) == 0)
+		return;
+	if (error_is_no_memory(&error))
+		context->arena->failed = true;
+	else
 		config_fault(context, node->line,
 			     "routes of one host that agree: one mode for a port, at most 16 ports",
 			     "%s", error.text);

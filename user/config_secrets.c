@@ -138,7 +138,7 @@ static bool load_secret(struct config *config, const struct policy_secret *secre
 	}
 	bytes_wipe(&content);
 	if (result < 0)
-		diag_list_add(errors, secret->file, secret->line, "%s", error.text);
+		diag_list_add_error(errors, secret->file, secret->line, &error);
 	return result == 0;
 }
 
@@ -173,7 +173,7 @@ static bool load_client(struct config *config, size_t index, struct diag_list *e
 	    client_cert_new(bytes_span(&certificate), bytes_span(&key), &cert, &error) == 0)
 		policy_set_client(config->policy, index, cert);
 	else
-		diag_list_add(errors, client->key.file, client->key.line, "%s", error.text);
+		diag_list_add_error(errors, client->key.file, client->key.line, &error);
 	bytes_free(&certificate);
 	bytes_wipe(&key);
 	return cert;
@@ -415,31 +415,36 @@ void config_free_sources(struct config_source *sources, size_t count)
 
 /* Counts are checked against what is left, so that a damaged blob cannot make us allocate without
  * end. */
-static struct config_source *unpack_sources(struct span *rest, size_t *ret_count)
+static struct config_source *unpack_sources(struct span *rest, size_t *ret_count,
+					    struct error *error)
 {
 	struct config_source *sources;
 	uint32_t magic, count, done;
 	struct span name;
 
 	if (!unpack_number(rest, &magic) || magic != PACK_MAGIC || !unpack_number(rest, &count) ||
-	    count == 0 || count > PACK_MAX_ITEMS || count > rest->length)
+	    count == 0 || count > PACK_MAX_ITEMS || count > rest->length) {
+		error_set(error, "the configuration is damaged");
 		return NULL;
+	}
 	sources = calloc(count, sizeof(*sources));
 	for (done = 0; sources && done < count; done++) {
-		if (!unpack_text(rest, &name))
-			break;
-		sources[done].name = span_copy(name);
-		if (!sources[done].name || !unpack_text(rest, &sources[done].text)) {
-			free((char *)sources[done].name);
+		if (!unpack_text(rest, &name) || !unpack_text(rest, &sources[done].text)) {
+			error_set(error, "the configuration is damaged");
 			break;
 		}
+		sources[done].name = span_copy(name);
+		if (!sources[done].name)
+			break;
 	}
-	if (sources && done < count) {
+	if (sources && done == count) {
+		*ret_count = count;
+		return sources;
+	}
+	if (sources)
 		config_free_sources(sources, done);
-		return NULL;
-	}
-	*ret_count = count;
-	return sources;
+	error_no_memory(error); /* where nothing was said yet */
+	return NULL;
 }
 
 static int unpack_clients(struct span *rest, struct config *config, struct error *error)
@@ -472,9 +477,12 @@ int config_unpack_secrets(struct span rest, struct config *config, struct error 
 		if (policy_set_secret(config->policy, i, value, error) < 0)
 			return -1;
 	}
-	if (config->upstream.proxy_password.source &&
-	    (!unpack_text(&rest, &value) || set_proxy_password(config, 0, value, error) < 0))
-		return error_set(error, "the configuration is cut short");
+	if (config->upstream.proxy_password.source) {
+		if (!unpack_text(&rest, &value))
+			return error_set(error, "the configuration is cut short");
+		if (set_proxy_password(config, 0, value, error) < 0)
+			return -1;
+	}
 	if (unpack_clients(&rest, config, error) < 0)
 		return -1;
 	return rest.length == 0 ? 0 : error_set(error, "the configuration is too long");
@@ -482,7 +490,7 @@ int config_unpack_secrets(struct span rest, struct config *config, struct error 
 
 struct config_source *config_packed_sources(struct span blob, size_t *ret_count)
 {
-	return unpack_sources(&blob, ret_count);
+	return unpack_sources(&blob, ret_count, NULL);
 }
 
 struct config *config_unpack_sources(struct span *blob, struct error *error)
@@ -492,15 +500,12 @@ struct config *config_unpack_sources(struct span *blob, struct error *error)
 	struct config *config;
 	size_t count = 0;
 
-	sources = unpack_sources(blob, &count);
-	if (!sources) {
-		error_set(error, "the configuration is damaged");
+	sources = unpack_sources(blob, &count, error);
+	if (!sources)
 		return NULL;
-	}
 	config = config_parse(sources, count, &errors);
 	if (!config)
-		error_set(error, "%s:%d: %s", errors.items[0].source, errors.items[0].line,
-			  errors.items[0].text);
+		diag_list_first(&errors, error);
 	diag_list_free(&errors);
 	config_free_sources(sources, count);
 	return config;

@@ -21,8 +21,7 @@ void *config_alloc(struct config_arena *arena, size_t size)
 {
 	void *memory = arena_alloc(&arena->memory, size);
 
-	if (!memory)
-		abort();
+	arena->failed |= !memory;
 	return memory;
 }
 
@@ -30,8 +29,7 @@ char *config_strdup(struct config_arena *arena, struct span text)
 {
 	char *copy = arena_text(&arena->memory, text);
 
-	if (!copy)
-		abort();
+	arena->failed |= !copy;
 	return copy;
 }
 
@@ -50,7 +48,8 @@ struct reader {
 	struct diag_list *errors;
 	size_t nodes, errors_before;
 	struct config_node *spare; /* of a key: its text went into the value */
-	bool stopped; /* nothing more can be read; said already */
+	struct config_node lost;   /* in the place of one that there was no memory for */
+	bool stopped; /* nothing more can be read; said already, or `arena` failed */
 };
 
 static int line_of(const yaml_mark_t *mark)
@@ -89,7 +88,9 @@ static void syntax_error(struct reader *r)
 	const char *problem = parser->problem ? parser->problem : "unreadable";
 
 	r->stopped = true;
-	if (parser->context && strstr(parser->context, "alias"))
+	if (parser->error == YAML_MEMORY_ERROR)
+		r->arena->failed = true;
+	else if (parser->context && strstr(parser->context, "alias"))
 		diag_list_add(r->errors, r->source, line_of(&parser->problem_mark),
 			      "a value begins with a bare *; would be right: \"*.example.com\", in "
 			      "quotes");
@@ -135,6 +136,10 @@ static struct config_node *node_new(struct reader *r, const yaml_event_t *event,
 	struct config_node *node = r->spare ? r->spare : config_alloc(r->arena, sizeof(*node));
 
 	r->spare = NULL;
+	if (!node) {
+		r->stopped = true;
+		node = &r->lost;
+	}
 	*node = (struct config_node){.kind = kind};
 	node->line = line_of(&event->start_mark);
 	if (++r->nodes > MAX_NODES)
@@ -164,9 +169,11 @@ static struct config_node *parse_scalar(struct reader *r, const yaml_event_t *ev
 {
 	struct config_node *node = node_new(r, event, CONFIG_SCALAR);
 	struct span text = {(const char *)event->data.scalar.value, event->data.scalar.length};
+	const char *copy = config_strdup(r->arena, text);
 
+	r->stopped |= !copy;
 	node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-	node->text = config_strdup(r->arena, text);
+	node->text = copy ? copy : "";
 	/* strcmp(3) would take what stands before it for the whole. */
 	if (text.length > 0 && memchr(text.data, '\0', text.length))
 		refuse(r, node, "NUL characters are", "text without them");
@@ -330,15 +337,20 @@ struct config_node *config_tree_parse(struct config_arena *arena, const char *so
 		diag_list_add(errors, source, 0, "larger than 16 MiB; would be right: fewer routes");
 		return NULL;
 	}
-	if (!yaml_parser_initialize(&r.parser))
-		abort();
+	if (!yaml_parser_initialize(&r.parser)) {
+		arena->failed = true;
+		diag_list_no_memory(errors);
+		return NULL;
+	}
 	yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.data, text.length);
 	root = parse_stream(&r);
 	yaml_parser_delete(&r.parser);
-	if (!root && !r.stopped)
+	if (arena->failed)
+		diag_list_no_memory(errors);
+	else if (!root && !r.stopped)
 		diag_list_add(errors, source, 1,
 			      "the file is empty; would be right: routes: [] to refuse everything");
 	/* Half a tree would only give errors that are none. */
-	return r.stopped ? NULL : root;
+	return r.stopped || arena->failed ? NULL : root;
 }

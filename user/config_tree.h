@@ -32,10 +32,11 @@ struct config_node {
 /* Memory that lives as long as one tree. */
 struct config_arena {
 	struct arena memory;
+	bool failed; /* memory was out once: what was made of it is not whole, and must not be used */
 };
-/* Zeroed. When memory is out the process ends: half a policy must not become one. */
-void *config_alloc(struct config_arena *arena, size_t size);
-char *config_strdup(struct config_arena *arena, struct span text);
+/* Zeroed. NULL when memory is out: `failed` says so to whoever has the last word. */
+void *config_alloc(struct config_arena *arena, size_t size) WARN_UNUSED;
+char *config_strdup(struct config_arena *arena, struct span text) WARN_UNUSED;
 void config_arena_free(struct config_arena *arena);
 
 /* The root, or NULL when the text has no readable root; errors go to `errors`. */

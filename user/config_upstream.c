@@ -54,13 +54,12 @@ static void free_resolvers(struct config *config)
 	config->upstream.resolver_count = 0;
 }
 
-/* As for config_alloc(): without memory there is no half of a policy. */
-static void *new_list(size_t count, size_t size)
+/* As config_alloc(), for what outlives the arena. */
+static void *new_list(struct config_context *context, size_t count, size_t size)
 {
 	void *list = calloc(count, size);
 
-	if (!list)
-		abort();
+	context->arena->failed |= !list;
 	return list;
 }
 
@@ -71,13 +70,13 @@ static void apply_resolvers(struct config_context *context, const struct config_
 	size_t mark = config_enter(context, "resolvers");
 
 	free_resolvers(config);
-	config->upstream.resolvers = new_list(list->count, sizeof(char *));
-	for (size_t i = 0; i < list->count; i++) {
+	config->upstream.resolvers = new_list(context, list->count, sizeof(char *));
+	for (size_t i = 0; config->upstream.resolvers && i < list->count; i++) {
 		size_t inner = config_enter_index(context, i);
 
 		if (config_resolver(context, &list->list[i]))
 			config_replace_text(
-				&config->upstream.resolvers[config->upstream.resolver_count++],
+				context, &config->upstream.resolvers[config->upstream.resolver_count++],
 				list->list[i].value);
 		config_leave(context, inner);
 	}
@@ -136,9 +135,9 @@ static void apply_password(struct config_context *context, const struct draft_pr
 		return;
 	secret->kind = by_file ? POLICY_SECRET_FILE : POLICY_SECRET_ENV;
 	secret->line = by_file ? auth->token_file.line : auth->token_env.line;
-	config_replace_text(&secret->source, by_file ? auth->token_file.value
+	config_replace_text(context, &secret->source, by_file ? auth->token_file.value
 						     : auth->token_env.value);
-	config_replace_text(&file, context->source);
+	config_replace_text(context, &file, context->source);
 	secret->file = file;
 }
 
@@ -155,7 +154,7 @@ static void apply_proxy_auth(struct config_context *context, const struct draft_
 		config_fault(context, auth->username.line, "a name without a colon",
 			     "the username holds a colon");
 	else if (auth->username.value)
-		config_replace_text(&config->upstream.proxy_user, auth->username.value);
+		config_replace_text(context, &config->upstream.proxy_user, auth->username.value);
 	apply_password(context, auth, config);
 	config_leave(context, mark);
 }
@@ -172,7 +171,7 @@ static bool read_no_proxy(struct config_context *context, const struct config_te
 		return config_cidr(context, text, &ret->cidr);
 	if (!config_host(context, text, &host))
 		return false;
-	config_replace_text(&ret->name, host);
+	config_replace_text(context, &ret->name, host);
 	return true;
 }
 
@@ -181,8 +180,8 @@ static void apply_no_proxy(struct config_context *context, const struct config_t
 {
 	size_t mark = config_enter(context, "no_proxy");
 
-	config->upstream.no_proxy = new_list(list->count, sizeof(struct config_no_proxy));
-	for (size_t i = 0; i < list->count; i++) {
+	config->upstream.no_proxy = new_list(context, list->count, sizeof(struct config_no_proxy));
+	for (size_t i = 0; config->upstream.no_proxy && i < list->count; i++) {
 		size_t inner = config_enter_index(context, i);
 
 		if (read_no_proxy(context, &list->list[i],
@@ -226,7 +225,7 @@ static void apply_proxy(struct config_context *context, const struct draft_upstr
 	config_leave(context, mark);
 	free_proxy(config);
 	if (fine)
-		config_replace_text(&config->upstream.proxy, draft->proxy.value);
+		config_replace_text(context, &config->upstream.proxy, draft->proxy.value);
 	if (draft->proxy_auth.line)
 		apply_proxy_auth(context, &draft->proxy_auth, config);
 	if (draft->no_proxy.count > 0)
@@ -234,7 +233,7 @@ static void apply_proxy(struct config_context *context, const struct draft_upstr
 	if (!draft->proxy_ca_file.value)
 		return;
 	if (config_file_path(context, "proxy_ca_file", &draft->proxy_ca_file, "/etc/egress/ca.pem"))
-		config_replace_text(&config->upstream.proxy_ca_file, draft->proxy_ca_file.value);
+		config_replace_text(context, &config->upstream.proxy_ca_file, draft->proxy_ca_file.value);
 	if (fine && strncmp(draft->proxy.value, "https://", 8) != 0)
 		config_fault(context, draft->proxy_ca_file.line, "https://HOST:PORT as proxy",
 			     "proxy_ca_file is of no use for a proxy without TLS");
@@ -280,7 +279,7 @@ void config_upstream(struct config_context *context, const struct config_node *n
 		check_alone(context, &draft);
 	if (draft.ca_file.value &&
 	    config_file_path(context, "ca_file", &draft.ca_file, "/etc/egress/ca.pem"))
-		config_replace_text(&config->upstream.ca_file, draft.ca_file.value);
+		config_replace_text(context, &config->upstream.ca_file, draft.ca_file.value);
 	if (draft.resolvers.count > 0)
 		apply_resolvers(context, &draft.resolvers, config);
 	config_leave(context, mark);

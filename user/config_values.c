@@ -81,17 +81,20 @@ static bool check_host_text(struct config_context *context, const struct config_
 }
 
 /* IDNA 2008 for what is not ASCII; libidn2 would refuse underscores, so ASCII passes it by. */
-static bool to_a_labels(const char *host, char ret[EGRESS_NAME_SIZE])
+static bool to_a_labels(struct config_context *context, const char *host, char ret[EGRESS_NAME_SIZE])
 {
 	char *ascii = NULL;
 	bool fine;
+	int result;
 
 	for (const char *at = host; *at; at++) {
 		if (!((unsigned char)*at & 0x80))
 			continue;
 		/* Nontransitional, as browsers do: by the older mapping another name would be
 		 * dialled. */
-		if (idn2_to_ascii_8z(host, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT) != IDN2_OK)
+		result = idn2_to_ascii_8z(host, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT);
+		context->arena->failed |= result == IDN2_MALLOC;
+		if (result != IDN2_OK)
 			return false;
 		fine = policy_normalise_host(span_from(ascii), ret);
 		idn2_free(ascii);
@@ -110,7 +113,7 @@ bool config_host(struct config_context *context, const struct config_text *text,
 
 	if (!check_host_text(context, text))
 		return false;
-	if (!to_a_labels(text->value + (wildcard ? 2 : 0), name)) {
+	if (!to_a_labels(context, text->value + (wildcard ? 2 : 0), name)) {
 		config_fault(context, text->line,
 			     "letters, digits, \"-\" and \"_\" in parts of at most 63, 253 in all, "
 			     "joined by dots",
@@ -129,6 +132,8 @@ bool config_host(struct config_context *context, const struct config_text *text,
 	}
 	size = strlen(name) + 3;
 	host = config_alloc(context->arena, size);
+	if (!host)
+		return false;
 	stpcpy(stpcpy(host, wildcard ? "*." : ""), name);
 	*ret_host = host;
 	return true;
@@ -305,6 +310,7 @@ bool config_path(struct config_context *context, int line, const struct policy_p
 	bool encoded_slash;
 
 	if (policy_check_path(spec, &encoded_slash, &error) < 0) {
+		context->arena->failed |= error_is_no_memory(&error);
 		config_fault(context, line,
 			     spec->type == POLICY_PATH_REGEX
 				     ? "a PCRE2 pattern for the whole path, such as /repos/[^/]+/x"
@@ -392,13 +398,14 @@ bool config_file_path(struct config_context *context, const char *key,
 	return absolute;
 }
 
-/* As for config_alloc(): without memory there is no half of a policy. */
-void config_replace_text(char **text, const char *value)
+void config_replace_text(struct config_context *context, char **text, const char *value)
 {
 	char *copy = strdup(value);
 
-	if (!copy)
-		abort();
+	if (!copy) {
+		context->arena->failed = true;
+		return;
+	}
 	free(*text);
 	*text = copy;
 }

@@ -32,8 +32,9 @@ bool config_proxy_url(struct config_context *context, const struct config_text *
 /* An absolute path; `key` names it and `example` is the cure. */
 bool config_file_path(struct config_context *context, const char *key,
 		      const struct config_text *text, const char *example) WARN_UNUSED;
-/* Puts a copy of `value` in the place of *text, which is freed. */
-void config_replace_text(char **text, const char *value);
+/* Puts a copy of `value` in the place of *text, which is freed. Without memory it stays, and the arena
+ * has failed. */
+void config_replace_text(struct config_context *context, char **text, const char *value);
 /* An address, with or without a port: a name would need a resolver itself. */
 bool config_resolver(struct config_context *context, const struct config_text *text) WARN_UNUSED;
 /* IPv4, /8 to /24, private throughout: nobody outside may have an address that means a name

@@ -13,6 +13,7 @@
 
 /* Longer lines are cut; a pipe takes 4096 bytes in one piece. */
 #define LINE_SIZE 2048
+#define NO_MEMORY "out of memory"
 
 /* Notices alone are silenced: warnings and errors are what somebody has to know. */
 static bool quiet;
@@ -87,37 +88,60 @@ int error_set(struct error *error, const char *format, ...)
 	return -1;
 }
 
-/* An error that cannot be kept must not become a success: when memory is out we end. */
-static struct diag_item *add_item(struct diag_list *list, const char *source, int line)
+int error_no_memory(struct error *error)
+{
+	return error_set(error, "%s", NO_MEMORY);
+}
+
+bool error_is_no_memory(const struct error *error)
+{
+	return strcmp(error->text, NO_MEMORY) == 0;
+}
+
+/* ---- lists -------------------------------------------------------------------------------------- */
+
+/* Takes over `text`, NULL included. */
+static void add_item(struct diag_list *list, const char *source, int line, char *text)
 {
 	struct diag_item *items = reallocarray(list->items, list->kept + 1, sizeof(*items));
-	struct diag_item *item;
+	char *copy = strdup(source);
 
-	if (!items)
-		abort();
-	list->items = items;
-	item = &items[list->kept++];
-	*item = (struct diag_item){.source = strdup(source), .line = line};
-	if (!item->source)
-		abort();
-	return item;
+	if (items)
+		list->items = items;
+	if (items && copy && text) {
+		items[list->kept++] = (struct diag_item){.source = copy, .line = line, .text = text};
+		return;
+	}
+	free(copy);
+	free(text);
+	list->no_memory = true;
 }
 
-static void set_text(struct diag_item *item, const char *format, va_list arguments)
+static char *make_text(const char *format, va_list arguments)
 {
-	free(item->text);
-	if (vasprintf(&item->text, format, arguments) < 0)
-		abort();
-	utf8_mend(item->text);
+	char *text;
+
+	if (vasprintf(&text, format, arguments) < 0)
+		return NULL;
+	utf8_mend(text);
+	return text;
 }
 
-PRINTF(2, 3) static void say(struct diag_item *item, const char *format, ...)
+static void say_more(struct diag_list *list, const char *source, int line)
 {
-	va_list arguments;
+	char *text;
 
-	va_start(arguments, format);
-	set_text(item, format, arguments);
-	va_end(arguments);
+	if (asprintf(&text, "%zu more errors are not shown; would be right: these first",
+		     list->count - DIAG_KEPT) < 0)
+		text = NULL;
+	if (list->kept <= DIAG_KEPT) {
+		add_item(list, source, line, text);
+	} else if (text) {
+		free(list->items[DIAG_KEPT].text);
+		list->items[DIAG_KEPT].text = text;
+	} else {
+		list->no_memory = true;
+	}
 }
 
 /* Nobody reads more, and a list of half a million wrong values would fill a disk. */
@@ -126,16 +150,37 @@ void diag_list_add(struct diag_list *list, const char *source, int line, const c
 	va_list arguments;
 
 	if (++list->count > DIAG_KEPT) {
-		struct diag_item *last = list->kept > DIAG_KEPT ? &list->items[DIAG_KEPT]
-								: add_item(list, source, line);
-
-		say(last, "%zu more errors are not shown; would be right: these first",
-		    list->count - DIAG_KEPT);
+		say_more(list, source, line);
 		return;
 	}
 	va_start(arguments, format);
-	set_text(add_item(list, source, line), format, arguments);
+	add_item(list, source, line, make_text(format, arguments));
 	va_end(arguments);
+}
+
+void diag_list_add_error(struct diag_list *list, const char *source, int line,
+			 const struct error *error)
+{
+	if (error_is_no_memory(error))
+		diag_list_no_memory(list);
+	else
+		diag_list_add(list, source, line, "%s", error->text);
+}
+
+void diag_list_no_memory(struct diag_list *list)
+{
+	list->count++;
+	list->no_memory = true;
+}
+
+void diag_list_first(const struct diag_list *list, struct error *ret)
+{
+	const struct diag_item *first = list->items;
+
+	if (list->no_memory)
+		error_no_memory(ret);
+	else if (list->kept > 0)
+		error_set(ret, "%s:%d: %s", first->source, first->line, first->text);
 }
 
 /* By file and line, as people go through a file. */
@@ -149,6 +194,10 @@ static int by_place(const void *a, const void *b)
 
 void diag_list_print(const struct diag_list *list)
 {
+	if (list->no_memory) {
+		diag_error(NO_MEMORY);
+		return;
+	}
 	/* What says how many more there are stays the last. */
 	if (list->kept > 1)
 		qsort(list->items, list->kept - (list->kept > DIAG_KEPT), sizeof(*list->items),

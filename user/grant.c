@@ -163,6 +163,9 @@ static bool drop_faulty(struct grants *grants, const struct diag_list *errors, s
 {
 	bool any = false;
 
+	/* That is no fault of theirs. */
+	if (errors->no_memory)
+		return false;
 	/* Backwards, as grants_remove() moves those behind down. */
 	for (size_t i = grants->count; i-- > 0;) {
 		for (size_t j = 0; j < errors->kept; j++) {
@@ -205,6 +208,8 @@ struct config *grants_parse(struct grants *grants, const struct config_source *s
 		}
 		config = config_parse(made.list, made.count, &found);
 		if (!config && !drop_faulty(grants, &found, dropped)) {
+			if (found.no_memory)
+				diag_list_no_memory(errors);
 			for (size_t i = 0; i < found.kept; i++)
 				diag_list_add(errors, found.items[i].source, found.items[i].line, "%s",
 					      found.items[i].text);

@@ -15,10 +15,12 @@ static struct config *parse(const char *path, struct span text, struct error *er
 	const struct config_source source = {path, text};
 	struct diag_list errors = {0};
 	struct config *config = config_parse(&source, 1, &errors);
+	struct error first = {0};
 
-	if (!config)
-		error_set(error, "%s:%d: %s; nothing was written", errors.items[0].source,
-			  errors.items[0].line, errors.items[0].text);
+	if (!config) {
+		diag_list_first(&errors, &first);
+		error_set(error, "%s; nothing was written", first.text);
+	}
 	diag_list_free(&errors);
 	return config;
 }

@@ -42,8 +42,10 @@ static bool is_good(const struct node_options *options, const char *name, const 
 	if (good && config->upstream.ca_file)
 		good = cert_authority_check_roots(config->upstream.ca_file, error) == 0;
 	if (!good)
-		error_set(error, "%s.yaml:%d: %s", name, errors.count ? errors.items[0].line : 0,
-			  errors.count ? errors.items[0].text : "cannot be read");
+		error_set(error, "%s.yaml:%d: %s", name, errors.kept ? errors.items[0].line : 0,
+			  errors.kept	     ? errors.items[0].text
+			  : errors.no_memory ? "out of memory"
+					     : "cannot be read");
 	config_free(config);
 	diag_list_free(&errors);
 	return good;

@@ -61,7 +61,7 @@ void plan_slots_free(struct plan_draft *draft)
 static const char *add_slot(struct config_context *context, struct plan_draft *draft,
 			    const char *token_env, const struct config_text *token_ref)
 {
-	struct plan_slot *slot = config_alloc(context->arena, sizeof(*slot));
+	struct plan_slot *slot = plan_alloc(context->arena, sizeof(*slot));
 
 	*slot = (struct plan_slot){token_env, token_ref->value, context->source, token_ref->line};
 	/* Doubled at each power of two: ten thousand slots are copied a few times, not each
@@ -71,12 +71,12 @@ static const char *add_slot(struct config_context *context, struct plan_draft *d
 
 		draft->slots = reallocarray(draft->slots, size, sizeof(*slot));
 		if (!draft->slots)
-			abort();
+			plan_no_memory();
 	}
 	draft->slots[draft->slot_count++] = *slot;
 	if (!tsearch(slot, &draft->slots_by_env, by_env) ||
 	    (!slot_of_ref(draft, slot->token_ref) && !tsearch(slot, &draft->slots_by_ref, by_ref)))
-		abort();
+		plan_no_memory();
 	return token_env;
 }
 
@@ -94,7 +94,7 @@ static const char *take_slot(struct config_context *context, struct plan_draft *
 	if (token_env->value) {
 		name = (char *)token_env->value;
 	} else {
-		name = config_alloc(context->arena, sizeof(PLAN_SLOT) + 20);
+		name = plan_alloc(context->arena, sizeof(PLAN_SLOT) + 20);
 		snprintf(name, sizeof(PLAN_SLOT) + 20, PLAN_SLOT "%zu", draft->slot_count);
 	}
 	slot = slot_of_env(draft, name);
@@ -156,7 +156,7 @@ static bool check_auth(struct config_context *context, const struct config_node 
 struct config_node *plan_append_copy(struct config_context *context, struct config_node *parent,
 				     struct config_node ***end, const struct config_node *child)
 {
-	struct config_node *copy = config_alloc(context->arena, sizeof(*copy));
+	struct config_node *copy = plan_alloc(context->arena, sizeof(*copy));
 
 	*copy = *child;
 	copy->next = NULL;
@@ -173,7 +173,7 @@ static const struct config_node *with_slot(struct config_context *context,
 					   const struct config_node *const *kept, size_t count,
 					   const char *token_env, int line)
 {
-	struct config_node *copy = config_alloc(context->arena, sizeof(*copy)), **end, *slot;
+	struct config_node *copy = plan_alloc(context->arena, sizeof(*copy)), **end, *slot;
 
 	*copy = *node;
 	copy->first = NULL;
@@ -279,7 +279,7 @@ const struct config_node *plan_lift_upstream(struct plan_draft *draft, const cha
 {
 	struct config_context context = {
 		.arena = &draft->arena, .errors = errors, .source = source};
-	struct config_node *copy = config_alloc(&draft->arena, sizeof(*copy)), **end;
+	struct config_node *copy = plan_alloc(&draft->arena, sizeof(*copy)), **end;
 
 	if (!node || node->kind != CONFIG_MAPPING)
 		return node; /* config_from_documents() says what is wrong with it */

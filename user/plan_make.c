@@ -20,6 +20,21 @@ void plan_draft_free(struct plan_draft *draft)
 	*draft = (struct plan_draft){.bottle = NULL};
 }
 
+void plan_no_memory(void)
+{
+	diag_error("out of memory");
+	exit(EXIT_FAILURE);
+}
+
+void *plan_alloc(struct config_arena *arena, size_t size)
+{
+	void *memory = config_alloc(arena, size);
+
+	if (!memory)
+		plan_no_memory();
+	return memory;
+}
+
 /* A copy, since a node is linked into one list only. */
 static void add_child(struct config_arena *arena, struct config_node *parent, const char *key,
 		      const struct config_node *child)
@@ -28,7 +43,7 @@ static void add_child(struct config_arena *arena, struct config_node *parent, co
 
 	if (!child)
 		return;
-	copy = config_alloc(arena, sizeof(*copy));
+	copy = plan_alloc(arena, sizeof(*copy));
 	*copy = *child;
 	copy->key = key;
 	copy->next = NULL;
@@ -42,7 +57,7 @@ static void add_child(struct config_arena *arena, struct config_node *parent, co
 static struct config_node *add_document(struct plan_draft *draft, const char *source,
 					const char *path, const struct config_node *routes)
 {
-	struct config_node *root = config_alloc(&draft->arena, sizeof(*root));
+	struct config_node *root = plan_alloc(&draft->arena, sizeof(*root));
 
 	root->kind = CONFIG_MAPPING;
 	root->line = routes->line;
@@ -84,6 +99,8 @@ static void add_manifest(struct plan_draft *draft, const struct config_source *m
 	struct config_node *root;
 	char *path = config_strdup(&draft->arena, span_from(bottle->path));
 
+	if (!path)
+		plan_no_memory();
 	root = add_document(draft, manifest->name, path,
 			    plan_add_routes(draft, manifest->name, path, bottle->routes,
 					    PLAN_FROM_MANIFEST, errors));
@@ -149,7 +166,7 @@ bool plan_make(struct plan_draft *draft, const struct config_source *manifest, c
 	struct plan_bottle bottle;
 	size_t before = errors->count;
 
-	draft->documents = config_alloc(&draft->arena,
+	draft->documents = plan_alloc(&draft->arena,
 					(provider_count + 1) * sizeof(*draft->documents));
 	if (!plan_find_bottle(draft, manifest, name, &bottle, errors))
 		return false;
@@ -158,5 +175,8 @@ bool plan_make(struct plan_draft *draft, const struct config_source *manifest, c
 		add_provider(draft, &providers[i], errors);
 	add_manifest(draft, manifest, &bottle, errors);
 	draft->config = config_from_documents(draft->documents, draft->document_count, errors);
+	/* An owner that was not noted leaves a host to the manifest. */
+	if (draft->arena.failed)
+		diag_list_no_memory(errors);
 	return draft->config && errors->count == before && render(draft, directory, errors);
 }

@@ -91,6 +91,11 @@ bool plan_render_json(const struct plan_draft *draft, const char *directory, str
 
 struct config_context;
 
+/* As config_alloc(), but without memory the process ends, which has written nothing yet. */
+void *plan_alloc(struct config_arena *arena, size_t size);
+/* Says so, and ends it. */
+NORETURN void plan_no_memory(void);
+
 /* {scheme or header, username, token_env} of a route, with its slot. NULL when there were errors. */
 const struct config_node *plan_lift_auth(struct config_context *context, struct plan_draft *draft,
 					 const struct config_node *node, const char **ret_token_env)

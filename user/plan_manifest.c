@@ -56,7 +56,7 @@ static bool is_old(struct config_context *context, const struct config_node *nod
 static const struct config_node *own_keys(struct config_context *context,
 					  const struct config_node *node, bool shared)
 {
-	struct config_node *copy = config_alloc(context->arena, sizeof(*copy)), **end;
+	struct config_node *copy = plan_alloc(context->arena, sizeof(*copy)), **end;
 
 	if (node->kind != CONFIG_MAPPING)
 		return node;
@@ -67,7 +67,7 @@ static const struct config_node *own_keys(struct config_context *context,
 	for (const struct config_node *child = node->first; child; child = child->next) {
 		if (is_old(context, child) || (shared && is_foreign(child->key)))
 			continue;
-		*end = config_alloc(context->arena, sizeof(**end));
+		*end = plan_alloc(context->arena, sizeof(**end));
 		**end = *child;
 		(*end)->next = NULL;
 		end = &(*end)->next;

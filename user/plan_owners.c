@@ -43,7 +43,7 @@ struct plan_owners plan_list_owners(struct plan_draft *draft)
 {
 	struct plan_owners owners = {0};
 
-	owners.list = config_alloc(&draft->arena, (draft->route_count + 1) * sizeof(*owners.list));
+	owners.list = plan_alloc(&draft->arena, (draft->route_count + 1) * sizeof(*owners.list));
 	for (size_t i = 0; i < draft->route_count; i++) {
 		struct plan_target target;
 
@@ -69,7 +69,7 @@ static bool owns_host(const struct plan_owners *owners, struct config_arena *are
 		      const char *host)
 {
 	size_t length = strlen(host);
-	char *above = config_alloc(arena, length + 2);
+	char *above = plan_alloc(arena, length + 2);
 
 	if (has(owners, &(struct plan_target){.host = host}))
 		return true;

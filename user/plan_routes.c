@@ -22,7 +22,7 @@ static void take_roles(struct config_context *context, const struct config_node 
 	} else {
 		config_parse_texts(context, node, &texts);
 	}
-	route->roles = config_alloc(context->arena, (texts.count + 1) * sizeof(*route->roles));
+	route->roles = plan_alloc(context->arena, (texts.count + 1) * sizeof(*route->roles));
 	for (size_t i = 0; i < texts.count; i++)
 		route->roles[route->role_count++] = texts.list[i].value;
 }
@@ -42,7 +42,7 @@ static const struct config_node *lift_route(struct config_context *context,
 					    struct plan_draft *draft,
 					    const struct config_node *node, struct plan_route *route)
 {
-	struct config_node *copy = config_alloc(context->arena, sizeof(*copy)), **end;
+	struct config_node *copy = plan_alloc(context->arena, sizeof(*copy)), **end;
 
 	*copy = *node;
 	copy->first = NULL;
@@ -82,7 +82,7 @@ static void keep_route(struct plan_draft *draft, const struct plan_route *route)
 		struct plan_route *routes = reallocarray(draft->routes, size, sizeof(*routes));
 
 		if (!routes)
-			abort();
+			plan_no_memory();
 		draft->routes = routes;
 	}
 	draft->routes[draft->route_count++] = *route;
@@ -120,7 +120,7 @@ const struct config_node *plan_add_routes(struct plan_draft *draft, const char *
 					  enum plan_origin origin, struct diag_list *errors)
 {
 	struct config_context context = {.arena = &draft->arena, .errors = errors, .source = source};
-	struct config_node *copy = config_alloc(&draft->arena, sizeof(*copy)), **end;
+	struct config_node *copy = plan_alloc(&draft->arena, sizeof(*copy)), **end;
 	/* Providers own; among themselves they do not. */
 	struct plan_owners owners = {0};
 	size_t index = 0;

@@ -226,6 +226,8 @@ static int compile_regex(struct policy_path *path, struct error *error)
 				    &code, &offset, NULL);
 	if (path->regex)
 		return 0;
+	if (code == PCRE2_ERROR_HEAP_FAILED)
+		return error_set(error, "out of memory");
 	pcre2_get_error_message(code, message, sizeof(message));
 	return error_set(error, "the regex \"%.100s\" does not compile: %s at character %zu",
 			 path->text, (const char *)message, (size_t)offset + 1);

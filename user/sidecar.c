@@ -387,7 +387,8 @@ static int check_generation(const struct plan *plan, const char *directory, uint
 		memcpy(ret_hash, config->hash, sizeof(config->hash));
 		result = 0;
 	} else {
-		error_set(error, "%s", errors.count ? errors.items[0].text : "out of memory");
+		error_set(error, "%s", errors.kept && !errors.no_memory ? errors.items[0].text
+									: "out of memory");
 	}
 	config_free(config);
 	diag_list_free(&errors);

@@ -34,14 +34,6 @@ static bool check_files(const struct config *config, struct error *first)
 	return false;
 }
 
-static void set_first(const struct diag_list *errors, struct error *first)
-{
-	const struct diag_item *item = errors->items;
-
-	if (errors->count > 0)
-		error_set(first, "%s:%d: %s", item->source, item->line, item->text);
-}
-
 /* ---- the files, of one moment ----------------------------------------------------------------- */
 
 /* `start` changes a plan's routes and tokens by one link that both paths go through. Were each looked up
@@ -216,7 +208,7 @@ static struct config *judge_policy(struct supervisor_load *load)
 			     "addresses and protocols are",
 			     learning ? "--learn" : "enforcement: audit",
 			     learning ? "recorded" : "logged");
-	set_first(&errors, &load->error);
+	diag_list_first(&errors, &load->error);
 	diag_list_print(&errors);
 	diag_list_free(&errors);
 	if (!config || place_check(load->place, &load->error) == 0)

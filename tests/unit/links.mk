@@ -11,6 +11,7 @@ tls_provider := tls_provider tls_provider_kdf tls_provider_gcm tls_provider_x255
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
+links_test_config_memory := $(config_modules)
 links_test_metrics_serve := metrics_serve acceptor acceptor_http stop_signals sockets host_port address bytes diag
 links_test_policy_diff := policy_diff policy_diff_cidr policy_space $(config_modules)
 links_test_config_expect := config_expect question $(config_modules)
