@@ -364,6 +364,37 @@ static void test_gcm_refuses_to_begin(void **state)
 	ERR_clear_error();
 }
 
+/* Contexts that were given back serve again, more of them than are kept: with nothing of what they did. */
+static void test_gcm_contexts_begin_anew(void **state)
+{
+	EVP_CIPHER_CTX *contexts[40];
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", OURS);
+	struct message m = random_message(1);
+	unsigned char text[16] = {0}, tag[16];
+	int n;
+
+	(void)state;
+	needs_gcm();
+	for (size_t i = 0; i < 40; i++) {
+		contexts[i] = begin(OURS, &m, 1);
+		pour(contexts[i], text, sizeof(text));
+		assert_int_equal(EVP_CipherFinal_ex(contexts[i], text, &n), 1);
+	}
+	for (size_t i = 0; i < 40; i++)
+		EVP_CIPHER_CTX_free(contexts[i]);
+	for (size_t i = 0; i < 40; i++) {
+		contexts[i] = EVP_CIPHER_CTX_new();
+		assert_int_equal(EVP_CipherInit_ex2(contexts[i], cipher, NULL, NULL, 1, NULL), 1);
+		assert_true(EVP_CIPHER_CTX_ctrl(contexts[i], EVP_CTRL_AEAD_GET_TAG, 16, tag) <= 0);
+		assert_int_equal(EVP_CipherInit_ex2(contexts[i], NULL, NULL, m.iv, 1, NULL), 1);
+		assert_int_equal(EVP_CipherUpdate(contexts[i], text, &n, text, 16), 0); /* no key */
+	}
+	for (size_t i = 0; i < 40; i++)
+		EVP_CIPHER_CTX_free(contexts[i]);
+	EVP_CIPHER_free(cipher);
+	ERR_clear_error();
+}
+
 /* A record of TLS 1.2 is ciphered where it lies, whole, and under an IV that counts. */
 static void test_gcm_refuses_records(void **state)
 {
@@ -717,6 +748,7 @@ int main(void)
 		cmocka_unit_test(test_gcm_is_openssl_s),
 		cmocka_unit_test(test_gcm_refuses_what_was_changed),
 		cmocka_unit_test(test_gcm_refuses_to_begin),
+		cmocka_unit_test(test_gcm_contexts_begin_anew),
 		cmocka_unit_test(test_gcm_refuses_records),
 		cmocka_unit_test(test_connections),
 		cmocka_unit_test(test_groups_and_tickets),
