@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "diag.h"
 #include "refusal.h"
 #include "utf8.h"
 #include "verdicts.h"
@@ -47,6 +49,8 @@ struct access_log {
 	bool cut; /* the last line was written in part */
 	uint64_t lost;
 	uint64_t told; /* of `lost`, in what is written next */
+	bool failing;  /* the file cannot be written, and somebody was told */
+	time_t failing_since;
 	struct verdicts *verdicts;
 	struct feed *feed;
 	int also_fd; /* -1: none */
@@ -386,6 +390,38 @@ static unsigned count_lines(const char *text, size_t length)
 	return count;
 }
 
+/* Of a file alone: readers of pipes come and go. Once, and again when it works; where that changes at
+ * each write, once in so many seconds. */
+#define TELL_EVERY_S 60
+static void tell_result(struct access_log *log, int error)
+{
+	struct timespec now;
+
+	if (log->kind != REGULAR || log->failing == (error != 0))
+		return;
+	if (!error) {
+		diag_warning("%s: the log is written again; %" PRIu64 " records are missing before this",
+			     log->bottle ? log->bottle : "-", log->told);
+		log->failing = false;
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (log->failing_since && now.tv_sec - log->failing_since < TELL_EVERY_S)
+		return;
+	log->failing = true;
+	log->failing_since = now.tv_sec;
+	diag_warning("%s: the log cannot be written (%s): records are LOST, what is decided stays the same",
+		     log->bottle ? log->bottle : "-", strerror(error));
+}
+
+/* Counted for the next line that is written, and for who asks for the status. */
+static void lose(struct access_log *log, unsigned count)
+{
+	log->lost += count;
+	if (log->feed && count > 0)
+		__atomic_fetch_add(&feed_tallies(log->feed)[TALLY_LOG_LOST], count, __ATOMIC_RELAXED);
+}
+
 /* Writes `count` whole lines, which stand at text + 1. */
 static void write_lines(struct access_log *log, char *text, size_t length, unsigned count)
 {
@@ -403,11 +439,14 @@ static void write_lines(struct access_log *log, char *text, size_t length, unsig
 		whole = count;
 	else if (written > 0)
 		whole = count_lines(text, (size_t)written) - log->cut;
+	/* Half a write has no errno: the next one will. */
+	if (written < 0 || whole == count)
+		tell_result(log, written < 0 ? errno : 0);
 	if (written > 0)
 		log->cut = text[written - 1] != '\n';
 	if (whole > 0)
 		log->lost -= log->told;
-	log->lost += count - whole;
+	lose(log, count - whole);
 	log->told = 0;
 }
 

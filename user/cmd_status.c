@@ -176,6 +176,15 @@ static void print_buffers(const json_t *buffers)
 		       (long long)json_integer_value(json_object_get(buffers, "ended")));
 }
 
+static void print_lost(const json_t *tallies)
+{
+	json_int_t lost = json_integer_value(json_object_get(tallies, "log_lost"));
+
+	if (lost > 0)
+		printf("  log     %lld records LOST: it could not be written, or its reader is slow\n",
+		       (long long)lost);
+}
+
 static void print_workers(const json_t *sidecar)
 {
 	int restarts = (int)json_integer_value(json_object_get(sidecar, "restarts"));
@@ -213,6 +222,7 @@ static void print_sidecar(const json_t *sidecar)
 		       json_array_size(json_object_get(sidecar, "grants")));
 	print_workers(sidecar);
 	print_buffers(json_object_get(sidecar, "buffers"));
+	print_lost(json_object_get(sidecar, "tallies"));
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */

@@ -284,6 +284,9 @@ static void say_tallies(struct scrape *s)
 		  {"connection=\"new\"", "upstream_dialled"}}},
 		{"egress_upstream_idle_connections", "gauge", "Connections to hosts that wait for a request.",
 		 {{NULL, "pool_idle"}}},
+		{"egress_log_lost_records_total", "counter",
+		 "Records that could not be written to the log: a full disk, or a reader that is slow.",
+		 {{NULL, "log_lost"}}},
 	};
 
 	for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {

@@ -139,11 +139,13 @@ static json_t *json_tallies(const struct supervisor *s)
 		[TALLY_UPSTREAM_REUSED] = "upstream_reused",
 		[TALLY_UPSTREAM_DIALLED] = "upstream_dialled",
 		[TALLY_POOL_IDLE] = "pool_idle",
+		[TALLY_LOG_LOST] = "log_lost",
 	};
 	json_t *object = json_object();
 
 	for (int i = 0; i < TALLY_COUNT; i++) {
-		uint64_t sum = 0;
+		/* What the kernel refuses is logged by ourselves. */
+		uint64_t sum = s->kernel_feed ? feed_tally(s->kernel_feed, (enum tally)i) : 0;
 
 		for (unsigned k = 0; k < s->slot_count; k++)
 			sum += s->slots[k]->feed ? feed_tally(s->slots[k]->feed, (enum tally)i) : 0;

@@ -15,6 +15,7 @@ enum tally {
 	TALLY_UPSTREAM_REUSED, /* requests on a connection that was there */
 	TALLY_UPSTREAM_DIALLED, /* requests that needed another */
 	TALLY_POOL_IDLE, /* connections that wait for a request: of this worker, and now */
+	TALLY_LOG_LOST, /* records that did not get into the log */
 	TALLY_COUNT,
 };
 

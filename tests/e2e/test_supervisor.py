@@ -395,6 +395,30 @@ class LogPipe(Case):
         self.assertIsNone(bottle.process.poll())
 
 
+class LogOnAFullDisk(Case):
+    def test_told_and_counted(self):
+        """Service goes on, and who looks reads that records are missing."""
+        disk = harness.world.path("small-disk")
+        os.mkdir(disk)
+        w.mount("tmpfs", disk, "tmpfs")
+        self.addCleanup(w.sh, f"umount -l {disk}")
+        bottle = Bottle(policy(ANY_PATH), options=["--log", disk + "/log"])
+        self.addCleanup(bottle.stop)
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        w.sh(f"mount -o remount,size=64k {disk}; head -c 1M /dev/zero > {disk}/filler || true")
+        # What is left of the last page takes a few.
+        for _ in range(40):
+            self.assertEqual(fetch(bottle, "/echo"), "200")
+        self.assertEqual(bottle.errors().count("the log cannot be written (No space left on device)"), 1)
+        self.assertRegex(self.ok(cli("status", bottle.name)), r"\n  log     \d+ records LOST")
+        self.assertRegex(self.ok(cli("metrics", bottle.name)), r"\negress_log_lost_records_total\{.*\} [1-9]")
+        os.remove(disk + "/filler")
+        self.assertEqual(fetch(bottle, "/echo"), "200")
+        wait_for(lambda: "the log is written again" in bottle.errors(), 5, "a word")
+        with open(disk + "/log", encoding="utf-8") as file:
+            self.assertIn('"lost":', file.read())
+
+
 class Control(Case):
     def test_no_descriptor_for_who_asks(self):
         """The supervisor does not spin while somebody waits whom it cannot accept, and answers later."""

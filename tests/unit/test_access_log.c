@@ -483,6 +483,62 @@ static void gathered_lines_are_lost(void **state)
 	close(fd);
 }
 
+/* What is said on standard error while three records are written, of which no more than `limit` bytes fit
+ * in the file. */
+static const char *said_while(struct access_log *log, rlim_t limit)
+{
+	static char text[2048];
+	struct access_record record = {.source = "proxy"};
+	struct rlimit before, small;
+	int fds[2], error = dup(STDERR_FILENO);
+	ssize_t length;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){.rlim_cur = limit, .rlim_max = before.rlim_max};
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	dup2(fds[1], STDERR_FILENO);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (int i = 0; i < 3; i++)
+		access_log_write(log, &record);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	dup2(error, STDERR_FILENO);
+	length = read(fds[0], text, sizeof(text) - 1);
+	text[length > 0 ? length : 0] = '\0';
+	close(fds[0]);
+	close(fds[1]);
+	close(error);
+	return text;
+}
+
+/* Once when it begins and once when it ends; when it begins again soon, not at all. */
+static void full_disk_is_told(void **state)
+{
+	int fd = memory_file(), ring = feed_memory();
+	struct access_log *log = access_log_new(fd, "dev", false);
+	struct feed *feed = feed_open(ring, "7f3a-");
+	const char *said;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_non_null(feed);
+	access_log_feed(log, feed);
+	assert_string_equal(said_while(log, RLIM_INFINITY), "");
+	said = said_while(log, 0);
+	assert_string_equal(said, "egress-bpf: warning: dev: the log cannot be written (File too large): "
+				  "records are LOST, what is decided stays the same\n");
+	assert_int_equal(feed_tally(feed, TALLY_LOG_LOST), 3);
+	assert_string_equal(said_while(log, RLIM_INFINITY),
+			    "egress-bpf: warning: dev: the log is written again; 3 records are missing "
+			    "before this\n");
+	assert_string_equal(said_while(log, 0), "");
+	assert_string_equal(said_while(log, RLIM_INFINITY), "");
+	assert_int_equal(feed_tally(feed, TALLY_LOG_LOST), 6);
+	access_log_free(log);
+	feed_free(feed);
+	close(fd);
+	close(ring);
+}
+
 static void flags_are_not_touched(void **state)
 {
 	int fds[2];
@@ -521,6 +577,7 @@ int main(void)
 		cmocka_unit_test(full_pipe),
 		cmocka_unit_test(lines_are_gathered),
 		cmocka_unit_test(gathered_lines_are_lost),
+		cmocka_unit_test(full_disk_is_told),
 		cmocka_unit_test(limit_is_shared),
 		cmocka_unit_test(flags_are_not_touched),
 		cmocka_unit_test(nowhere),
