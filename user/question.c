@@ -95,10 +95,11 @@ static void ask_address(const struct policy *policy, const struct question *q, s
 	snprintf(ret->place, sizeof(ret->place), "cidr (%s:%d)", cidr->file, cidr->line);
 }
 
-/* What http1_target() refuses before any rule is asked. */
+/* What http1_target() refuses before any rule is asked: whom the wall and the DNS responder keep away
+ * does not come so far. */
 static void ask_method(const struct question *q, struct policy_verdict *verdict)
 {
-	if (verdict->reason != EGRESS_ALLOWED ||
+	if (verdict->reason == EGRESS_HOST_NOT_ALLOWED || verdict->reason == EGRESS_PORT_NOT_ALLOWED ||
 	    (!span_equal(q->method, SPAN("TRACE")) && !span_equal(q->method, SPAN("CONNECT"))))
 		return;
 	verdict->reason = EGRESS_METHOD_NOT_ALLOWED;

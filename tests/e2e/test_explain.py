@@ -141,6 +141,20 @@ class Explain(Case):
                                 check=False)
         self.assertEqual((result.stdout, result.stderr), ("0\n", ""))
 
+    def test_trace_in_the_proxys_order(self):
+        """Refused before any rule is asked, but where the name or the port is."""
+        path = write("trace.yaml", "routes:\n  - {host: a.test, methods: [GET], path_allowlist: [/v1/]}\n"
+                     "  - {host: b.test, auth: {scheme: Bearer, token_env: E2E_TOKEN_0}}\n")
+        for url, reason, hint in (("https://a.test/v1/", "method_not_allowed", "passes no TRACE"),
+                                  ("https://a.test/nowhere", "method_not_allowed", "passes no TRACE"),
+                                  ("http://b.test/", "method_not_allowed", "passes no TRACE"),
+                                  ("https://a.test:25/v1/", "port_not_allowed", "add 25"),
+                                  ("https://c.test/", "host_not_allowed", "- host: c.test")):
+            with self.subTest(url=url):
+                result = cli("why", "--policy", path, "TRACE", url)
+                self.assertIn(f"refused: {reason}\n", result.stdout)
+                self.assertIn(hint, result.stdout)
+
     def test_closed_and_no_dev_null(self):
         """Where /dev is empty nothing can take the place of what is closed: that is said, not just done."""
         result = subprocess.run(["unshare", "-m", "sh", "-c",

@@ -74,6 +74,8 @@ static void explicit_refusals(void **state)
 		{"CONNECT 203.0.113.1:22 HTTP/1.1\r\nHost: x\r\n\r\n", "address_not_allowed"},
 		{"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: x\r\n\r\n", "address_not_allowed"},
 		{"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test\r\n\r\nearly", "bad_request"},
+		{"TRACE http://api.test/nowhere HTTP/1.1\r\nHost: api.test\r\n\r\n",
+		 "method_not_allowed"}, /* before the path, as 'why' has it */
 		{"TRACE http://api.test/v1/ HTTP/1.1\r\nHost: api.test\r\n\r\n",
 		 "method_not_allowed"},
 	};
