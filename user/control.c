@@ -383,16 +383,16 @@ static int bind_path(struct control *control, const struct sockaddr_un *address)
 {
 	const struct sockaddr *name = (const struct sockaddr *)address;
 	mode_t mask;
-	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), result;
+	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), result;
 
+	if (probe < 0)
+		return -errno;
 	/* A socket's file outlives who bound it, so that it is there says nothing; only connect(2)
-	 * tells the dead from the living. */
-	if (probe >= 0 && connect(probe, name, sizeof(*address)) == 0) {
-		close(probe);
-		return -EADDRINUSE;
-	}
-	if (probe >= 0)
-		close(probe);
+	 * tells the dead from the living. EAGAIN: one that lives, at which more wait than fit. */
+	result = connect(probe, name, sizeof(*address)) < 0 ? errno : EAGAIN;
+	close(probe);
+	if (result != ECONNREFUSED && result != ENOENT)
+		return result == EAGAIN ? -EADDRINUSE : -result;
 	(void)unlink(address->sun_path);
 	/* bind(2) makes the file with the umask's mode: chmod(2) afterwards would leave a moment in
 	 * which others may connect. */

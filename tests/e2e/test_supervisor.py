@@ -70,6 +70,37 @@ class FailedStart(Case):
                 watch.kill()
                 watch.wait()
 
+    def test_who_holds_the_control_socket_does_not_answer(self):
+        """Another one that hangs, with as many waiting as fit: the start goes on without."""
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        bottle.process.kill()
+        bottle.process.wait()
+        path = f"/run/egress-bpf/{bottle.name}.sock"
+        os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        self.addCleanup(os.unlink, path)
+        listener.bind(path)
+        listener.listen(0)
+        waiting = socket.socket(socket.AF_UNIX)
+        self.addCleanup(waiting.close)
+        waiting.connect(path)
+        inode = os.stat(path).st_ino
+        with open(harness.world.path("hanging"), "w+", encoding="utf-8") as out:
+            again = subprocess.Popen(bottle.command(), stderr=out, stdin=subprocess.DEVNULL,
+                                     env=harness.environment(), preexec_fn=w.die_with_parent)
+            try:
+                def said():
+                    with open(out.name, encoding="utf-8") as file:
+                        return file.read()
+                wait_for(lambda: ": ready;" in said(), 10, "a start")
+                self.assertIn(f"control socket {path}: Address already in use", said())
+                self.assertEqual(os.stat(path).st_ino, inode)
+            finally:
+                again.kill()
+                again.wait()
+
     def test_sigterm_during_the_start_is_heard(self):
         bottle = Bottle()
         self.addCleanup(bottle.stop)
