@@ -268,12 +268,12 @@ static const struct {
 /* NULL: none. */
 static const char *header_of(const struct rule *secret)
 {
-	for (size_t i = 0; !secret->auth_scheme && !secret->header &&
-			   i < sizeof(known_headers) / sizeof(known_headers[0]); i++) {
+	if (secret->auth_scheme || secret->header)
+		return secret->header;
+	for (size_t i = 0; i < sizeof(known_headers) / sizeof(known_headers[0]); i++)
 		if (strcmp(secret->env, known_headers[i].env) == 0)
 			return known_headers[i].header;
-	}
-	return secret->header;
+	return NULL;
 }
 
 /* Bearer where nothing is said: most tokens are. */
