@@ -42,6 +42,20 @@ static bool print_whole(char *text, const char *end)
 	return fine;
 }
 
+/* Not json_dumps(3), which leaves out a key that it has no memory for. */
+static char *dump(const json_t *object)
+{
+	size_t size = json_dumpb(object, NULL, 0, JSON_COMPACT);
+	char *text = size > 0 ? malloc(size + 1) : NULL;
+
+	if (!text || json_dumpb(object, text, size, JSON_COMPACT) != size) {
+		free(text);
+		return NULL;
+	}
+	text[size] = '\0';
+	return text;
+}
+
 /* The same object for a good file and a bad one, so that a script looks at `ok` and nothing else. */
 static bool print_json(const char *path, const struct config *config,
 		       const struct diag_list *errors)
@@ -62,7 +76,7 @@ static bool print_json(const char *path, const struct config *config,
 			   config ? (json_int_t)policy_host_count(config->policy) : (json_int_t)0,
 			   "errors", list);
 	text = object && json_array_size(list) == errors->kept + errors->no_memory
-		       ? json_dumps(object, JSON_COMPACT)
+		       ? dump(object)
 		       : NULL;
 	json_decref(object);
 	return print_whole(text, "\n");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* test: expectations put to a policy, as the proxy would put requests. Exit status 1 only when a
  * verdict is another; a file that cannot be read is 2. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,8 +44,11 @@ static bool build_question(const struct expectation *wish, const char *file, str
 {
 	ret->method = span_from(wish->method);
 	if (!question_set_url(ret, wish->url)) {
-		diag_error("%s:%d: '%s' is not an http:// or https:// URL", file, wish->line,
-			   wish->url);
+		if (errno == ENOMEM)
+			diag_error("out of memory");
+		else
+			diag_error("%s:%d: '%s' is not an http:// or https:// URL", file,
+				   wish->line, wish->url);
 		return false;
 	}
 	for (size_t i = 0; i < wish->header_count; i++) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* why: one request, one answer, by the very functions that the proxy asks. */
 #include <jansson.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -74,9 +75,12 @@ static int parse_options(struct why *why, int argc, char **argv)
 	if (!why->policy_path && access(DEFAULT_POLICY, F_OK) < 0)
 		return cmd_usage("why", "say --policy FILE: there is no " DEFAULT_POLICY " here");
 	why->question.method = span_from(argv[optind]);
-	if (!question_set_url(&why->question, argv[optind + 1]))
+	if (question_set_url(&why->question, argv[optind + 1]))
+		return -1;
+	if (errno != ENOMEM)
 		return cmd_usage("why", "'%s' is not an http:// or https:// URL", argv[optind + 1]);
-	return -1;
+	diag_error("out of memory");
+	return EXIT_USAGE;
 }
 
 /* ---- the answer ------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <poll.h>
@@ -266,7 +267,9 @@ static bool hash_sources(const struct config_source *sources, size_t count, uint
 {
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	unsigned char hash[EVP_MAX_MD_SIZE];
-	bool fine = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1;
+	/* libcrypto crashes where its first call of all was out of memory, and went on. */
+	bool fine = OSSL_LIB_CTX_get0_global_default() && digest &&
+		    EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1;
 
 	for (size_t i = 0; fine && i < count; i++) {
 		uint64_t length = sources[i].text.length; /* or "ab", "c" would be "a", "bc" */

@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The configuration in force as one file, for `check --effective` and for diffs: what it prints
  * parses to the same policy, and holds no secret. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config.h"
 
-/* JSON's strings are YAML's double-quoted ones. */
 static void print_key(FILE *to, const char *key, const char *value)
 {
-	json_t *string = json_string(value);
-
 	fprintf(to, "  %s: ", key);
-	if (string)
-		json_dumpf(string, to, JSON_ENCODE_ANY);
+	policy_print_quoted(to, value);
 	fputc('\n', to);
-	json_decref(string);
 }
 
-/* Names where the password comes from. */
-static void print_proxy(FILE *to, const struct config *config)
+/* Names where the password comes from. `direct` is config_no_proxy_text(), and taken apart. */
+static void print_proxy(FILE *to, const struct config *config, char *direct)
 {
 	const struct policy_secret *password = &config->upstream.proxy_password;
-	char *direct = config_no_proxy_text(config), *save = direct;
 
 	print_key(to, "proxy", config->upstream.proxy);
 	if (config->upstream.proxy_ca_file)
@@ -36,21 +29,21 @@ static void print_proxy(FILE *to, const struct config *config)
 		print_key(to, password->kind == POLICY_SECRET_ENV ? "token_env" : "token_file",
 			  password->source);
 	}
-	if (direct && *direct)
-		fputs("  no_proxy:\n", to);
-	for (char *one; direct && *direct && (one = strsep(&save, ","));)
+	if (!*direct)
+		return;
+	fputs("  no_proxy:\n", to);
+	for (char *one; (one = strsep(&direct, ","));)
 		fprintf(to, "    - \"%s\"\n", one + (*one == ' '));
-	free(direct);
 }
 
-static void print_upstream(FILE *to, const struct config *config)
+static void print_upstream(FILE *to, const struct config *config, char *direct)
 {
 	if (!config->upstream.proxy && !config->upstream.ca_file &&
 	    config->upstream.resolver_count == 0)
 		return;
 	fputs("upstream:\n", to);
 	if (config->upstream.proxy)
-		print_proxy(to, config);
+		print_proxy(to, config, direct);
 	if (config->upstream.ca_file)
 		print_key(to, "ca_file", config->upstream.ca_file);
 	for (size_t i = 0; i < config->upstream.resolver_count; i++)
@@ -77,21 +70,26 @@ static void print_dns(FILE *to, const struct config *config)
 char *config_effective(const struct config *config)
 {
 	char *routes = policy_effective(config->policy), *text = NULL;
+	char *direct = config_no_proxy_text(config);
 	size_t length;
-	FILE *to = routes ? open_memstream(&text, &length) : NULL;
+	FILE *to = routes && direct ? open_memstream(&text, &length) : NULL;
+	bool failed;
 
 	if (to) {
 		fprintf(to, "routes:%s%s", routes[0] ? "\n" : " []\n", routes);
-		print_upstream(to, config);
+		print_upstream(to, config, direct);
 		print_dns(to, config);
 		fprintf(to, "hints: %s\n", config->hints ? "true" : "false");
 		fprintf(to, "enforcement: %s\n",
 			policy_is_audit(config->policy) ? "audit" : "enforce");
-		if (fclose(to) != 0) {
+		/* Before fclose(3), after which there is nobody to ask. */
+		failed = ferror(to) != 0;
+		if (fclose(to) != 0 || failed) {
 			free(text);
 			text = NULL;
 		}
 	}
 	free(routes);
+	free(direct);
 	return text;
 }

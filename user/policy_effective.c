@@ -2,20 +2,41 @@
 /* The compiled policy as YAML, every default written out. */
 #include "policy_internal.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* A JSON string is a YAML scalar in double quotes. */
+#include "utf8.h"
+
+static bool is_utf8(const char *text)
+{
+	size_t left = strlen(text), length;
+
+	for (; left > 0; text += length, left -= length) {
+		length = (unsigned char)*text < 0x80 ? 1
+						     : utf8_length((const unsigned char *)text, left);
+		if (length == 0)
+			return false;
+	}
+	return true;
+}
+
+/* Not jansson's, which may be out of memory, and cannot tell the stream. */
 void policy_print_quoted(FILE *to, const char *text)
 {
-	json_t *string = json_string(text);
-
-	if (string)
-		json_dumpf(string, to, JSON_ENCODE_ANY);
-	else
-		fputs("\"?\"", to);
-	json_decref(string);
+	if (!is_utf8(text))
+		text = "?";
+	fputc('"', to);
+	for (; *text; text++) {
+		if ((unsigned char)*text < 0x20) {
+			fprintf(to, "\\u%04X", (unsigned)*text);
+			continue;
+		}
+		if (*text == '"' || *text == '\\')
+			fputc('\\', to);
+		fputc(*text, to);
+	}
+	fputc('"', to);
 }
 
 static void print_ports(FILE *to, const uint16_t *ports, size_t count)

@@ -2,6 +2,7 @@
 /* A request as people write it, put to a policy by the functions that the proxy uses. */
 #include "question.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,8 @@ bool question_set_url(struct question *q, const char *url)
 
 	if (strncasecmp(url, "https://", 8) == 0)
 		q->tls = true;
-	else if (strncasecmp(url, "http://", 7) != 0)
+	errno = 0;
+	if (!q->tls && strncasecmp(url, "http://", 7) != 0)
 		return false;
 	url += q->tls ? 8 : 7;
 	q->port = q->tls ? 443 : 80;

@@ -29,7 +29,7 @@ struct answer {
 	size_t left_out_count;
 };
 
-/* False when it is no http:// or https:// URL. Call it once. */
+/* False when it is no http:// or https:// URL; with errno ENOMEM: when memory is out. Call it once. */
 bool question_set_url(struct question *q, const char *url) WARN_UNUSED;
 /* "Name: value", borrowed; false when it is no header, or too many. */
 bool question_add_header(struct question *q, const char *text) WARN_UNUSED;

@@ -498,6 +498,11 @@ static void loaded(void *context)
 	struct supervisor *s = job->s;
 	struct error error = job->load.error;
 
+	/* What is not known is that. */
+	if (!job->config && !error.text[0] && !s->stopping) {
+		error_no_memory(&error);
+		diag_error("%s", error.text);
+	}
 	s->loading = false;
 	if (s->stopping) {
 		config_free(job->config);
@@ -521,7 +526,7 @@ static void loaded(void *context)
 	for (unsigned i = 0; i < s->slot_count; i++)
 		s->slots[i]->failed_starts = 0;
 	s->next_fd = job->fd;
-	put_next_in_force(s, error.text[0] ? error.text : "out of memory");
+	put_next_in_force(s, error.text);
 	s->next_fd = -1;
 	descriptor_close(&job->fd);
 	free(job);

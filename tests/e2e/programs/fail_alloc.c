@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Loaded before the C library: one allocation of the worker's fails, by order of the test, who shares a page
- * with us. What libldns allocates itself does not count: it looks at none of it, and what calls it
+/* Loaded before the C library: one allocation of the worker's fails, or one of whoever else runs the
+ * program, by order of the test, who shares a page with us. Mappings without a file count. What libldns allocates itself does not count: it looks at none of it, and what calls it
  * makes sure beforehand. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void *__libc_malloc(size_t size);
@@ -21,7 +22,9 @@ static volatile struct orders {
 	int32_t active;
 	int32_t at;   /* which allocation from now on fails */
 	int32_t count, failed;
+	int32_t others; /* not the worker's */
 } *orders;
+static int worker;
 static uintptr_t spared_begin, spared_end;
 
 static int find_spared(struct dl_phdr_info *info, size_t size, void *context)
@@ -56,13 +59,14 @@ __attribute__((constructor)) static void begin(void)
 	if (fd >= 0)
 		close(fd);
 	dl_iterate_phdr(find_spared, NULL);
-	if (page != MAP_FAILED && is_worker())
+	worker = is_worker();
+	if (page != MAP_FAILED)
 		orders = page;
 }
 
 static int fails(const void *caller)
 {
-	if (!orders || !orders->active ||
+	if (!orders || !orders->active || orders->others == worker ||
 	    ((uintptr_t)caller >= spared_begin && (uintptr_t)caller < spared_end))
 		return 0;
 	if (__sync_add_and_fetch(&orders->count, 1) != orders->at)
@@ -103,4 +107,11 @@ int posix_memalign(void **ret, size_t alignment, size_t size)
 {
 	*ret = UNLESS_IT_FAILS(__libc_memalign(alignment, size));
 	return *ret ? 0 : ENOMEM;
+}
+
+void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	if (fd < 0 && fails(__builtin_return_address(0)))
+		return MAP_FAILED;
+	return (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
 }
