@@ -27,6 +27,12 @@
 
 #define CGROUP_PREFIX "egress-bpf."
 #define NAME_PREFIX "exec-"
+#define LOCK_FILE BOTTLE_RUN_DIRECTORY "/execs" /* stays: who removed it would split its users */
+#define ROOT_ATTEMPTS 100			/* of 10 ms */
+
+struct locks {
+	int file, root;
+};
 
 struct janitor {
 	pid_t pid;
@@ -64,20 +70,57 @@ const char *janitor_cgroup(const struct janitor *janitor)
 	return janitor->cgroup_path;
 }
 
-/* Execs and janitors make and remove cgroups one at a time. Closing the descriptor unlocks. */
-static int lock(const char *cgroup_root, struct error *error)
+/* Nobody but root can open it, so nobody else can keep an exec from beginning. */
+static int lock_file(struct error *error)
 {
-	int fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+	int fd = -1, rc;
 
+	if (mkdir(BOTTLE_RUN_DIRECTORY, 0755) == 0 || errno == EEXIST)
+		fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return error_set(error, "cannot open %s: %s", cgroup_root, strerror(errno));
+		return error_set(error, LOCK_FILE ": %s", strerror(errno));
 	do {
 		rc = flock(fd, LOCK_EX);
 	} while (rc < 0 && errno == EINTR);
 	if (rc == 0)
 		return fd;
+	error_set(error, "cannot lock " LOCK_FILE ": %s", strerror(errno));
 	close(fd);
-	return error_set(error, "cannot lock %s: %s", cgroup_root, strerror(errno));
+	return -1;
+}
+
+/* For execs of containers that share the cgroups and not /run. Every user may lock a directory that
+ * all can read: whoever holds it for longer than an exec would is passed over. */
+static int lock_root(const char *cgroup_root)
+{
+	int fd = open(cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < ROOT_ATTEMPTS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	return fd;
+}
+
+/* Execs and janitors make and remove cgroups one at a time. Closing the descriptors unlocks. */
+static int lock(const char *cgroup_root, struct locks *ret, struct error *error)
+{
+	ret->file = lock_file(error);
+	if (ret->file < 0)
+		return -1;
+	ret->root = lock_root(cgroup_root);
+	if (ret->root >= 0)
+		return 0;
+	error_set(error, "cannot open %s: %s", cgroup_root, strerror(errno));
+	close(ret->file);
+	return -1;
+}
+
+static void unlock(const struct locks *locks)
+{
+	close(locks->root);
+	close(locks->file);
 }
 
 /* And the control socket beside it, which a supervisor that was killed leaves. */
@@ -89,8 +132,6 @@ static void remove_directory(const char *name)
 	unlink(path);
 	snprintf(path, sizeof(path), BOTTLE_RUN_DIRECTORY "/%s", name);
 	rmdir(path);
-	/* The common one goes with the last: while another bottle's lies in it, it is not empty. */
-	rmdir(BOTTLE_RUN_DIRECTORY);
 }
 
 /* Under the lock. */
@@ -106,16 +147,17 @@ static int clean(const char *cgroup_path, const char *name, struct error *error)
  * same name may belong to a bottle that was started since. */
 static int clean_own(const struct janitor *janitor, struct error *error)
 {
-	int fd = lock(janitor->cgroup_root, error), rc = 0;
+	struct locks locks;
 	uint64_t id = 0;
 	uint32_t level;
+	int rc = 0;
 
-	if (fd < 0)
+	if (lock(janitor->cgroup_root, &locks, error) < 0)
 		return -1;
 	if (cgroup_identity(janitor->cgroup_path, &id, &level, NULL) < 0 ||
 	    id == janitor->cgroup_id)
 		rc = clean(janitor->cgroup_path, janitor->name, error);
-	close(fd);
+	unlock(&locks);
 	return rc;
 }
 
@@ -355,7 +397,8 @@ int janitor_start(const char *cgroup_root, const char *name, struct janitor **re
 		  struct error *error)
 {
 	struct janitor *janitor = calloc(1, sizeof(*janitor));
-	int fd, rc;
+	struct locks locks;
+	int rc;
 
 	if (!janitor)
 		return error_set(error, "out of memory");
@@ -367,10 +410,11 @@ int janitor_start(const char *cgroup_root, const char *name, struct janitor **re
 		janitor_free(janitor);
 		return error_set(error, "out of memory");
 	}
-	fd = lock(cgroup_root, error);
-	rc = fd < 0 ? -1 : begin(janitor, error);
-	if (fd >= 0)
-		close(fd);
+	rc = lock(cgroup_root, &locks, error);
+	if (rc == 0) {
+		rc = begin(janitor, error);
+		unlock(&locks);
+	}
 	if (rc < 0)
 		janitor_free(janitor);
 	else

@@ -253,8 +253,9 @@ pid_t cgroup_any_pid(const char *path)
 
 int cgroup_create(const char *path, struct error *error)
 {
-	/* EEXIST is an error: a cgroup that is there has processes or a wall of somebody else's. */
-	if (mkdir(path, 0755) < 0)
+	/* EEXIST is an error: a cgroup that is there has processes or a wall of somebody else's. Closed to
+	 * others, who could lock it (see bottle_janitor.c). */
+	if (mkdir(path, 0700) < 0)
 		return error_set(error, "cannot make cgroup %s: %s", path, strerror(errno));
 	return 0;
 }

@@ -6,11 +6,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -193,6 +195,53 @@ static void test_name_of_an_empty_one(void **state)
 	finish(first);
 }
 
+/* A process of another user, which holds a lock on the root of the cgroups for as long as `done` is open. */
+static pid_t start_stranger(int done[2])
+{
+	int ready[2];
+	char octet;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(done), 0);
+	pid = fork();
+	if (pid == 0) {
+		int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		close(done[1]);
+		if (fd < 0 || setgid(65534) < 0 || setuid(65534) < 0 || flock(fd, LOCK_EX) < 0 ||
+		    write(ready[1], "", 1) != 1 || read(done[0], &octet, 1) != 0)
+			_exit(1);
+		_exit(0);
+	}
+	close(ready[1]);
+	close(done[0]);
+	assert_int_equal(read(ready[0], &octet, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+/* Whom the directories of the cgroups let in may lock them: nobody of ours waits for that long. */
+static void test_locks_of_others(void **state)
+{
+	struct janitor *janitor = NULL;
+	struct error error = {0};
+	struct stat status;
+	int done[2], ended;
+	pid_t stranger = start_stranger(done);
+
+	(void)state;
+	alarm(20); /* ends the test where exec would wait for good */
+	assert_int_equal(janitor_start(root, name, &janitor, &error), 0);
+	assert_int_equal(stat(janitor_cgroup(janitor), &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0700);
+	finish(janitor);
+	alarm(0);
+	close(done[1]);
+	assert_int_equal(waitpid(stranger, &ended, 0), stranger);
+	assert_int_equal(ended, 0);
+}
+
 static int set_up(void **state)
 {
 	struct error error = {0};
@@ -238,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_other_pid_namespace),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_name_of_an_empty_one),
+		cmocka_unit_test(test_locks_of_others),
 		cmocka_unit_test(test_wall_of_a_run),
 	};
 
