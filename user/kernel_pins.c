@@ -20,6 +20,7 @@
 #define BPFFS "/sys/fs/bpf"
 #define WIRE_ATTEMPTS 300 /* of 10 ms: the kernel takes network namespaces down in its own time */
 #define LOCK_ATTEMPTS 20 /* a reader of the status may hold the lock for a moment */
+#define MOUNT_ATTEMPTS 100
 
 const char *const kernel_map_names[KERNEL_MAP_COUNT] = {
 #define X(symbol, name) #name,
@@ -126,7 +127,14 @@ static bool is_bpffs(void)
 	return statfs(BPFFS, &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
 }
 
-/* Two mounts on top of each other would hide one's pins: look and mount under one lock. */
+/* 10 ms, between attempts. */
+static void pause_briefly(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
+}
+
+/* Two mounts on top of each other would hide one's pins: look and mount under one lock. Every user may
+ * lock that directory: whoever holds it for longer than a mount takes is passed over. */
 int kernel_bpffs_mount(struct error *error)
 {
 	int lock, result = 0;
@@ -136,32 +144,43 @@ int kernel_bpffs_mount(struct error *error)
 	lock = open("/sys/fs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock < 0)
 		return error_set(error, "/sys/fs: %s", strerror(errno));
-	if (flock(lock, LOCK_EX) < 0)
-		result = error_set(error, "/sys/fs: lock: %s", strerror(errno));
-	else if (!is_bpffs() && mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-				      "mode=0700") < 0)
+	for (int i = 0; flock(lock, LOCK_EX | LOCK_NB) < 0 && i < MOUNT_ATTEMPTS; i++)
+		pause_briefly();
+	if (!is_bpffs() && mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
 		result = error_set(error, "cannot mount bpffs on " BPFFS ": %s", strerror(errno));
 	close(lock);
 	return result;
 }
 
-/* 10 ms; LOCK_ATTEMPTS times that is how long a start waits for a reader. */
-static void pause_briefly(void)
+/* An open directory, made if need be. All may write to a bpffs that was mounted with no mode: who made
+ * the directory before us could remove the pins in it, and with them the wall. */
+static int open_own(const char *path)
 {
-	nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
+	struct stat status;
+	int fd;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || (fstat(fd, &status) == 0 && status.st_uid == geteuid() &&
+		       !(status.st_mode & (S_IWGRP | S_IWOTH))))
+		return fd;
+	close(fd);
+	errno = EPERM;
+	return -1;
 }
 
-/* An open directory of NAME, made if need be. A detach may take it away in between. */
+/* That of NAME. A detach may take it away in between. */
 static int open_directory(const char *name)
 {
 	char path[KERNEL_PATH_SIZE];
+	int root = open_own(KERNEL_PIN_ROOT);
 
+	if (root < 0)
+		return -1;
+	close(root);
 	kernel_pins_directory(path, name);
-	if (mkdir(KERNEL_PIN_ROOT, 0700) < 0 && errno != EEXIST)
-		return -1;
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -1;
-	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return open_own(path);
 }
 
 /* The lock is on the inode: a detach may have removed it and a start made a new one of the same
@@ -195,6 +214,9 @@ int kernel_pins_lock(const char *name, int *ret_fd, struct error *error)
 	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
 		int fd = open_directory(name);
 
+		if (fd < 0 && errno == EPERM)
+			return error_set(error, KERNEL_PIN_ROOT " or '%s' in it is another user's, or others "
+					 "may write to it: remove it", name);
 		if (fd < 0 && errno != ENOENT)
 			return error_set(error, KERNEL_PIN_ROOT "/%s: %s", name, strerror(errno));
 		/* A lock on the directory itself needs no file that could be left behind, and the
