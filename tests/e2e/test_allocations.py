@@ -2,7 +2,7 @@
 """One allocation after the other fails. In the worker while requests go through: it does not die of it, nobody
 hangs, nothing comes but the answer, an error or an end, and what is asked next is served. In the supervisor
 while a policy is reloaded: the new one is in force or the old, as was said. In commands: they do it, or say
-why not in one line."""
+why not in one line. At a start: the command runs in the bottle, or not at all."""
 import itertools
 import mmap
 import os
@@ -11,11 +11,12 @@ import subprocess
 import time
 
 import harness
-from harness import PROGRAMS, Bottle, Case, cli, measures, policy, wait_for, write
+from harness import PROGRAMS, Bottle, Case, cli, measures, policy, run_exec, wait_for, write
 
 ALLOWED = "https://api.example.test/echo"
 STRIDE = int(os.environ.get("STRIDE", "5"))  # each STRIDE-th allocation
 RELOAD_STRIDE = int(os.environ.get("STRIDE", "37"))
+START_STRIDE = int(os.environ.get("STRIDE", "1499"))
 PATIENCE = 20
 
 
@@ -211,3 +212,22 @@ expect:
                           ["why", "--policy", path, "GET", ALLOWED]):
             with self.subTest(arguments[0]):
                 self.sweep(*arguments)
+
+
+class Starts(Failing):
+    @measures
+    def test_exec(self):
+        """It runs the command in the bottle, or not at all."""
+        for at in itertools.count(1, START_STRIDE):
+            self.orders.fail(at, True)
+            result = run_exec(["echo", "in the bottle"])
+            failed = self.orders.end()[1]
+            what = f"allocation {at}: {result.returncode} {result.stdout} {result.stderr}"
+            self.assertGreaterEqual(result.returncode, 0, what)
+            if result.returncode == 0:
+                self.assertEqual(result.stdout, "in the bottle\n", what)
+            else:
+                self.assertNotEqual(result.stderr, "", what)
+            if not failed:
+                break
+        self.assertGreater(at, 1)
