@@ -90,3 +90,16 @@ class Docs(Case):
         self.assertTrue(found)
         for block in found:
             self.ok(cli("check", write("readme.yaml", block)))
+
+    def test_the_other_blocks_of_the_policy_page(self):
+        others = [block for kind, block in blocks("docs/policy.md")
+                  if kind == "yaml" and not block.startswith("routes:")]
+        self.assertEqual([block.split(":")[0] for block in others], ["upstream", "bottles"])
+        self.ok(cli("check", write("upstream.yaml", "routes: []\n" + others[0])))
+        self.ok(cli("prepare", write("manifest.yaml", others[1]), "--bottle", "agent", "--print"))
+
+    def test_every_reason_is_in_the_man_page(self):
+        reasons = set(re.findall(r'\tX\(\w+, "(\w+)"\)', text("bpf/egress_abi.h"))) - {"allowed"}
+        section = re.search(r"(?ms)^\.Sh REASONS$(.*?)^\.Sh ", text("docs/man/egress-bpf.1"))[1]
+        listed = re.findall(r"\w+", " ".join(re.findall(r"(?m)^\.It (.*)$", section)))
+        self.assertLessEqual(reasons, set(listed))
