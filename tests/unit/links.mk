@@ -47,7 +47,7 @@ links_test_bottle_environment := bottle_environment trust_variables
 links_test_trust := trust trust_jks bytes diag
 links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps \
 	kernel_events kernel_status cgroup address diag
-links_test_kernel_pins := kernel_pins kernel kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps \
+links_test_pin_directories := kernel_pins kernel kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps \
 	kernel_events kernel_status cgroup address diag
 links_test_bottle_summary := bottle_summary reason refusal
 links_test_bottle_seccomp := bottle_seccomp diag

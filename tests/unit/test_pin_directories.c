@@ -97,7 +97,7 @@ int main(void)
 	};
 
 	if (geteuid() != 0) {
-		puts("test_kernel_pins: skipped, needs root");
+		puts("test_pin_directories: skipped, needs root");
 		return 0;
 	}
 	return cmocka_run_group_tests(tests, set_up, NULL);
