@@ -27,6 +27,7 @@ static int (*const steps[])(struct launch *, struct error *) = {
 	launch_sys,
 	launch_directory,
 	launch_hide_filesystems,
+	launch_hide_devices,
 	launch_names,
 	launch_trust,
 	launch_hide_sockets,

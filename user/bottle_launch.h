@@ -46,6 +46,7 @@ int launch_private_mounts(struct launch *launch, struct error *error);
 int launch_proc(struct launch *launch, struct error *error);
 int launch_sys(struct launch *launch, struct error *error);
 int launch_hide_filesystems(struct launch *launch, struct error *error);
+int launch_hide_devices(struct launch *launch, struct error *error);
 int launch_hide_secrets(struct launch *launch, struct error *error);
 /* bottle_sockets.c; the first while /proc is still the host's */
 int launch_find_sockets(struct launch *launch, struct error *error);

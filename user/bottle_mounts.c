@@ -25,6 +25,11 @@ static const char *const replaced_types[] = {"proc", "sysfs"};
 static const char *const proc_read_only[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq",
 					     "/proc/bus", "/proc/fs"};
 
+/* Drivers that carry packets, or another machine's, past the socket layer, and so past all walls: RDMA,
+ * a network card's registers, the sockets of virtual machines (by udev some are for everybody), PPP. */
+static const char *const network_devices[] = {"/dev/infiniband", "/dev/vfio", "/dev/vduse",
+					      "/dev/vhost-net", "/dev/vhost-vsock", "/dev/ppp"};
+
 static int failed(struct error *error, const char *what, const char *path)
 {
 	return error_set(error, "cannot %s %s: %s", what, path, strerror(errno));
@@ -171,6 +176,15 @@ int launch_hide_filesystems(struct launch *launch, struct error *error)
 		rc = bottle_cover(launch, points[i], error);
 	free_list(points);
 	return rc;
+}
+
+int launch_hide_devices(struct launch *launch, struct error *error)
+{
+	for (size_t i = 0; i < COUNT(network_devices); i++) {
+		if (bottle_cover(launch, network_devices[i], error) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* Files of the policy's secrets, the CA's key, logs; a copy elsewhere is the operator's. */

@@ -252,6 +252,19 @@ class OtherKernels(Case):
         self.assertEqual(result.returncode, 2)
         self.assertIn("--require: 'unix' is all there is to require, not 'everything'", result.stderr)
 
+    def test_network_devices(self):
+        """RDMA and vsock for virtual machines, open to everybody as udev has it: no socket is made there."""
+        dev = harness.world.path("dev")
+        os.makedirs(dev)
+        setup = (f"mount -t tmpfs dev {dev}; cp -a /dev/null /dev/zero /dev/urandom {dev}; cd {dev};"
+                 "mkdir infiniband vfio; for name in infiniband/uverbs0 vfio/vfio vhost-net vhost-vsock; do "
+                 "mknod -m 666 $name c 1 5; done; cd /; mount --move " + dev + " /dev")
+        command = ["sh", "-c", "cd /dev; for name in zero infiniband/* vfio/* vhost-net vhost-vsock; do "
+                   "head -c 1 $name 2> /dev/null | wc -c; done"]
+        for options in ((), ("--user", "nobody")):
+            result = self.run_in(setup, command, *options)
+            self.assertEqual(result.stdout.split(), ["1", "0", "0", "0", "0"], result.stderr)
+
     def test_proc_and_sys_of_a_chroot(self):
         """They show the host's processes, whose memory and sockets are outside."""
         top = harness.world.path("chroot")
