@@ -169,7 +169,7 @@ static void whole_record(void **state)
 	assert_string_equal(text(lines, 0, "reason"), "allowed");
 	assert_int_equal(number(lines, 0, "status"), 200);
 	assert_int_equal(number(lines, 0, "bytes_up"), 10);
-	assert_int_equal(number(lines, 0, "bytes_down"), 18446744073709551ll);
+	assert_int_equal(number(lines, 0, "bytes_down"), 18446744073709551LL);
 	ms = json_real_value(json_object_get(json_array_get(lines, 0), "ms"));
 	assert_true(ms > 1234.0049 && ms < 1234.0051);
 	assert_true(json_is_true(json_object_get(json_array_get(lines, 0), "reused")));
