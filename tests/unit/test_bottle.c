@@ -99,7 +99,8 @@ static const char *let_in[2];
 static size_t let_in_count;
 static bool brokered;
 
-static struct bottle *start(const struct bottle_user *user, char *const *argv)
+/* Up to the walls, for which it waits. */
+static struct bottle *prepare(const struct bottle_user *user, char *const *argv)
 {
 	const char *const secrets[] = {"TEST_TOKEN"};
 	const char *const hidden[] = {secret_file, "/nonexistent/secret"};
@@ -118,8 +119,18 @@ static struct bottle *start(const struct bottle_user *user, char *const *argv)
 	struct error error = {0};
 
 	if (bottle_start(&options, &bottle, &error) < 0 ||
-	    bottle_prepare(bottle, &plan, &error) < 0 || bottle_release(bottle, brokered, &error) < 0)
+	    bottle_prepare(bottle, &plan, &error) < 0)
 		fail_msg("%s", error.text);
+	return bottle;
+}
+
+/* Of one that has ended by then, `ret` is what it reported. */
+static struct bottle *start(const struct bottle_user *user, char *const *argv, struct error *ret)
+{
+	struct bottle *bottle = prepare(user, argv);
+
+	if (bottle_release(bottle, brokered, ret) < 0)
+		assert_string_not_equal(ret->text, "");
 	return bottle;
 }
 
@@ -135,7 +146,7 @@ static struct outcome run_argv(const struct bottle_user *user, char *const *argv
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	dup2(ends[1], 1);
 	dup2(ends[1], 2);
-	bottle = start(user, argv);
+	bottle = start(user, argv, &outcome.error);
 	dup2(saved, 1);
 	dup2(saved_error, 2);
 	close(saved);
@@ -146,7 +157,8 @@ static struct outcome run_argv(const struct bottle_user *user, char *const *argv
 		       0)
 		length += (size_t)got;
 	close(ends[0]);
-	outcome.status = bottle_read_report(bottle, &outcome.error);
+	outcome.status = outcome.error.text[0] ? BOTTLE_NO_SANDBOX
+					       : bottle_read_report(bottle, &outcome.error);
 	if (outcome.status == 0)
 		outcome.status = bottle_wait(bottle);
 	else
@@ -502,6 +514,26 @@ static void test_let_in_must_be_a_socket(void **state)
 	assert_string_equal(outcome.error.text, "--bind-socket /etc/passwd: not a unix socket");
 }
 
+/* Where it fails before the walls stand, its report is the error, not the pipe that broke. */
+static void test_ended_before_the_walls(void **state)
+{
+	char shell[] = "/bin/true", *argv[] = {shell, NULL};
+	struct error error = {0};
+	struct bottle *bottle;
+	siginfo_t info;
+
+	(void)state;
+	let_in[0] = "/etc/passwd";
+	let_in_count = 1;
+	bottle = prepare(&plain_user, argv);
+	let_in_count = 0;
+	assert_int_equal(waitid(P_PID, (id_t)bottle_pid(bottle), &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(bottle_release(bottle, false, &error), -1);
+	assert_string_equal(error.text, "--bind-socket /etc/passwd: not a unix socket");
+	assert_int_equal(bottle_wait(bottle), BOTTLE_NO_SANDBOX);
+	bottle_free(bottle);
+}
+
 /* A server and its client, both inside, at a path and by an abstract name. */
 static void test_own_sockets_work(void **state)
 {
@@ -565,7 +597,7 @@ static void test_signals_are_passed_on(void **state)
 			 numbers[i], mark);
 		/* A shell's job in the background has SIGINT ignored, and a shell cannot trap that. */
 		signal(numbers[i], SIG_DFL);
-		bottle = start(&root_user, argv);
+		bottle = start(&root_user, argv, &error);
 		assert_int_equal(bottle_read_report(bottle, &error), 0);
 		wait_for_file(mark);
 		bottle_signal(bottle, numbers[i]);
@@ -586,7 +618,7 @@ static void test_dies_with_its_supervisor(void **state)
 
 	(void)state;
 	if (supervisor == 0) {
-		struct bottle *bottle = start(&plain_user, argv);
+		struct bottle *bottle = start(&plain_user, argv, &error);
 
 		if (bottle_read_report(bottle, &error) == 0)
 			raise(SIGKILL);
@@ -677,6 +709,7 @@ int main(void)
 		cmocka_unit_test(test_session_directories_are_replaced),
 		cmocka_unit_test(test_sockets_cannot_be_looked_for),
 		cmocka_unit_test(test_let_in_must_be_a_socket),
+		cmocka_unit_test(test_ended_before_the_walls),
 		cmocka_unit_test(test_own_sockets_work),
 		cmocka_unit_test(test_seccomp),
 		cmocka_unit_test(test_signals_are_passed_on),
@@ -688,5 +721,6 @@ int main(void)
 		puts("test_bottle: skipped, needs root");
 		return 0;
 	}
+	signal(SIGPIPE, SIG_IGN); /* as main() does */
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
