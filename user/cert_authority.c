@@ -505,11 +505,19 @@ out:
 	return result;
 }
 
-int cert_authority_check_roots(const char *path, struct error *error)
+static int check_roots(const char *key, const char *path, struct error *error)
 {
 	X509_STORE *store = X509_STORE_new();
-	int result = store ? roots_add_file(store, path, error) : error_set(error, "out of memory");
+	struct error wrong = {0};
+	int result = store ? roots_add_file(store, path, &wrong) : error_no_memory(&wrong);
 
 	X509_STORE_free(store);
-	return result;
+	return result == 0 ? 0 : error_set(error, "%s: %s", key, wrong.text);
+}
+
+int cert_authority_check_roots(const char *ca_file, const char *proxy_ca_file, struct error *error)
+{
+	if (ca_file && check_roots("upstream.ca_file", ca_file, error) < 0)
+		return -1;
+	return proxy_ca_file ? check_roots("upstream.proxy_ca_file", proxy_ca_file, error) : 0;
 }

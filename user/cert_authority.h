@@ -28,8 +28,10 @@ int cert_authority_load(const char *directory, struct cert_authority **ret, stru
 int cert_authority_save(const struct cert_authority *ca, const char *directory, bool replace,
 			struct error *error) WARN_UNUSED;
 void cert_authority_free(struct cert_authority *ca); /* wipes the key */
-/* Whether a file of trusted roots can be used: readable, and certificates in PEM form. */
-int cert_authority_check_roots(const char *path, struct error *error) WARN_UNUSED;
+/* Whether the files of trusted roots of a policy's `upstream` can be used: readable, and certificates in
+ * PEM form. NULL: there is none. The error names the key. */
+int cert_authority_check_roots(const char *ca_file, const char *proxy_ca_file, struct error *error)
+	WARN_UNUSED;
 /* The CA certificate as PEM and as DER; appended to `ret`. */
 int cert_authority_pem(const struct cert_authority *ca, struct bytes *ret) WARN_UNUSED;
 int cert_authority_der(const struct cert_authority *ca, struct bytes *ret) WARN_UNUSED;

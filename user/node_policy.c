@@ -33,15 +33,19 @@ static bool is_good(const struct node_options *options, const char *name, const 
 	struct config *config = config_parse(&source, 1, &errors);
 	char tokens[PATH_MAX];
 	bool good = config != NULL;
+	struct error roots = {0};
 
 	/* Without --tokens a directory that is not there, and not the agent's environment. */
 	snprintf(tokens, sizeof(tokens), "%s/%s", options->tokens ? options->tokens : "/nonexistent",
 		 name);
 	if (good)
 		good = config_load_secrets_from(config, tokens, &errors);
-	if (good && config->upstream.ca_file)
-		good = cert_authority_check_roots(config->upstream.ca_file, error) == 0;
-	if (!good)
+	if (good)
+		good = cert_authority_check_roots(config->upstream.ca_file,
+						  config->upstream.proxy_ca_file, &roots) == 0;
+	if (roots.text[0])
+		error_set(error, "%s.yaml: %s", name, roots.text);
+	else if (!good)
 		error_set(error, "%s.yaml:%d: %s", name, errors.kept ? errors.items[0].line : 0,
 			  errors.kept	     ? errors.items[0].text
 			  : errors.no_memory ? "out of memory"

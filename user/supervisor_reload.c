@@ -26,11 +26,11 @@ static bool check_files(const struct config *config, struct error *first)
 {
 	struct error error = {0};
 
-	if (!config->upstream.ca_file ||
-	    cert_authority_check_roots(config->upstream.ca_file, &error) == 0)
+	if (cert_authority_check_roots(config->upstream.ca_file, config->upstream.proxy_ca_file,
+				       &error) == 0)
 		return true;
-	diag_error("upstream.ca_file: %s", error.text);
-	error_set(first, "upstream.ca_file: %s", error.text);
+	diag_error("%s", error.text);
+	error_set(first, "%s", error.text);
 	return false;
 }
 

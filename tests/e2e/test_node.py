@@ -439,6 +439,13 @@ class Node(NodeCase):
         wait_for(lambda: "old policy stays" in pod.listed()["note"], 20, "the note")
         self.assertIn("web.yaml:1", pod.listed()["note"])
         self.ok(pod.curl("https://api.example.test/headers"))
+        # What its pod would only find out by not starting.
+        for key, more in (("ca_file", ""), ("proxy_ca_file", "proxy: 'https://a:1', ")):
+            self.swap(web=f"upstream: {{{more}{key}: /nonexistent.pem}}\nroutes: []\n")
+            wait_for(lambda key=key: f"web.yaml: upstream.{key}: cannot load certificates from "
+                     "/nonexistent.pem" in pod.listed()["note"], 20, "the note")
+        self.swap(web="routes: [{hots: x}]\n")
+        wait_for(lambda: "web.yaml:1" in pod.listed()["note"], 20, "the note")
         # A pod that comes now has no old one.
         late = Pod(self, "web").start().served()
         self.assertIn("web.yaml:1", late.listed()["denied"])

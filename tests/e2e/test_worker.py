@@ -170,9 +170,16 @@ class Confined(Case):
 
     def test_policy_that_cannot_be_had_costs_nobody_a_connection(self):
         worker = self.bottle.worker()
-        self.bottle.reload(f"upstream: {{ca_file: /nonexistent.pem}}\nroutes:{ONE_PATH}")
-        wait_for(lambda: "the old policy stays in force" in self.bottle.errors(), 10, "the error")
-        self.assertIn("cannot load certificates from /nonexistent.pem", self.bottle.errors())
+        for number, upstream in enumerate((
+                "ca_file: /nonexistent.pem",
+                "proxy: 'https://proxy.example.test:1', proxy_ca_file: /nonexistent.pem"), 1):
+            self.bottle.reload(f"upstream: {{{upstream}}}\nroutes:{ONE_PATH}")
+            wait_for(lambda number=number: self.bottle.errors().count("the old policy stays in force")
+                     == number, 15, "the error")
+        for key in ("ca_file", "proxy_ca_file"):
+            self.assertIn(f" upstream.{key}: cannot load certificates from /nonexistent.pem",
+                          self.bottle.errors())
+        self.assertNotIn("the worker refuses", self.bottle.errors())
         self.assertEqual(fetch(self.bottle, "/echo"), "200")
         self.assertEqual(self.bottle.worker(), worker)
 

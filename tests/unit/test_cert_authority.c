@@ -422,9 +422,29 @@ static void assert_no_roots(const char *path, const char *words)
 {
 	struct error error = {0};
 
-	assert_int_equal(cert_authority_check_roots(path, &error), -1);
-	if (!strstr(error.text, path) || !strstr(error.text, words))
+	assert_int_equal(cert_authority_check_roots(path, NULL, &error), -1);
+	if (strncmp(error.text, "upstream.ca_file: ", 18) != 0 || !strstr(error.text, path) ||
+	    !strstr(error.text, words))
 		fail_msg("'%s' is not in: %s", words, error.text);
+}
+
+/* Neither is looked at less than the other, and none has to be named. */
+static void roots_of_the_proxy(void **state)
+{
+	struct cert_authority *ca = new_ca();
+	struct error error = {0};
+	char good[128];
+
+	(void)state;
+	assert_int_equal(cert_authority_save(ca, directory, false, &error), 0);
+	snprintf(good, sizeof(good), "%s", in_directory("ca-cert.pem"));
+	assert_int_equal(cert_authority_check_roots(NULL, NULL, &error), 0);
+	assert_int_equal(cert_authority_check_roots(good, good, &error), 0);
+	assert_int_equal(cert_authority_check_roots(good, "/nonexistent", &error), -1);
+	assert_string_equal(error.text, "upstream.proxy_ca_file: cannot load certificates from "
+					"/nonexistent: No such file or directory");
+	assert_int_equal(cert_authority_check_roots(NULL, "/nonexistent", &error), -1);
+	cert_authority_free(ca);
 }
 
 /* What a start and a reload read: one that waits is ended by alarm(2). */
@@ -448,6 +468,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(roots_of_no_file, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(roots_of_the_proxy, make_directory, remove_directory),
 		cmocka_unit_test(authority),
 		cmocka_unit_test(leaves_verify),
 		cmocka_unit_test(serials_differ),
