@@ -27,7 +27,8 @@
 
 #define CGROUP_PREFIX "egress-bpf."
 #define NAME_PREFIX "exec-"
-#define LOCK_FILE BOTTLE_RUN_DIRECTORY "/execs" /* stays: who removed it would split its users */
+/* Stays: who removed it would split its users. With a dot, which no NAME begins with. */
+#define LOCK_FILE BOTTLE_RUN_DIRECTORY "/.execs"
 #define ROOT_ATTEMPTS 100			/* of 10 ms */
 
 struct locks {

@@ -313,6 +313,12 @@ class Who(Case):
         self.assertEqual(result.returncode, 125)
         self.assertIn("there is no user 'no-such-user'", result.stderr)
 
+    def test_name_of_the_locks(self):
+        """Files of ours lie beside the directories of the bottles: no NAME is one of theirs."""
+        self.ok(run_exec(["true"]))
+        result = run_exec(["echo", "ran"], "--name", "execs")
+        self.assertEqual(self.ok(result), "ran\n")
+
 
 class Directory:
     """As subprocess takes a file; Python opens no directory as one."""
