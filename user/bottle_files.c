@@ -26,19 +26,12 @@ static int failed(struct error *error, const char *what, const char *path)
 	return error_set(error, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
-/* Another exec that ends removes the common directory when it is empty, so it may vanish between
- * the two calls. */
+/* In the common one, which stays. */
 static int make_directory(const char *path)
 {
-	for (int attempts = 0; attempts < 100; attempts++) {
-		if (mkdir(BOTTLE_RUN_DIRECTORY, 0755) < 0 && errno != EEXIST)
-			return -1;
-		if (mkdir(path, 0755) == 0 || errno == EEXIST)
-			return 0;
-		if (errno != ENOENT)
-			return -1;
-	}
-	return -1;
+	if (mkdir(BOTTLE_RUN_DIRECTORY, 0755) < 0 && errno != EEXIST)
+		return -1;
+	return mkdir(path, 0755) == 0 || errno == EEXIST ? 0 : -1;
 }
 
 /* Still writable; launch_seal() ends that. 64 MiB hold a dozen bundles. */
