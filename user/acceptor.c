@@ -37,7 +37,8 @@ int acceptor_add(struct acceptor *acceptor, int fd, event_callback_fn ready, voi
 
 bool acceptor_starved(int error)
 {
-	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+	       error == EINVAL;
 }
 
 static void unwatch(struct acceptor *acceptor)

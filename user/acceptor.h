@@ -27,7 +27,8 @@ void acceptor_init(struct acceptor *acceptor, struct event_base *base, event_cal
 /* Calls `ready` whenever somebody waits at `fd` (borrowed). -1: too many, or out of memory. */
 int acceptor_add(struct acceptor *acceptor, int fd, event_callback_fn ready,
 		 void *context) WARN_UNUSED;
-/* Whether accept(2) failed with `error` for lack of descriptors or memory: time for a pause. */
+/* Whether accept(2) failed with `error` for lack of descriptors or memory, or because the socket does not
+ * listen any more (EINVAL; sockets_relisten()): time for a pause. */
 bool acceptor_starved(int error);
 /* For acceptor_pause_time. False: no memory for its timer, so all goes on, since nobody would end it. */
 bool acceptor_pause(struct acceptor *acceptor);

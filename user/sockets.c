@@ -114,6 +114,36 @@ void sockets_close(struct sockets *sockets)
 	*sockets = (struct sockets){0};
 }
 
+/* The socket's own end of sending and receiving, which what it accepts would inherit, is taken back by
+ * the connect(2). */
+static int relisten(const int *fds, size_t count, int *ret_number)
+{
+	static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	int result = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int listens = 1;
+		socklen_t size = sizeof(listens);
+
+		if (getsockopt(fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || listens)
+			continue;
+		if (connect(fds[i], &nowhere, sizeof(nowhere)) < 0 || listen(fds[i], BACKLOG) < 0)
+			result = -errno;
+		else
+			(*ret_number)++;
+	}
+	return result;
+}
+
+int sockets_relisten(const struct sockets *s)
+{
+	int number = 0, proxy = relisten(s->proxy, s->proxy_count, &number),
+	    dns = relisten(s->dns_tcp, s->dns_count, &number),
+	    host = relisten(s->host, s->host_count, &number);
+
+	return proxy < 0 ? proxy : dns < 0 ? dns : host < 0 ? host : number;
+}
+
 /* One UDP and one TCP socket on the same port, or neither. */
 static int open_dns_pair(struct sockets *s, const struct egress_address *address, uint16_t port)
 {

@@ -52,6 +52,10 @@ struct sockets_options {
 int sockets_open(const struct sockets_options *options, struct sockets *ret, struct error *error)
 	WARN_UNUSED;
 void sockets_close(struct sockets *sockets);
+/* Who has CAP_NET_ADMIN over the namespace may end the listening of any socket in there (SOCK_DESTROY,
+ * sock_diag(7)). Those of ours that did end listen again, at the same port. How many these are, or -errno
+ * of one that cannot (its port is another's meanwhile); to be called now and then. */
+int sockets_relisten(const struct sockets *sockets) WARN_UNUSED;
 /* "ADDR:PORT" or "[ADDR6]:PORT", in numbers. */
 bool sockets_parse_place(const char *text, struct sockets_place *ret) WARN_UNUSED;
 /* The same; port 0 is none. */

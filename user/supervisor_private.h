@@ -73,6 +73,7 @@ struct supervisor {
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
+	bool relistened; /* one of them was closed from outside, which is told once */
 	struct access_log *log;
 	char mark[8];				/* begins each id of this life of ours */
 	struct feed *kernel_feed;		/* what the kernel refuses */

@@ -130,6 +130,19 @@ static void grow(struct supervisor *s)
 		s->slots[i]->pulses_busy = 0;
 }
 
+/* Said once: whoever does it in the bottle may do it at any time. */
+static void look_after_sockets(struct supervisor *s)
+{
+	int result = sockets_relisten(&s->sockets);
+
+	if (result == 0 || s->relistened)
+		return;
+	s->relistened = true;
+	diag_error("%s: a listening socket of ours was closed from within the bottle (SOCK_DESTROY); it %s%s",
+		   s->options.name, result > 0 ? "listens again" : "cannot listen again: ",
+		   result > 0 ? "" : strerror(-result));
+}
+
 static void on_pulse(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -140,6 +153,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *context)
 	supervisor_look_after_bottle(s);
 	supervisor_approvals_pulse(s);
 	control_pulse(s->control);
+	look_after_sockets(s);
 	for (unsigned i = 0; i < s->slot_count; i++) {
 		pulse_worker(s->slots[i]);
 		measure(s->slots[i], now - s->pulse_ns);

@@ -11,7 +11,7 @@ import time
 
 import world as w
 import harness
-from harness import Bottle, Case, alive, children, cli, measures, pins, policy, wait_for, write
+from harness import Bottle, BottleCase, Case, alive, children, cli, measures, pins, policy, wait_for, write
 
 ONE_PATH = """
   - host: api.example.test
@@ -407,6 +407,28 @@ class Endurance(Case):
         os.mkdir(self.bottle.cgroup)
         self.assertEqual(self.bottle.process.wait(15), 0, self.bottle.errors())
         self.assertNotIn(self.bottle.name, pins())
+
+
+class Destroyed(BottleCase):
+    """SOCK_DESTROY of sock_diag(7), by root that has CAP_NET_ADMIN over the bottle's namespace."""
+
+    def destroy(self):
+        for _ in range(2):
+            self.ok(self.bottle.run(["sh", "-c", "ss -K state listening; ss -u -a -K; :"], root=True))
+        listening = self.ok(self.bottle.run(["ss", "-tlnH"], root=True))
+        self.assertEqual(listening, "")
+
+    def ask(self):
+        return self.bottle.curl("-o", "/dev/null", "-w", "%{http_code}", "https://api.example.test/echo")
+
+    def test_listening_sockets(self):
+        worker = self.bottle.worker()
+        for _ in range(2):
+            self.destroy()
+            self.assertLess(harness.runnable(worker, 1), 0.5)
+            wait_for(lambda: self.ask().stdout == "200", 10, lambda: f"an answer; {self.bottle.errors()}")
+        self.assertEqual(self.bottle.worker(), worker)
+        self.assertEqual(self.bottle.errors().count("was closed from within the bottle"), 1)
 
 
 class LogPipe(Case):
