@@ -73,7 +73,6 @@ struct supervisor {
 	struct tc_wall *tc_wall; /* NULL in a shared network namespace */
 	struct ledger *ledger;
 	struct sockets sockets;
-	bool relistened; /* one of them was closed from outside, which is told once */
 	struct access_log *log;
 	char mark[8];				/* begins each id of this life of ours */
 	struct feed *kernel_feed;		/* what the kernel refuses */
@@ -93,6 +92,7 @@ struct supervisor {
 	bool bottle_gone;
 	bool ready; /* all workers were, at the start */
 	bool loading, reload_again, stopping;
+	bool relistened; /* a listening socket was closed from outside, which is told once */
 	bool ending; /* the workers' end is wanted: no other follows */
 	struct event *denials, *pulse, *signals[3];
 	uint64_t pulse_ns; /* when the last was */
