@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
+/* NULL, or what is wrong. */
+static const char *add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
 {
 	bool any = false;
 
@@ -17,23 +18,36 @@ static bool add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
 		X509 *certificate = sk_X509_INFO_value(infos, i)->x509;
 
 		if (certificate && X509_STORE_add_cert(store, certificate) != 1)
-			return false;
+			return "out of memory";
 		any = any || certificate;
 	}
-	return any;
+	return any ? NULL : "no certificate in it";
 }
 
-bool roots_add_pem(X509_STORE *store, const struct bytes *pem)
+static const char *unread(void)
+{
+	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE
+		       ? "out of memory"
+		       : "what is in it cannot be read as certificates";
+}
+
+/* As add_all(). */
+static const char *add_pem(X509_STORE *store, const struct bytes *pem)
 {
 	BIO *text = BIO_new_mem_buf(pem->data, (int)pem->length);
 	STACK_OF(X509_INFO) *infos =
 		text ? PEM_X509_INFO_read_bio(text, NULL, NULL, NULL) : NULL;
-	const bool added = infos && add_all(store, infos);
+	const char *wrong = infos ? add_all(store, infos) : unread();
 
 	sk_X509_INFO_pop_free(infos, X509_INFO_free);
 	BIO_free(text);
 	ERR_clear_error();
-	return added;
+	return wrong;
+}
+
+bool roots_add_pem(X509_STORE *store, const struct bytes *pem)
+{
+	return !add_pem(store, pem);
 }
 
 /* O_NONBLOCK: a FIFO of that name would hold a start, or a reload, for ever. NULL, or what is
@@ -59,8 +73,8 @@ int roots_add_file(X509_STORE *store, const char *path, struct error *error)
 	struct bytes pem = {0};
 	const char *wrong = read_regular(path, &pem);
 
-	if (!wrong && !roots_add_pem(store, &pem))
-		wrong = "no certificate in it";
+	if (!wrong)
+		wrong = add_pem(store, &pem);
 	bytes_free(&pem);
 	return wrong ? error_set(error, "cannot load certificates from %s: %s", path, wrong) : 0;
 }

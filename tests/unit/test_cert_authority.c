@@ -464,11 +464,34 @@ static void roots_of_no_file(void **state)
 	assert_no_roots(__FILE__, "no certificate in it");
 }
 
+/* Of several, one that was cut off: who looks into the file sees certificates. */
+static void damaged_roots(void **state)
+{
+	struct cert_authority *ca = new_ca();
+	struct bytes pem = {0};
+	char path[128];
+	FILE *file;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", in_directory("roots.pem"));
+	assert_int_equal(cert_authority_pem(ca, &pem), 0);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	assert_int_equal(fwrite(pem.data, pem.length, 1, file), 1);
+	assert_int_equal(fwrite(pem.data, pem.length / 2, 1, file), 1);
+	assert_int_equal(fclose(file), 0);
+	assert_no_roots(path, "cannot be read as certificates");
+	assert_int_equal(unlink(path), 0);
+	bytes_free(&pem);
+	cert_authority_free(ca);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(roots_of_no_file, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(roots_of_the_proxy, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(damaged_roots, make_directory, remove_directory),
 		cmocka_unit_test(authority),
 		cmocka_unit_test(leaves_verify),
 		cmocka_unit_test(serials_differ),
