@@ -15,6 +15,7 @@
 #include <glob.h>
 #include <malloc.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -109,17 +110,24 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
 /* What is swept: NULL with `error` set, or the whole. */
 typedef struct config *(*read_fn)(const void *context, struct error *error);
 
-static void check_whole(const struct config *config, const char *wanted, const char *what, long at)
+struct wanted {
+	char *text;
+	uint8_t hash[sizeof((struct config){0}.hash)];
+};
+
+static void check_whole(const struct config *config, const struct wanted *wanted, const char *what, long at)
 {
 	char *text = config_effective(config);
 
-	if (!text || strcmp(text, wanted) != 0)
+	if (!text || strcmp(text, wanted->text) != 0 ||
+	    memcmp(config->hash, wanted->hash, sizeof(wanted->hash)) != 0)
 		fail_msg("%s, allocation %ld: read only in part", what, at);
 	free(text);
 }
 
 /* One read with the `at`th allocation failing; false when there are not so many. */
-static bool read_without(read_fn read, const void *context, const char *wanted, const char *what, long at)
+static bool read_without(read_fn read, const void *context, const struct wanted *wanted, const char *what,
+			 long at)
 {
 	struct error error = {0};
 	struct config *config;
@@ -153,18 +161,19 @@ static void sweep(read_fn read, const void *context, const char *what, long stri
 {
 	struct error error = {0};
 	struct config *config = read(context, &error);
-	char *wanted;
+	struct wanted wanted;
 	long at = 1;
 
 	if (!config)
 		fail_msg("%s: %s", what, error.text);
-	wanted = config_effective(config);
-	assert_non_null(wanted);
+	wanted.text = config_effective(config);
+	assert_non_null(wanted.text);
+	memcpy(wanted.hash, config->hash, sizeof(wanted.hash));
 	config_free(config);
-	while (read_without(read, context, wanted, what, at))
+	while (read_without(read, context, &wanted, what, at))
 		at += stride;
 	assert_in_range(at, 10, 1000000);
-	free(wanted);
+	free(wanted.text);
 }
 
 static struct config *read_source(const void *context, struct error *error)
@@ -255,7 +264,8 @@ static const char with_secrets[] =
 	"routes:\n"
 	"- host: a.test\n  auth: {scheme: Bearer, token_env: OOM_TOKEN_0}\n"
 	"- host: b.test\n  auth: {scheme: Basic, username: x, token_env: OOM_TOKEN_0}\n"
-	"- host: c.test\n  auth: {header: x-key, token_env: OOM_TOKEN_1}\n";
+	"- host: c.test\n  auth: {header: x-key, token_env: OOM_TOKEN_1}\n"
+	"- host: d.test\n  auth: {scheme: Basic, token_env: OOM_TOKEN_2}\n";
 
 static void test_secrets(void **state)
 {
@@ -264,12 +274,15 @@ static void test_secrets(void **state)
 	struct config *config;
 	struct bytes blob = {0};
 	char long_token[400] = "";
+	unsigned char pair[100];
 
 	(void)state;
 	setenv("OOM_TOKEN_0", SECRET, 1);
 	memset(long_token, 'x', sizeof(long_token) - 1);
 	memcpy(long_token, SECRET, strlen(SECRET));
 	setenv("OOM_TOKEN_1", long_token, 1);
+	EVP_EncodeBlock(pair, (const unsigned char *)SECRET ":x", (int)strlen(SECRET ":x"));
+	setenv("OOM_TOKEN_2", (const char *)pair, 1);
 	sweep(read_with_secrets, &source, "environment", 1);
 	config = read_with_secrets(&source, &error);
 	assert_non_null(config);
