@@ -26,7 +26,7 @@
 
 int main(void)
 {
-	printf("1..0 # SKIP the sanitizer's allocator is in the place of ours\n");
+	puts("1..1\nok 1 - allocations # SKIP the sanitizer's allocator is in the place of ours");
 	return 0;
 }
 
