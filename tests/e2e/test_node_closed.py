@@ -106,6 +106,18 @@ class Closed(test_node.NodeCase):
         w.sh(f"umount {freezer}")
         wait_for(lambda: not frozen(plain), 5, lambda: "the pod to go on; " + self.errors())
 
+    @staticmethod
+    def is_held(pid):
+        """By a tracer, and for longer than at any system call: strace delays it."""
+        for _ in range(20):
+            try:
+                if read(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] != "t":
+                    return False
+            except OSError:
+                return False
+            time.sleep(0.01)
+        return True
+
     def test_ended_while_its_run_starts(self):
         """Told to end between fork(2) and execve(2), where it still has the agent's handlers, which
         write to the agent's own loop: the agent took the word for its own and ended, and the wall of
@@ -114,8 +126,10 @@ class Closed(test_node.NodeCase):
         # The child opens it first of all.
         self.start_agent(wrapper=["strace", "-D", "-f", "-qq", "-o", path, "-e", "signal=none",
                                   "-P", "/dev/null", "-e", "inject=openat:delay_exit=1500000"])
+        before = set(harness.children(self.process.pid))
         pod = Pod(self, "web").start()
-        self.says(f"{pod.wall} with policy")
+        wait_for(lambda: any(self.is_held(child) for child in harness.children(self.process.pid)
+                             if child not in before), 20, "the child that opens it")
         pod.end()
         wait_for(lambda: not pod.walled() or self.process.poll() is not None, 20, "the wall to go")
         self.assertIsNone(self.process.poll(), self.errors())
