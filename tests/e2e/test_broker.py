@@ -248,10 +248,11 @@ class Broker(Case):
         more, and what waits fails. The broker's second ioctl(2) is its answer."""
         for error, said in (("EINTR", "111\n2\n"), ("EINVAL", "38\n38\n"), ("ENOENT", "")):
             with self.subTest(error=error):
-                self.start("import signal, socket, sys\nprint('up', flush=True)\nsys.stdin.readline()\n"
+                self.start("import signal, socket, sys, time\nprint('up', flush=True)\nsys.stdin.readline()\n"
                            "signal.alarm(8)\n"
                            "print(socket.socket().connect_ex(('127.0.0.1', 1)), flush=True)\n"
-                           "print(socket.socket(socket.AF_UNIX).connect_ex('x'))\n")
+                           "print(socket.socket(socket.AF_UNIX).connect_ex('x'), flush=True)\n"
+                           "time.sleep(1)\n")  # strace, which must let go of the broker first, may be slow
                 broker, = self.brokers()
                 strace = subprocess.Popen(["strace", "-p", str(broker), "-f", "-e", "trace=ioctl", "-e",
                                            f"inject=ioctl:error={error}:when=2"], text=True,
