@@ -221,7 +221,8 @@ bool bottle_broker_failed(struct bottle *bottle)
 {
 	int status = 0;
 
-	if (bottle->broker == 0 || waitpid(bottle->broker, &status, WNOHANG) != bottle->broker)
+	/* It has ended, or we were not asked: this waits for nobody but a tracer of it (strace). */
+	if (bottle->broker == 0 || waitpid(bottle->broker, &status, 0) != bottle->broker)
 		return false;
 	bottle->broker = 0;
 	return status != 0;
