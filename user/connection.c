@@ -215,6 +215,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	c->inside++;
+	c->timer_ms = 0; /* or no deadline that is set from here on would set it */
 	if (now < c->deadline_ms)
 		arm_timer(c, now);
 	else if (c->state != CONNECTION_HANDSHAKE && may_await_greeting(c) && !c->waited)

@@ -189,10 +189,10 @@ static void fake_add(struct policy *policy, struct policy_route_spec spec)
 }
 
 /* api.test: 80 and 443, /v1/ only, with a token. open.test: everything. tcp.test:22 raw.
- * pinned.test:443 passthrough. 203.0.113.0/24:6379. mail.test: 587 and 443, of HTTP by mistake. */
+ * pinned.test:443 and :993 passthrough. 203.0.113.0/24:6379. mail.test: 587 and 443, of HTTP by mistake. */
 static struct policy *fake_policy(void)
 {
-	static const uint16_t web[] = {443, 80}, ssh[] = {22}, tls[] = {443}, redis[] = {6379},
+	static const uint16_t web[] = {443, 80}, ssh[] = {22}, tls[] = {443, 993}, redis[] = {6379},
 			      mail[] = {587, 443};
 	static const struct policy_path_spec path = {POLICY_PATH_PREFIX, "/v1/"};
 	static const struct policy_match_spec match = {.paths = &path, .path_count = 1};
@@ -211,7 +211,7 @@ static struct policy *fake_policy(void)
 	fake_add(policy, (struct policy_route_spec){
 		.host = "tcp.test", .ports = ssh, .port_count = 1, .mode = POLICY_TCP});
 	fake_add(policy, (struct policy_route_spec){
-		.host = "pinned.test", .ports = tls, .port_count = 1,
+		.host = "pinned.test", .ports = tls, .port_count = 2,
 		.mode = POLICY_PASSTHROUGH});
 	fake_add(policy, (struct policy_route_spec){
 		.host = "mail.test", .ports = mail, .port_count = 2});

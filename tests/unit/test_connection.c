@@ -606,6 +606,70 @@ static void silent_client_of_tls(void **state)
 		tls_client_free(&client[i]);
 }
 
+/* One that comes after the note is served, and one that never comes has its ten seconds, as ever. */
+static void silent_client_of_passthrough(void **state)
+{
+	static char hello[8192];
+	size_t length = client_hello_bytes("pinned.test", hello, sizeof(hello));
+	struct fake *f = *state;
+	int gone, late;
+
+	f->identity = (struct identity){.kind = IDENTITY_NAME, .host = "pinned.test", .port = 993};
+	fake_connect(f);
+	gone = f->client;
+	fake_connect(f);
+	late = f->client;
+	wait_ms(f, 3500);
+	assert_int_equal(f->log_count, 2);
+	assert_int_equal(f->last.reason, EGRESS_ALLOWED);
+	fake_send(f, late, hello, length);
+	assert_int_equal(f->get_count, 1);
+	close(f->upstream);
+	f->upstream = -1;
+	leave(f, late);
+	for (int i = 0; i < f->log_count; i++)
+		assert_int_not_equal(f->reasons[i], EGRESS_PROTOCOL_NOT_ALLOWED);
+	f->log_count = 0;
+	wait_ms(f, 5500);
+	assert_int_equal(f->log_count, 0);
+	wait_ms(f, 2000);
+	assert_int_equal(f->log_count, 1);
+	assert_int_equal(f->last.reason, EGRESS_PROTOCOL_NOT_ALLOWED);
+	assert_int_equal(f->proxy.connection_count, 0);
+	close(gone);
+}
+
+/* What comes late is no silence any more: neither TLS after a while, nor a request within it. */
+static void late_client_of_tls(void **state)
+{
+	struct fake *f = *state;
+	struct tls_client client[2];
+	int fd[2];
+
+	f->leaf = make_leaf();
+	for (int i = 0; i < 2; i++) {
+		fd[i] = connect_to(f, 587);
+		client[i] = tls_client(f, "mail.test");
+	}
+	assert_int_equal(tls_handshake(f, client[1].ssl), 1);
+	wait_ms(f, 3500);
+	assert_int_equal(f->log_count, 2);
+	f->client = fd[0];
+	assert_int_equal(tls_handshake(f, client[0].ssl), 1);
+	leave(f, fd[0]);
+	assert_int_equal(f->log_count, 0);
+	f->client = fd[1];
+	assert_true(SSL_write(client[1].ssl, "GET / HTTP/1.1\r\nHost: mail.test:587\r\n\r\n", 39) > 0);
+	fake_turn(f);
+	assert_int_equal(f->get_count, 1);
+	fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	leave(f, fd[1]);
+	for (int i = 0; i < f->log_count; i++)
+		assert_int_not_equal(f->reasons[i], EGRESS_PROTOCOL_NOT_ALLOWED);
+	for (int i = 0; i < 2; i++)
+		tls_client_free(&client[i]);
+}
+
 /* ---- reload --------------------------------------------------------------------------------- */
 
 static void reload(void **state)
@@ -690,6 +754,8 @@ int main(void)
 		STEERED(silent_client),
 		STEERED(silent_client_that_leaves_soon),
 		STEERED(silent_client_of_tls),
+		STEERED(silent_client_of_passthrough),
+		STEERED(late_client_of_tls),
 		STEERED(reload),
 	};
 
