@@ -512,6 +512,9 @@ static void run_client_hello(struct connection *c)
 	else if (n > 0)
 		result = client_hello_parse((struct span){buffer, (size_t)n}, &need, name);
 	free(buffer);
+	/* GREETING_SECONDS were for the silence: what has begun has its whole time. */
+	if (n > 0 && !c->spoke && !c->waited)
+		connection_deadline(c, HANDSHAKE_SECONDS);
 	c->spoke = c->spoke || n > 0;
 	if (result == 0) {
 		if (need > 0)

@@ -606,6 +606,23 @@ static void silent_client_of_tls(void **state)
 		tls_client_free(&client[i]);
 }
 
+/* A passthrough route's ClientHello has its whole time, also where it began within GREETING_SECONDS. */
+static void slow_client_hello(void **state)
+{
+	static char hello[8192];
+	size_t length = client_hello_bytes("pinned.test", hello, sizeof(hello));
+	struct fake *f = *state;
+
+	f->identity = (struct identity){.kind = IDENTITY_NAME, .host = "pinned.test", .port = 993};
+	fake_connect(f);
+	fake_send(f, f->client, hello, 100);
+	wait_ms(f, 3500);
+	assert_int_equal(f->log_count, 0);
+	assert_int_equal(f->proxy.connection_count, 1);
+	fake_send(f, f->client, hello + 100, length - 100);
+	assert_int_equal(f->get_count, 1);
+}
+
 /* One that comes after the note is served, and one that never comes has its ten seconds, as ever. */
 static void silent_client_of_passthrough(void **state)
 {
@@ -754,6 +771,7 @@ int main(void)
 		STEERED(silent_client),
 		STEERED(silent_client_that_leaves_soon),
 		STEERED(silent_client_of_tls),
+		STEERED(slow_client_hello),
 		STEERED(silent_client_of_passthrough),
 		STEERED(late_client_of_tls),
 		STEERED(reload),
