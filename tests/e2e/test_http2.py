@@ -359,6 +359,23 @@ class Mirror(WithOrigins):
                           {"data": "abc", "end": False}, host="h2.example.test")
         self.assertTrue(answer["reset"], answer)
 
+    def test_resets_of_the_origin(self):
+        """They are not the client's: more than it may make itself, and its session goes on."""
+        head = bytes.fromhex("82870113") + b"h2only.example.test" + bytes.fromhex("0408") + b"/reset/2"
+        code = """
+import sys
+sys.argv[1:1] = ["{}"]
+exec(open(sys.argv[2]).read().split("def main")[0])
+c = Client("h2only.example.test")
+for first in range(1, 1400, 100):
+    last = range(first, first + 100, 2)
+    c.socket.sendall(b"".join(frame(1, 5, n, bytes.fromhex(sys.argv[3])) for n in last))
+    c.receive(15, lambda: all(n in c.streams and c.streams[n]["reset"] is not None for n in last))
+print({s["reset"] for s in c.streams.values()}, len(c.streams), c.goaway, c.closed)
+"""
+        said = self.ok(self.bottle.python(code, H2CLIENT, head.hex()))
+        self.assertEqual(said, "{2} 700 None False\n")
+
     def test_websocket_by_upgrade(self):
         """The origin speaks HTTP/2, but an upgrade needs a connection of HTTP/1.1."""
         output = self.ok(self.bottle.python(WEBSOCKET, "h2.example.test"))
