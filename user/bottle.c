@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -197,14 +198,24 @@ int bottle_read_report(struct bottle *bottle, struct error *error)
 	return (unsigned char)text[0];
 }
 
-/* One that has ended may have left a report, which says more than a broken pipe. */
+/* Before its release, an init that lives has nothing to report. */
+static bool has_reported(const struct bottle *bottle)
+{
+	struct pollfd pollfd = {.fd = bottle->report, .events = POLLIN};
+
+	return poll(&pollfd, 1, 0) > 0;
+}
+
+/* One that has ended may have left a report, which says more than a broken pipe. The pipe is whole as
+ * long as the broker has not closed what it was born with. */
 int bottle_release(struct bottle *bottle, bool brokered, struct error *error)
 {
 	const char go = brokered ? LAUNCH_BROKERED : LAUNCH;
-	int rc = span_write((struct span){&go, 1}, bottle->plan);
+	bool released = !has_reported(bottle) &&
+			span_write((struct span){&go, 1}, bottle->plan) == 0;
 
 	descriptor_close(&bottle->plan);
-	if (rc == 0)
+	if (released)
 		return 0;
 	return bottle_read_report(bottle, error)
 		       ? -1

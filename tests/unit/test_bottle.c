@@ -65,6 +65,20 @@ char *realpath(const char *path, char *resolved)
 	return NULL;
 }
 
+/* The broker, which is the only child that is made by it, and has our pipes until it runs. */
+static bool slow_broker;
+
+pid_t fork(void)
+{
+	pid_t (*real)(void), pid;
+
+	*(void **)&real = dlsym(RTLD_NEXT, "fork");
+	pid = real();
+	if (pid == 0 && slow_broker)
+		usleep(300000);
+	return pid;
+}
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define CA_PEM "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
@@ -514,7 +528,8 @@ static void test_let_in_must_be_a_socket(void **state)
 	assert_string_equal(outcome.error.text, "--bind-socket /etc/passwd: not a unix socket");
 }
 
-/* Where it fails before the walls stand, its report is the error, not the pipe that broke. */
+/* Where it fails before the walls stand, its report is the error, not the pipe that broke, and not
+ * nothing while a broker that has not run yet holds the pipe's other end. */
 static void test_ended_before_the_walls(void **state)
 {
 	char shell[] = "/bin/true", *argv[] = {shell, NULL};
@@ -525,7 +540,9 @@ static void test_ended_before_the_walls(void **state)
 	(void)state;
 	let_in[0] = "/etc/passwd";
 	let_in_count = 1;
+	slow_broker = true;
 	bottle = prepare(&plain_user, argv);
+	slow_broker = false;
 	let_in_count = 0;
 	assert_int_equal(waitid(P_PID, (id_t)bottle_pid(bottle), &info, WEXITED | WNOWAIT), 0);
 	assert_int_equal(bottle_release(bottle, false, &error), -1);
