@@ -41,6 +41,9 @@ class Tap(unittest.TestResult):
         self.line("ok", test, f" # SKIP {name(test)}: {reason}")
 
     def fail(self, test, error):
+        # We are told to end, and unittest would go on with the next test in a world that is going.
+        if issubclass(error[0], SystemExit):
+            raise error[1]
         self.line("not ok", test)
         text = self._exc_info_to_string(error, test)
         print("\n".join("# " + line[:1500] for line in text.splitlines()[-60:]), flush=True)

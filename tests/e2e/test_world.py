@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The end of a world."""
 import os
+import sys
 import unittest
 
 import harness
+import run
 import world
 
 
@@ -15,3 +17,12 @@ class Unfinished(unittest.TestCase):
         begun.cgroup = begun.path("cgroup")
         begun.destroy()
         self.assertFalse(os.path.exists(begun.directory))
+
+    def test_told_to_end(self):
+        """The run ends there: it does not go on with the tests that are left, each of which would fail."""
+        seen = []
+        tests = unittest.TestSuite(unittest.FunctionTestCase(test) for test in (
+            lambda: sys.exit(1), lambda: seen.append("the next")))
+        with self.assertRaises(SystemExit):
+            tests.run(run.Tap())
+        self.assertEqual(seen, [])
