@@ -57,6 +57,8 @@ SOURCES := $(wildcard user/*.c)
 OBJECTS := $(SOURCES:user/%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,%,$(wildcard tests/kernel/test_*.c))
+# Both are built in one directory.
+$(foreach name,$(filter $(UNIT_TESTS),$(KERNEL_TESTS)),$(error tests/unit and tests/kernel both have $(name).c))
 
 all: $(BUILD)/egress-bpf ## build the program: build/egress-bpf
 
