@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """run.py PROGRAM [--only PATTERN]: runs the end-to-end tests and speaks TAP.
 
-PATTERN matches "module.Class.test", with * as wildcard; "own" and "others" are the halves of all that
-take about the same time (see OTHERS); "asan" is the set that makes sense under
-sanitizers: neither what measures memory and time, nor what is mostly others' work; "tsan" where threads
-are at work."""
+PATTERN matches "module.Class.test", with * as wildcard. "own", "late" and "others" are the parts of all
+that run beside each other (see OTHERS, LATE), of which "others" makes no sense under sanitizers; "tsan" is
+where threads are at work. What measures memory and time is left out under any sanitizer."""
 import fnmatch
 import itertools
 import os
@@ -68,6 +67,9 @@ def name(test):
 OTHERS = {"test_ci", "test_compared", "test_docker", "test_docs", "test_install", "test_node",
           "test_node_closed", "test_podman", "test_programs", "test_start", "test_ui_page"}
 
+# A part of what is ours, for the lanes whose own work is done first: see run-tests.
+LATE = {"test_approve", "test_broker", "test_supervisor", "test_ui"}
+PARTS = ("own", "late", "others")
 
 # Reloads, grants, several workers. Not `exec`: its broker does not start under ThreadSanitizer.
 THREADS = ("test_approve.*", "test_reload.*", "test_workers.Two.*", "test_workers.Pipe.*",
@@ -87,15 +89,17 @@ def measures(test):
     return getattr(method, "measures", False) or getattr(type(test), "measures", False)
 
 
+def part(module):
+    return "others" if module in OTHERS else "late" if module in LATE else "own"
+
+
 def chosen(test, only):
     if not only:
         return True
-    if only == "asan":
-        return type(test).__module__ not in OTHERS
     if only == "tsan":
         return any(fnmatch.fnmatch(name(test), x) for x in THREADS)
-    if only in ("own", "others"):
-        return (only == "others") == (type(test).__module__ in OTHERS)
+    if only in PARTS:
+        return only == part(type(test).__module__)
     return fnmatch.fnmatch(name(test), f"*{only}*")
 
 
