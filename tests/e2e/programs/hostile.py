@@ -159,6 +159,15 @@ H2 = {
     "window-zero": lambda n: frame(8, 0, n, bytes(4)) + head(n) + data(n, b"x"),
     "window-stream": lambda n: frame(8, 0, n, b"\x7f\xff\xff\xff") * 2,
     "settings": lambda n: frame(4, 0, 0, b"\0\x04\xff\xff\xff\xff"),
+    "settings-no-streams": lambda n: frame(4, 0, 0, b"\0\x03" + bytes(4)) + head(n) + data(n, b"fine"),
+    "settings-no-window": lambda n: frame(4, 0, 0, b"\0\x04" + bytes(4)) + head(n) + data(n, b"fine"),
+    "settings-no-table": lambda n: frame(4, 0, 0, b"\0\x01" + bytes(4)) + head(n) + data(n, b"fine"),
+    "settings-table": lambda n: frame(4, 0, 0, b"\0\x01\xff\xff\xff\xff") + head(n) + data(n, b"fine"),
+    "settings-head": lambda n: frame(4, 0, 0, b"\0\x06\0\0\0\1") + head(n) + data(n, b"fine"),
+    "goaway-back": lambda n: frame(7, 0, 0, struct.pack("!II", n, 0)) + frame(7, 0, 0, bytes(8)) + head(n) +
+                   data(n, b"late"),
+    "goaway-forth": lambda n: frame(7, 0, 0, bytes(8)) + frame(7, 0, 0, struct.pack("!II", n, 0)) + head(n) +
+                    data(n, b"late"),
     "settings-frame": lambda n: frame(4, 0, 0, b"\0\x05\0\0\0\1"),
     "settings-push": lambda n: frame(4, 0, 0, b"\0\x02\0\0\0\2"),
     "pings": lambda n: frame(6, 0, 0, bytes(8)) * 20000 + head(n) + data(n, b"x"),
