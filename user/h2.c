@@ -17,7 +17,6 @@
 /* Of a client it holds nothing back, since on_data() gives it back at once; it must only not be what
  * streams with large windows wait for. */
 #define CLIENT_CONNECTION_WINDOW (16 * 1024 * 1024)
-#define CONCURRENT_STREAMS 100
 #define CONTINUATIONS_MAX 16
 /* Of a head that goes out, as nghttp2 counts it, with 12 bytes more for each field: one above this it drops
  * without a word, and its stream would wait for ever. Twice what may come in: write_head() in h2_stream.c. */
@@ -320,6 +319,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return on_headers(h2, s, frame);
 	if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		h2->settings_came = true;
+	/* It opened, though it may be used up again by the time that anybody looks. */
+	if (frame->hd.type == NGHTTP2_WINDOW_UPDATE && frame->hd.stream_id == 0)
+		h2->shut_ms = 0;
 	if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s) {
 		s->remote_end = true;
 		h2_wake(s);
@@ -473,7 +475,7 @@ static bool new_session(struct h2 *h2)
 static bool submit_settings(struct h2 *h2)
 {
 	static const nghttp2_settings_entry server[] = {
-		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS},
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_CONCURRENT_STREAMS},
 		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP1_HEAD_MAX},
 		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
@@ -700,6 +702,7 @@ bool h2_run(struct h2 *h2)
 		abandon(h2);
 		run_woken(h2);
 	}
+	h2_room_look(h2);
 	h2->running = false;
 	return !h2->over;
 }
@@ -753,20 +756,6 @@ void h2_drain(struct h2 *h2)
 }
 
 /* ---- a client's requests -------------------------------------------------------------------- */
-
-bool h2_has_room(const struct h2 *h2)
-{
-	uint32_t limit = nghttp2_session_get_remote_settings(
-		h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-
-	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
-		return false;
-	/* RFC 9113, 6.5.2: a peer that says nothing sets no limit: one of ours has to do. */
-	if (limit > CONCURRENT_STREAMS)
-		limit = CONCURRENT_STREAMS;
-	/* Counted, not looked for: each request asks each session. */
-	return h2->open < limit;
-}
 
 struct stream *h2_open(struct h2 *h2)
 {

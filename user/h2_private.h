@@ -16,6 +16,7 @@
 #define WINDOW_MIN (32 * 1024)
 #define WINDOW_MAX (4 * 1024 * 1024)
 #define WINDOW_SHARE 64 /* of the memory that is left, no more than one in so many for one stream */
+#define H2_CONCURRENT_STREAMS 100 /* what we take, and what we ask of a peer that sets no limit */
 #define OUT_MAX (64 * 1024) /* of a body, waiting for the peer's window */
 #define OUT_MIN (16 * 1024) /* the same when memory is short */
 /* Against rapid reset (CVE-2023-44487): streams that a client may reset at once and per second. */
@@ -75,6 +76,7 @@ struct h2 {
 	size_t open; /* of them, those that are not closed */
 	struct h2_stream *woken, **woken_end;
 	size_t ready_heads;
+	uint64_t shut_ms; /* since then the connection's window lets no body out; 0 when it does */
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
 	time_t chatter_since;
 	unsigned ends; /* server: streams that the client ended before their answer's end: h2_flood.c */
@@ -95,6 +97,9 @@ int h2_rest_begin(struct h2_stream *s);
 /* So much of it came: it may be enough. Of any stream. */
 int h2_rest_came(struct h2_stream *s, size_t length);
 void h2_rest_pulse(evutil_socket_t fd, short what, void *h2);
+
+/* h2_room.c: notes whether bodies can be sent. After each time that something was. */
+void h2_room_look(struct h2 *h2);
 
 /* h2_flood.c, for callbacks of nghttp2, and as they return. A frame came that may move nothing. */
 int h2_flood_frame(struct h2 *h2);

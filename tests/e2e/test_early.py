@@ -3,6 +3,8 @@
 still sends, and its connection serves the next request."""
 import json
 import os
+import subprocess
+import time
 
 import harness
 from harness import PROGRAMS, BottleCase
@@ -259,6 +261,28 @@ for path in CASES:
 """
         answers, _ = self.played(silent, [H2, ["/413/reset", "/200/end", "/403/denied"]])
         self.assertEqual(answers, [[status, None, 0, None] for status in ("413", "200", "403")])
+
+    def test_a_window_that_stays_shut(self):
+        """An upload that is not read takes the connection's window: requests that come later go elsewhere."""
+        code = HTTP2.split("client = Uploader")[0] + """
+client = Uploader(HOST)
+client.receive(5, lambda: client.initial != 65535)
+stream, n = client.begin(CASES[0])
+for _ in range(5):
+    client.part(stream, n, 16000, lambda _: False)
+print("sent", flush=True)
+client.receive(30)
+"""
+        path = harness.write("early", json.dumps([H2, ["/200/keep"]]))
+        process = self.bottle.popen([harness.PYTHON, "-c", code, path, H2CLIENT],
+                                    stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        self.assertEqual(process.stdout.readline(), "sent\n")
+        time.sleep(1.2)
+        for option in ("--http2", "--http1.1"):
+            self.assertEqual(self.ok(self.bottle.curl(option, "--max-time", "5", "-d", "body",
+                                                      f"https://{H2}/200/read")), "4")
+        self.assertIsNone(process.poll())
 
     def test_http2_to_http2(self):
         cases = [f"/{status}/{how}" for status, how in

@@ -57,7 +57,7 @@ links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets
 	bottle_privileges bottle_environment trust_variables bottle_seccomp bottle_user sockets address trust trust_jks bytes diag
 http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_upgrade http1_head \
 	http1_body http1_refusal
-h2_modules := h2 h2_flood h2_memory h2_rest h2_stream h2_head websocket
+h2_modules := h2 h2_flood h2_memory h2_rest h2_room h2_stream h2_head websocket
 connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream tally http2 $(h2_modules) \
 	$(http1_modules) \
 	$(policy_modules)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """early_origin.py DIRECTORY ADDRESS (h1|h2): an origin that answers before it has read the body. The
-path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does, and reads all). With HTTP/1 it
-takes what comes ("end"), or closes."""
+path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does, and reads all). With
+HTTP/1 it takes what comes ("end"), or closes. "keep" has no answer, and its body keeps the connection's window."""
 import struct
 import sys
 
@@ -70,8 +70,8 @@ class Handler(hostile.Handler):
             self.windows[stream] = self.initial
             self.begin(stream, flags & 1)
         elif kind == 0:
-            # The connection's, in all cases: else no other stream would send any more.
-            if payload:
+            # The connection's, in all cases but one: else no other stream would send any more.
+            if payload and self.paths[stream][1] != "keep":
                 self.request.sendall(frame(8, 0, 0, struct.pack("!I", len(payload))))
             self.body(stream, payload, flags & 1)
         elif kind == 8 and stream in self.windows:
@@ -109,7 +109,7 @@ class Handler(hostile.Handler):
             self.length = 0
             if ended:
                 self.body(n, b"", True)
-        elif how != "late":
+        elif how not in ("late", "keep"):
             self.request.sendall(answers(how, status, n))
 
     def body(self, n, payload, ended):

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Whether another request may go on a session. Several clients share one, and what holds up the session holds
+ * up all of them: who comes later need not wait for that. */
+#include <time.h>
+
+#include "h2_private.h"
+
+/* As long as this a busy upload does not wait for its window: it waits for a reader. */
+#define SHUT_MS 1000
+
+static uint64_t now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+void h2_room_look(struct h2 *h2)
+{
+	if (h2->server)
+		return;
+	if (nghttp2_session_get_remote_window_size(h2->session) > 0)
+		h2->shut_ms = 0;
+	else if (h2->shut_ms == 0)
+		h2->shut_ms = now_ms();
+}
+
+bool h2_has_room(const struct h2 *h2)
+{
+	uint32_t limit = nghttp2_session_get_remote_settings(
+		h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
+		return false;
+	/* RFC 9113, 6.5.2: a peer that says nothing sets no limit: one of ours has to do. */
+	if (limit > H2_CONCURRENT_STREAMS)
+		limit = H2_CONCURRENT_STREAMS;
+	/* Counted, not looked for: each request asks each session. */
+	if (h2->open >= limit)
+		return false;
+	return h2->shut_ms == 0 || now_ms() - h2->shut_ms < SHUT_MS;
+}
