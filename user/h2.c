@@ -571,6 +571,7 @@ static bool receive(struct h2 *h2)
 	n = stream_read(h2->transport, buffer, sizeof(buffer));
 	if (n == -EAGAIN)
 		return false;
+	h2_room_heard(h2);
 	if (n <= 0 || nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) != n ||
 	    nghttp2_session_get_outbound_queue_size(h2->session) > QUEUE_MAX)
 		h2->over = true;
@@ -761,5 +762,8 @@ struct stream *h2_open(struct h2 *h2)
 {
 	struct h2_stream *s = h2_stream_new(h2, 0);
 
-	return s ? s->face : NULL;
+	if (!s)
+		return NULL;
+	h2_room_opened(s);
+	return s->face;
 }

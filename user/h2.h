@@ -53,7 +53,8 @@ size_t h2_shed(struct h2 *h2, size_t at_least);
 /* Server: no new streams (GOAWAY); the session is over when the last one is. */
 void h2_drain(struct h2 *h2);
 
-/* Client: may another request be sent now? Not where it would wait behind a body that nobody takes. */
+/* Client: may another request be sent now? Not where it would wait behind a body that nobody takes, or with
+ * those that were given up since nothing comes any more. */
 bool h2_has_room(const struct h2 *h2);
 /* Client: a stream for one request. NULL when out of memory. */
 struct stream *h2_open(struct h2 *h2) WARN_UNUSED;

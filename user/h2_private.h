@@ -56,6 +56,7 @@ struct h2_stream {
 	bool behind;	  /* server: a reset waits until what was written is out */
 	bool finished;	  /* the writer is through */
 	bool stale;	  /* nobody holds it, and nothing moved since on_linger() or the pulse was here */
+	uint64_t since_ms; /* client: h2_open() */
 	size_t rest;	  /* server: it is answered; so much of its request is yet thrown away */
 	bool end_sent;
 	bool own_end;	  /* it is reset for us or the origin, and not for what its peer did */
@@ -77,6 +78,8 @@ struct h2 {
 	struct h2_stream *woken, **woken_end;
 	size_t ready_heads;
 	uint64_t shut_ms; /* since then the connection's window lets no body out; 0 when it does */
+	uint64_t heard_ms; /* client: when something came last */
+	bool silent; /* client: and who waited for it in vain has given up */
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
 	time_t chatter_since;
 	unsigned ends; /* server: streams that the client ended before their answer's end: h2_flood.c */
@@ -100,6 +103,10 @@ void h2_rest_pulse(evutil_socket_t fd, short what, void *h2);
 
 /* h2_room.c: notes whether bodies can be sent. After each time that something was. */
 void h2_room_look(struct h2 *h2);
+/* Client: a request begins; something came; a request is given up unanswered. */
+void h2_room_opened(struct h2_stream *s);
+void h2_room_heard(struct h2 *h2);
+void h2_room_given_up(const struct h2_stream *s);
 
 /* h2_flood.c, for callbacks of nghttp2, and as they return. A frame came that may move nothing. */
 int h2_flood_frame(struct h2 *h2);

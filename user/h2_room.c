@@ -7,6 +7,8 @@
 
 /* As long as this a busy upload does not wait for its window: it waits for a reader. */
 #define SHUT_MS 1000
+/* Who gives up sooner does not say that a session is dead. Where it is not, this costs a connection. */
+#define SILENT_MS 1000
 
 static uint64_t now_ms(void)
 {
@@ -26,12 +28,35 @@ void h2_room_look(struct h2 *h2)
 		h2->shut_ms = now_ms();
 }
 
+void h2_room_opened(struct h2_stream *s)
+{
+	s->since_ms = now_ms();
+}
+
+void h2_room_heard(struct h2 *h2)
+{
+	h2->silent = false;
+	if (!h2->server)
+		h2->heard_ms = now_ms();
+}
+
+/* A kernel goes on taking what its process does not read, behind a balancer say: TCP sees no failure. */
+void h2_room_given_up(const struct h2_stream *s)
+{
+	struct h2 *h2 = s->h2;
+	uint64_t from_ms = h2->heard_ms > s->since_ms ? h2->heard_ms : s->since_ms;
+
+	/* With more to read it waited for its reader. */
+	if (!h2->server && s->body.length == 0 && now_ms() - from_ms >= SILENT_MS)
+		h2->silent = true;
+}
+
 bool h2_has_room(const struct h2 *h2)
 {
 	uint32_t limit = nghttp2_session_get_remote_settings(
 		h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 
-	if (h2->over || !nghttp2_session_check_request_allowed(h2->session))
+	if (h2->over || h2->silent || !nghttp2_session_check_request_allowed(h2->session))
 		return false;
 	/* RFC 9113, 6.5.2: a peer that says nothing sets no limit: one of ours has to do. */
 	if (limit > H2_CONCURRENT_STREAMS)

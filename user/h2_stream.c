@@ -422,6 +422,8 @@ static void h2_release(void *object)
 	s->face = NULL;
 	if (h2)
 		h2_touch(h2);
+	if (h2 && !s->closed && !s->remote_end)
+		h2_room_given_up(s);
 	/* Of a stream that is closed, too: the connection's window outlives it, and is given back by
 	 * us alone (h2.c turns nghttp2's own updates off). */
 	consume(s, s->body.length);

@@ -69,17 +69,21 @@ static void on_idle(evutil_socket_t fd, short what, void *context)
 	session_free(session);
 }
 
-/* An idle session has a timer, and one with requests has none. When there is no memory for it, nothing
- * would end the session: it is gone then. */
+/* An idle session has a timer, and one with requests has none; it ends at once when it would get none any
+ * more. When there is no memory for the timer, nothing would end the session: it is gone then. */
 static void set_timer(struct session *session)
 {
-	const unsigned idle_ms = session->closing ? 0 : session->pool->idle_ms;
-	const struct timeval idle = {idle_ms / 1000, idle_ms % 1000 * 1000};
+	struct timeval idle = {0, 0};
 
-	if (!h2_is_idle(session->h2))
+	if (!h2_is_idle(session->h2)) {
 		event_del(&session->timer);
-	else if (!event_pending(&session->timer, EV_TIMEOUT, NULL) &&
-		 event_add(&session->timer, &idle) < 0)
+		return;
+	}
+	if (event_pending(&session->timer, EV_TIMEOUT, NULL))
+		return;
+	if (!session->closing && h2_has_room(session->h2))
+		idle = (struct timeval){session->pool->idle_ms / 1000, session->pool->idle_ms % 1000 * 1000};
+	if (event_add(&session->timer, &idle) < 0)
 		session_free(session);
 }
 

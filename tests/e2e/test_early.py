@@ -284,6 +284,14 @@ client.receive(30)
                                                       f"https://{H2}/200/read")), "4")
         self.assertIsNone(process.poll())
 
+    def test_a_connection_that_fell_silent(self):
+        """The origin hangs, and its kernel goes on: who gave up waiting does not meet it again."""
+        for _ in range(2):
+            frozen = self.bottle.curl("--max-time", "1.4", f"https://{H2}/200/freeze")
+            self.assertEqual(frozen.returncode, 28, frozen.stderr)
+            self.assertEqual(self.ok(self.bottle.curl("--max-time", "5", "-d", "body",
+                                                      f"https://{H2}/200/read")), "4")
+
     def test_http2_to_http2(self):
         cases = [f"/{status}/{how}" for status, how in
                  ((200, "end"), (413, "reset"), (401, "bare"), (407, "cancel"), (417, "hints"),

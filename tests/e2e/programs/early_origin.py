@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """early_origin.py DIRECTORY ADDRESS (h1|h2): an origin that answers before it has read the body. The
 path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does, and reads all). With
-HTTP/1 it takes what comes ("end"), or closes. "keep" has no answer, and its body keeps the connection's window."""
+HTTP/1 it takes what comes ("end"), or closes. "keep" has no answer, and its body keeps the connection's window; after "freeze" nothing has an answer."""
 import struct
 import sys
 
@@ -109,6 +109,9 @@ class Handler(hostile.Handler):
             self.length = 0
             if ended:
                 self.body(n, b"", True)
+        elif how == "freeze":
+            while True:
+                self.take(len(self.buffer) + 1)
         elif how not in ("late", "keep"):
             self.request.sendall(answers(how, status, n))
 
