@@ -87,6 +87,14 @@ static bool print_effective(const struct config *config)
 	return print_whole(config_effective(config), "");
 }
 
+static void print_counts(const char *path, const struct policy *policy)
+{
+	size_t routes = policy_route_count(policy), hosts = policy_host_count(policy);
+
+	printf("%s: ok, %zu route%s, %zu host%s\n", path, routes, routes == 1 ? "" : "s", hosts,
+	       hosts == 1 ? "" : "s");
+}
+
 /* Errors go to standard error, findings to standard output: scripts read the one, people both. */
 static bool check_file(const char *path, const struct choices *choices)
 {
@@ -99,8 +107,7 @@ static bool check_file(const char *path, const struct choices *choices)
 	else if (config && choices->effective)
 		valid = print_effective(config);
 	else if (config)
-		printf("%s: ok, %zu routes, %zu hosts\n", path, policy_route_count(config->policy),
-		       policy_host_count(config->policy));
+		print_counts(path, config->policy);
 	else
 		diag_list_print(&errors);
 	config_free(config);

@@ -122,9 +122,9 @@ static void print_text(struct span text)
 static void print_summary(const struct prepare *p, const struct plan_draft *draft)
 {
 	printf("%s: plan of bottle %s (%s)\n", p->directory, draft->bottle, draft->slug);
-	printf("  routes.yaml  %zu routes\n  ca.pem       certificate and private key: keep it out "
+	printf("  routes.yaml  %zu route%s\n  ca.pem       certificate and private key: keep it out "
 	       "of the bottle\n  ca-cert.pem  certificate: for the bottle to trust\n",
-	       draft->route_count);
+	       draft->route_count, draft->route_count == 1 ? "" : "s");
 	for (size_t i = 0; i < draft->slot_count; i++)
 		printf("  %s  from the host's %s, when it is started\n", draft->slots[i].token_env,
 		       draft->slots[i].token_ref);

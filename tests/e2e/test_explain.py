@@ -29,6 +29,13 @@ class Explain(Case):
         self.assertEqual((same.returncode, same.stdout, same.stderr), (0, "", ""))
         self.assertEqual(cli("check", "--effective", path, again).returncode, 2)
 
+    def test_what_is_counted(self):
+        for routes, counts in ((("a", "b"), "2 routes, 2 hosts"), (("a",), "1 route, 1 host"),
+                               ((), "0 routes, 0 hosts")):
+            path = write("counted.yaml", "routes: [" + ", ".join(
+                f"{{host: {name}.example.test}}" for name in routes) + "]\n")
+            self.assertEqual(self.ok(cli("check", path)), f"{path}: ok, {counts}\n")
+
     def test_diff_as_a_review_sees_it(self):
         old = write("old.yaml", policy())
         new = write("new.yaml", policy().replace("[GET]", "[GET, POST]").replace(
