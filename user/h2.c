@@ -322,6 +322,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	/* It opened, though it may be used up again by the time that anybody looks. */
 	if (frame->hd.type == NGHTTP2_WINDOW_UPDATE && frame->hd.stream_id == 0)
 		h2->shut_ms = 0;
+	if (frame->hd.type == NGHTTP2_RST_STREAM && s)
+		s->said = true;
 	if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s) {
 		s->remote_end = true;
 		h2_wake(s);
@@ -364,6 +366,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
 	if (!s)
 		return 0;
 	rc = h2_flood_end(s);
+	/* What GOAWAY left out is refused. */
+	s->wrong = !s->said && !s->own_end && code != NGHTTP2_NO_ERROR && code != NGHTTP2_REFUSED_STREAM;
 	close_stream(s, code);
 	return rc;
 }
@@ -529,8 +533,10 @@ static void abandon(struct h2 *h2)
 
 	for (struct h2_stream *s = h2->streams; s; s = next) {
 		next = s->next;
-		if (!s->closed)
-			close_stream(s, NGHTTP2_INTERNAL_ERROR);
+		if (s->closed)
+			continue;
+		s->wrong = !h2->gone;
+		close_stream(s, NGHTTP2_INTERNAL_ERROR);
 	}
 }
 
@@ -572,6 +578,7 @@ static bool receive(struct h2 *h2)
 	if (n == -EAGAIN)
 		return false;
 	h2_room_heard(h2);
+	h2->gone = n <= 0;
 	if (n <= 0 || nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) != n ||
 	    nghttp2_session_get_outbound_queue_size(h2->session) > QUEUE_MAX)
 		h2->over = true;
@@ -618,6 +625,7 @@ static size_t send_out(struct h2 *h2, char *data, size_t length)
 
 		if (n <= 0) {
 			h2->over |= n != -EAGAIN;
+			h2->gone |= h2->over;
 			break;
 		}
 		sent += (size_t)n;
@@ -730,6 +738,7 @@ size_t h2_stuck(const struct h2 *h2)
 
 void h2_abort(struct h2 *h2)
 {
+	h2->gone = true;
 	h2->over = true;
 }
 

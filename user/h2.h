@@ -76,6 +76,8 @@ uint32_t h2_reset_code(const struct stream *stream);
 bool h2_has_ended(const struct stream *stream);
 /* It is over, and not in order: the peer reset it, or the session broke off. */
 bool h2_was_reset(const struct stream *stream);
+/* What a peer did that is over, and not in order, into `text`. False when it only went away. */
+bool h2_tell_end(const struct stream *stream, char *text, size_t size) WARN_UNUSED;
 /* With which code to reset the stream if it is freed unfinished; `behind`: when all that was written
  * is out, instead of at once. */
 void h2_set_reset_code(struct stream *stream, uint32_t code);

@@ -43,6 +43,8 @@ struct h2_stream {
 	bool closed;	  /* nghttp2 knows it no more */
 	bool reset;	  /* it ended otherwise than by END_STREAM */
 	uint32_t code;	  /* why */
+	bool said;	  /* the peer did: RST_STREAM */
+	bool wrong;	  /* we did, for what it sent */
 	uint32_t own_code; /* if we have to reset it */
 
 	struct bytes out_head; /* being written, or waiting for submission */
@@ -70,6 +72,7 @@ struct h2 {
 	const struct h2_owner *owner;
 	void *context;
 	bool server, running, over, kicked;
+	bool gone; /* it ended by the transport's end, or as we wished, and not for what the peer sent */
 	bool settings_came; /* the peer's: until then nobody knows whether it takes extended CONNECT */
 	size_t memory;	      /* nghttp2's own */
 	struct bytes pending; /* frames that the transport has not taken yet */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One request within a session, as its owner sees it: the operations of a framed stream. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -484,6 +485,20 @@ bool h2_was_reset(const struct stream *stream)
 	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
 
 	return s && s->reset;
+}
+
+bool h2_tell_end(const struct stream *stream, char *text, size_t size)
+{
+	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (!s || !s->reset)
+		return false;
+	if (s->said)
+		(void)snprintf(text, size, "the upstream reset the stream: %s",
+			       nghttp2_http2_strerror(s->code));
+	else if (s->wrong)
+		(void)snprintf(text, size, "malformed response");
+	return s->said || s->wrong;
 }
 
 void h2_set_reset_code(struct stream *stream, uint32_t code)

@@ -493,6 +493,8 @@ static const char *why_closed(const struct http1_exchange *x, char *text, size_t
 {
 	const char *fault = stream_tls_fault(x->upstream);
 
+	if (h2_tell_end(x->upstream, text, size))
+		return text;
 	if (!fault)
 		return "the upstream closed before it answered";
 	snprintf(text, size, "the upstream ended TLS before it answered: %s", fault);
@@ -579,12 +581,13 @@ static enum http1_step await_rest(struct http1 *h)
 static enum http1_step pass_cut(struct http1 *h)
 {
 	struct http1_exchange *x = h->exchange;
+	char text[128] = "the upstream closed in the middle of its response";
 
 	x->cut = true;
 	if (http1_flush(&x->down.pending, h->client) == HTTP1_FLOW_WAIT)
 		return HTTP1_STEP_WAIT;
-	return abort_response(h, EGRESS_UPSTREAM_PROTOCOL,
-			      "the upstream closed in the middle of its response");
+	(void)!h2_tell_end(x->upstream, text, sizeof(text));
+	return abort_response(h, EGRESS_UPSTREAM_PROTOCOL, text);
 }
 
 static enum http1_step receive_response(struct http1 *h)

@@ -130,6 +130,19 @@ class Hostile(BottleCase):
         answer = json.loads(self.ok(self.bottle.run([harness.PYTHON, H2CLIENT, path])))
         self.assertEqual((answer["streams"]["1"]["body"], answer["streams"]["1"]["reset"]), ("part", 2))
 
+    def test_the_record_says_who_ended_it(self):
+        """Who looks for a fault is told whether the origin went away, said no, or said nonsense."""
+        host = "h2.example.test"
+        for name, detail in (("nothing", "the upstream closed before it answered"),
+                             ("rst-1", "the upstream reset the stream: PROTOCOL_ERROR"),
+                             ("rst-late", "the upstream reset the stream: INTERNAL_ERROR"),
+                             ("crlf", "malformed response"), ("huge-frame", "malformed response"),
+                             ("bad-trailer", "malformed response")):
+            with self.subTest(name):
+                self.bottle.curl(f"https://{host}/{name}")
+                record = [r for r in self.bottle.log() if r.get("path") == "/" + name][-1]
+                self.assertEqual((record["reason"], record["detail"]), ("upstream_protocol", detail))
+
     def test_given_up_before_an_origin_that_takes_nothing(self):
         """The client's reset ends its request, though more of it could be neither sent nor read."""
         code = """
