@@ -5,9 +5,35 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* A root's issuer is itself (SI), and it is seen to have signed itself (SS) where there was memory to
+ * look. */
+static bool is_whole(X509 *certificate)
+{
+	return X509_get0_pubkey(certificate) && X509_check_purpose(certificate, -1, 0) == 1 &&
+	       (X509_get_extension_flags(certificate) & (EXFLAG_SI | EXFLAG_SS)) != EXFLAG_SI;
+}
+
+/* OpenSSL reads the key when the certificate is parsed, and its extensions when it is first asked about
+ * them. Without memory then it has no key, or is invalid, for as long as it is there, and nobody is told:
+ * so it is asked here, where the whole can fail. One that is like that in itself, as its copy is, too, does
+ * no harm. */
+static bool has_read(X509 *certificate)
+{
+	X509 *copy;
+	bool same;
+
+	if (is_whole(certificate))
+		return true;
+	copy = X509_dup(certificate);
+	same = copy && !is_whole(copy);
+	X509_free(copy);
+	return same;
+}
 
 /* NULL, or what is wrong. */
 static const char *add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
@@ -17,7 +43,8 @@ static const char *add_all(X509_STORE *store, const STACK_OF(X509_INFO) * infos)
 	for (int i = 0; i < sk_X509_INFO_num(infos); i++) {
 		X509 *certificate = sk_X509_INFO_value(infos, i)->x509;
 
-		if (certificate && X509_STORE_add_cert(store, certificate) != 1)
+		if (certificate &&
+		    (!has_read(certificate) || X509_STORE_add_cert(store, certificate) != 1))
 			return "out of memory";
 		any = any || certificate;
 	}

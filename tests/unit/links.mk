@@ -44,6 +44,7 @@ links_test_dns_respond := dns_message dns_respond address bytes
 links_test_dns_responder := dns_responder dns_tcp acceptor dns_message dns_respond address bytes
 links_test_bottle_routes := bottle_routes bytes diag
 links_test_bottle_environment := bottle_environment trust_variables
+links_test_roots := roots bytes diag
 links_test_trust := trust trust_jks bytes diag
 links_test_bottle_janitor := bottle_janitor kernel kernel_pins kernel_links kernel_tc kernel_wire kernel_btf kernel_root kernel_unix kernel_unix_doors kernel_maps \
 	kernel_events kernel_status cgroup address diag
