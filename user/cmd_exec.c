@@ -19,6 +19,7 @@
 #include "kernel.h"
 #include "record.h"
 #include "supervisor.h"
+#include "worker_uid.h"
 
 static const char help_text[] =
 	"usage: egress-bpf exec [OPTIONS] [--] COMMAND [ARGUMENT...]\n"
@@ -127,6 +128,8 @@ static int take_name(void *context, const char *name)
 	if (!kernel_name_valid(name))
 		return cmd_usage("exec", "--name: 1 to 64 letters, digits and '._-', "
 					 "not starting with '.'");
+	if (strcmp(name, WORKER_UID_LOCKS) == 0)
+		return cmd_usage("exec", "--name: '%s' is a file of egress-bpf's own", name);
 	snprintf(exec->name, sizeof(exec->name), "%s", name);
 	return EXIT_OK;
 }

@@ -14,7 +14,7 @@
 
 
 #define DIRECTORY "/run/egress-bpf"
-#define LOCKS DIRECTORY "/worker-uids"
+#define LOCKS DIRECTORY "/" WORKER_UID_LOCKS
 
 /* user_namespaces(7) Without the file there is no user namespace, and every id is there. */
 static bool is_mapped(uid_t first, uid_t count)

@@ -16,6 +16,9 @@
 /* In a user namespace that has no such ids: among Debian's own, 60000 to 64999. */
 #define WORKER_UID_SMALL_FIRST 64086
 #define WORKER_UID_SMALL_COUNT 256
+/* In BOTTLE_RUN_DIRECTORY, where exec would put a bottle's directory. It keeps its name: two versions
+ * side by side, with a file each, would give one id to two workers. */
+#define WORKER_UID_LOCKS "worker-uids"
 
 /* Takes an id that no other worker on this machine has, the same one for a name where that is free.
  * It is taken for as long as the descriptor returned is open (the caller's). -1 with `error` set. */

@@ -319,6 +319,12 @@ class Who(Case):
         result = run_exec(["echo", "ran"], "--name", "execs")
         self.assertEqual(self.ok(result), "ran\n")
 
+    def test_name_of_a_file_of_ours(self):
+        """Refused before anything is made, and by its name: not a mount that fails."""
+        result = run_exec(["true"], "--name", "worker-uids")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("--name: 'worker-uids' is a file of egress-bpf's own", result.stderr)
+
 
 class Directory:
     """As subprocess takes a file; Python opens no directory as one."""
