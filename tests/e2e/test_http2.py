@@ -293,8 +293,9 @@ class Mirror(WithOrigins):
         answer = self.one(pseudo("/trailers", authority="h2.example.test"), host="h2.example.test")
         self.assertEqual(answer["trailers"], [["x-sum", "done"], ["x-more", "yes"]])
         answer = self.one(pseudo("/echo", "POST", authority="h2.example.test"),
-                          {"data": "x", "end": False}, {"headers": [["x-t", "1"]], "end": True},
-                          host="h2.example.test")
+                          {"data": "x", "end": False},
+                          {"headers": [["host", "second.example.test"], ["content-length", "1"], ["cookie", "a=b"],
+                                       ["x-t", "1"]], "end": True}, host="h2.example.test")
         self.assertEqual(json.loads(answer["body"])["trailers"], {"x-t": "1"})
 
     def test_end_with_the_head(self):
