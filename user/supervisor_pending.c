@@ -401,6 +401,18 @@ json_t *supervisor_answer_pending(struct supervisor *s, const json_t *request)
 
 #define TELL_MOST 5 /* lines: more would push the command's own last words off the terminal */
 
+/* What other reasons ask for stands in the program's own answer; who speaks no HTTP reads none. */
+static const char *cure_of(const struct pending_group *group)
+{
+	static const char *const proxied[] = {"http", "https", "tls"};
+
+	for (size_t i = 0; group->reason == EGRESS_PROTOCOL_NOT_ALLOWED && group->host &&
+			   i < sizeof(proxied) / sizeof(proxied[0]); i++)
+		if (strcmp(group->protocol, proxied[i]) == 0)
+			return "; what is neither HTTP nor TLS needs protocol: tcp on its route";
+	return "";
+}
+
 static void tell_group(const struct pending_group *group)
 {
 	const char *host = group->host ? group->host : group->address;
@@ -414,8 +426,9 @@ static void tell_group(const struct pending_group *group)
 			    host, port, group->prefix, group->one_path ? "" : "...",
 			    reason_name(group->reason), (unsigned long long)group->count);
 	else
-		diag_notice("refused %s%s%s%s: %s (%llu)", six ? "[" : "", host, six ? "]" : "", port,
-			    reason_name(group->reason), (unsigned long long)group->count);
+		diag_notice("refused %s%s%s%s: %s (%llu)%s", six ? "[" : "", host, six ? "]" : "",
+			    port, reason_name(group->reason), (unsigned long long)group->count,
+			    cure_of(group));
 }
 
 void supervisor_tell_refused(struct supervisor *s)

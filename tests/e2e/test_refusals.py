@@ -171,6 +171,7 @@ class Reasons(harness.BottleCase):
 
 class ToldByExec(Case):
     """The last lines of exec name what was refused: what programs say of it is often less."""
+    CURE = "; what is neither HTTP nor TLS needs protocol: tcp on its route"
     COMMAND = """curl -s https://api.example.test/nowhere
         for i in 1 2; do curl -s https://forbidden.example.test/; done
         curl -s https://api.example.test:8443/; curl -s https://203.0.113.12/
@@ -212,7 +213,7 @@ answer("api.example.test", 443, b"SSH-2.0-x" + bytes([13, 10]))
 answer("api.example.test", 443, bytes([5, 1, 0]), tls=True)
 answer("egress", 9099, bytes([5, 1, 0]))"""
         said = self.told(f"{harness.PYTHON} -c '{code}'")
-        self.assertIn("egress-bpf: refused api.example.test:443: protocol_not_allowed (2)", said)
+        self.assertIn(f"egress-bpf: refused api.example.test:443: protocol_not_allowed (2){self.CURE}", said)
         self.assertIn("protocol_not_allowed (3)", said[-1])
 
     def test_server_that_speaks_first(self):
@@ -221,11 +222,16 @@ answer("egress", 9099, bytes([5, 1, 0]))"""
                 "time.sleep(4)")
         log = harness.world.path("speaks-first.log")
         said = self.told(f'{PYTHON} -c "{code}"', "--allow", "api.example.test:587", "--log", log)
-        self.assertIn("egress-bpf: refused api.example.test:587: protocol_not_allowed (1)", said)
+        self.assertIn(f"egress-bpf: refused api.example.test:587: protocol_not_allowed (1){self.CURE}", said)
         with open(log, encoding="utf-8") as lines:
             records = [r for r in map(json.loads, lines) if r.get("port") == 587]
         self.assertEqual([r["reason"] for r in records], ["allowed", "protocol_not_allowed"])
         self.assertTrue(all("protocol: tcp" in r["detail"] for r in records), records)
+
+    def test_udp_has_no_such_cure(self):
+        code = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('api.example.test', 443))"
+        self.assertIn("egress-bpf: refused api.example.test: protocol_not_allowed (1)",
+                      self.told(f'{PYTHON} -c "{code}"; true'))
 
     def test_what_apt_asks_first(self):
         """The SRV of a web server's host is about that host, and no refusal where it is allowed."""
