@@ -577,6 +577,15 @@ static void silent_client_that_leaves_soon(void **state)
 	assert_int_equal(f->log_count, 0);
 }
 
+static void two_clients_of_tls(struct fake *f, struct tls_client client[2], int fd[2])
+{
+	f->leaf = make_leaf();
+	for (int i = 0; i < 2; i++) {
+		fd[i] = connect_to(f, 587);
+		client[i] = tls_client(f, "mail.test");
+	}
+}
+
 /* IMAPS and the like: after the handshake it is the server's turn. By ALPN a client says that it is not so. */
 static void silent_client_of_tls(void **state)
 {
@@ -584,13 +593,10 @@ static void silent_client_of_tls(void **state)
 	struct tls_client client[2];
 	int fd[2];
 
-	f->leaf = make_leaf();
+	two_clients_of_tls(f, client, fd);
+	assert_int_equal(SSL_set_alpn_protos(client[1].ssl, (const unsigned char *)"\x08http/1.1", 9), 0);
 	for (int i = 0; i < 2; i++) {
-		fd[i] = connect_to(f, 587);
-		client[i] = tls_client(f, "mail.test");
-		if (i == 1)
-			assert_int_equal(SSL_set_alpn_protos(client[i].ssl,
-							     (const unsigned char *)"\x08http/1.1", 9), 0);
+		f->client = fd[i];
 		assert_int_equal(tls_handshake(f, client[i].ssl), 1);
 	}
 	wait_ms(f, 3500);
@@ -663,11 +669,7 @@ static void late_client_of_tls(void **state)
 	struct tls_client client[2];
 	int fd[2];
 
-	f->leaf = make_leaf();
-	for (int i = 0; i < 2; i++) {
-		fd[i] = connect_to(f, 587);
-		client[i] = tls_client(f, "mail.test");
-	}
+	two_clients_of_tls(f, client, fd);
 	assert_int_equal(tls_handshake(f, client[1].ssl), 1);
 	wait_ms(f, 3500);
 	assert_int_equal(f->log_count, 2);
