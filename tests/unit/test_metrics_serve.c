@@ -98,21 +98,30 @@ static void check(const char *path, const char *status, const char *body)
 		fail_msg("wanted %s with '%s', got '%s'", status, body, answer);
 }
 
-/* Whoever asks next is answered as ever. */
-static void too_much(void **state)
-{
-	static const char refusal[] = "the counters take more than 16 MiB, or memory is out\n";
-	char directory[] = "/tmp/egress-metrics-XXXXXX", path[64];
-	int status;
-	pid_t pid;
+#define DIRECTORY "/tmp/egress-metrics-XXXXXX"
+#define PATH_ROOM 64
 
-	(void)state;
+/* Or the test is skipped. */
+static void make_place(char *directory, char path[PATH_ROOM])
+{
 	if (geteuid() != 0) {
 		print_message("needs root, to become nobody\n");
 		skip();
 	}
 	assert_non_null(mkdtemp(directory));
-	snprintf(path, sizeof(path), "%s/socket", directory);
+	snprintf(path, PATH_ROOM, "%s/socket", directory);
+}
+
+/* Whoever asks next is answered as ever. */
+static void too_much(void **state)
+{
+	static const char refusal[] = "the counters take more than 16 MiB, or memory is out\n";
+	char directory[] = DIRECTORY, path[PATH_ROOM];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	make_place(directory, path);
 	pid = serve(path);
 	check(path, "500", refusal);
 	check(path, "500", refusal);
@@ -126,15 +135,10 @@ static void too_much(void **state)
 /* Ctrl-C in a terminal, and systemd, signal both processes. */
 static void ends_in_order_with_its_group(void **state)
 {
-	char directory[] = "/tmp/egress-metrics-XXXXXX", path[64];
+	char directory[] = DIRECTORY, path[PATH_ROOM];
 
 	(void)state;
-	if (geteuid() != 0) {
-		print_message("needs root, to become nobody\n");
-		skip();
-	}
-	assert_non_null(mkdtemp(directory));
-	snprintf(path, sizeof(path), "%s/socket", directory);
+	make_place(directory, path);
 	asked = 2;
 	for (int i = 0; i < 50; i++) {
 		pid_t pid = serve(path);
