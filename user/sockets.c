@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -195,12 +196,25 @@ static int open_dns(struct sockets *s, uint16_t wanted, struct error *error)
 			 strerror(-result));
 }
 
+/* The worker of a supervisor that was killed holds the port until it has seen that, a moment later. */
+#define PORT_ATTEMPTS 40
+static int await_port(const struct egress_address *address, uint16_t port)
+{
+	int fd = open_socket(SOCK_STREAM, address, port);
+
+	for (int i = 1; fd == -EADDRINUSE && i < PORT_ATTEMPTS; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		fd = open_socket(SOCK_STREAM, address, port);
+	}
+	return fd;
+}
+
 /* The port is not exchanged for another: people have it in their HTTP_PROXY. */
 static int open_proxy(struct sockets *s, const struct egress_address *address, uint16_t port,
 		      bool optional, struct error *error)
 {
 	char text[ADDRESS_TEXT_SIZE];
-	int fd = open_socket(SOCK_STREAM, address, port);
+	int fd = await_port(address, port);
 
 	if (optional && no_such_family(fd))
 		return 0;

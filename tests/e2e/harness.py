@@ -333,8 +333,10 @@ class Bottle:
         Bottle.serving.add(self)
         self.wait_ready(seconds)
         # The proxy answers before the self-test is over.
-        wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll(), seconds,
-                 lambda: f"ready; {self.errors()}")
+        wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll() is not None,
+                 seconds, lambda: f"ready; {self.errors()}")
+        if self.process.poll() is not None:
+            raise AssertionError(f"run ended with {self.process.returncode}: {self.errors()[-2000:]}")
 
     def wait_ready(self, seconds=20):
         def answers():
@@ -403,7 +405,8 @@ class Bottle:
         return [pid for pid in children(self.process.pid) if alive(pid)]
 
     def worker(self):
-        return wait_for(self.workers, 10, "a worker")[0]
+        return wait_for(self.workers, 10, lambda: f"a worker of {self.process.pid}, which is at "
+                        f"{self.process.poll()}; {self.errors()[-2000:]}")[0]
 
     def reload(self, text):
         write(os.path.basename(self.policy_path), text)

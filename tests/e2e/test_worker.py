@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import unittest
 
 import harness
@@ -202,6 +203,20 @@ class Orphans(Case):
             for pid in (first, second):
                 if harness.alive(pid):
                     os.kill(pid, signal.SIGKILL)
+
+    def test_a_start_waits_for_the_port(self):
+        """The one before has been killed, and its worker, which has not seen that yet, still listens."""
+        bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(bottle.stop)
+        worker = bottle.worker()
+        os.kill(worker, signal.SIGSTOP)
+        bottle.process.kill()
+        bottle.process.wait()
+        end = threading.Timer(0.5, os.kill, (worker, signal.SIGKILL))
+        end.start()
+        self.addCleanup(end.join)
+        bottle.start()
+        self.assertNotEqual(bottle.worker(), worker)
 
 
 class Log(Case):
