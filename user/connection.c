@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "connection_private.h"
 #include "http1_refusal.h"
 
@@ -25,12 +26,8 @@ uint64_t connection_now_us(void)
 
 uint64_t connection_now_ms(void)
 {
-	struct timespec now;
-
-	/* A few milliseconds coarse, which is enough for deadlines in seconds, and read without
-	 * asking the hardware; it is asked for with each wake-up. */
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	/* Enough for deadlines in seconds; it is asked for with each wake-up. */
+	return clock_ms(CLOCK_MONOTONIC_COARSE);
 }
 
 static void arm_timer(struct connection *c, uint64_t now)

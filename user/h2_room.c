@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Whether another request may go on a session. Several clients share one, and what holds up the session holds
  * up all of them: who comes later need not wait for that. */
-#include <time.h>
-
+#include "clock.h"
 #include "h2_private.h"
 
 /* As long as this a busy upload does not wait for its window: it waits for a reader. */
@@ -12,10 +11,7 @@
 
 static uint64_t now_ms(void)
 {
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+	return clock_ms(CLOCK_MONOTONIC_COARSE);
 }
 
 void h2_room_look(struct h2 *h2)
