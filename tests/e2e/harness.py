@@ -95,9 +95,18 @@ def wait_for(condition, seconds=10, what="condition"):
         time.sleep(0.02)
 
 
+def json_lines(path, since=0):
+    """What another process writes there; a last line that is still on its way is waited for."""
+    def whole():
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        return (text,) if not text or text.endswith("\n") else None
+    text, = wait_for(whole, 5, f"a whole line in {path}")
+    return [json.loads(line) for line in text.splitlines()[since:]]
+
+
 def origin_requests(since=0):
-    with open(world.origin_log, encoding="utf-8") as file:
-        return [json.loads(line) for line in file.read().splitlines()[since:]]
+    return json_lines(world.origin_log, since)
 
 
 def environment(**more):
@@ -333,15 +342,17 @@ class Bottle:
         Bottle.serving.add(self)
         self.wait_ready(seconds)
         # The proxy answers before the self-test is over.
-        wait_for(lambda: self.errors().count(": ready; ") > earlier or self.process.poll() is not None,
-                 seconds, lambda: f"ready; {self.errors()}")
+        wait_for(lambda: self.has_not_ended() and self.errors().count(": ready; ") > earlier, seconds,
+                 lambda: f"ready; {self.errors()}")
+
+    def has_not_ended(self):
         if self.process.poll() is not None:
-            raise AssertionError(f"run ended with {self.process.returncode}: {self.errors()[-2000:]}")
+            raise AssertionError(f"run ended with {self.process.returncode}: {self.errors()}")
+        return True
 
     def wait_ready(self, seconds=20):
         def answers():
-            if self.process.poll() is not None:
-                raise AssertionError(f"run ended with {self.process.returncode}: {self.errors()}")
+            self.has_not_ended()
             place = world.home if self.by == "none" else self.netns
             with w.InNamespace(place, world.home):
                 try:

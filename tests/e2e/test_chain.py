@@ -59,9 +59,7 @@ class Chain(Case):
         self.seen = len(self.asked(0))
 
     def asked(self, since=None):
-        with open(self.log, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        return [json.loads(line) for line in lines[self.seen if since is None else since:]]
+        return harness.json_lines(self.log, self.seen if since is None else since)
 
     def through(self, command, tls=False, more=AUTH, password=PASSWORD, routes=MORE_ROUTES, **options):
         log = harness.world.path("chain.log")

@@ -199,12 +199,7 @@ print(out.decode(), end="")
 
 
 def h2_requests(since=0):
-    def lines():
-        with open(harness.world.path("h2origin.log"), encoding="utf-8") as file:
-            read = file.read().splitlines(True)
-        # The last may still be on its way.
-        return (read,) if not read or read[-1].endswith("\n") else None
-    return [json.loads(line) for line in harness.wait_for(lines, 5, "a whole line of the origin")[0][since:]]
+    return harness.json_lines(harness.world.path("h2origin.log"), since)
 
 
 class WithOrigins(Http2Case):
