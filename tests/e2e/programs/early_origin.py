@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """early_origin.py DIRECTORY ADDRESS (h1|h2): an origin that answers before it has read the body. The
-path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does, and reads all). With
-HTTP/1 it takes what comes ("end"), or closes. "keep" has no answer, and its body keeps the connection's window; after "freeze" nothing has an answer."""
+path is /STATUS/HOW, HOW one of those below; windows are given back only where it is said ("on" does,
+and reads all). With HTTP/1 it takes what comes ("end"), or closes. "keep" has no answer, and its body
+keeps the connection's window; after "freeze" nothing has an answer. DIRECTORY/early-told has a line
+more when that is so."""
+import os
 import struct
 import sys
 
@@ -35,6 +38,11 @@ def answers(how, status, n):
     }[how]
 
 
+def tell():
+    with open(os.path.join(hostile.DIRECTORY, "early-told"), "a", encoding="ascii") as file:
+        file.write("so\n")
+
+
 class Handler(hostile.Handler):
     def handle_h1(self):
         while True:
@@ -50,7 +58,7 @@ class Handler(hostile.Handler):
 
     def handle_h2(self):
         self.decoder, self.paths, self.begun = hostile.hpack.Decoder(), {}, set()
-        self.windows, self.initial = {0: 65535}, 65535
+        self.windows, self.initial, self.kept = {0: 65535}, 65535, 0
         self.take(24)
         self.request.sendall(frame(4, 0, 0, b"\0\x03\0\0\0\x64"))
         while True:
@@ -110,6 +118,7 @@ class Handler(hostile.Handler):
             if ended:
                 self.body(n, b"", True)
         elif how == "freeze":
+            tell()
             while True:
                 self.take(len(self.buffer) + 1)
         elif how not in ("late", "keep"):
@@ -120,6 +129,10 @@ class Handler(hostile.Handler):
         if how == "late" and n not in self.begun:
             self.begun.add(n)
             self.request.sendall(answers("reset", status, n))
+        if how == "keep":
+            self.kept += len(payload)
+            if self.kept == 65535:
+                tell()
         if how not in ("echo", "read", "on"):
             return
         if payload and not ended:
