@@ -2,7 +2,6 @@
 /* Any bytes as a worker's call, which may come from somebody who took the worker: what the supervisor's
  * functions are handed is within its field, and a call gets one reply with its own header, or none. Any
  * bytes as a message of the control socket: what is taken is whole. */
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,11 +9,6 @@
 #include "fuzz_main.h"
 #include "rpc.h"
 
-#define REQUIRE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 #define KEY_MAX 1024
 
 static unsigned served;
