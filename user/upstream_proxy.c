@@ -372,8 +372,8 @@ static bool take_head(struct proxy_hop *hop)
 static bool read_head(struct proxy_hop *hop)
 {
 	char buffer[2048];
-	ssize_t n = stream_peek(hop->stream, buffer, sizeof(buffer)), taken;
-	size_t before = hop->head.length;
+	size_t before = hop->head.length, room = HEAD_LIMIT - before;
+	ssize_t n = stream_peek(hop->stream, buffer, room < sizeof(buffer) ? room : sizeof(buffer)), taken;
 	long end;
 
 	if (n == -EAGAIN)
@@ -387,7 +387,7 @@ static bool read_head(struct proxy_hop *hop)
 		return false;
 	}
 	end = http1_head_end(bytes_span(&hop->head), &hop->scanned);
-	if (end < 0 || hop->head.length > HEAD_LIMIT) {
+	if (end < 0 || (end == 0 && hop->head.length == HEAD_LIMIT)) {
 		fail(hop, EGRESS_UPSTREAM_PROTOCOL,
 		     "the upstream proxy's answer to CONNECT is %s",
 		     end < 0 ? "not valid HTTP" : "too long");

@@ -86,6 +86,8 @@ links_test_upstream_h2 := upstream_h2 upstream_pool loop stream tally bytes
 links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
 links_test_upstream_proxy := upstream_proxy upstream_tls roots $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
+links_fuzz_proxy_answer := $(links_test_upstream_proxy)
+fuzz_needs_fuzz_proxy_answer := llhttp
 -include tests/kernel/links.mk
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)

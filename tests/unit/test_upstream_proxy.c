@@ -268,6 +268,13 @@ static void floods(void **state)
 	while (used < 20000)
 		used += (size_t)sprintf(text + used, "X-%zu: y\r\n", used);
 	one_answer(&(struct answer){text, EGRESS_UPSTREAM_PROTOCOL, "too long", false}, 40000);
+	/* What stands behind a head, and is looked at with its end, is no part of its length. */
+	used = (size_t)sprintf(text, "HTTP/1.1 200 OK\r\nX: ");
+	memset(text + used, 'x', 16340);
+	used += 16340 + (size_t)sprintf(text + used + 16340, "\r\n\r\n");
+	memset(text + used, 'b', 200);
+	text[used + 200] = '\0';
+	one_answer(&(struct answer){text, EGRESS_ALLOWED, text + used, false}, 1500);
 	for (used = 0; used < 2000;)
 		used += (size_t)sprintf(text + used, "HTTP/1.1 102 Processing\r\n\r\n");
 	one_answer(&(struct answer){text, EGRESS_UPSTREAM_PROTOCOL, "without end", false}, 40000);
