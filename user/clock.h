@@ -21,4 +21,10 @@ static inline int64_t clock_monotonic_ms(void)
 	return (int64_t)clock_ms(CLOCK_MONOTONIC);
 }
 
+/* For what lasts seconds and is asked with each request or frame; within one process. */
+static inline int64_t clock_coarse_seconds(void)
+{
+	return (int64_t)(clock_ms(CLOCK_MONOTONIC_COARSE) / 1000);
+}
+
 #endif

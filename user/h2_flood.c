@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What costs a peer little and us much, and is therefore allowed at a rate. Past it the session ends with
  * GOAWAY. nghttp2 counts the RST_STREAMs of a client by itself. */
-#include <time.h>
-
+#include "clock.h"
 #include "h2_private.h"
 
 /* Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA, ...) within CHATTER_SECONDS. */
 #define CHATTER_MAX 1000
 #define CHATTER_SECONDS 10
-
-static time_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-	return time.tv_sec;
-}
 
 static int calm(struct h2 *h2)
 {
@@ -25,7 +16,7 @@ static int calm(struct h2 *h2)
 
 int h2_flood_frame(struct h2 *h2)
 {
-	time_t second = now();
+	int64_t second = clock_coarse_seconds();
 
 	if (second - h2->chatter_since >= CHATTER_SECONDS) {
 		h2->chatter_since = second;
@@ -37,12 +28,12 @@ int h2_flood_frame(struct h2 *h2)
 int h2_flood_end(struct h2_stream *s)
 {
 	struct h2 *h2 = s->h2;
-	time_t second, passed;
+	int64_t second, passed;
 	unsigned back;
 
 	if (!h2->server || s->end_sent || s->own_end)
 		return 0;
-	second = now();
+	second = clock_coarse_seconds();
 	passed = second - h2->ends_since;
 	back = passed < RESET_BURST / RESET_RATE ? (unsigned)passed * RESET_RATE : RESET_BURST;
 	h2->ends -= back < h2->ends ? back : h2->ends;

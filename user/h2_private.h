@@ -84,9 +84,9 @@ struct h2 {
 	uint64_t heard_ms; /* client: when something came last */
 	bool silent; /* client: and who waited for it in vain has given up */
 	unsigned chatter; /* frames that moved nothing, within the second `chatter_since` */
-	time_t chatter_since;
+	int64_t chatter_since;
 	unsigned ends; /* server: streams that the client ended before their answer's end: h2_flood.c */
-	time_t ends_since;
+	int64_t ends_since;
 	struct event kick, again, linger, pulse;
 };
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "bytes.h"
+#include "clock.h"
 #include "h2.h"
 
 #define KNOWN_COUNT 1024 /* hosts whose protocol is kept; a power of two */
@@ -32,7 +32,7 @@ struct session {
 /* A host is known by its hash alone: a collision costs a translation, nothing more. */
 struct known {
 	uint64_t hash;
-	time_t until;
+	int64_t until;
 	enum upstream_protocol protocol;
 	bool alone; /* HTTP/2, and no HTTP/1.1 */
 };
@@ -230,14 +230,6 @@ static uint64_t known_hash(const char *host, uint16_t port)
 	return bytes_hash(host, strlen(host)) + port * 0x9e3779b97f4a7c15u;
 }
 
-static time_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-	return time.tv_sec;
-}
-
 static struct known *place_of(struct h2_pool *pool, uint64_t hash)
 {
 	return &pool->known[hash & (KNOWN_COUNT - 1)];
@@ -245,7 +237,7 @@ static struct known *place_of(struct h2_pool *pool, uint64_t hash)
 
 static bool is_known(const struct known *known, uint64_t hash)
 {
-	return known->hash == hash && known->until > now();
+	return known->hash == hash && known->until > clock_coarse_seconds();
 }
 
 void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
@@ -256,7 +248,7 @@ void h2_pool_note(struct h2_pool *pool, const char *host, uint16_t port,
 	/* That it agreed on HTTP/2 once more says nothing about HTTP/1.1. */
 	bool alone = is_known(known, hash) && known->alone && protocol == UPSTREAM_HTTP2;
 
-	*known = (struct known){hash, now() + seconds, protocol, alone};
+	*known = (struct known){hash, clock_coarse_seconds() + seconds, protocol, alone};
 }
 
 enum upstream_protocol h2_pool_protocol(const struct h2_pool *pool, const char *host, uint16_t port)

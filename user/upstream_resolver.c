@@ -9,9 +9,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bytes.h"
+#include "clock.h"
 #include "timeout.h"
 #include "upstream_dns_tcp.h"
 
@@ -58,7 +58,7 @@ struct lookup {
 	struct answer answers[FAMILY_COUNT];
 	int problem; /* DNS_ERR_* */
 	uint32_t ttl;
-	time_t expires;
+	int64_t expires;
 	struct event delay;
 	struct resolver_wait waits;
 };
@@ -71,14 +71,6 @@ struct resolver {
 	struct lookup *newest, *oldest;
 	size_t count;
 };
-
-static time_t now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return now.tv_sec;
-}
 
 /* ---- who waits ------------------------------------------------------------------------------ */
 
@@ -286,7 +278,7 @@ static void complete(struct lookup *lookup)
 
 	event_del(&lookup->delay);
 	if (keep) {
-		lookup->expires = now_seconds() + lookup->ttl;
+		lookup->expires = clock_coarse_seconds() + lookup->ttl;
 		deliver(lookup);
 		return;
 	}
@@ -438,14 +430,14 @@ static size_t find_local(struct resolver *resolver, const char *name, const stru
 			 struct egress_address *addresses, uint32_t *ret_ttl)
 {
 	size_t count = 1;
-	time_t now;
+	int64_t now;
 
 	*ret_ttl = HOSTS_TTL;
 	if (!address_parse(name, &addresses[0]))
 		count = hosts_find(resolver->hosts, name, addresses);
 	if (count > 0 || !known || is_pending(known))
 		return count;
-	now = now_seconds();
+	now = clock_coarse_seconds();
 	if (known->expires <= now)
 		return 0;
 	*ret_ttl = (uint32_t)(known->expires - now);
