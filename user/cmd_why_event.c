@@ -100,13 +100,21 @@ static enum egress_reason reason_of(const json_t *event)
 	return EGRESS_INTERNAL;
 }
 
+/* Nothing of what an event says, or is answered with, reaches the terminal as it is. */
+static void print_line(const char *heading, const char *text)
+{
+	fputs(heading, stdout);
+	events_print_safe(stdout, text);
+	putchar('\n');
+}
+
 static void print_text(const json_t *event, const json_t *now)
 {
 	const char *hint = text_of(now, "hint"), *route = text_of(now, "route");
 
 	events_print(stdout, event, events_wants_colour(stdout));
 	if (text_of(event, "route"))
-		printf("route: %s\n", text_of(event, "route"));
+		print_line("route: ", text_of(event, "route"));
 	if (reason_of(event) != EGRESS_ALLOWED)
 		printf("cure: %s\n", reason_cure(reason_of(event)));
 	if (!now)
@@ -114,7 +122,7 @@ static void print_text(const json_t *event, const json_t *now)
 	printf("the same now: %s%s%s%s\n", json_is_true(json_object_get(now, "allowed")) ? "" : "refused, ",
 	       text_of(now, "reason"), route && *route ? ", by " : "", route && *route ? route : "");
 	if (hint)
-		printf("would allow it: %s\n", hint);
+		print_line("would allow it: ", hint);
 }
 
 static void print_json(const json_t *event, json_t *now)

@@ -13,6 +13,7 @@
 #include "control.h"
 
 #define READ_SIZE 65536
+#define COLUMN_MAX 40 /* characters */
 
 /* ---- asking -------------------------------------------------------------------------------------- */
 
@@ -157,6 +158,19 @@ static const char *text_of(const json_t *event, const char *key)
 	return text ? text : "";
 }
 
+/* Cut, and ASCII: all that the worker writes in these is, but a taken one's may hold anything, and be as
+ * long as its line. */
+static void print_column(FILE *to, const char *text, int width, size_t most)
+{
+	char safe[COLUMN_MAX + 1];
+	size_t used = 0;
+
+	for (; text[used] && used < most && used < COLUMN_MAX; used++)
+		safe[used] = (char)(text[used] >= 0x20 && text[used] < 0x7f ? text[used] : '?');
+	safe[used] = '\0';
+	fprintf(to, "%-*s", width, safe);
+}
+
 /* `name:port`, and the path behind it; of a unix socket what the kernel says. */
 static void print_target(FILE *to, const json_t *event)
 {
@@ -212,13 +226,17 @@ void events_print(FILE *to, const json_t *event, bool colour)
 				colour ? PLAIN : "");
 		return;
 	}
-	/* Cut to their columns: in a taken worker's line any of these texts may be as long as the
-	 * line. */
-	fprintf(to, "%-12.12s  %-10.20s  %s%-22.40s%s  %-6.10s  ", time ? time + 1 : "",
-		text_of(event, "id"), colour ? paint : "", *audit ? audit : reason,
-		colour ? PLAIN : "", text_of(event, "source"));
-	fprintf(to, "%-7.20s  ", *text_of(event, "method") ? text_of(event, "method")
-							   : text_of(event, "protocol"));
+	print_column(to, time ? time + 1 : "", 12, 12);
+	fputs("  ", to);
+	print_column(to, text_of(event, "id"), 10, 20);
+	fprintf(to, "  %s", colour ? paint : "");
+	print_column(to, *audit ? audit : reason, 22, COLUMN_MAX);
+	fprintf(to, "%s  ", colour ? PLAIN : "");
+	print_column(to, text_of(event, "source"), 6, 10);
+	fputs("  ", to);
+	print_column(to, *text_of(event, "method") ? text_of(event, "method") : text_of(event, "protocol"),
+		     7, 20);
+	fputs("  ", to);
 	print_target(to, event);
 	if (*audit)
 		fputs(" (audit: let through)", to);

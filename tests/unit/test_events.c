@@ -88,12 +88,34 @@ static void columns(void **state)
 	free(text);
 }
 
+/* In a taken worker's line no text is what the worker would have written. */
+static void hostile_columns(void **state)
+{
+	static const char *const keys[] = {"time", "id", "source", "reason", "audit", "method", "protocol",
+					   "host", "path", "detail", "command"};
+	char line[256], *text;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		snprintf(line, sizeof(line), "{%s\"%s\":\"T\\u001b[2J\\u009bm\\r\\u202ex\"}",
+			 strcmp(keys[i], "reason") == 0 ? "" : "\"reason\":\"allowed\",", keys[i]);
+		text = printed(line, false);
+		if (strcspn(text, "\x1b\r\xc2\xe2") != strlen(text) || !strstr(text, "?[2J?"))
+			fail_msg("%s: \"%s\"", keys[i], text);
+		free(text);
+	}
+	text = printed("{\"reason\":\"allowed\",\"id\":\"7f3a-1234567890-1234567890-1234567890\"}", false);
+	assert_non_null(strstr(text, "  7f3a-1234567890-1234  allowed     "));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(since),
 		cmocka_unit_test(hosts),
 		cmocka_unit_test(columns),
+		cmocka_unit_test(hostile_columns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
