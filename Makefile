@@ -261,6 +261,7 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, docum
 		$(SHARE)/fish/vendor_completions.d/egress-bpf.fish
 	install -d $(SHARE)/man/man1 $(SHARE)/man/man5 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	$(call placed,docs/man/egress-bpf.1,$(SHARE)/man/man1/egress-bpf.1)
+	$(call placed,docs/man/egress-ci.1,$(SHARE)/man/man1/egress-ci.1)
 	$(call placed,docs/man/egress-bpf-routes.5,$(SHARE)/man/man5/egress-bpf-routes.5)
 	$(call placed,tools/egress-bpf@.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/egress-bpf@.service)
 

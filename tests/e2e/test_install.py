@@ -18,6 +18,7 @@ from test_policies import BROKEN
 TOP = os.path.dirname(os.path.dirname(harness.HERE))
 MAN = os.path.join(TOP, "docs/man/egress-bpf.1")
 ROUTES_MAN = os.path.join(TOP, "docs/man/egress-bpf-routes.5")
+CI_MAN = os.path.join(TOP, "docs/man/egress-ci.1")
 COMPLETIONS = os.path.join(TOP, "tools/completions")
 # What a schema cannot see: YAML itself, what several keys or routes mean together, arithmetic of
 # addresses, encodings and regexes.
@@ -54,7 +55,7 @@ def man_sections():
 
 class Man(Case):
     def test_lint(self):
-        for page in (MAN, ROUTES_MAN):
+        for page in (MAN, ROUTES_MAN, CI_MAN):
             said = subprocess.run(["mandoc", "-Tlint", page], capture_output=True, text=True,
                                   check=False).stdout
             # Whether other packages' pages, or ours, are installed here is no matter of the page.
@@ -243,7 +244,7 @@ class Completions(Case):
 class Install(Case):
     FILES = ["bin/egress-bpf", "bin/egress-ci",
              *(f"libexec/egress-bpf/{name}" for name in ("annotate", "egress-bpf-runc", "egress-ci")),
-             "share/man/man1/egress-bpf.1", "share/man/man5/egress-bpf-routes.5",
+             "share/man/man1/egress-bpf.1", "share/man/man1/egress-ci.1", "share/man/man5/egress-bpf-routes.5",
              "share/bash-completion/completions/egress-bpf",
              "share/zsh/vendor-completions/_egress-bpf",
              "share/fish/vendor_completions.d/egress-bpf.fish",
@@ -287,6 +288,12 @@ class Install(Case):
         # As the template for GitLab starts it, by PATH.
         said = subprocess.run([f"{root}/opt/x/bin/egress-ci"], capture_output=True, text=True, check=False)
         self.assertEqual((said.returncode, said.stderr), (125, "egress-ci: say which command to run\n"))
+        said = self.ok(subprocess.run([f"{root}/opt/x/bin/egress-ci", "--help"], capture_output=True, text=True,
+                                      check=False))
+        variables = set(re.findall(r"\bEGRESS_[A-Z]+\b", said))
+        for path in ("container/ci/egress-ci", "docs/man/egress-ci.1"):
+            with open(os.path.join(TOP, path), encoding="utf-8") as file:
+                self.assertEqual(set(re.findall(r"\bEGRESS_[A-Z]+\b", file.read())), variables, path)
 
     def test_make_uninstall(self):
         """All that install puts goes, and nothing else."""
