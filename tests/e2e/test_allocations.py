@@ -57,12 +57,8 @@ class Failing(Case):
     @classmethod
     def setUpClass(cls):
         cls.orders = Orders()
-        cls.own = harness.world.program
+        cls.addClassCleanup(setattr, harness.world, "program", harness.world.program)
         harness.world.program = cls.orders.program
-
-    @classmethod
-    def tearDownClass(cls):
-        harness.world.program = cls.own
 
     def tearDown(self):
         self.orders.end()
@@ -73,11 +69,7 @@ class FailingBottle(Failing):
     def setUpClass(cls):
         super().setUpClass()
         cls.bottle = Bottle()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.bottle.stop()
-        super().tearDownClass()
+        cls.addClassCleanup(cls.bottle.stop)
 
 
 class Allocations(FailingBottle):
