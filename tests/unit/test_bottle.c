@@ -43,7 +43,7 @@ ssize_t getline(char **line, size_t *size, FILE *stream)
 	return -1;
 }
 
-/* As glob(3) when a directory cannot be opened. */
+/* As glob(3) when a directory cannot be opened. SESSIONS need not be there to be looked for. */
 int glob(const char *pattern, int flags, int (*told)(const char *, int), glob_t *ret)
 {
 	int (*real)(const char *, int, int (*)(const char *, int), glob_t *);
@@ -51,6 +51,8 @@ int glob(const char *pattern, int flags, int (*told)(const char *, int), glob_t 
 	*(void **)&real = dlsym(RTLD_NEXT, "glob");
 	if (starved == GLOB)
 		return told && told("/tmp", ENFILE) ? GLOB_ABORTED : GLOB_NOMATCH;
+	if (starved == REALPATH && strcmp(pattern, SESSIONS) == 0)
+		flags |= GLOB_NOCHECK;
 	return real(pattern, flags, told, ret);
 }
 
@@ -501,15 +503,12 @@ static void test_sockets_cannot_be_looked_for(void **state)
 		[GETLINE] = "cannot look for unix sockets: Cannot allocate memory",
 		[GLOB] = "cannot look for unix sockets: Too many open files in system",
 		[REALPATH] = "cannot look for unix sockets: Cannot allocate memory"};
-	bool made = mkdir(SESSIONS, 01777) == 0;
 	struct outcome outcomes[COUNT(wanted)];
 
 	(void)state;
 	for (starved = GETLINE; starved < COUNT(wanted); starved++)
 		outcomes[starved] = run(&plain_user, "true");
 	starved = NOTHING;
-	if (made)
-		rmdir(SESSIONS);
 	for (size_t i = GETLINE; i < COUNT(wanted); i++)
 		if (outcomes[i].status != 125 || !strstr(outcomes[i].error.text, wanted[i]))
 			fail_msg("%zu: %d, %s", i, outcomes[i].status, outcomes[i].error.text);
