@@ -75,6 +75,7 @@ links_test_events := events ask refusal control_client bytes diag
 links_test_ui_guard := ui_guard
 links_test_ui_http := ui_http acceptor acceptor_http ui_guard
 links_fuzz_events := $(links_test_events)
+links_fuzz_feed := feed feed_merge pending refusal bytes
 links_fuzz_dns := dns_message dns_respond address bytes
 links_fuzz_dns_tcp := upstream_dns_tcp stream tally address bytes
 links_fuzz_rpc := rpc bytes
