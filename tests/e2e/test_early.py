@@ -284,7 +284,7 @@ client.receive(60)
         process = self.bottle.popen([harness.PYTHON, "-c", code, path, H2CLIENT])
         self.addCleanup(lambda: (process.kill(), process.wait()))
         told()
-        time.sleep(1.2)
+        time.sleep(2)  # a second of it, from when the proxy has noticed
         for option in ("--http2", "--http1.1"):
             self.assertEqual(self.ok(self.bottle.curl(option, "-d", "body", f"https://{H2}/200/read")), "4")
         self.assertIsNone(process.poll())
@@ -297,7 +297,7 @@ client.receive(60)
                                         f"https://{H2}/200/freeze"])
             self.addCleanup(client.kill)
             told()
-            time.sleep(1.2)  # who gives up within a second says nothing of the session
+            time.sleep(2)  # who gives up within a second of the last frame says nothing of the session
             client.kill()
             client.wait()
             self.assertEqual(self.ok(self.bottle.curl("-d", "body", f"https://{H2}/200/read")), "4")
