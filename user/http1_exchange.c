@@ -414,8 +414,9 @@ static enum http1_framing response_framing(const struct http1_exchange *x,
 		return HTTP1_NO_BODY;
 	if (head->framing == HTTP1_NO_BODY)
 		return HTTP1_UNTIL_EOF;
-	/* With a length, too, trailers may follow from one framed stream to another. */
-	if (x->http1->framed && stream_is_framed(x->upstream))
+	/* With a length, too, trailers may follow from one framed stream to another, where nghttp2 has seen
+	 * to it that the body is as long as that: it has not for CONNECT, which asks for a WebSocket. */
+	if (x->http1->framed && stream_is_framed(x->upstream) && !x->upgrade)
 		return HTTP1_UNTIL_EOF;
 	return http1_source_framing(x->upstream, head->framing);
 }

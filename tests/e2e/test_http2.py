@@ -416,6 +416,14 @@ print({s["reset"] for s in c.streams.values()}, len(c.streams), c.goaway, c.clos
         answer = self.one([f if f[0] != ":path" else [":path", "/cut"] for f in fields],
                           {"data": "abc", "end": False}, host="h2ws.example.test")
         self.assertEqual((answer["status"], answer["body"], answer["reset"]), ("200", "hello", 2))
+        # nghttp2 holds no answer to CONNECT to its length.
+        answer = self.one([f if f[0] != ":path" else [":path", "/long"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2ws.example.test")
+        self.assertEqual((answer["status"], answer["body"], answer["end"]), ("403", "n", True))
+        answer = self.one([f if f[0] != ":path" else [":path", "/short"] for f in fields],
+                          {"data": "abc", "end": False}, host="h2ws.example.test")
+        self.assertEqual((answer["body"], answer["end"]), ("no", False), answer)
+        self.assertIsNotNone(answer["reset"])
         self.assertEqual(self.version("h2ws.example.test"), ["2"])
 
     def test_websocket_where_nobody_offers_it(self):

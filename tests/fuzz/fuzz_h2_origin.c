@@ -75,7 +75,7 @@ static void check(const struct answer *answer, size_t which)
 	if (which == HEAD || head.status == 204 || head.status == 304)
 		REQUIRE(body == 0);
 	else if (head.framing == HTTP1_LENGTH && which != SOCKET)
-		/* nghttp2 holds no answer to CONNECT to its length: http1_exchange.c does. */
+		/* nghttp2 holds no answer to CONNECT to its length: response_framing() does. */
 		REQUIRE(body == head.length);
 }
 

@@ -114,6 +114,8 @@ server.on('connect', (request, response) => {
   const stream = request.stream;
   stream.on('error', () => {});
   if (request.url === '/no') { stream.respond({':status': 403, 'content-length': 2}); return stream.end('no'); }
+  const lie = {'/short': 3, '/long': 1}[request.url];
+  if (lie) { stream.respond({':status': 403, 'content-length': lie}); return stream.end('no'); }
   if (request.url === '/cut') { stream.respond({':status': 200}); stream.write('hello'); return setTimeout(() => stream.destroy(new Error('cut')), 50); }
   stream.respond({':status': 200, 'sec-websocket-protocol': 'chat', 'sec-websocket-accept': 'forged'});
   stream.write('hello');
