@@ -15,7 +15,7 @@ class Memcheck(Case):
     @measures
     def test_worker_and_supervisor(self):
         logs = harness.world.path("valgrind.%p")
-        wrapper = ["valgrind", "--quiet", "--trace-children=yes", "--leak-check=full",
+        wrapper = ["valgrind", "--quiet", "--vgdb=no", "--trace-children=yes", "--leak-check=full",
                    "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
                    "--error-exitcode=99", f"--log-file={logs}"]
         bottle = Bottle(by="none", wrapper=wrapper, options=["--no-worker-seccomp"])
