@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -17,6 +15,7 @@
 
 #include "h2.h"
 #include "h2_private.h"
+#include "later.h"
 #include "no_timers.h"
 
 struct side {
@@ -735,24 +734,13 @@ static void nothing_is_left_in_the_count(void **state)
 	assert_int_equal(bytes_held(), before);
 }
 
-/* As time(7) says it, and so much later: libevent's clock as well. */
-static time_t later;
-
-int clock_gettime(clockid_t clock, struct timespec *ret)
-{
-	long result = syscall(SYS_clock_gettime, clock, ret);
-
-	ret->tv_sec += later;
-	return (int)result;
-}
-
-/* In steps below which nothing is given up; `reader` takes some in each. */
-static void wait_for_long(struct pair *p, time_t step, struct stream *reader)
+/* In steps, in seconds, below which nothing is given up; `reader` takes some in each. */
+static void wait_for_long(struct pair *p, long step, struct stream *reader)
 {
 	static char buffer[32 * 1024];
 
 	for (int i = 0; i < 27; i++) {
-		later += step;
+		later_ms += step * 1000;
 		turn(p);
 		if (reader)
 			(void)!stream_read(reader, buffer, sizeof(buffer));
