@@ -21,11 +21,12 @@
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
-/* In a comment nothing may end the line. */
+/* In a comment nothing may end the line, which for YAML U+0085, U+2028 and U+2029 do, too, and no byte may be
+ * other than UTF-8. */
 static void print_plain(FILE *to, const char *text)
 {
 	for (; *text; text++)
-		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, to);
+		fputc(*text >= 0x20 && *text < 0x7f ? *text : '?', to);
 }
 
 static void print_count(FILE *to, uint64_t count, const char *what)
@@ -224,13 +225,22 @@ static bool print_route(FILE *to, struct group *group)
 
 /* ---- the whole -------------------------------------------------------------------------------- */
 
+/* As the proxy has it, or widen_hosts(). */
+static bool is_name(const char *host)
+{
+	const char *name = strncmp(host, "*.", 2) == 0 ? host + 2 : host;
+	char normal[EGRESS_NAME_SIZE];
+
+	return policy_normalise_host(span_from(name), normal) && strcmp(name, normal) == 0;
+}
+
 /* A request, or a connection to a host that a route of the policy splices. */
 static bool is_learnt(const struct journal_entry *entry)
 {
 	/* A port of the host's is let in by an option, and no policy could; a CONNECT says
 	 * nothing that the requests inside of it do not. */
 	if (entry->reason != EGRESS_ALLOWED || strcmp(entry->source, "proxy") != 0 ||
-	    !entry->host[0] || strcmp(entry->host, HOST_PORT_NAME) == 0 ||
+	    !is_name(entry->host) || strcmp(entry->host, HOST_PORT_NAME) == 0 ||
 	    strcmp(entry->method, "CONNECT") == 0)
 		return false;
 	return entry->method[0] || strcmp(entry->protocol, "tls") == 0 ||
@@ -253,14 +263,14 @@ static void print_refused(FILE *to, const struct journal *journal)
 			return;
 		}
 		fprintf(to, "# %" PRIu64 "x %s: ", entry->count, reason_name(entry->reason));
-		if (entry->method[0])
-			fprintf(to, "%.20s ", entry->method);
+		print_plain(to, entry->method);
+		fputs(entry->method[0] ? " " : "", to);
 		print_plain(to, entry->host[0] ? entry->host : entry->address);
 		if (entry->port)
 			fprintf(to, ":%u", entry->port);
-		if (entry->protocol[0])
-			fprintf(to, " (%s)", entry->protocol);
-		fputc('\n', to);
+		fputs(entry->protocol[0] ? " (" : "", to);
+		print_plain(to, entry->protocol);
+		fputs(entry->protocol[0] ? ")\n" : "\n", to);
 	}
 }
 

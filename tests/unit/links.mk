@@ -91,6 +91,7 @@ links_test_upstream_proxy := upstream_proxy upstream_tls roots $(tls_provider) c
 links_fuzz_proxy_answer := $(links_test_upstream_proxy)
 fuzz_needs_fuzz_proxy_answer := llhttp
 -include tests/kernel/links.mk
+links_fuzz_learn := $(links_test_learn)
 links_fuzz_config := $(config_modules)
 links_fuzz_decide := $(config_modules)
 links_fuzz_http1 := http1_head bytes

@@ -42,7 +42,7 @@ static char *request(const char *host, const char *method, const char *path)
 /* The learned text, which must be a policy. */
 static char *learn(const char *lines, bool wildcards)
 {
-	const struct learn_options options = {.what = "a\nb: *c", .wildcards = wildcards};
+	const struct learn_options options = {.what = "a\nb: *c\xff", .wildcards = wildcards};
 	struct journal journal = read_lines(lines);
 	struct diag_list errors = {0};
 	struct config *config;
@@ -197,6 +197,15 @@ static void hostile_texts(void **state)
 	assert_null(strstr(text, "\n  - host: evil"));
 	assert_null(strstr(text, "\nroutes: [{host"));
 	assert_null(strstr(text, "\nb: *c"));
+	free(text);
+	/* YAML's other ends of lines; a taken worker writes them as it likes, and a host that is none. */
+	text = learn("{\"source\":\"dns\",\"host\":\"x\\u0085  - host: a.test\",\"method\":\"\\u2028b\",\"protocol\":"
+		     "\"\\u2029c\",\"reason\":\"host_not_allowed\"}\n"
+		     "{\"source\":\"proxy\",\"host\":\"a\\u2028test\",\"port\":443,\"protocol\":\"https\",\"method\":"
+		     "\"GET\",\"path\":\"/\",\"reason\":\"allowed\"}\n",
+		     false);
+	assert_non_null(strstr(text, "routes: []\n"));
+	assert_non_null(strstr(text, "# 1x host_not_allowed: ???b x??  - host: a.test (???c)\n"));
 	free(text);
 }
 
