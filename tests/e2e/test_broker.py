@@ -207,6 +207,12 @@ ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); s = bound('s'); print(code(new().connect
             process.communicate()
 
 
+def end(process):
+    """Also one that waits for ever, whose test has failed by then."""
+    process.kill()
+    process.communicate()
+
+
 class Broker(Case):
     """Where the kernel needs one: such a bottle says so in its status."""
 
@@ -216,7 +222,7 @@ class Broker(Case):
             harness.exec_command([PYTHON, "-c", code], "--name", self.name), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=harness.environment(),
             cwd=harness.world.path("home"))
-        self.addCleanup(self.process.communicate)
+        self.addCleanup(end, self.process)
         self.process.stdout.readline()
         walls = json.loads(harness.cli("status", self.name, "--json").stdout)[0]["walls"]
         if walls["unix_sockets"] != "brokered":
@@ -257,7 +263,7 @@ class Broker(Case):
                 strace = subprocess.Popen(["strace", "-p", str(broker), "-f", "-e", "trace=ioctl", "-e",
                                            f"inject=ioctl:error={error}:when=2"], text=True,
                                           stderr=subprocess.PIPE)
-                self.addCleanup(strace.communicate)
+                self.addCleanup(end, strace)
                 self.assertIn("attached", strace.stderr.readline())
                 out, err = self.process.communicate("go\n", timeout=20)
                 self.assertEqual(out, said)
