@@ -34,8 +34,6 @@ const char *ask_state_name(enum ask_state state); /* "pending", ... */
 /* What of `from` is harmless on a terminal, cut to fit: controls, and characters that turn the line
  * round or hide a part of it (UTR 36, 2.10.3), become "?". `from` is UTF-8. */
 void ask_set_reason(struct ask *ask, struct span from);
-/* How many bytes at `at` are one such character; 0: it is harmless. */
-size_t ask_unsafe(const char *at) NONNULL;
 /* Host, method and path by the rules of refusal.h; NULL: fine, else what is wrong. */
 const char *ask_fault(const struct ask *ask);
 

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "diag.h"
 #include "provision.h"
+#include "utf8.h"
 
 /* Of a cgroup; several share a root, so few are opened. */
 #define MAX_PROCESSES 4096
@@ -53,8 +54,11 @@ static int provision_root(const struct rootfs *root, const char *what, struct sp
 	struct provision_report report = {.lines = NULL};
 	int result = provision(root, ca_pem, remove, &report, error);
 
-	for (size_t i = 0; result == 0 && i < report.count; i++)
-		printf("%s\n", report.lines[i]);
+	/* The names of the bottle's files are any bytes. */
+	for (size_t i = 0; result == 0 && i < report.count; i++) {
+		utf8_tame(report.lines[i]);
+		puts(report.lines[i]);
+	}
 	if (result == 0 && remove && report.changed == 0)
 		printf("%s: there was nothing of ours\n", what);
 	provision_report_free(&report);

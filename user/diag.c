@@ -34,12 +34,8 @@ static void write_line(const char *prefix, const char *format, va_list arguments
 
 	if (body < 0)
 		return;
-	utf8_mend(line);
+	utf8_tame(line);
 	length = strlen(line);
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = '?';
-	}
 	line[length++] = '\n';
 	if (write(STDERR_FILENO, line, length) < 0)
 		return; /* there is nobody left to tell */

@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ask.h"
 #include "bytes.h"
 #include "control.h"
+#include "utf8.h"
 
 #define READ_SIZE 65536
 #define COLUMN_MAX 40 /* characters */
@@ -144,7 +144,7 @@ bool events_has_host(const json_t *event, const char *pattern)
 void events_print_safe(FILE *to, const char *text)
 {
 	while (*text) {
-		size_t unsafe = ask_unsafe(text);
+		size_t unsafe = utf8_unsafe(text);
 
 		fputc(unsafe ? '?' : *text, to);
 		text += unsafe ? unsafe : 1;

@@ -32,6 +32,26 @@ static inline size_t utf8_length(const unsigned char *text, size_t left)
 	return length;
 }
 
+/* How many bytes at `text` are one character that a terminal would obey, or that turns the line round or
+ * hides a part of it (UTR 36, 2.10.3); 0: it is harmless. Those are C0 and C1; U+061C; U+FEFF; U+200B to
+ * 200F, U+2028 to 202E, U+2060 to 206F. A NUL ends the text: no byte behind it is looked at. */
+static inline size_t utf8_unsafe(const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+
+	if (*at < 0x20 || *at == 0x7f)
+		return 1;
+	if ((at[0] == 0xc2 && at[1] < 0xa0) || (at[0] == 0xd8 && at[1] == 0x9c))
+		return at[1] ? 2 : 1;
+	if (at[0] == 0xef && at[1] == 0xbb && at[2] == 0xbf)
+		return 3;
+	if (at[0] != 0xe2)
+		return 0;
+	if (at[1] == 0x80 && ((at[2] >= 0x8b && at[2] <= 0x8f) || (at[2] >= 0xa8 && at[2] <= 0xae)))
+		return 3;
+	return at[1] == 0x81 && at[2] >= 0xa0 && at[2] <= 0xaf ? 3 : 0;
+}
+
 /* Puts '?' in the place of each byte that is no part of a character. */
 static inline void utf8_mend(char *text)
 {
@@ -47,6 +67,21 @@ static inline void utf8_mend(char *text)
 		text += length;
 		left -= length;
 	}
+}
+
+/* A text in a bottle's hands becomes one harmless line: '?' for each such character, and for each byte
+ * that is no part of one. Gets no longer. */
+static inline void utf8_tame(char *text)
+{
+	char *to = text;
+	size_t unsafe;
+
+	utf8_mend(text);
+	for (; *text; text += unsafe ? unsafe : 1) {
+		unsafe = utf8_unsafe(text);
+		*to++ = (char)(unsafe ? '?' : *text);
+	}
+	*to = '\0';
 }
 
 #endif

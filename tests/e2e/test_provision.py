@@ -95,6 +95,28 @@ class Provision(Case):
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def test_names_of_its_files_on_a_terminal(self):
+        """Escapes, C1, what turns a line round, ends of lines and bytes that are no character, by root inside."""
+        name = "\x1b]0;mine\a\u009b31m\u202e\ncalm ".encode() + b"\x9b31m"
+        root = os.fsencode(self.root)
+        for place, file in ((b"home/" + name + b"/.pki/nssdb", b"cert9.db"),
+                            (b"usr/lib/jvm/" + name + b"/lib/security", b"cacerts")):
+            os.makedirs(os.path.join(root, place))
+            with open(os.path.join(root, place, file), "wb"):
+                pass
+        run = [harness.world.program, "provision-ca", "--root", self.root, "--ca", self.ca + "/ca-cert.pem"]
+        told = subprocess.run(run, capture_output=True, check=False)
+        self.assertEqual((told.returncode, told.stderr), (0, b""))
+        os.remove(os.path.join(root, place, file))
+        os.mkdir(os.path.join(root, place, file))
+        failed = subprocess.run(run, capture_output=True, check=False)
+        self.assertEqual(failed.returncode, 1)
+        for text, count in ((told.stdout, 3), (failed.stderr, 1)):
+            self.assertEqual(text.count(b"/?]0;mine??31m??calm ?31m/"), count, text)
+            for line in text.decode().splitlines():  # by U+0085 and U+2028, too
+                self.assertRegex(line, "^(egress-bpf: provision-ca: )?/")
+                self.assertTrue(line.isprintable(), line)
+
     def test_a_process_with_mounts_of_its_own(self):
         pid = self.start("mount -t tmpfs none /etc/ssl/certs && echo '# empty' "
                          ">/etc/ssl/certs/ca-certificates.crt")

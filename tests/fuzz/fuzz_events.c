@@ -6,10 +6,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "ask.h"
 #include "control.h"
 #include "events.h"
 #include "fuzz_main.h"
+#include "utf8.h"
 
 static void check_answer(const uint8_t *data, size_t size)
 {
@@ -33,7 +33,7 @@ static void check_printed(const char *text, size_t size)
 	json_decref(checked);
 	REQUIRE(size == 0 || text[size - 1] == '\n');
 	for (size_t i = 0; i + 1 < size; i++)
-		REQUIRE(ask_unsafe(text + i) == 0);
+		REQUIRE(utf8_unsafe(text + i) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
