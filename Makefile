@@ -233,17 +233,18 @@ test: ## install packages, build, and run every test (calls sudo)
 	@tools/bootstrap
 	@tools/run-tests everything
 
-# What is installed beside the program; man pages and the unit name the place they are installed to.
+# What is installed beside the program; what names the place that it is installed to names that one.
 SHARE = $(DESTDIR)$(PREFIX)/share
 # Where the documents' links lead to.
-EXAMPLES = README.md compose.yaml egress-bpf-container@.service github-action/action.yml \
+CONTAINER_UNIT = container/egress-bpf-container@.service
+EXAMPLES = README.md compose.yaml github-action/action.yml \
 	gitlab-ci/egress.gitlab-ci.yml grafana/egress-bpf.json kubernetes/daemonset.yaml \
 	kubernetes/sidecar.yaml
-placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod 644 $(2)
+placed = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod $(or $(3),644) $(2)
 install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, documents, completions, schema, systemd unit
 	install -D -m 755 $(BUILD)/egress-bpf $(DESTDIR)$(PREFIX)/bin/egress-bpf
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/egress-bpf container/egress-bpf-runc \
-		container/ci/egress-ci container/ci/annotate
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/egress-bpf container/ci/egress-ci container/ci/annotate
+	$(call placed,container/egress-bpf-runc,$(DESTDIR)$(PREFIX)/libexec/egress-bpf/egress-bpf-runc,755)
 	ln -sf ../libexec/egress-bpf/egress-ci $(DESTDIR)$(PREFIX)/bin/egress-ci
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
@@ -252,6 +253,8 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, docum
 	for file in $(EXAMPLES); do \
 		install -D -m 644 container/$$file $(SHARE)/doc/egress-bpf/container/$$file || exit; \
 	done
+	$(call placed,docs/containers.md,$(SHARE)/doc/egress-bpf/docs/containers.md)
+	$(call placed,$(CONTAINER_UNIT),$(SHARE)/doc/egress-bpf/$(CONTAINER_UNIT))
 	install -D -m 644 LICENSE $(SHARE)/doc/egress-bpf/LICENSE
 	install -D -m 644 docs/routes.schema.json $(SHARE)/egress-bpf/routes.schema.json
 	install -D -m 644 tools/completions/egress-bpf.bash \

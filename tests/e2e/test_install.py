@@ -273,6 +273,11 @@ class Install(Case):
         self.assertEqual(sorted(found), sorted(self.FILES))
         with open(f"{root}/opt/x/lib/systemd/system/egress-bpf@.service", encoding="utf-8") as file:
             self.assertIn("ExecStart=/opt/x/bin/egress-bpf run --name %i", file.read())
+        # Where README and reference speak of `make install` itself, its default stays.
+        for name in self.FILES:
+            with open(f"{root}/opt/x/{name}", "rb") as file:
+                if not name.endswith(("README.md", "docs/reference.md", "bin/egress-bpf")):
+                    self.assertNotIn(b"/usr/local", file.read(), name)
         self.assertEqual(subprocess.run([f"{root}/opt/x/bin/egress-bpf", "--version"],
                                         stdout=subprocess.DEVNULL, check=False).returncode, 0)
 
