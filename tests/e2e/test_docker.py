@@ -87,6 +87,7 @@ def start_engine():
         "egress": {"path": RUNC, "runtimeArgs": arguments},
         "egress-broken": {"path": RUNC, "runtimeArgs": [f"--egress-policy={broken}"] + [
             x for x in arguments if "policy" not in x]},
+        "egress-typo": {"path": RUNC, "runtimeArgs": ["--egress-polcy=x", *arguments]},
     })
     root = make_root(harness.world.path("box-root"))
     engine.import_root(root, "box")
@@ -298,6 +299,13 @@ class Hook(EngineCase):
         self.assertNotEqual(result.returncode, 0)
         self.assertNotIn("it ran", result.stdout)
         self.assertIn("hots", result.stderr)
+
+    def test_a_hook_that_cannot_be_written_starts_nothing(self):
+        """The engine's error is the one of its runtime's log, and no exit status alone."""
+        result = self.box("egress-typo", "echo", "it ran")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertNotIn("it ran", result.stdout)
+        self.assertIn("unknown option '--polcy=x'", result.stderr)
 
     def bundle(self, name, command, hook=True, **annotations):
         """A bundle for runc itself, with the hook in it."""
