@@ -142,7 +142,7 @@ $(BUILD)/tests/count: tests/count/count.c $(addprefix $(BUILD)/,$(addsuffix .o,$
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c %.o,$^) $(LIBS)
 
-$(BUILD) $(BUILD)/tests $(BUILD)/llhttp:
+$(BUILD) $(BUILD)/tests $(BUILD)/llhttp $(BUILD)/fuzz:
 	$(Q)mkdir -p $@
 
 UNIT_BINARIES := $(UNIT_TESTS:%=$(BUILD)/tests/%)
@@ -191,14 +191,21 @@ lint: ## clang-tidy, cppcheck, module graph, sizes
 print-cppflags:
 	$(info $(CPPFLAGS_ALL))@:
 
-# A fuzzer is compiled by clang together with the modules that links.mk names for it.
+# A fuzzer is made by clang of the modules that links.mk names for it, each compiled once for all fuzzers.
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(BUILD)/fuzz/%: tests/fuzz/%.c $$(addprefix user/,$$(addsuffix .c,$$(links_%))) Makefile
-	@mkdir -p $(@D)
+FUZZ_CFLAGS := -std=gnu11 -g -O1 -fno-sanitize-recover=undefined
+fuzz_cc = $(CLANG) $(FUZZ_CFLAGS) -fsanitize=$(1),address,undefined -MMD -MP
+$(BUILD)/fuzz/%.o: user/%.c Makefile | $(BUILD)/fuzz
 	$(call say,FUZZ)
-	$(Q)$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-		$(filter-out $(WARNINGS),$(CPPFLAGS_ALL)) -std=gnu11 -o $@ $(filter %.c,$^) \
-		$(if $(filter llhttp,$(fuzz_needs_$*)),$(LLHTTP_SOURCES) -w) $(LIBS)
+	$(Q)$(call fuzz_cc,fuzzer-no-link) $(CPPFLAGS_ALL) -c -o $@ $<
+$(BUILD)/fuzz/llhttp_%.o: /usr/share/llhttp/%.c Makefile | $(BUILD)/fuzz
+	$(call say,FUZZ)
+	$(Q)$(call fuzz_cc,fuzzer-no-link) $(LLHTTP_CFLAGS) $(CPPFLAGS) -w -c -o $@ $<
+FUZZ_LLHTTP := $(LLHTTP_SOURCES:/usr/share/llhttp/%.c=$(BUILD)/fuzz/llhttp_%.o)
+$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/%.c $$(addprefix $(BUILD)/fuzz/,$$(addsuffix .o,$$(links_%))) \
+		$$(if $$(filter http1_head,$$(links_%)),$$(FUZZ_LLHTTP)) Makefile
+	$(call say,FUZZ)
+	$(Q)$(call fuzz_cc,fuzzer) $(CPPFLAGS_ALL) -MF $@.d -o $@ $(filter %.c %.o,$^) $(LIBS)
 fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS) ## run each fuzzer from its seeds for FUZZ_SECONDS (default 10)
 	tools/run-tests fuzz=$(BUILD)
@@ -287,7 +294,7 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/fuzz/*.d)
 .PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build tsan lint fuzz fuzzers bench soak demo test \
 	install uninstall clean help print-cppflags needs-packages

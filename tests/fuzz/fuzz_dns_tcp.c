@@ -11,11 +11,6 @@
 #include "fuzz_main.h"
 #include "upstream_dns_tcp.h"
 
-#define REQUIRE(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 #define HEADER 12 /* of a DNS message */
 
 /* A server that needs no port: TCP or not is nothing to who reads the stream. */
