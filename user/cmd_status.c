@@ -41,7 +41,8 @@ static void print_open_wire(const struct egress_wire *wire)
 {
 	if (strcmp(wire->kind, "veth") == 0)
 		printf("          %s is a veth, %s: not walled from outside\n", wire->name,
-		       wire->outside ? "whose outer end has lost or never had its programs"
+		       wire->outside ? "whose outer end has lost or never had its programs, as far as "
+				       "can be seen from this network namespace"
 				     : "whose outer end is out of our reach");
 	else
 		printf("          %s is a %s: not walled from outside\n", wire->name,

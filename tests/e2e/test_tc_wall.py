@@ -131,6 +131,9 @@ class TcWall(Case):
         self.assertIn("not held: links of its own, by root with the host's CAP_NET_ADMIN\n", text)
         self.assertEqual([(i["name"], i["walled"]) for i in self.walls()["wires"]],
                          [("eth0", True)])
+        with w.InNamespace(self.far, harness.world.home):
+            self.assertIn("eth0 is a veth, whose outer end has lost or never had its programs, as far as "
+                          "can be seen from this network namespace: not", cli("status", self.bottle.name).stdout)
         self.start_frames()
         self.marked()
 
