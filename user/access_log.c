@@ -575,6 +575,16 @@ static void write_feed(struct access_log *log, const struct access_record *recor
 	write_pending(log, record, id, ms);
 }
 
+/* Lines of one pass of the loop go to a file together. A pipe gets each by itself: more than PIPE_BUF at
+ * once may be taken in part. */
+static void write_line(struct access_log *log)
+{
+	if (log->kind == REGULAR || log->also_fd >= 0)
+		gather(log);
+	if (log->kind != REGULAR && log->kind != NOTHING)
+		write_lines(log, log->line.text, log->line.length - 1, 1);
+}
+
 void access_log_write(struct access_log *log, const struct access_record *record)
 {
 	/* Taken before, where the client was told it. */
@@ -589,14 +599,32 @@ void access_log_write(struct access_log *log, const struct access_record *record
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	format(log, record, id, &now, log->kind == REGULAR ? FILE_PATH_LIMIT : PIPE_PATH_LIMIT);
-	/* Lines of one pass of the loop go to a file together. A pipe gets each by itself: more
-	 * than PIPE_BUF at once may be taken in part. */
-	if (log->kind == REGULAR || log->also_fd >= 0)
-		gather(log);
-	if (log->kind != REGULAR && log->kind != NOTHING)
-		write_lines(log, log->line.text, log->line.length - 1, 1);
+	write_line(log);
 	if (log->feed)
 		write_feed(log, record, id, &now);
+}
+
+void access_log_missed(struct access_log *log, const char *source, uint64_t count)
+{
+	struct line *line = &log->line;
+	struct timespec now;
+	uint64_t ms;
+	struct span text;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	line->length = 1;
+	put_time(log, &now);
+	put_string(line, KEY("bottle"), log->bottle, FIELD_LIMIT / 2);
+	put_word(line, KEY("source"), source);
+	put_integer(line, KEY("lost"), count);
+	PUT(line, "}\n");
+	write_line(log);
+	if (!log->feed)
+		return;
+	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	text = (struct span){line->text + 1, line->length - 2};
+	feed_write(log->feed, FEED_ALL, ms, text);
+	feed_write(log->feed, FEED_REFUSED, ms, text);
 }
 
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts)

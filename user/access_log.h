@@ -60,6 +60,9 @@ struct access_record {
  * counted and the count is written with the next line that does ("lost"). Never blocks the caller. */
 void access_log_write(struct access_log *log, const struct access_record *record);
 
+/* A line without a verdict, everywhere: `count` records of `source` never came here ("lost"). */
+void access_log_missed(struct access_log *log, const char *source, uint64_t count);
+
 /* From now on lines for regular files are gathered, 32 KiB of them at most, and whole lines are written
  * at once: by access_log_flush(), for which `notify` asks with the first, or when they are freed. */
 typedef void (*access_log_gathered_fn)(void *context);

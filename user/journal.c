@@ -138,11 +138,16 @@ static struct journal_entry *entry_new(struct journal *journal, const char *key)
 static void add_line(struct journal *journal, const json_t *line)
 {
 	unsigned port = (unsigned)number_of(line, "port") & UINT16_MAX;
-	char *key = make_key(line, port);
-	const json_t *known = key ? json_object_get(journal->index, key) : NULL;
 	struct journal_entry *entry = NULL;
+	const json_t *known;
+	char *key;
 
 	journal->lost += number_of(line, "lost");
+	/* A line about others alone is nobody's decision. */
+	if (json_object_get(line, "lost") && !json_object_get(line, "reason"))
+		return;
+	key = make_key(line, port);
+	known = key ? json_object_get(journal->index, key) : NULL;
 	if (known)
 		entry = &journal->entries[json_integer_value(known)];
 	else if (key)

@@ -88,6 +88,27 @@ static void log_denial(void *context, const struct egress_denial *denial)
 	access_log_write(s->log, &record);
 }
 
+static uint64_t lost_denials(const struct supervisor *s)
+{
+	uint64_t counters[EGRESS_COUNTER_COUNT];
+
+	return kernel_read_counters(s->kernel, counters, NULL) < 0 ? s->denials_lost
+								   : counters[EGRESS_COUNTER_LOST];
+}
+
+/* As kernel_read_denials(). A ring that was full is read in several full rounds, so that it is enough to
+ * look behind those for what it had no room for: who reads the log alone is to know of a gap. */
+static int read_denials(struct supervisor *s)
+{
+	int count = kernel_read_denials(s->kernel, log_denial, s);
+	uint64_t lost = count == KERNEL_DENIALS_AT_ONCE ? lost_denials(s) : s->denials_lost;
+
+	if (lost > s->denials_lost)
+		access_log_missed(s->log, "kernel", lost - s->denials_lost);
+	s->denials_lost = lost;
+	return count;
+}
+
 /* An unreadable ring is not watched any more: the refusals go on, and the loop must not spin. */
 static void on_denials(evutil_socket_t fd, short what, void *context)
 {
@@ -95,7 +116,7 @@ static void on_denials(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	if (kernel_read_denials(s->kernel, log_denial, s) < 0)
+	if (read_denials(s) < 0)
 		event_del(s->denials);
 }
 
@@ -105,7 +126,7 @@ static void log_last_denials(struct supervisor *s)
 	const size_t most = EGRESS_RING_SIZE / sizeof(struct egress_denial) / KERNEL_DENIALS_AT_ONCE;
 
 	for (size_t i = 0; i <= most; i++)
-		if (kernel_read_denials(s->kernel, log_denial, s) <= 0)
+		if (read_denials(s) <= 0)
 			return;
 }
 
@@ -386,6 +407,8 @@ static int open_events(struct supervisor *s, struct error *error)
 		return error_set(error, "cannot make an event loop");
 	if (!s->kernel)
 		return 0;
+	/* On a wall that stood already those before us are not ours to tell of. */
+	s->denials_lost = lost_denials(s);
 	s->denials = event_new(s->base, kernel_denials_fd(s->kernel), EV_READ | EV_PERSIST,
 			       on_denials, s);
 	if (!s->denials || event_add(s->denials, NULL) < 0)

@@ -95,6 +95,7 @@ struct supervisor {
 	bool relistened; /* a listening socket was closed from outside, which is told once */
 	bool ending; /* the workers' end is wanted: no other follows */
 	struct event *denials, *pulse, *signals[3];
+	uint64_t denials_lost; /* by the kernel's ring, as far as the log tells of them */
 	uint64_t pulse_ns; /* when the last was */
 	struct self_test *self_test; /* while it is made */
 	bool keep_wall;		     /* also when the start fails */

@@ -22,6 +22,12 @@ for i in range(int(sys.argv[1])):
     s.send(struct.pack("!6H", i & 65535, 256, 1, 0, 0, 0) + name + b"\\0\\0\\1\\0\\1")
     s.recv(512)
 """
+CONNECTS = """
+import socket, sys
+for i in range(int(sys.argv[1])):
+    with socket.socket() as s:
+        s.connect_ex(("198.51.100.9", 1000 + i))
+"""
 
 
 def socket_path(bottle):
@@ -282,6 +288,30 @@ class Following(Case):
         finally:
             for follower in followers:
                 follower.end()
+            bottle.stop()
+
+    def test_more_than_the_kernel_keeps(self):
+        """A bottle may refuse itself more than the ring holds: the log, and who follows, are told of the gap."""
+        bottle = Bottle()
+        try:
+            os.kill(bottle.process.pid, signal.SIGSTOP)
+            try:
+                self.ok(bottle.python(CONNECTS, "5000"))
+            finally:
+                os.kill(bottle.process.pid, signal.SIGCONT)
+            refused = wait_for(lambda: bottle.status(), 10, "its status")
+            self.assertEqual(refused["kernel"]["address_not_allowed"], 5000)
+            lost = refused["counters"]["lost_events"]
+            self.assertGreater(lost, 1000)
+
+            def told():
+                lines = [e for e in bottle.log() if e["source"] == "kernel"]
+                return sum(e.get("lost", 1) for e in lines) == 5000 and lines
+            gaps = [e for e in wait_for(told, 10, "all in the log") if "lost" in e]
+            self.assertEqual(sum(e["lost"] for e in gaps), lost)
+            self.assertFalse([e for e in gaps if "verdict" in e])
+            self.assertIn("events were lost", self.ok(cli("events", bottle.name, "--denied")))
+        finally:
             bottle.stop()
 
     def test_after_deaths(self):

@@ -44,6 +44,23 @@ static void test_writer(void **state)
 	close(fd);
 }
 
+/* What says that others are missing is no decision itself: none is made up for it. */
+static void test_lost_alone(void **state)
+{
+	static const char lost[] = "{\"source\":\"kernel\",\"lost\":7}\n{\"lost\":1}\n";
+	struct error error = {0};
+	int fd = journal_file(&error);
+	struct journal journal;
+
+	(void)state;
+	assert_int_equal(write(fd, lost, strlen(lost)), strlen(lost));
+	assert_int_equal(journal_read(fd, &journal, &error), 0);
+	assert_int_equal(journal.entry_count, 0);
+	assert_int_equal(journal.lost, 8);
+	journal_release(&journal);
+	close(fd);
+}
+
 static void test_no_file(void **state)
 {
 	struct error error = {0};
@@ -57,6 +74,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_writer),
+		cmocka_unit_test(test_lost_alone),
 		cmocka_unit_test(test_no_file),
 	};
 
