@@ -93,8 +93,15 @@ static void put_thousandths(struct line *line, unsigned thousandths)
 	put(line, text, sizeof(text));
 }
 
+/* Of two or three bytes of UTF-8. */
+static unsigned code_point(const unsigned char *text, size_t length)
+{
+	return length == 2 ? (text[0] & 0x1fu) << 6 | (text[1] & 0x3fu)
+			   : (text[0] & 0x0fu) << 12 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+}
+
 /* One character that is not plain ASCII, escaped into `ret`. Returns how many bytes of `text` it
- * took. C1 controls are escaped too: people read logs on terminals. */
+ * took. People read logs on terminals: C1 controls are escaped too, and what turns a line round. */
 static size_t escape(const unsigned char *text, size_t left, char ret[8])
 {
 	size_t length;
@@ -112,8 +119,8 @@ static size_t escape(const unsigned char *text, size_t left, char ret[8])
 		memcpy(ret, "\xef\xbf\xbd", 4); /* U+FFFD */
 		return 1;
 	}
-	if (text[0] == 0xc2 && text[1] < 0xa0)
-		snprintf(ret, 8, "\\u%04x", text[1]);
+	if (utf8_unsafe((const char *)text))
+		snprintf(ret, 8, "\\u%04x", code_point(text, length));
 	else
 		snprintf(ret, 8, "%.*s", (int)length, (const char *)text);
 	return length;

@@ -20,6 +20,7 @@
 
 #include "access_log.h"
 #include "address.h"
+#include "utf8.h"
 
 static int memory_file(void)
 {
@@ -253,6 +254,7 @@ static void hostile_bytes(void **state)
 
 static void no_raw_controls(void **state)
 {
+	static const char turned[] = "\xe2\x80\xae\xe2\x80\xa9\xe2\x81\xa6\xd8\x9c\xef\xbb\xbf";
 	char target[512], line[8192];
 	struct access_record record = {.target = {target, sizeof(target)}};
 	int fd = memory_file();
@@ -262,11 +264,14 @@ static void no_raw_controls(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(target); i++)
 		target[i] = (char)(i + 1);
+	memcpy(target + sizeof(target) - strlen(turned), turned, strlen(turned));
 	access_log_write(log, &record);
 	count = pread(fd, line, sizeof(line), 0);
 	assert_true(count > 512);
 	for (ssize_t i = 0; i < count - 1; i++)
-		assert_true((unsigned char)line[i] >= 0x20 && line[i] != 0x7f);
+		assert_true(utf8_unsafe(line + i) == 0);
+	line[count] = '\0';
+	assert_non_null(strstr(line, "\\u202e\\u2029\\u2066\\u061c\\ufeff"));
 	assert_int_equal(line[count - 1], '\n');
 	access_log_free(log);
 	close(fd);
