@@ -384,6 +384,8 @@ static void on_signal(evutil_socket_t signal_number, short what, void *context)
 		return;
 	}
 	reopen_log(s);
+	if (s->control_missed)
+		supervisor_open_control(s);
 	supervisor_reload(s);
 }
 

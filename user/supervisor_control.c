@@ -288,8 +288,10 @@ void supervisor_open_control(struct supervisor *s)
 	};
 	struct error error = {0};
 
-	if (control_new(&options, &s->control, &error) < 0)
-		diag_warning("%s; 'egress-bpf events' and its like cannot ask", error.text);
+	s->control_missed = control_new(&options, &s->control, &error) < 0;
+	if (s->control_missed)
+		diag_warning("%s; 'egress-bpf events' and its like cannot ask%s", error.text,
+			     s->options.forward_signals ? "" : "; it is tried again at each SIGHUP");
 	for (unsigned i = 0; i < s->slot_count; i++)
 		control_add_feed(s->control, s->slots[i]->feed);
 	control_add_feed(s->control, s->kernel_feed);

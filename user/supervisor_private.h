@@ -77,6 +77,7 @@ struct supervisor {
 	char mark[8];				/* begins each id of this life of ours */
 	struct feed *kernel_feed;		/* what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
+	bool control_missed;			/* it could not be made */
 	time_t policy_since, reload_at;		/* reload_at 0: there was none */
 	char reload_error[512];			/* of the last; "": it went well */
 	int log_fd, log_reading_fd; /* a FIFO's other end; -1: none */
@@ -166,7 +167,7 @@ unsigned supervisor_ready_count(const struct supervisor *s);
 /* Memory for events: of the kernel, and of one worker. Without it there are none, and a warning. */
 void supervisor_open_feed(struct supervisor *s);
 void supervisor_open_slot_feed(struct slot *slot);
-/* The control socket. Without it there is a warning. */
+/* The control socket. Without it there is a warning, and `control_missed`. */
 void supervisor_open_control(struct supervisor *s);
 void supervisor_close_control(struct supervisor *s);
 

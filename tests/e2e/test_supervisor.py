@@ -97,6 +97,13 @@ class FailedStart(Case):
                 wait_for(lambda: ": ready;" in said(), 10, "a start")
                 self.assertIn(f"control socket {path}: Address already in use", said())
                 self.assertEqual(os.stat(path).st_ino, inode)
+                self.assertIn("at each SIGHUP", said())
+                # What was in its way is gone: it can be asked, and need not begin anew for that.
+                listener.close()
+                again.send_signal(signal.SIGHUP)
+                wait_for(lambda: "policy reloaded" in said(), 10, "the reload")
+                self.ok(cli("events", bottle.name))
+                self.assertEqual(said().count("control socket"), 1)
             finally:
                 again.kill()
                 again.wait()
