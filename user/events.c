@@ -162,12 +162,12 @@ static const char *text_of(const json_t *event, const char *key)
  * long as its line. */
 static void print_column(FILE *to, const char *text, int width, size_t most)
 {
+	const size_t length = strnlen(text, most < COLUMN_MAX ? most : COLUMN_MAX);
 	char safe[COLUMN_MAX + 1];
-	size_t used = 0;
 
-	for (; text[used] && used < most && used < COLUMN_MAX; used++)
-		safe[used] = (char)(text[used] >= 0x20 && text[used] < 0x7f ? text[used] : '?');
-	safe[used] = '\0';
+	for (size_t i = 0; i < length; i++)
+		safe[i] = (char)(text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?');
+	safe[length] = '\0';
 	fprintf(to, "%-*s", width, safe);
 }
 
