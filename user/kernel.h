@@ -233,7 +233,9 @@ void kernel_probe(struct kernel_probe *ret);
 /* Whether this kernel can hold unix sockets apart: 0 by itself, 1 with a broker; the reason for that is
  * in `error`, as it is for -1. */
 int kernel_unix_probe(struct error *error);
-/* Sums of all CPUs, by enum egress_reason and then enum egress_counter. */
+/* Sums of all CPUs, by enum egress_reason and then enum egress_counter. One alone: 0 or -errno, and then the
+ * sum stays as it was. */
+int kernel_read_counter(const struct kernel *kernel, uint32_t index, uint64_t *ret_sum) WARN_UNUSED;
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
 			 struct error *error) WARN_UNUSED;
 /* Takes `amount` off a counter, while the wall goes on counting. */

@@ -73,9 +73,13 @@ static int on_denial(void *context, void *data, size_t size)
 
 static bool open_ring(struct kernel *kernel)
 {
-	if (!kernel->ring)
-		kernel->ring = ring_buffer__new(kernel->maps[KERNEL_MAP_DENIALS], on_denial, kernel,
-						NULL);
+	libbpf_print_fn_t previous;
+
+	if (kernel->ring)
+		return true;
+	previous = libbpf_set_print(NULL); /* what is to be said we say */
+	kernel->ring = ring_buffer__new(kernel->maps[KERNEL_MAP_DENIALS], on_denial, kernel, NULL);
+	libbpf_set_print(previous);
 	return kernel->ring != NULL;
 }
 

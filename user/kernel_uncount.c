@@ -11,23 +11,31 @@
 
 #define FRAME_SIZE 64 /* a test run wants a frame, and does not look at it */
 
+int kernel_read_counter(const struct kernel *kernel, uint32_t index, uint64_t *ret_sum)
+{
+	int cpus = libbpf_num_possible_cpus(), result;
+	uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL, sum = 0;
+
+	if (!values)
+		return -ENOMEM;
+	result = bpf_map_lookup_elem(kernel->maps[KERNEL_MAP_COUNTERS], &index, values);
+	for (int cpu = 0; cpu < cpus && result == 0; cpu++)
+		sum += values[cpu];
+	free(values);
+	if (result == 0)
+		*ret_sum = sum;
+	return result;
+}
+
 /* `ret_counters` is not to be used after a failure. */
 int kernel_read_counters(const struct kernel *kernel, uint64_t ret_counters[EGRESS_COUNTER_COUNT],
 			 struct error *error)
 {
-	int cpus = libbpf_num_possible_cpus(), result = 0;
-	uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
+	int result = 0;
 
-	if (!values)
-		return error_set(error, "out of memory");
-	for (uint32_t i = 0; i < EGRESS_COUNTER_COUNT && result == 0; i++) {
-		result = bpf_map_lookup_elem(kernel->maps[KERNEL_MAP_COUNTERS], &i, values);
-		ret_counters[i] = 0;
-		for (int cpu = 0; cpu < cpus && result == 0; cpu++)
-			ret_counters[i] += values[cpu];
-	}
-	free(values);
-	return result < 0 ? error_set(error, "cannot read the counters: %s", strerror(errno)) : 0;
+	for (uint32_t i = 0; i < EGRESS_COUNTER_COUNT && result == 0; i++)
+		result = kernel_read_counter(kernel, i, &ret_counters[i]);
+	return result < 0 ? error_set(error, "cannot read the counters: %s", strerror(-result)) : 0;
 }
 
 #define INSN(c, d, s, o, i)                                                                        \

@@ -90,10 +90,9 @@ static void log_denial(void *context, const struct egress_denial *denial)
 
 static uint64_t lost_denials(const struct supervisor *s)
 {
-	uint64_t counters[EGRESS_COUNTER_COUNT];
+	uint64_t lost;
 
-	return kernel_read_counters(s->kernel, counters, NULL) < 0 ? s->denials_lost
-								   : counters[EGRESS_COUNTER_LOST];
+	return kernel_read_counter(s->kernel, EGRESS_COUNTER_LOST, &lost) < 0 ? s->denials_lost : lost;
 }
 
 /* As kernel_read_denials(). A ring that was full is read in several full rounds, so that it is enough to
@@ -404,6 +403,8 @@ static bool watch_signals(struct supervisor *s)
 
 static int open_events(struct supervisor *s, struct error *error)
 {
+	int fd;
+
 	s->base = event_base_new();
 	if (!s->base || !watch_signals(s))
 		return error_set(error, "cannot make an event loop");
@@ -411,8 +412,9 @@ static int open_events(struct supervisor *s, struct error *error)
 		return 0;
 	/* On a wall that stood already those before us are not ours to tell of. */
 	s->denials_lost = lost_denials(s);
-	s->denials = event_new(s->base, kernel_denials_fd(s->kernel), EV_READ | EV_PERSIST,
-			       on_denials, s);
+	fd = kernel_denials_fd(s->kernel);
+	/* libevent takes -1, and waits for ever. */
+	s->denials = fd < 0 ? NULL : event_new(s->base, fd, EV_READ | EV_PERSIST, on_denials, s);
 	if (!s->denials || event_add(s->denials, NULL) < 0)
 		return error_set(error, "cannot watch the kernel's denials");
 	return 0;
