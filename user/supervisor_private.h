@@ -77,11 +77,11 @@ struct supervisor {
 	char mark[8];				/* begins each id of this life of ours */
 	struct feed *kernel_feed;		/* what the kernel refuses */
 	struct control *control;		/* NULL: there is none */
-	bool control_missed;			/* it could not be made */
 	time_t policy_since, reload_at;		/* reload_at 0: there was none */
 	char reload_error[512];			/* of the last; "": it went well */
 	int log_fd, log_reading_fd; /* a FIFO's other end; -1: none */
 	bool log_fd_owned;
+	bool control_missed; /* `control` could not be made */
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
 	struct server_handover handover;
 	struct slot *slots[SUPERVISOR_WORKERS_MAX];
