@@ -560,25 +560,35 @@ static void write_pending(struct access_log *log, const struct access_record *re
 		   (struct span){packed, refusal_pack(&refusal, packed)});
 }
 
+static uint64_t ms_of(const struct timespec *time)
+{
+	return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_nsec / 1000000;
+}
+
+static void feed_line(const struct access_log *log, uint64_t ms, bool refused)
+{
+	const struct span line = {log->line.text + 1, log->line.length - 2}; /* no line breaks */
+
+	feed_write(log->feed, FEED_ALL, ms, line);
+	if (refused)
+		feed_write(log->feed, FEED_REFUSED, ms, line);
+}
+
 /* Last of all: a line that is too long for the feed is made anew. */
 static void write_feed(struct access_log *log, const struct access_record *record, uint64_t id,
 		       const struct timespec *now)
 {
-	const uint64_t ms = (uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000;
+	const uint64_t ms = ms_of(now);
 	/* This line is the feed's alone: what format() says in it about losses has not been told
 	 * in the log. */
 	const uint64_t told = log->told;
-	struct span line;
 
 	if (log->line.length > FEED_LINE_MAX)
 		format(log, record, id, now, PIPE_PATH_LIMIT);
 	log->told = told;
 	if (record->added_us > 0)
 		feed_add_latency(log->feed, record->host_id, record->added_us);
-	line = (struct span){log->line.text + 1, log->line.length - 2}; /* no line breaks */
-	feed_write(log->feed, FEED_ALL, ms, line);
-	if (record->reason != EGRESS_ALLOWED || record->audited != EGRESS_ALLOWED)
-		feed_write(log->feed, FEED_REFUSED, ms, line);
+	feed_line(log, ms, record->reason != EGRESS_ALLOWED || record->audited != EGRESS_ALLOWED);
 	write_pending(log, record, id, ms);
 }
 
@@ -615,8 +625,6 @@ void access_log_missed(struct access_log *log, const char *source, uint64_t coun
 {
 	struct line *line = &log->line;
 	struct timespec now;
-	uint64_t ms;
-	struct span text;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	line->length = 1;
@@ -626,12 +634,8 @@ void access_log_missed(struct access_log *log, const char *source, uint64_t coun
 	put_integer(line, KEY("lost"), count);
 	PUT(line, "}\n");
 	write_line(log);
-	if (!log->feed)
-		return;
-	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-	text = (struct span){line->text + 1, line->length - 2};
-	feed_write(log->feed, FEED_ALL, ms, text);
-	feed_write(log->feed, FEED_REFUSED, ms, text);
+	if (log->feed)
+		feed_line(log, ms_of(&now), true);
 }
 
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts)

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "attributes.h"
 #include "bytes.h"
 #include "refusal.h"
 
