@@ -49,14 +49,16 @@ def make_it_call(pid, number, *arguments):
 
 def hang(pid, thread):
     """In a futex(2) that nobody wakes, and that is begun again after a signal."""
-    with open(f"/proc/{pid}/task/{thread}/syscall", encoding="ascii") as file:
-        stack = int(file.read().split()[-2], 16)
+    def call():
+        with open(f"/proc/{pid}/task/{thread}/syscall", encoding="ascii") as file:
+            return file.read()
+    # "running" while it does: right behind its start a worker may.
+    stack = int(wait_for(lambda: call().split()[1:], 5, "it to wait")[-2], 16)
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
         file.seek(stack)
         value = int.from_bytes(file.read(4), "little")
     make_it_call(thread, 202, stack, 128, value, 0)  # FUTEX_WAIT_PRIVATE, without a limit
-    wait_for(lambda: open(f"/proc/{pid}/task/{thread}/syscall", encoding="ascii").read()
-             .startswith(f"202 {stack:#x} "), 5, "it to hang")
+    wait_for(lambda: call().startswith(f"202 {stack:#x} "), 5, "it to hang")
 
 
 def status_of(pid):
