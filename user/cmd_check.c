@@ -9,6 +9,7 @@
 #include "config.h"
 #include "diag.h"
 #include "json_text.h"
+#include "policy_advice.h"
 
 static const char help_text[] =
 	"usage: egress-bpf check [--json] FILE...\n"
@@ -16,9 +17,10 @@ static const char help_text[] =
 	"\n"
 	"Validates policy files (YAML or JSON), each on its own. Prints every error of a file at\n"
 	"once (250, and how many more there are), with its line and what would be right. Secrets are\n"
-	"not looked up.\n"
+	"not looked up. What is valid and hardly meant gets a warning, and stays valid: a route that waits\n"
+	"for HTTP or TLS on a port where the server speaks first (SMTP, FTP, MySQL and the like).\n"
 	"\n"
-	"  --json       one JSON object per file: file, ok, routes, hosts, errors\n"
+	"  --json       one JSON object per file: file, ok, routes, hosts, errors, warnings\n"
 	"  --effective  prints the compiled policy, every default written out, as YAML that means\n"
 	"               the same\n"
 	"  --help       this text\n"
@@ -56,28 +58,37 @@ static char *dump(const json_t *object)
 	return text;
 }
 
-/* The same object for a good file and a bad one, so that a script looks at `ok` and nothing else. */
-static bool print_json(const char *path, const struct config *config,
-		       const struct diag_list *errors)
+/* NULL when out of memory: half of a list would look like the whole. */
+static json_t *list_json(const struct diag_list *found)
 {
-	json_t *list = json_array(), *object;
-	char *text;
+	json_t *list = json_array();
 
-	if (errors->no_memory)
+	if (found->no_memory)
 		json_array_append_new(list, json_pack("{s:i, s:s}", "line", 0, "message",
 						      "out of memory"));
-	for (size_t i = 0; i < errors->kept; i++)
-		json_array_append_new(list, json_pack("{s:i, s:s}", "line", errors->items[i].line,
-						      "message", errors->items[i].text));
-	object = json_pack("{s:o, s:b, s:I, s:I, s:o}", "file", json_text(path), "ok",
+	for (size_t i = 0; i < found->kept; i++)
+		json_array_append_new(list, json_pack("{s:i, s:s}", "line", found->items[i].line,
+						      "message", found->items[i].text));
+	if (json_array_size(list) == found->kept + found->no_memory)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+/* The same object for a good file and a bad one, so that a script looks at `ok` and nothing else. */
+static bool print_json(const char *path, const struct config *config,
+		       const struct diag_list *errors, const struct diag_list *warnings)
+{
+	json_t *object;
+	char *text;
+
+	object = json_pack("{s:o, s:b, s:I, s:I, s:o, s:o}", "file", json_text(path), "ok",
 			   config != NULL, "routes",
 			   config ? (json_int_t)policy_route_count(config->policy) : (json_int_t)0,
 			   "hosts",
 			   config ? (json_int_t)policy_host_count(config->policy) : (json_int_t)0,
-			   "errors", list);
-	text = object && json_array_size(list) == errors->kept + errors->no_memory
-		       ? dump(object)
-		       : NULL;
+			   "errors", list_json(errors), "warnings", list_json(warnings));
+	text = object ? dump(object) : NULL;
 	json_decref(object);
 	return print_whole(text, "\n");
 }
@@ -98,20 +109,26 @@ static void print_counts(const char *path, const struct policy *policy)
 /* Errors go to standard error, findings to standard output: scripts read the one, people both. */
 static bool check_file(const char *path, const struct choices *choices)
 {
-	struct diag_list errors = {0};
+	struct diag_list errors = {0}, warnings = {0};
 	struct config *config = config_open(path, &errors);
 	bool valid = config != NULL;
 
+	if (config)
+		policy_advise(config->policy, &warnings);
 	if (choices->json)
-		valid &= print_json(path, config, &errors);
+		valid &= print_json(path, config, &errors, &warnings);
 	else if (config && choices->effective)
 		valid = print_effective(config);
 	else if (config)
 		print_counts(path, config->policy);
 	else
 		diag_list_print(&errors);
+	if (!choices->json)
+		diag_list_warn(&warnings);
 	config_free(config);
+	valid &= !warnings.no_memory;
 	diag_list_free(&errors);
+	diag_list_free(&warnings);
 	return valid;
 }
 

@@ -127,7 +127,7 @@ static void say_more(struct diag_list *list, const char *source, int line)
 {
 	char *text;
 
-	if (asprintf(&text, "%zu more errors are not shown; would be right: these first",
+	if (asprintf(&text, "%zu more are not shown; would be right: these first",
 		     list->count - DIAG_KEPT) < 0)
 		text = NULL;
 	if (list->kept <= DIAG_KEPT) {
@@ -188,7 +188,7 @@ static int by_place(const void *a, const void *b)
 	return order ? order : (x->line > y->line) - (x->line < y->line);
 }
 
-void diag_list_print(const struct diag_list *list)
+static void print_list(const struct diag_list *list, void (*say)(const char *, ...) PRINTF(1, 2))
 {
 	if (list->no_memory) {
 		diag_error(NO_MEMORY);
@@ -202,10 +202,20 @@ void diag_list_print(const struct diag_list *list)
 		const struct diag_item *item = &list->items[i];
 
 		if (item->line > 0)
-			diag_error("%s:%d: %s", item->source, item->line, item->text);
+			say("%s:%d: %s", item->source, item->line, item->text);
 		else
-			diag_error("%s: %s", item->source, item->text);
+			say("%s: %s", item->source, item->text);
 	}
+}
+
+void diag_list_print(const struct diag_list *list)
+{
+	print_list(list, diag_error);
+}
+
+void diag_list_warn(const struct diag_list *list)
+{
+	print_list(list, diag_warning);
 }
 
 void diag_list_free(struct diag_list *list)

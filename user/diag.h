@@ -47,6 +47,7 @@ void diag_list_no_memory(struct diag_list *list);
 /* "FILE:LINE: text" of the first, where there is one. */
 void diag_list_first(const struct diag_list *list, struct error *ret);
 void diag_list_print(const struct diag_list *list); /* "egress-bpf: FILE:LINE: text", sorted */
+void diag_list_warn(const struct diag_list *list);  /* the same, each as a warning */
 void diag_list_free(struct diag_list *list);
 
 #endif

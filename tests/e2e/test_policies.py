@@ -9,6 +9,20 @@ from harness import Bottle, Case, cli, policy, wait_for, write
 
 # Of a value 80 bytes are shown: here the last is half a character.
 CUT = "routes:\n  - host: a.test\n    methods: [a" + 60 * "\u00e9" + "]\n"
+# Routes on which nothing but waiting would happen; and some that are right on ports that look the same.
+WAITING = """routes:
+  - host: mail.test
+    ports: [25, 587]
+  - host: files.test
+    ports: [443, 21]
+  - host: "*.db.test"
+    port: 3306
+    tls: passthrough
+  - {host: raw.test, ports: [25, 143, 110, 3306], protocol: tcp}
+  - {host: web.test, ports: [465, 993, 995, 8025]}
+  - {cidr: 192.0.2.0/24, ports: [25], protocol: tcp}
+  - {host: git.test, port: 22}
+"""
 # What is wrong, the file, the line that must be named, and a word that must be in the message.
 BROKEN = [
     ("not YAML", "routes: [\n", 1, ""),
@@ -114,6 +128,31 @@ class Check(Case):
         self.assertTrue(said["file"].endswith("/?.yaml"), said)
         self.assertEqual([e["line"] for e in said["errors"]], [3])
         self.assertIn('"a\u00e9', said["errors"][0]["message"])
+
+    def test_where_the_server_speaks_first(self):
+        """The proxy waits there for a client that waits for a greeting: said before, and no error."""
+        path = write("waiting.yaml", WAITING)
+        expected = [(2, "mail.test", "25", "SMTP", "HTTP"), (2, "mail.test", "587", "SMTP", "HTTP"),
+                    (4, "files.test", "21", "FTP", "HTTP"), (6, "*.db.test", "3306", "MySQL", "TLS"),
+                    (12, "git.test", "22", "SSH", "HTTP")]
+        result = cli("check", path)
+        self.assertEqual((result.returncode, result.stdout), (0, f"{path}: ok, 7 routes, 6 hosts\n"))
+        said = re.findall(r"egress-bpf: warning: (.*):(\d+): (\S+): port (\d+) is for (\S+), where the "
+                          r"server speaks first, and this route waits for (\w+); would be right: "
+                          r"protocol: tcp.*\n", result.stderr)
+        self.assertEqual(said, [(path, str(line), *rest) for line, *rest in expected], result.stderr)
+        self.assertEqual(result.stderr.count("\n"), len(expected), result.stderr)
+        # A route for the web and for such a port is two.
+        self.assertEqual([":4: " in line for line in result.stderr.splitlines()],
+                         ["of its own" in line for line in result.stderr.splitlines()], result.stderr)
+        as_json = json.loads(self.ok(cli("check", "--json", path)))
+        self.assertEqual((as_json["ok"], as_json["errors"]), (True, []))
+        self.assertEqual([w["line"] for w in as_json["warnings"]], [line for line, *_ in expected])
+        self.assertIn("protocol: tcp", as_json["warnings"][0]["message"])
+        effective = cli("check", "--effective", path)
+        self.assertEqual(effective.stderr, result.stderr)
+        good = json.loads(self.ok(cli("check", "--json", write("good.yaml", policy()))))
+        self.assertEqual(good["warnings"], [])
 
     def test_missing_file(self):
         result = cli("check", "/nonexistent.yaml")

@@ -164,7 +164,7 @@ static void too_large(void **state)
 	assert_null(config_parse(&source, 1, &errors));
 	assert_in_range(errors.count, 99 * 1000, 100 * 1000);
 	assert_in_range(errors.kept, 200, 300);
-	snprintf(said, sizeof(said), "%zu more errors are not shown; would be right: ",
+	snprintf(said, sizeof(said), "%zu more are not shown; would be right: ",
 		 errors.count - errors.kept + 1);
 	assert_ptr_equal(strstr(errors.items[errors.kept - 1].text, said),
 			 errors.items[errors.kept - 1].text);
