@@ -110,7 +110,7 @@ static const char client_groups[] = "X25519:P-256:P-384";
 
 static SSL_CTX *new_context(const struct leaf_cache *cache, const char *host, X509 *cert)
 {
-	SSL_CTX *context = SSL_CTX_new_ex(NULL, tls_provider_query(), TLS_server_method());
+	SSL_CTX *context = tls_provider_new_server();
 
 	if (!context)
 		return NULL;

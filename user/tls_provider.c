@@ -40,7 +40,7 @@ static OSSL_ALGORITHM exchanges[] = {
 static bool have_gcm, have_x25519;
 static OSSL_PROVIDER *theirs, *loaded; /* for the life of the process */
 
-static const OSSL_ALGORITHM *query_operation(void *context, int operation, int *ret_no_cache)
+const OSSL_ALGORITHM *tls_provider_query_operation(void *context, int operation, int *ret_no_cache)
 {
 	(void)context;
 	*ret_no_cache = 0;
@@ -66,7 +66,8 @@ struct groups {
 static int take_group(const OSSL_PARAM params[], void *argument)
 {
 	const struct groups *groups = argument;
-	const OSSL_PARAM *algorithm = OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
+	const OSSL_PARAM *algorithm =
+		OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
 	const char *name;
 
 	if (!algorithm || OSSL_PARAM_get_utf8_string_ptr(algorithm, &name) != 1 ||
@@ -93,7 +94,7 @@ static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const 
 		 void **ret_context)
 {
 	static const OSSL_DISPATCH functions[] = {
-		{OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query_operation},
+		{OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))tls_provider_query_operation},
 		{OSSL_FUNC_PROVIDER_GET_CAPABILITIES, (void (*)(void))get_capabilities},
 		{0, NULL},
 	};
@@ -110,7 +111,7 @@ void tls_provider_load(void)
 {
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
 	if (loaded || OpenSSL_version_num() >= 0x30100000L ||
-	    !OSSL_PROVIDER_available(NULL, "default") || !tls_provider_kdf_start())
+	    !OSSL_PROVIDER_available(NULL, "default"))
 		return;
 	theirs = OSSL_PROVIDER_try_load(NULL, "default", 1);
 	if (!theirs)
@@ -120,6 +121,10 @@ void tls_provider_load(void)
 	exchanges[0].implementation = tls_provider_x25519_exchange;
 	if (OSSL_PROVIDER_add_builtin(NULL, TLS_PROVIDER_NAME, start) == 1)
 		loaded = OSSL_PROVIDER_try_load(NULL, TLS_PROVIDER_NAME, 1);
+	if (loaded) {
+		tls_provider_random_start();
+		tls_provider_clients_start(theirs);
+	}
 }
 
 const char *tls_provider_query(void)

@@ -6,11 +6,16 @@
 #ifndef TLS_PROVIDER_H
 #define TLS_PROVIDER_H
 
+#include <openssl/ssl.h>
+
 /* Loads it into the default library context, once, before the process gives up its privileges:
  * libraries are opened. What cannot be had is left to OpenSSL. */
 void tls_provider_load(void);
 /* For SSL_CTX_new_ex(3): prefers what was loaded; NULL when nothing was. */
 const char *tls_provider_query(void);
+/* A context for connections of clients, with what was loaded. NULL: no memory; the caller frees it.
+ */
+SSL_CTX *tls_provider_new_server(void);
 /* Whose AES-GCM and X25519 connections have, in words. */
 const char *tls_provider_describe(void);
 const char *tls_provider_describe_x25519(void);

@@ -88,7 +88,7 @@ static bool fill(void *key)
 		OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, private, KEY),
 		OSSL_PARAM_END,
 	};
-	bool fine = RAND_priv_bytes(private, KEY) == 1;
+	bool fine = tls_provider_random_private(private, KEY);
 
 	if (fine) {
 		private[0] &= 248; /* RFC 7748, 5: decodeScalar25519 */

@@ -7,7 +7,8 @@ policy_modules := policy policy_table policy_path policy_host policy_decide poli
 	policy_hint policy_client client_cert policy_describe policy_effective policy_audit arena bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
-tls_provider := tls_provider tls_provider_kdf tls_provider_gcm tls_provider_x25519
+tls_provider := tls_provider tls_provider_kdf tls_provider_gcm tls_provider_x25519 tls_provider_clients tls_provider_random \
+	tls_provider_hash tls_provider_hmac
 links_test_reason := reason
 links_test_policy := $(policy_modules)
 links_test_config := $(config_modules)
@@ -31,6 +32,9 @@ links_test_server_retired := server_retired background $(config_modules)
 links_test_cert_authority := cert_authority roots bytes diag
 links_test_tls_provider := $(tls_provider)
 links_test_tls_provider_x25519 := $(tls_provider)
+links_test_tls_provider_clients := $(tls_provider)
+links_test_tls_provider_hmac := $(tls_provider)
+links_test_tls_provider_random := $(tls_provider)
 links_test_leaf_cache := leaf_cache ciphers $(tls_provider) session_cache tickets cert_authority roots bytes diag
 links_test_session_cache := session_cache
 links_test_identify := identify sockets address bytes diag

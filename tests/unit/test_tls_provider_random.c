@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <openssl/err.h>
+#include <openssl/rand.h>
+
+#include "tls_provider.h"
+#include "tls_provider_private.h"
+
+static int load(void **state)
+{
+	(void)state;
+	tls_provider_load();
+	return 0;
+}
+
+static void needs_context(void)
+{
+	if (!tls_provider_query())
+		skip(); /* OpenSSL 3.1 and later */
+	assert_non_null(tls_provider_clients());
+}
+
+#define NUMBER 16
+
+static void take_number(unsigned char ret[NUMBER])
+{
+	memset(ret, 0, NUMBER);
+	assert_int_equal(RAND_bytes_ex(tls_provider_clients(), ret, NUMBER, 0), 1);
+}
+
+static void *take_numbers(void *numbers)
+{
+	for (int i = 0; i < 100; i++)
+		take_number((unsigned char *)numbers + (size_t)i * NUMBER);
+	return numbers;
+}
+
+static void assert_all_differ(const unsigned char *numbers, size_t count)
+{
+	static const unsigned char zeros[NUMBER];
+
+	for (size_t i = 0; i < count; i++) {
+		assert_memory_not_equal(numbers + i * NUMBER, zeros, NUMBER);
+		for (size_t j = 0; j < i; j++)
+			assert_memory_not_equal(numbers + i * NUMBER, numbers + j * NUMBER, NUMBER);
+	}
+}
+
+static void take_private_numbers(unsigned char *numbers)
+{
+	for (size_t i = 0; i < 100; i++)
+		assert_true(tls_provider_random_private(numbers + i * NUMBER, NUMBER));
+}
+
+/* Of this thread and another, before and after a fork, for everybody and for nobody to see. */
+static void test_no_number_comes_twice(void **state)
+{
+	static unsigned char numbers[700 * NUMBER];
+	const size_t hundred = 100 * NUMBER;
+	pthread_t thread;
+	int ends[2], status;
+	pid_t child;
+
+	(void)state;
+	needs_context();
+	take_numbers(numbers);
+	take_private_numbers(numbers + hundred);
+	assert_int_equal(pthread_create(&thread, NULL, take_numbers, numbers + 2 * hundred), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	if (child == 0) {
+		take_numbers(numbers + 3 * hundred);
+		take_private_numbers(numbers + 4 * hundred);
+		_exit(write(ends[1], numbers + 3 * hundred, 2 * hundred) == (ssize_t)(2 * hundred)
+			      ? 0
+			      : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(read(ends[0], numbers + 3 * hundred, 2 * hundred), 2 * hundred);
+	close(ends[0]);
+	close(ends[1]);
+	take_numbers(numbers + 5 * hundred);
+	take_private_numbers(numbers + 6 * hundred);
+	assert_all_differ(numbers, 700);
+}
+
+static void test_numbers_of_any_length(void **state)
+{
+	static unsigned char bytes[100000];
+
+	(void)state;
+	needs_context();
+	for (size_t length = 1; length < sizeof(bytes); length = length * 3 / 2 + 1) {
+		size_t zeros = 0;
+
+		memset(bytes, 0, sizeof(bytes));
+		assert_int_equal(RAND_bytes_ex(tls_provider_clients(), bytes, length, 256), 1);
+		for (size_t i = 0; i < length; i++)
+			zeros += !bytes[i];
+		assert_true(zeros <= 4 + length / 64);
+		assert_int_equal(bytes[length], 0);
+	}
+	assert_int_not_equal(RAND_bytes_ex(tls_provider_clients(), bytes, 16, 257), 1);
+	ERR_clear_error();
+}
+
+/* How often `number` is in what this process has mapped for itself alone. */
+static size_t count_in_memory(const unsigned char number[NUMBER])
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long begin, end;
+	char line[600];
+	size_t count = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		const unsigned char *at;
+
+		if (sscanf(line, "%lx-%lx rw-p", &begin, &end) != 2 || !strstr(line, " rw-p "))
+			continue;
+		at = (const unsigned char *)begin;
+		while ((at = memmem(at, end - (unsigned long)at, number, NUMBER))) {
+			count++;
+			at++;
+		}
+	}
+	(void)fclose(maps);
+	return count;
+}
+
+/* What was given is nowhere but with who asked. */
+static void test_numbers_are_wiped_as_they_are_taken(void **state)
+{
+	static unsigned char number[NUMBER];
+
+	(void)state;
+	needs_context();
+	take_number(number); /* so that the next is one of many that wait */
+	assert_true(tls_provider_random_private(number, NUMBER));
+	take_number(number);
+	assert_int_equal(count_in_memory(number), 1);
+	assert_true(tls_provider_random_private(number, NUMBER));
+	assert_int_equal(count_in_memory(number), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_number_comes_twice),
+		cmocka_unit_test(test_numbers_of_any_length),
+		cmocka_unit_test(test_numbers_are_wiped_as_they_are_taken),
+	};
+
+	return cmocka_run_group_tests(tests, load, NULL);
+}
