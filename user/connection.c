@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "connection_private.h"
 #include "http1_refusal.h"
+#include "policy_advice.h"
 
 #define TLS_HANDSHAKE_RECORD 0x16
 #define DIAL_SECONDS 60 /* upstream.c gives up sooner; this is the belt */
@@ -84,6 +85,13 @@ static void note_silence(struct connection *c)
 				       : IDLE_SECONDS - GREETING_SECONDS);
 }
 
+/* It leaves without a word. On another port than these protocols' own it was only opened ahead, as far as
+ * anybody can know: nothing was refused, and note_silence() has said all. */
+static bool left_unserved(const struct connection *c)
+{
+	return c->waited && !c->spoke && policy_greeted_in(c->port);
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 static const char *protocol_name(const struct connection *c)
@@ -138,7 +146,7 @@ static void end_session(struct connection *c, enum egress_reason reason, const c
 void connection_close(struct connection *c, enum egress_reason reason, const char *detail)
 {
 	struct access_record record = {.reason = reason, .detail = detail};
-	bool unserved = c->waited && !c->spoke && reason == EGRESS_ALLOWED;
+	bool unserved = reason == EGRESS_ALLOWED && left_unserved(c);
 
 	if (c->state == CONNECTION_CLOSED)
 		return;
@@ -217,6 +225,8 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 		arm_timer(c, now);
 	else if (c->state != CONNECTION_HANDSHAKE && may_await_greeting(c) && !c->waited)
 		note_silence(c);
+	else if (c->waited && !c->spoke && c->state == CONNECTION_CLIENT_HELLO)
+		connection_close(c, EGRESS_PROTOCOL_NOT_ALLOWED, SERVER_FIRST);
 	else if (c->waited && !c->spoke)
 		connection_close(c, EGRESS_ALLOWED, NULL);
 	else if (c->state == CONNECTION_PROTOCOL || c->state == CONNECTION_DIALLING)

@@ -14,7 +14,7 @@ static const struct greeting {
 	{3306, "MySQL"}, {3690, "Subversion"}, {4190, "ManageSieve"}, {5900, "VNC"},
 };
 
-static const char *greeted_in(uint16_t port)
+const char *policy_greeted_in(uint16_t port)
 {
 	for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
 		if (greetings[i].port == port)
@@ -27,7 +27,7 @@ static const char *greeted_in(uint16_t port)
 static bool has_other_ports(const struct policy_route *route)
 {
 	for (size_t i = 0; i < route->port_count; i++) {
-		if (!greeted_in(route->ports[i]))
+		if (!policy_greeted_in(route->ports[i]))
 			return true;
 	}
 	return false;
@@ -38,7 +38,7 @@ static void advise_on_route(const struct policy_route *route, struct diag_list *
 	if (route->mode == POLICY_TCP)
 		return;
 	for (size_t i = 0; i < route->port_count; i++) {
-		const char *protocol = greeted_in(route->ports[i]);
+		const char *protocol = policy_greeted_in(route->ports[i]);
 
 		if (protocol)
 			diag_list_add(advice, route->file, route->line,

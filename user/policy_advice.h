@@ -5,6 +5,10 @@
 
 #include "policy.h"
 
+/* The protocol whose port it is, where a client waits for the server's greeting: "SMTP". NULL for any
+ * other. */
+const char *policy_greeted_in(uint16_t port);
+
 /* Adds a line to `advice` for each port where servers speak first that a route has which waits for the
  * client. For people: the policy is valid, and nothing depends on it. */
 void policy_advise(const struct policy *policy, struct diag_list *advice);

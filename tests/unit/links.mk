@@ -4,7 +4,7 @@ links_test_bytes := bytes
 links_test_arena := arena
 links_test_address := address
 policy_modules := policy policy_table policy_path policy_host policy_decide policy_override policy_secret policy_strip \
-	policy_hint policy_client client_cert policy_describe policy_effective policy_audit arena bytes diag address reason
+	policy_hint policy_client client_cert policy_describe policy_effective policy_audit policy_advice arena bytes diag address reason
 config_modules := config config_tree config_keys config_values config_route config_upstream \
 	config_secrets config_effective $(policy_modules)
 tls_provider := tls_provider tls_provider_kdf tls_provider_gcm tls_provider_x25519 tls_provider_clients tls_provider_random \

@@ -570,6 +570,26 @@ static void silent_client(void **state)
 	assert_int_equal(f->proxy.connection_count, 0);
 }
 
+/* On a port that is no such protocol's it was only opened ahead, as far as anybody can know: the word while it
+ * waits is all, however it ends. */
+static void opened_ahead(void **state)
+{
+	struct fake *f = *state;
+	int gone = connect_to(f, 8080), rests = connect_to(f, 8080);
+
+	wait_ms(f, 3500);
+	assert_int_equal(f->log_count, 2);
+	assert_int_equal(f->last.reason, EGRESS_ALLOWED);
+	assert_non_null(strstr(f->last_detail, "protocol: tcp"));
+	leave(f, gone);
+	assert_int_equal(f->proxy.connection_count, 1);
+	assert_int_equal(f->log_count, 0);
+	wait_ms(f, 300000);
+	assert_int_equal(f->proxy.connection_count, 0);
+	assert_int_equal(f->log_count, 0);
+	close(rests);
+}
+
 /* Who only looks whether the port is open. */
 static void silent_client_that_leaves_soon(void **state)
 {
@@ -773,6 +793,7 @@ int main(void)
 		STEERED(passthrough_refusals),
 		STEERED(unnamed_tls),
 		STEERED(silent_client),
+		STEERED(opened_ahead),
 		STEERED(silent_client_that_leaves_soon),
 		STEERED(silent_client_of_tls),
 		STEERED(slow_client_hello),
