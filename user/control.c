@@ -424,6 +424,12 @@ static int open_socket(struct control *control, struct error *error)
 	return 0;
 }
 
+static int watch(struct control *control)
+{
+	acceptor_init(&control->acceptor, control->options->base, NULL, NULL);
+	return acceptor_add(&control->acceptor, control->fd, on_accept, control);
+}
+
 int control_new(const struct control_options *options, struct control **ret, struct error *error)
 {
 	struct control *control = calloc(1, sizeof(*control));
@@ -439,9 +445,7 @@ int control_new(const struct control_options *options, struct control **ret, str
 		return -1;
 	}
 	control->tick = event_new(options->base, -1, EV_PERSIST, on_tick, control);
-	acceptor_init(&control->acceptor, options->base, NULL, NULL);
-	if (!control->tick ||
-	    acceptor_add(&control->acceptor, control->fd, on_accept, control) < 0) {
+	if (!control->tick || watch(control) < 0) {
 		control_free(control);
 		return error_set(error, "cannot watch the control socket");
 	}
@@ -449,10 +453,37 @@ int control_new(const struct control_options *options, struct control **ret, str
 	return 0;
 }
 
-void control_pulse(struct control *control)
+/* In place of the socket whose name is gone; who is connected notices nothing. */
+static int make_again(struct control *control, struct error *error)
 {
-	if (control)
-		acceptor_pulse(&control->acceptor);
+	const int old = control->fd;
+
+	control->fd = -1;
+	if (open_socket(control, error) < 0) {
+		if (control->fd >= 0)
+			close(control->fd);
+		control->fd = old;
+		return -1;
+	}
+	acceptor_close(&control->acceptor);
+	close(old);
+	if (watch(control) == 0)
+		return 1;
+	(void)unlink(control->path); /* so that the next pulse tries again */
+	return error_no_memory(error);
+}
+
+int control_pulse(struct control *control, struct error *error)
+{
+	struct stat there;
+
+	if (!control)
+		return 0;
+	acceptor_pulse(&control->acceptor);
+	/* Only where nothing is: what stands there now is another's. */
+	if (lstat(control->path, &there) == 0 || errno != ENOENT)
+		return 0;
+	return make_again(control, error);
 }
 
 void control_free(struct control *control)

@@ -56,8 +56,9 @@ struct control;
 int control_new(const struct control_options *options, struct control **ret, struct error *error)
 	WARN_UNUSED;
 void control_free(struct control *control); /* accepts NULL; removes the socket */
-/* To be called now and then: goes on accepting where there was no memory to do so. Accepts NULL. */
-void control_pulse(struct control *control);
+/* To be called now and then: goes on accepting where there was no memory to do so, and makes the socket
+ * again whose file was deleted: then it is 1, and -1 with `error` set where that failed. Accepts NULL. */
+int control_pulse(struct control *control, struct error *error);
 /* What "events" shows, borrowed for life; at most FEED_MERGE_MAX. Who follows already has its lines from
  * its first on. Does nothing without a control or a feed. */
 void control_add_feed(struct control *control, const struct feed *feed);

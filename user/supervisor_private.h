@@ -82,6 +82,7 @@ struct supervisor {
 	int log_fd, log_reading_fd; /* a FIFO's other end; -1: none */
 	bool log_fd_owned;
 	bool control_missed; /* `control` could not be made */
+	bool control_lost;   /* its socket was deleted, and could not be made again */
 	int uid_fd; /* keeps the worker's uid ours; -1: none */
 	struct server_handover handover;
 	struct slot *slots[SUPERVISOR_WORKERS_MAX];

@@ -143,6 +143,20 @@ static void look_after_sockets(struct supervisor *s)
 		   result > 0 ? "" : strerror(-result));
 }
 
+/* Without its file, 'events' and its like would hold that nobody is here. */
+static void look_after_control(struct supervisor *s)
+{
+	struct error error = {0};
+	int result = control_pulse(s->control, &error);
+
+	if (result > 0)
+		diag_warning("%s: the control socket was deleted; it is there again", s->options.name);
+	else if (result < 0 && !s->control_lost)
+		diag_warning("%s; 'egress-bpf events' and its like cannot ask; it is tried again",
+			     error.text);
+	s->control_lost = result < 0;
+}
+
 static void on_pulse(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
@@ -152,7 +166,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	supervisor_look_after_bottle(s);
 	supervisor_approvals_pulse(s);
-	control_pulse(s->control);
+	look_after_control(s);
 	look_after_sockets(s);
 	for (unsigned i = 0; i < s->slot_count; i++) {
 		pulse_worker(s->slots[i]);

@@ -6,12 +6,14 @@ import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 
 import world as w
 import harness
 from harness import Bottle, BottleCase, Case, alive, children, cli, measures, pins, policy, wait_for, write
+from test_events import Follower
 
 ONE_PATH = """
   - host: api.example.test
@@ -480,6 +482,23 @@ class LogOnAFullDisk(Case):
 
 
 class Control(Case):
+    def test_its_socket_is_deleted(self):
+        """Nobody could ask any more: it is made again, and who follows stays."""
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        path = f"/run/egress-bpf/{bottle.name}.sock"
+        following = Follower(bottle, "--since", "1h")
+        self.addCleanup(following.end)
+        for host in ("one", "two"):
+            bottle.curl(f"https://{host}.unheard-of.test/")
+            wait_for(lambda: f"{host}.unheard-of" in following.text(), 10, "its line")
+            if host == "one":
+                os.unlink(path)
+                wait_for(lambda: os.path.exists(path), 10, "the socket")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.ok(cli("events", bottle.name))
+        self.assertEqual(bottle.errors().count("was deleted"), 1)
+
     def test_no_descriptor_for_who_asks(self):
         """The supervisor does not spin while somebody waits whom it cannot accept, and answers later."""
         bottle = Bottle()
