@@ -16,6 +16,7 @@
 #include "bottle_summary.h"
 #include "cgroup.h"
 #include "cmd.h"
+#include "control.h"
 #include "kernel.h"
 #include "record.h"
 #include "supervisor.h"
@@ -124,10 +125,18 @@ static int take_secret(void *context, const char *text)
 static int take_name(void *context, const char *name)
 {
 	struct exec *exec = context;
+	size_t length;
 
 	if (!kernel_name_valid(name))
 		return cmd_usage("exec", "--name: 1 to 64 letters, digits and '._-', "
 					 "not starting with '.'");
+	length = strlen(name);
+	/* Its directory would lie where the control socket of that one is. */
+	if (length > strlen(CONTROL_SUFFIX) &&
+	    strcmp(name + length - strlen(CONTROL_SUFFIX), CONTROL_SUFFIX) == 0)
+		return cmd_usage("exec", "--name: '%s' is where a bottle '%.*s' is asked: no NAME of exec "
+					 "ends in '" CONTROL_SUFFIX "'",
+				 name, (int)(length - strlen(CONTROL_SUFFIX)), name);
 	if (strcmp(name, WORKER_UID_LOCKS) == 0)
 		return cmd_usage("exec", "--name: '%s' is a file of egress-bpf's own", name);
 	snprintf(exec->name, sizeof(exec->name), "%s", name);

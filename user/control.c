@@ -410,7 +410,7 @@ static int open_socket(struct control *control, struct error *error)
 	if (mkdir(CONTROL_DIRECTORY, 0700) < 0 && errno != EEXIST)
 		return error_set(error, "cannot make " CONTROL_DIRECTORY ": %s", strerror(errno));
 	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path),
-			     CONTROL_DIRECTORY "/%s.sock", control->options->name) >=
+			     CONTROL_DIRECTORY "/%s" CONTROL_SUFFIX, control->options->name) >=
 	    sizeof(address.sun_path))
 		return error_set(error, "the bottle's name is too long for a control socket");
 	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -36,6 +36,7 @@
 #include "feed.h"
 
 #define CONTROL_DIRECTORY "/run/egress-bpf"
+#define CONTROL_SUFFIX ".sock" /* behind the bottle's name */
 /* In the error about an id: the refusal tells its own a moment before it is recorded. */
 #define CONTROL_UNKNOWN_ID "no refusal that is known"
 #define CONTROL_SECONDS 5 /* for an answer that needs nothing but to be written */

@@ -14,7 +14,6 @@
 #include "control.h"
 
 #define ANSWER_MAX ((size_t)4 << 20)
-#define SUFFIX ".sock"
 
 /* A sidecar that was stopped or hangs must not keep `status` from telling of its wall. */
 static const struct timeval patience = {CONTROL_SECONDS, 0};
@@ -29,8 +28,9 @@ static int connect_to(const char *name, int flags, struct error *error)
 	/* Before connect(2): with a full backlog it waits, and SO_SNDTIMEO is what limits that
 	 * (unix(7), socket(7)). */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), CONTROL_DIRECTORY "/%s" SUFFIX,
-			     name) >= sizeof(address.sun_path)) {
+	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path),
+			     CONTROL_DIRECTORY "/%s" CONTROL_SUFFIX, name) >=
+	    sizeof(address.sun_path)) {
 		error_set(error, "'%s' is no bottle's name", name);
 	} else if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
 		return fd;
@@ -133,8 +133,8 @@ static int is_socket(const struct dirent *entry)
 {
 	size_t length = strlen(entry->d_name);
 
-	return entry->d_name[0] != '.' && length > strlen(SUFFIX) &&
-	       strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX) == 0;
+	return entry->d_name[0] != '.' && length > strlen(CONTROL_SUFFIX) &&
+	       strcmp(entry->d_name + length - strlen(CONTROL_SUFFIX), CONTROL_SUFFIX) == 0;
 }
 
 char **control_list(void)
@@ -150,7 +150,7 @@ char **control_list(void)
 	for (int i = 0; i < count; i++) {
 		if (names)
 			names[i] = strndup(entries[i]->d_name,
-					   strlen(entries[i]->d_name) - strlen(SUFFIX));
+					   strlen(entries[i]->d_name) - strlen(CONTROL_SUFFIX));
 		free(entries[i]);
 	}
 	free((void *)entries);
@@ -168,6 +168,6 @@ void control_forget(const char *name)
 		close(fd);
 		return;
 	}
-	snprintf(path, sizeof(path), CONTROL_DIRECTORY "/%s" SUFFIX, name);
+	snprintf(path, sizeof(path), CONTROL_DIRECTORY "/%s" CONTROL_SUFFIX, name);
 	(void)unlink(path);
 }

@@ -325,6 +325,14 @@ class Who(Case):
         self.assertEqual(result.returncode, 2, result.stderr)
         self.assertIn("--name: 'worker-uids' is a file of egress-bpf's own", result.stderr)
 
+    def test_name_of_the_socket_of_another(self):
+        """Its directory would lie where a bottle 'x' is asked: that one could not be, or this not begin."""
+        result = run_exec(["true"], "--name", "x.sock")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("--name: 'x.sock' is where a bottle 'x' is asked: no NAME of exec ends in '.sock'",
+                      result.stderr)
+        self.ok(run_exec(["true"], "--name", "x.socket"))
+
 
 class Directory:
     """As subprocess takes a file; Python opens no directory as one."""
