@@ -506,6 +506,23 @@ int supervisor_open(const struct supervisor_options *options, struct supervisor 
 	return EXIT_OK;
 }
 
+/* With one worker the start takes some 90, of the wall's programs, maps and links mostly; each further
+ * worker three. What lacks one says so in words of its own, about the kernel mostly. */
+#define DESCRIPTORS_NEEDED 128
+#define DESCRIPTORS_OF_WORKER 4
+
+static int check_descriptors(unsigned workers, struct error *error)
+{
+	size_t limit = descriptor_limit(), needed = DESCRIPTORS_NEEDED;
+
+	if (workers > 1)
+		needed += (size_t)DESCRIPTORS_OF_WORKER * (workers - 1);
+	return limit >= needed ? 0
+			       : error_set(error, "%zu files may be open at once (ulimit -n): at least "
+						  "%zu are needed",
+					   limit, needed);
+}
+
 /* A new wall is taken down again when the start fails, an adopted one stays: it protected before
  * us. */
 int supervisor_start(struct supervisor **supervisor)
@@ -514,10 +531,10 @@ int supervisor_start(struct supervisor **supervisor)
 	struct error error = {0};
 
 	/* The worker before the test: half of what is tested is that DNS is answered. */
-	if (open_sockets(s, &error) < 0 || open_events(s, &error) < 0 ||
-	    supervisor_fill_handover(s, &error) < 0 || supervisor_start_workers(s, &error) < 0 ||
-	    raise_walls(s, &error) < 0 || supervisor_await_workers(s, &error) < 0 ||
-	    test_wall(s, &error) < 0) {
+	if (check_descriptors(s->options.workers, &error) < 0 || open_sockets(s, &error) < 0 ||
+	    open_events(s, &error) < 0 || supervisor_fill_handover(s, &error) < 0 ||
+	    supervisor_start_workers(s, &error) < 0 || raise_walls(s, &error) < 0 ||
+	    supervisor_await_workers(s, &error) < 0 || test_wall(s, &error) < 0) {
 		diag_error("%s", error.text);
 		supervisor_stop(s, s->kernel && !kernel_adopted(s->kernel) && !s->keep_wall);
 		*supervisor = NULL;

@@ -481,6 +481,20 @@ class LogOnAFullDisk(Case):
             self.assertIn('"lost":', file.read())
 
 
+class FewDescriptors(Case):
+    def test_start(self):
+        """Said at once and in those words, not by whatever happens to fail first; and as few as it says do."""
+        few = lambda count: ["sh", "-c", f'ulimit -n {count}; exec "$@"', "sh"]
+        for count in (20, 127):
+            result = harness.run_exec_under(few(count), ["true"])
+            self.assertEqual((result.returncode, result.stdout, result.stderr),
+                             (125, "", f"egress-bpf: {count} files may be open at once (ulimit -n): at least "
+                              "128 are needed\n"))
+        bottle = Bottle(wrapper=few(128))
+        self.addCleanup(bottle.stop)
+        self.ok(bottle.curl("https://api.example.test/echo"))
+
+
 class Control(Case):
     def test_its_socket_is_deleted(self):
         """Nobody could ask any more: it is made again, and who follows stays."""
