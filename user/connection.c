@@ -662,7 +662,7 @@ static struct connection *connection_new(struct proxy *proxy, int fd)
 	c->started_us = connection_now_us();
 	if (evtimer_assign(&c->timer, proxy->base, on_timer, c) < 0)
 		goto fail;
-	c->client = stream_new(proxy->base, fd);
+	c->client = stream_new_accepted(proxy->base, fd);
 	if (!c->client)
 		goto fail;
 	stream_set_ready(c->client, connection_wake, c);

@@ -60,6 +60,8 @@ struct stream {
 	/* A framed stream ends here: there are hundreds to a connection, and they have no socket. */
 	struct event event; /* registered once: one epoll_ctl(2) for the connection's life */
 	struct event again;
+	short edges;        /* of `event` */
+	struct event *room; /* the edge that `event` lacks, once a write has been in vain */
 };
 
 static _Thread_local unsigned bulk_count;
@@ -147,15 +149,16 @@ static void use_one(void)
 		use.most = use.now;
 }
 
-struct stream *stream_new(struct event_base *base, int fd)
+static struct stream *new_on(struct event_base *base, int fd, short edges)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
 
 	if (!stream)
 		return NULL;
 	stream->fd = fd;
-	if (event_assign(&stream->event, base, fd,
-			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, stream) < 0 ||
+	stream->edges = edges;
+	if (event_assign(&stream->event, base, fd, (short)(edges | EV_CLOSED | EV_ET | EV_PERSIST),
+			 on_event, stream) < 0 ||
 	    evtimer_assign(&stream->again, base, on_again, stream) < 0 ||
 	    event_add(&stream->event, NULL) < 0) {
 		free(stream);
@@ -164,6 +167,32 @@ struct stream *stream_new(struct event_base *base, int fd)
 	socket_count++;
 	use_one();
 	return stream;
+}
+
+struct stream *stream_new(struct event_base *base, int fd)
+{
+	return new_on(base, fd, EV_READ | EV_WRITE);
+}
+
+struct stream *stream_new_accepted(struct event_base *base, int fd)
+{
+	return new_on(base, fd, EV_READ);
+}
+
+/* A write would have blocked. epoll(7) looks at the socket as it is when it is told what else to wait for,
+ * so that room that was made meanwhile is not missed. False: no memory, nobody will tell. */
+static bool wait_for_room(struct stream *stream)
+{
+	if ((stream->edges & EV_WRITE) || stream->room)
+		return true;
+	stream->room = event_new(event_get_base(&stream->event), stream->fd,
+				 EV_WRITE | EV_ET | EV_PERSIST, on_event, stream);
+	if (stream->room && event_add(stream->room, NULL) == 0)
+		return true;
+	if (stream->room)
+		event_free(stream->room);
+	stream->room = NULL;
+	return false;
 }
 
 void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context)
@@ -332,6 +361,8 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 		*blocked = EV_READ;
 		return -EAGAIN;
 	case SSL_ERROR_WANT_WRITE:
+		if (!wait_for_room(stream))
+			return tls_fail(stream, -ENOMEM);
 		*blocked = EV_WRITE;
 		return -EAGAIN;
 	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
@@ -499,8 +530,11 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t length)
 	if (count < 0 && errno != EAGAIN)
 		return -errno;
 	/* A short count, too, means that the kernel ran out of room and will tell of more. */
-	if (count < (ssize_t)length)
+	if (count < (ssize_t)length) {
+		if (!wait_for_room(stream))
+			return -ENOMEM;
 		stream->write_blocked = EV_WRITE;
+	}
 	return count < 0 ? -EAGAIN : count;
 }
 
@@ -568,8 +602,11 @@ ssize_t stream_splice_out(struct stream *stream, int pipe, size_t size)
 {
 	ssize_t n = stream->write_blocked ? -EAGAIN : splice_once(pipe, stream->fd, size);
 
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		if (!wait_for_room(stream))
+			return -ENOMEM;
 		stream->write_blocked = EV_WRITE;
+	}
 	return n;
 }
 
@@ -585,7 +622,7 @@ static int send_close_notify(struct stream *stream, SSL *ssl)
 		return 0;
 	clear_errors();
 	rc = SSL_shutdown(ssl);
-	if (rc < 0 && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_WRITE)
+	if (rc < 0 && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_WRITE && wait_for_room(stream))
 		error = -EAGAIN;
 	clear_errors();
 	return error;
@@ -656,6 +693,8 @@ void stream_free(struct stream *stream)
 	/* Before close(2): the number may be another socket's a moment later. */
 	event_del(&stream->event);
 	event_del(&stream->again);
+	if (stream->room)
+		event_free(stream->room);
 	if (stream->ssl) {
 		stream->more = true; /* close(2) sends it */
 		send_close_notify(stream, stream->ssl);

@@ -25,6 +25,9 @@ typedef void (*stream_ready_fn)(void *context);
 /* Takes over `fd` (non-blocking, connected or connecting, with TCP_NODELAY if it is TCP). NULL when out
  * of memory; `fd` is then still the caller's. */
 struct stream *stream_new(struct event_base *base, int fd) WARN_UNUSED;
+/* The same for one that is connected: `ready` hears of room to write only after a write was in vain. A new
+ * connection has room, and the loop would come round twice to say so. */
+struct stream *stream_new_accepted(struct event_base *base, int fd) WARN_UNUSED;
 /* Who is told; may be changed at any time, also inside a callback. */
 void stream_set_ready(struct stream *stream, stream_ready_fn ready, void *context);
 /* Takes over `ssl` (SSL_set_accept_state or _connect_state already called) and sets its fd. On a

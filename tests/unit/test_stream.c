@@ -25,6 +25,8 @@
 #include "tcp_pair.h"
 
 static struct event_base *base;
+/* Streams of both kinds pass all tests. */
+static struct stream *(*make)(struct event_base *base, int fd) = stream_new;
 
 struct end {
 	struct stream *stream;
@@ -56,7 +58,7 @@ static void sockets(int fds[2])
 static void end_init(struct end *end, int fd)
 {
 	memset(end, 0, sizeof(*end));
-	end->stream = stream_new(base, fd);
+	end->stream = make(base, fd);
 	assert_non_null(end->stream);
 	assert_int_equal(stream_fd(end->stream), fd);
 	stream_set_ready(end->stream, on_ready, end);
@@ -127,6 +129,80 @@ static void backpressure(void **state)
 	close(fds[1]);
 }
 
+/* One that was accepted hears of room when it wanted some, each time, and of nothing before. */
+static void room_when_it_is_wanted(void **state)
+{
+	static char block[65536];
+	struct end a;
+	int fds[2];
+
+	(void)state;
+	sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(a.calls, make == stream_new);
+	for (int i = 0; i < 3; i++) {
+		while (stream_write(a.stream, block, sizeof(block)) > 0)
+			;
+		turn();
+		a.calls = 0;
+		while (read(fds[1], block, sizeof(block)) > 0)
+			;
+		turn();
+		assert_int_equal(a.calls, 1);
+	}
+	stream_free(a.stream);
+	close(fds[1]);
+}
+
+/* What came before the write was in vain is told, too, and room that was made before it was asked
+ * for. */
+static void room_and_bytes_at_once(void **state)
+{
+	static char block[65536];
+	struct end a;
+	char byte;
+	int fds[2];
+
+	(void)state;
+	sockets(fds);
+	end_init(&a, fds[0]);
+	turn();
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	while (stream_write(a.stream, block, sizeof(block)) > 0)
+		;
+	while (read(fds[1], block, sizeof(block)) > 0)
+		;
+	a.calls = 0;
+	turn();
+	turn();
+	assert_in_range(a.calls, 1, 2);
+	assert_int_equal(stream_read(a.stream, &byte, 1), 1);
+	assert_true(stream_write(a.stream, block, sizeof(block)) > 0);
+	stream_free(a.stream);
+	close(fds[1]);
+}
+
+/* Nobody would tell one that was accepted: it is an end, not a wait without one. */
+static void room_without_memory(void **state)
+{
+	static char block[65536];
+	struct end a;
+	ssize_t count;
+	int fds[2];
+
+	(void)state;
+	sockets(fds);
+	end_init(&a, fds[0]);
+	no_events = true;
+	while ((count = stream_write(a.stream, block, sizeof(block))) > 0)
+		;
+	no_events = false;
+	assert_int_equal(count, make == stream_new ? -EAGAIN : -ENOMEM);
+	stream_free(a.stream);
+	close(fds[1]);
+}
+
 static void broken_pipe(void **state)
 {
 	struct end a;
@@ -188,6 +264,7 @@ static void again_is_fair(void **state)
 	turn();
 	other.calls = 0;
 	assert_int_equal(write(more[1], "x", 1), 1);
+	stream_again(greedy.stream);
 	for (int i = 0; i < 3; i++)
 		turn();
 	assert_int_equal(other.calls, 1);
@@ -393,7 +470,8 @@ static void urgent_data_that_hides_more(void **state)
 	assert_int_equal(stream_read(a.stream, buffer, sizeof(buffer)), 6);
 	/* Then at once. */
 	assert_int_equal(no_timers ? stream_read(a.stream, buffer, sizeof(buffer))
-				   : read_soon(&a, buffer, sizeof(buffer)), 6);
+				   : read_soon(&a, buffer, sizeof(buffer)),
+			 6);
 	no_timers = false;
 	assert_memory_equal(buffer, "behind", 6);
 	close(fds[1]);
@@ -561,7 +639,8 @@ static unsigned segments(const struct end *end)
 	struct tcp_info info;
 	socklen_t length = sizeof(info);
 
-	assert_int_equal(getsockopt(stream_fd(end->stream), IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+	assert_int_equal(getsockopt(stream_fd(end->stream), IPPROTO_TCP, TCP_INFO, &info, &length),
+			 0);
 	return info.tcpi_segs_out;
 }
 
@@ -583,7 +662,8 @@ static void tls_ticket_waits(void **state)
 		turn();
 		(void)!stream_handshake(server.stream);
 		/* What the client says last stays in its socket until the cork is out. */
-		assert_int_equal(setsockopt(fds[1], IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int)), 0);
+		assert_int_equal(setsockopt(fds[1], IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int)),
+				 0);
 		rc = stream_handshake(client.stream);
 	}
 	assert_int_equal(rc, 1);
@@ -602,8 +682,9 @@ static void tls_ticket_waits(void **state)
 	stream_free(server.stream);
 }
 
-/* A client with Nagle's algorithm on keeps its request back until its Finished is acknowledged, which the
- * ticket does; else the kernel would, 40 ms later. The last words, the alert and the FIN are one. */
+/* A client with Nagle's algorithm on keeps its request back until its Finished is acknowledged,
+ * which the ticket does; else the kernel would, 40 ms later. The last words, the alert and the FIN
+ * are one. */
 static void tls_few_segments(void **state)
 {
 	struct end server, client;
@@ -695,8 +776,8 @@ static void handshake(struct end *server, struct end *client)
 	assert_int_equal(s + c, 2);
 }
 
-/* TLS within TLS, as behind a proxy that is spoken to by TLS: what ends the outer one ends the inner one,
- * too, and in order only when the inner one says so itself. */
+/* TLS within TLS, as behind a proxy that is spoken to by TLS: what ends the outer one ends the
+ * inner one, too, and in order only when the inner one says so itself. */
 static void tls_within_tls(void **state)
 {
 	enum { INNER, OUTER, NEITHER, ENDS };
@@ -739,6 +820,7 @@ static void tls_bulk(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(out); i++)
 		out[i] = (char)(i * 2654435761u >> 13);
+	memset(in, 0, sizeof(in));
 	tls_pair(&end[0], &end[1], TLS1_3_VERSION);
 	for (int rounds = 0; rounds < 20000 && (got[0] < sizeof(out) || got[1] < sizeof(out));
 	     rounds++) {
@@ -814,6 +896,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain),
 		cmocka_unit_test(backpressure),
+		cmocka_unit_test(room_when_it_is_wanted),
+		cmocka_unit_test(room_and_bytes_at_once),
+		cmocka_unit_test(room_without_memory),
 		cmocka_unit_test(broken_pipe),
 		cmocka_unit_test(freed_in_its_own_callback),
 		cmocka_unit_test(again_is_fair),
@@ -838,5 +923,9 @@ int main(void)
 		cmocka_unit_test(no_renegotiation),
 	};
 
-	return cmocka_run_group_tests(tests, make_contexts, free_contexts);
+	int failed = cmocka_run_group_tests_name("any", tests, make_contexts, free_contexts);
+
+	make = stream_new_accepted;
+	return failed +
+	       cmocka_run_group_tests_name("accepted", tests, make_contexts, free_contexts);
 }
