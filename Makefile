@@ -256,7 +256,8 @@ install: all ## DESTDIR= PREFIX=/usr/local: program, egress-ci, man pages, docum
 	install -D -m 644 -t $(SHARE)/egress-bpf/providers share/egress-bpf/providers/*.yaml
 	install -D -m 644 -t $(SHARE)/egress-bpf/ui share/egress-bpf/ui/*
 	install -D -m 644 README.md $(SHARE)/doc/egress-bpf/README.md
-	install -D -m 644 -t $(SHARE)/doc/egress-bpf/docs docs/*.md docs/report.schema.json
+	install -D -m 644 -t $(SHARE)/doc/egress-bpf/docs \
+		$(filter-out docs/containers.md,$(wildcard docs/*.md)) docs/report.schema.json
 	for file in $(EXAMPLES); do \
 		install -D -m 644 container/$$file $(SHARE)/doc/egress-bpf/container/$$file || exit; \
 	done

@@ -53,6 +53,32 @@ def man_sections():
     return found
 
 
+class Image(Case):
+    def test_licences(self):
+        """Each library comes with its own, and with the texts that these name; so does what is in the program."""
+        root = harness.world.path("licences-root")
+        made = subprocess.run([os.path.join(TOP, "container/make-root"), harness.world.program, root],
+                              capture_output=True, text=True, check=False)
+        self.addCleanup(shutil.rmtree, root)
+        self.assertEqual((made.returncode, made.stderr), (0, ""))
+        libraries = [os.path.realpath(path.removeprefix(root))
+                     for path in glob.glob(root + "/**/*.so*", recursive=True)]
+        self.assertGreater(len(libraries), 10)
+        for name in ("libssl.so.3", "libc.so.6"):
+            self.assertTrue(any(path.endswith("/" + name) for path in libraries), libraries)
+        lists = [part for path in libraries for part in (path, path.removeprefix("/usr"))]
+        owners = subprocess.run(["dpkg", "-S", *lists], capture_output=True, text=True, check=False).stdout
+        packages = {line.split(":")[0] for line in owners.splitlines()} | {"ca-certificates", "egress-bpf"}
+        self.assertEqual({name for name in packages
+                          if not os.path.isfile(f"{root}/usr/share/doc/{name}/copyright")}, set())
+        self.assertEqual(*map(sorted, (os.listdir(root + "/usr/share/common-licenses"),
+                                       os.listdir("/usr/share/common-licenses"))))
+        with open(f"{root}/usr/share/doc/egress-bpf/copyright", encoding="utf-8") as file:
+            said = file.read()
+        self.assertIn("Fedor Indutny", said)
+        self.assertIn("Redistributions in binary form", said)
+
+
 class Man(Case):
     def test_lint(self):
         for page in (MAN, ROUTES_MAN, CI_MAN):
