@@ -294,7 +294,7 @@ bool kernel_pinned(const char *name)
 	return access(path, F_OK) == 0;
 }
 
-int kernel_detach(const char *name, bool force, struct error *error)
+static int take_down(const char *name, bool force, bool elsewhere, struct error *error)
 {
 	char path[KERNEL_PATH_SIZE];
 	int result, lock = -1;
@@ -306,10 +306,17 @@ int kernel_detach(const char *name, bool force, struct error *error)
 		return 1;
 	if (!force && kernel_pins_lock(name, &lock, error) < 0)
 		return -1;
+	if (elsewhere)
+		kernel_tc_remove_elsewhere(name);
 	result = kernel_pins_remove(name, error);
 	if (lock >= 0)
 		close(lock);
 	return result;
+}
+
+int kernel_detach(const char *name, bool force, struct error *error)
+{
+	return take_down(name, force, true, error);
 }
 
 /* To detach a link takes the kernel a tenth of a millisecond, in which it stops every processor to
@@ -326,7 +333,7 @@ int kernel_detach_ended(const char *name, struct error *error)
 			return 2;
 		pause_briefly();
 	}
-	return kernel_detach(name, false, error);
+	return take_down(name, false, false, error);
 }
 
 static int by_text(const void *a, const void *b)

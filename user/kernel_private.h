@@ -143,6 +143,9 @@ size_t kernel_tc_walled(const char *name, uint32_t ifindex);
 bool kernel_tc_gone(const char *name, uint32_t ifindex);
 /* All of NAME's filters that can be seen from this namespace, and every pin of one. */
 void kernel_tc_remove(const char *name);
+/* Those of other namespaces that some process is in, with their pins. On purpose alone: somebody may be
+ * behind such a wire whom kernel_tc_walled() cannot see from here. */
+void kernel_tc_remove_elsewhere(const char *name);
 
 /* ---- kernel_wire.c: the programs for the wires ----------------------------------------------- */
 

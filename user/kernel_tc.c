@@ -10,8 +10,11 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -60,12 +63,14 @@ static int pin(const struct place *at, int program)
 	return bpf_obj_pin(program, kernel_pin_path(path, at->name, "cls", item_of(at, item)));
 }
 
+#define OUR_NETNS "/proc/thread-self/ns/net"
+
 /* By the inode of nsfs; 0, which no namespace has, when it cannot be told. */
 static unsigned long our_netns(void)
 {
 	struct stat st;
 
-	return stat("/proc/self/ns/net", &st) == 0 ? (unsigned long)st.st_ino : 0;
+	return stat(OUR_NETNS, &st) == 0 ? (unsigned long)st.st_ino : 0;
 }
 
 /* ---- filters ------------------------------------------------------------------------------------- */
@@ -242,6 +247,58 @@ static int remove_one(void *context, const struct place *at)
 void kernel_tc_remove(const char *name)
 {
 	(void)each_place(name, remove_one, NULL);
+}
+
+/* The namespace of that inode, by a process that is in it; -1: none is. */
+static int open_netns(unsigned long inode)
+{
+	DIR *processes = opendir("/proc");
+	const struct dirent *entry;
+	struct stat st = {0};
+	char path[32];
+	int fd = -1;
+
+	while (processes && fd < 0 && (entry = readdir(processes))) {
+		if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name) ||
+		    snprintf(path, sizeof(path), "/proc/%.10s/ns/net", entry->d_name) < 0)
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != inode)) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (processes)
+		closedir(processes);
+	return fd;
+}
+
+/* The namespace's number may be another's by now: there, too, only what runs our program goes. */
+static int remove_elsewhere(void *context, const struct place *at)
+{
+	const int *home = context;
+	int there = at->netns != our_netns() ? open_netns(at->netns) : -1;
+
+	if (there < 0)
+		return 0;
+	if (setns(there, CLONE_NEWNET) == 0) {
+		filter_remove(at);
+		/* To go on in a namespace that is not ours would be worse than any end. */
+		if (setns(*home, CLONE_NEWNET) < 0)
+			abort();
+	}
+	close(there);
+	return 0;
+}
+
+void kernel_tc_remove_elsewhere(const char *name)
+{
+	int home = open(OUR_NETNS, O_RDONLY | O_CLOEXEC);
+
+	if (home < 0)
+		return;
+	(void)each_place(name, remove_elsewhere, &home);
+	close(home);
 }
 
 struct replacement {

@@ -189,6 +189,20 @@ class TcWall(Case):
         self.ok(cli("detach", self.bottle.name))
         wait_for(self.marked, 5, "the frames to come through without a wall")
 
+    def test_detached_from_elsewhere(self):
+        """The filters are on ends in the sidecar's network namespace: detach finds them from another one."""
+        self.plug_in()
+        wait_for(lambda: self.walls()["wall0"] == "walled", 5, "the wire to be walled")
+        worker = self.bottle.worker()
+        self.bottle.process.kill()
+        os.kill(worker, signal.SIGKILL)
+        self.bottle.process.wait()
+        self.start_frames()
+        self.assertEqual(self.marked(0.5), 0)
+        self.ok(cli("detach", self.bottle.name, preexec_fn=lambda: w.setns(self.far)))
+        self.assertNotIn(self.bottle.name, pins())
+        wait_for(self.marked, 5, "the frames to come through without a wall")
+
     def test_not_walled_is_said(self):
         """A wire that does not end with us cannot be walled by us."""
         with w.InNamespace(self.far, harness.world.home):
