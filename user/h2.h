@@ -56,6 +56,8 @@ void h2_drain(struct h2 *h2);
 /* Client: may another request be sent now? Not where it would wait behind a body that nobody takes, or with
  * those that were given up since nothing comes any more. */
 bool h2_has_room(const struct h2 *h2);
+/* Client: who waits for the answer may have given up. Where nothing came for long, no other joins him. */
+void h2_doubt(const struct stream *stream);
 /* Client: a stream for one request. NULL when out of memory. */
 struct stream *h2_open(struct h2 *h2) WARN_UNUSED;
 

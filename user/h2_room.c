@@ -47,6 +47,14 @@ void h2_room_given_up(const struct h2_stream *s)
 		h2->silent = true;
 }
 
+void h2_doubt(const struct stream *stream)
+{
+	const struct h2_stream *s = stream_object(stream, &h2_stream_ops);
+
+	if (s && s->h2 && !s->closed && !s->remote_end)
+		h2_room_given_up(s);
+}
+
 bool h2_has_room(const struct h2 *h2)
 {
 	uint32_t limit = nghttp2_session_get_remote_settings(

@@ -275,10 +275,14 @@ static enum http1_step watch_client(struct http1 *h)
 	if (h->framed || h->client_eof || h->in.length >= READ_AHEAD_MAX)
 		return HTTP1_STEP_NEXT;
 	n = http1_read(c, h->client, &h->in);
-	if (n == 0)
+	if (n == 0) {
 		h->client_eof = true;
-	else if (n < 0 && n != -EAGAIN)
+		/* After HALF_CLOSED_SECONDS it is known: nobody else need meet a session that hangs. */
+		if (h->exchange->upstream)
+			h2_doubt(h->exchange->upstream);
+	} else if (n < 0 && n != -EAGAIN) {
 		return http1_fault(h, EGRESS_ALLOWED, "client closed");
+	}
 	return HTTP1_STEP_NEXT;
 }
 
