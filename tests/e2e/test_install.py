@@ -79,6 +79,20 @@ class Image(Case):
         self.assertIn("Redistributions in binary form", said)
 
 
+class Package(Case):
+    def test_purge(self):
+        """The keys of CAs stay when the package is removed, and go when it is purged."""
+        script = os.path.join(TOP, "tools/debian/postrm")
+        commands = """set -e
+        mount -t tmpfs none /var/lib; mkdir -p /var/lib/egress-bpf/agent /var/lib/other
+        for step in upgrade remove; do sh "$1" $step; [ -d /var/lib/egress-bpf/agent ]; done
+        for _ in 1 2; do sh "$1" purge; done
+        ls /var/lib"""
+        done = subprocess.run(["unshare", "-m", "sh", "-c", commands, "sh", script], capture_output=True,
+                              text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "other\n", ""))
+
+
 class Man(Case):
     def test_lint(self):
         for page in (MAN, ROUTES_MAN, CI_MAN):
