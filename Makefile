@@ -87,7 +87,7 @@ $(BUILD)/commit: ALWAYS | $(BUILD)
 # The data path is made fast; all else, which runs once or waits for others, small.
 HOT := access_log address arena bytes connection% client_hello dns_% feed h2% http1% http2 identify ledger% \
 	listener policy policy_decide policy_hint policy_host policy_override policy_path policy_table refusal rpc \
-	server sockets stream tls_provider_% tunnel upstream% verdicts
+	server sockets stream stream_tls tls_provider_% tunnel upstream% verdicts
 $(patsubst %,$(BUILD)/%.o,$(filter-out $(HOT),$(SOURCES:user/%.c=%))): CFLAGS_ALL += -Os
 
 # Not our code: its warnings are not ours to fix.

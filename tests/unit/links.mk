@@ -20,11 +20,11 @@ links_test_learn := learn learn_paths journal $(config_modules)
 links_test_journal := journal reason diag
 links_test_rpc := rpc bytes
 links_test_plan := plan bytes diag
-links_test_stream := stream tally bytes
-links_test_http1_body := http1_body http1_head stream tally bytes
+links_test_stream := stream stream_tls tally bytes
+links_test_http1_body := http1_body http1_head stream stream_tls tally bytes
 links_test_client_hello := client_hello $(policy_modules)
 links_test_background := background
-links_test_server_heap := server_heap stream tally bytes
+links_test_server_heap := server_heap stream stream_tls tally bytes
 links_test_listener := listener acceptor
 links_test_loop := loop
 links_test_server_memfd := server_memfd $(config_modules)
@@ -63,7 +63,7 @@ links_test_bottle := bottle bottle_init bottle_plan bottle_mounts bottle_sockets
 http1_modules := http1 http1_exchange http1_judge http1_local http1_requests ask refusal http1_target http1_forward http1_upgrade http1_head \
 	http1_body http1_refusal
 h2_modules := h2 h2_flood h2_memory h2_rest h2_room h2_stream h2_head websocket
-connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream tally http2 $(h2_modules) \
+connection_modules := connection connection_pressure feed connection_tls client_hello tunnel stream stream_tls tally http2 $(h2_modules) \
 	$(http1_modules) \
 	$(policy_modules)
 links_test_http1_head := http1_head bytes
@@ -82,17 +82,17 @@ links_test_ui_http := ui_http acceptor acceptor_http ui_guard
 links_fuzz_events := $(links_test_events)
 links_fuzz_feed := feed feed_merge pending refusal bytes
 links_fuzz_dns := dns_message dns_respond address bytes
-links_fuzz_dns_tcp := upstream_dns_tcp stream tally address bytes
+links_fuzz_dns_tcp := upstream_dns_tcp stream stream_tls tally address bytes
 links_fuzz_rpc := rpc bytes
 upstream_modules := upstream upstream_request upstream_way upstream_resolver upstream_hosts upstream_dial \
 	upstream_tls roots $(tls_provider) ciphers \
-	upstream_pool loop upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream tally address bytes diag
-links_test_upstream_line := upstream_line upstream_pool loop stream tally bytes
-links_test_upstream_pool := upstream_pool loop stream tally bytes
-links_test_upstream_h2 := upstream_h2 upstream_pool loop stream tally bytes
-links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream tally upstream_hosts address bytes diag
+	upstream_pool loop upstream_line upstream_look upstream_proxy upstream_dns_tcp upstream_h2 client_cert $(h2_modules) http1_head stream stream_tls tally address bytes diag
+links_test_upstream_line := upstream_line upstream_pool loop stream stream_tls tally bytes
+links_test_upstream_pool := upstream_pool loop stream stream_tls tally bytes
+links_test_upstream_h2 := upstream_h2 upstream_pool loop stream stream_tls tally bytes
+links_test_upstream_resolver := upstream_resolver upstream_dns_tcp stream stream_tls tally upstream_hosts address bytes diag
 links_test_upstream := $(upstream_modules) cert_authority
-links_test_upstream_proxy := upstream_proxy upstream_tls roots $(tls_provider) ciphers client_cert http1_head stream tally address bytes diag
+links_test_upstream_proxy := upstream_proxy upstream_tls roots $(tls_provider) ciphers client_cert http1_head stream stream_tls tally address bytes diag
 links_fuzz_proxy_answer := $(links_test_upstream_proxy)
 -include tests/kernel/links.mk
 links_fuzz_learn := $(links_test_learn)
@@ -115,9 +115,9 @@ links_fuzz_pods := node_pods node_tree cgroup bytes diag
 links_test_provision := provision provision_nss provision_text rootfs trust trust_jks cert_authority roots bytes diag
 links_fuzz_plan := $(filter-out plan_write cert_authority roots,$(plan_modules))
 links_fuzz_http2 := $(h2_modules) http1_head bytes
-links_fuzz_h2_origin := upstream_h2 upstream_pool loop $(h2_modules) http1_upgrade http1_head stream tally bytes
-links_test_http2 := http2 $(h2_modules) http1_head stream tally bytes
-links_test_h2 := $(h2_modules) http1_head stream tally bytes
+links_fuzz_h2_origin := upstream_h2 upstream_pool loop $(h2_modules) http1_upgrade http1_head stream stream_tls tally bytes
+links_test_http2 := http2 $(h2_modules) http1_head stream stream_tls tally bytes
+links_test_h2 := $(h2_modules) http1_head stream stream_tls tally bytes
 grant_modules := grant grant_persist config_edit config_replace policy_permit policy_diff policy_diff_cidr \
 	policy_space $(config_modules)
 links_test_grant := $(grant_modules)
