@@ -89,7 +89,7 @@ static void note_silence(struct connection *c)
  * anybody can know: nothing was refused, and note_silence() has said all. */
 static bool left_unserved(const struct connection *c)
 {
-	return c->waited && !c->spoke && policy_greeted_in(c->port);
+	return c->waited && !c->spoke && policy_greeted_in(c->port, c->tls);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */

@@ -3,31 +3,45 @@
 
 #include "policy_internal.h"
 
-/* Where a client waits for the server's greeting, so that nothing would come of a proxy that waits for
- * the client. Not where TLS begins (465, 993, 995): that is the client's to begin. */
-static const struct greeting {
+struct greeting {
 	uint16_t port;
 	const char *protocol;
-} greetings[] = {
+};
+
+/* Where a client waits for the server's greeting, so that nothing would come of a proxy that waits for
+ * the client. */
+static const struct greeting greetings[] = {
 	{21, "FTP"},	 {22, "SSH"},	       {25, "SMTP"},	      {110, "POP3"}, {119, "NNTP"},
 	{143, "IMAP"},	 {587, "SMTP"},	       {873, "rsync"},	      {2525, "SMTP"},
 	{3306, "MySQL"}, {3690, "Subversion"}, {4190, "ManageSieve"}, {5900, "VNC"},
 };
+/* Where it begins TLS first. */
+static const struct greeting tls_greetings[] = {
+	{465, "SMTPS"}, {990, "FTPS"}, {993, "IMAPS"}, {995, "POP3S"}};
 
-const char *policy_greeted_in(uint16_t port)
+static const char *find(const struct greeting *table, size_t count, uint16_t port)
 {
-	for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
-		if (greetings[i].port == port)
-			return greetings[i].protocol;
+	for (size_t i = 0; i < count; i++) {
+		if (table[i].port == port)
+			return table[i].protocol;
 	}
 	return NULL;
+}
+
+const char *policy_greeted_in(uint16_t port, bool tls)
+{
+	const char *found = find(greetings, sizeof(greetings) / sizeof(greetings[0]), port);
+
+	if (!found && tls)
+		found = find(tls_greetings, sizeof(tls_greetings) / sizeof(tls_greetings[0]), port);
+	return found;
 }
 
 /* protocol: tcp is for all ports of a route: what else it is for would go unjudged. */
 static bool has_other_ports(const struct policy_route *route)
 {
 	for (size_t i = 0; i < route->port_count; i++) {
-		if (!policy_greeted_in(route->ports[i]))
+		if (!policy_greeted_in(route->ports[i], false))
 			return true;
 	}
 	return false;
@@ -38,7 +52,7 @@ static void advise_on_route(const struct policy_route *route, struct diag_list *
 	if (route->mode == POLICY_TCP)
 		return;
 	for (size_t i = 0; i < route->port_count; i++) {
-		const char *protocol = policy_greeted_in(route->ports[i]);
+		const char *protocol = policy_greeted_in(route->ports[i], false);
 
 		if (protocol)
 			diag_list_add(advice, route->file, route->line,

@@ -5,9 +5,9 @@
 
 #include "policy.h"
 
-/* The protocol whose port it is, where a client waits for the server's greeting: "SMTP". NULL for any
- * other. */
-const char *policy_greeted_in(uint16_t port);
+/* The protocol whose port it is, where a client waits for the server's greeting: "SMTP"; with `tls` also
+ * where it does so within TLS: "IMAPS". NULL for any other. */
+const char *policy_greeted_in(uint16_t port, bool tls);
 
 /* Adds a line to `advice` for each port where servers speak first that a route has which waits for the
  * client. For people: the policy is valid, and nothing depends on it. */

@@ -189,11 +189,12 @@ static void fake_add(struct policy *policy, struct policy_route_spec spec)
 }
 
 /* api.test: 80 and 443, /v1/ only, with a token. open.test: everything. tcp.test:22 raw.
- * pinned.test:443 and :993 passthrough. 203.0.113.0/24:6379. mail.test: 587, 443 and 8080, of HTTP by mistake. */
+ * pinned.test:443 and :993 passthrough. 203.0.113.0/24:6379. mail.test: 587, 993, 443 and 8080, of
+ * HTTP by mistake. */
 static struct policy *fake_policy(void)
 {
 	static const uint16_t web[] = {443, 80}, ssh[] = {22}, tls[] = {443, 993}, redis[] = {6379},
-			      mail[] = {587, 443, 8080};
+			      mail[] = {587, 443, 8080, 993};
 	static const struct policy_path_spec path = {POLICY_PATH_PREFIX, "/v1/"};
 	static const struct policy_match_spec match = {.paths = &path, .path_count = 1};
 	static const struct policy_auth_spec auth = {
@@ -214,7 +215,7 @@ static struct policy *fake_policy(void)
 		.host = "pinned.test", .ports = tls, .port_count = 2,
 		.mode = POLICY_PASSTHROUGH});
 	fake_add(policy, (struct policy_route_spec){
-		.host = "mail.test", .ports = mail, .port_count = 3});
+		.host = "mail.test", .ports = mail, .port_count = 4});
 	fake_add(policy, (struct policy_route_spec){
 		.cidr = &cidr, .ports = redis, .port_count = 1, .mode = POLICY_TCP});
 	assert_int_equal(policy_finish(policy, &error), 0);

@@ -603,7 +603,7 @@ static void two_clients_of_tls(struct fake *f, struct tls_client client[2], int 
 {
 	f->leaf = make_leaf();
 	for (int i = 0; i < 2; i++) {
-		fd[i] = connect_to(f, 587);
+		fd[i] = connect_to(f, 993);
 		client[i] = tls_client(f, "mail.test");
 	}
 }
@@ -700,7 +700,7 @@ static void late_client_of_tls(void **state)
 	leave(f, fd[0]);
 	assert_int_equal(f->log_count, 0);
 	f->client = fd[1];
-	assert_true(SSL_write(client[1].ssl, "GET / HTTP/1.1\r\nHost: mail.test:587\r\n\r\n", 39) > 0);
+	assert_true(SSL_write(client[1].ssl, "GET / HTTP/1.1\r\nHost: mail.test:993\r\n\r\n", 39) > 0);
 	fake_turn(f);
 	assert_int_equal(f->get_count, 1);
 	fake_upstream_sends(f, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
