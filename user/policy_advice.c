@@ -37,31 +37,40 @@ const char *policy_greeted_in(uint16_t port, bool tls)
 	return found;
 }
 
-/* protocol: tcp is for all ports of a route: what else it is for would go unjudged. */
-static bool has_other_ports(const struct policy_route *route)
+/* What helps is for all ports of a route: what else it is for would go unjudged. */
+static bool has_other_ports(const struct policy_route *route, bool within_tls)
 {
 	for (size_t i = 0; i < route->port_count; i++) {
-		if (!policy_greeted_in(route->ports[i], false))
+		const bool plain = policy_greeted_in(route->ports[i], false);
+
+		if (plain == within_tls || !policy_greeted_in(route->ports[i], true))
 			return true;
 	}
 	return false;
+}
+
+static void advise_on_port(const struct policy_route *route, uint16_t port, struct diag_list *advice)
+{
+	const bool passes = route->mode == POLICY_PASSTHROUGH,
+		   within_tls = !policy_greeted_in(port, false);
+	const char *protocol = policy_greeted_in(port, !passes);
+
+	if (!protocol)
+		return;
+	diag_list_add(advice, route->file, route->line,
+		      "%s: port %u is for %s, where the server speaks first%s, and this route waits for "
+		      "%s; would be right: %s%s",
+		      route->host->name, port, protocol, within_tls ? " within TLS" : "",
+		      passes ? "TLS" : "HTTP", within_tls ? "tls: passthrough" : "protocol: tcp",
+		      has_other_ports(route, within_tls) ? " in a route of its own" : "");
 }
 
 static void advise_on_route(const struct policy_route *route, struct diag_list *advice)
 {
 	if (route->mode == POLICY_TCP)
 		return;
-	for (size_t i = 0; i < route->port_count; i++) {
-		const char *protocol = policy_greeted_in(route->ports[i], false);
-
-		if (protocol)
-			diag_list_add(advice, route->file, route->line,
-				      "%s: port %u is for %s, where the server speaks first, and this "
-				      "route waits for %s; would be right: protocol: tcp%s",
-				      route->host->name, route->ports[i], protocol,
-				      route->mode == POLICY_PASSTHROUGH ? "TLS" : "HTTP",
-				      has_other_ports(route) ? " in a route of its own" : "");
-	}
+	for (size_t i = 0; i < route->port_count; i++)
+		advise_on_port(route, route->ports[i], advice);
 }
 
 void policy_advise(const struct policy *policy, struct diag_list *advice)

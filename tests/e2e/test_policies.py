@@ -19,7 +19,7 @@ WAITING = """routes:
     port: 3306
     tls: passthrough
   - {host: raw.test, ports: [25, 143, 110, 3306], protocol: tcp}
-  - {host: web.test, ports: [465, 993, 995, 8025]}
+  - {host: web.test, ports: [465, 993, 995, 8025], tls: passthrough}
   - {cidr: 192.0.2.0/24, ports: [25], protocol: tcp}
   - {host: git.test, port: 22}
 """
@@ -153,6 +153,25 @@ class Check(Case):
         self.assertEqual(effective.stderr, result.stderr)
         good = json.loads(self.ok(cli("check", "--json", write("good.yaml", policy()))))
         self.assertEqual(good["warnings"], [])
+
+    def test_where_the_server_speaks_first_within_tls(self):
+        """An intercepted route waits for HTTP there, too; what passes TLS through does not wait."""
+        path = write("within.yaml", "routes:\n  - {host: mail.test, ports: [465, 443]}\n"
+                     "  - {host: in.test, ports: [993, 995]}\n"
+                     "  - {host: both.test, ports: [993, 143]}\n"
+                     "  - {host: fine.test, ports: [993, 995], tls: passthrough}\n"
+                     "  - {host: raw.test, ports: [990], protocol: tcp}\n")
+        result = cli("check", path)
+        self.assertEqual((result.returncode, result.stdout), (0, f"{path}: ok, 5 routes, 5 hosts\n"))
+        own = " in a route of its own"
+        self.assertEqual(re.findall(r"warning: .*:(\d+): (\S+): port (\d+) is for (\S+), where the server speaks "
+                                    r"first( within TLS|), and this route waits for HTTP; would be right: "
+                                    r"(\w+: \w+)(.*)", result.stderr),
+                         [("2", "mail.test", "465", "SMTPS", " within TLS", "tls: passthrough", own),
+                          ("3", "in.test", "993", "IMAPS", " within TLS", "tls: passthrough", ""),
+                          ("3", "in.test", "995", "POP3S", " within TLS", "tls: passthrough", ""),
+                          ("4", "both.test", "993", "IMAPS", " within TLS", "tls: passthrough", own),
+                          ("4", "both.test", "143", "IMAP", "", "protocol: tcp", own)])
 
     def test_missing_file(self):
         result = cli("check", "/nonexistent.yaml")
