@@ -141,6 +141,9 @@ int main(int argc, char **argv)
 {
 	/* A peer that went away is an error of one write, not of the process. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Ignored by our caller, children would be gone with their status before we wait for them
+	 * (waitpid(2)), and exec's init would never hear that its command has ended. */
+	signal(SIGCHLD, SIG_DFL);
 	if (!open_standard())
 		return EXIT_FAILED;
 	return finish_output(run(argc, argv));

@@ -334,6 +334,17 @@ class Who(Case):
         self.ok(run_exec(["true"], "--name", "x.socket"))
 
 
+class Inherited(Case):
+    """What our own caller leaves us with, and forgets."""
+
+    def test_ignored_children(self):
+        """With SIGCHLD ignored the kernel reaps by itself, and nobody would be told that COMMAND ended."""
+        ignoring = ("import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+                    "os.execvp(sys.argv[1], sys.argv[1:])")
+        result = harness.run_exec_under([PYTHON, "-c", ignoring], ["sh", "-c", "exit 3"])
+        self.assertEqual(result.returncode, 3, result.stderr)
+
+
 class Directory:
     """As subprocess takes a file; Python opens no directory as one."""
     def __init__(self, path):
