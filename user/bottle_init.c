@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -137,14 +138,21 @@ static void await_walls(const struct launch_pipes *pipes)
 	close(pipes->broker[0]);
 }
 
+/* What the command inherits of who called us. */
+struct inherited {
+	sigset_t signals; /* blocked ones */
+	mode_t mask;
+};
+
 /* The signal mask is the caller's again: a blocked SIGTERM would be inherited. */
-static NORETURN void run_command(char *const *argv, const sigset_t *mask, int report)
+static NORETURN void run_command(char *const *argv, const struct inherited *inherited, int report)
 {
 	char text[512];
 
 	/* Ignored by our main(), and inherited through execve(2). */
 	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	sigprocmask(SIG_SETMASK, &inherited->signals, NULL);
+	umask(inherited->mask);
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		give_up(report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	execvp(argv[0], argv);
@@ -208,7 +216,8 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 {
 	static const int passed[] = {SIGTERM, SIGINT,  SIGHUP,	 SIGQUIT,
 				     SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD};
-	sigset_t mask, before;
+	struct inherited before;
+	sigset_t mask;
 	pid_t command;
 	int signals;
 
@@ -218,7 +227,9 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	sigemptyset(&mask);
 	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
 		sigaddset(&mask, passed[i]);
-	sigprocmask(SIG_BLOCK, &mask, &before);
+	sigprocmask(SIG_BLOCK, &mask, &before.signals);
+	/* The directories that we make are for the command's user, too. */
+	before.mask = umask(022);
 	if (!close_others(pipes))
 		give_up(pipes->report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	prepare(options, pipes);

@@ -24,6 +24,7 @@
 #include "bottle.h"
 #include "cgroup.h"
 #include "kernel.h"
+#include "public_directory.h"
 
 #define CGROUP_PREFIX "egress-bpf."
 #define NAME_PREFIX "exec-"
@@ -76,10 +77,12 @@ static int lock_file(struct error *error)
 {
 	int fd = -1, rc;
 
-	if (mkdir(BOTTLE_RUN_DIRECTORY, 0755) == 0 || errno == EEXIST)
+	if (public_directory_make(BOTTLE_RUN_DIRECTORY) == 0)
 		fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set(error, LOCK_FILE ": %s", strerror(errno));
+	/* An older sidecar made it for root alone, and the command reads its roots below it. */
+	(void)!chmod(BOTTLE_RUN_DIRECTORY, 0755);
 	do {
 		rc = flock(fd, LOCK_EX);
 	} while (rc < 0 && errno == EINTR);

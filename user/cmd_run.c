@@ -23,6 +23,7 @@
 #include "kernel.h"
 #include "node.h"
 #include "node_tree.h"
+#include "public_directory.h"
 #include "ready.h"
 
 /* The pod's cgroup, and ours in it, which is spared: it holds this supervisor, its worker and nobody
@@ -175,8 +176,7 @@ static int find_authority(struct run *run, struct error *error)
 		return 0;
 	/* For everybody to read, as the certificate in it is; the key's file has 0600 of its
 	 * own. */
-	if ((mkdir(STATE_DIRECTORY, 0755) < 0 && errno != EEXIST) ||
-	    (mkdir(run->ca_directory, 0755) < 0 && errno != EEXIST))
+	if (public_directory_make(STATE_DIRECTORY) < 0 || public_directory_make(run->ca_directory) < 0)
 		return error_set(error, "cannot make %s: %s", run->ca_directory, strerror(errno));
 	result = cert_authority_new(run->name, &ca, error);
 	if (result == 0)

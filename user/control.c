@@ -16,6 +16,7 @@
 #include "bytes.h"
 #include "cgroup.h"
 #include "feed_merge.h"
+#include "public_directory.h"
 
 #define CLIENTS_MAX 64
 #define REQUEST_MAX 8192
@@ -407,7 +408,7 @@ static int open_socket(struct control *control, struct error *error)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int result;
 
-	if (mkdir(CONTROL_DIRECTORY, 0700) < 0 && errno != EEXIST)
+	if (public_directory_make(CONTROL_DIRECTORY) < 0)
 		return error_set(error, "cannot make " CONTROL_DIRECTORY ": %s", strerror(errno));
 	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path),
 			     CONTROL_DIRECTORY "/%s" CONTROL_SUFFIX, control->options->name) >=

@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "public_directory.h"
 
 #define DIRECTORY "/run/egress-bpf"
 #define LOCKS DIRECTORY "/" WORKER_UID_LOCKS
@@ -56,7 +56,7 @@ int worker_uid_claim(const char *bottle, uid_t *ret_uid, struct error *error)
 	const uint64_t wanted = hash_of(bottle);
 	int fd;
 
-	if (mkdir(DIRECTORY, 0755) < 0 && errno != EEXIST)
+	if (public_directory_make(DIRECTORY) < 0)
 		return error_set(error, DIRECTORY ": %s", strerror(errno));
 	fd = open(LOCKS, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)

@@ -344,6 +344,36 @@ class Inherited(Case):
         result = harness.run_exec_under([PYTHON, "-c", ignoring], ["sh", "-c", "exit 3"])
         self.assertEqual(result.returncode, 3, result.stderr)
 
+    def after_boot(self, script, *arguments):
+        """Of a hardened machine: /run is empty, and root's umask is 077."""
+        os.makedirs(harness.world.path("home"), exist_ok=True)
+        return subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+             "mount -t tmpfs -o mode=755 none /run; umask 077\n" + script, "sh", *arguments],
+            text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+            env=harness.environment(), cwd="/")
+
+    def test_strict_umask(self):
+        """The command's user reads the roots where the variables say, whoever made /run/egress-bpf."""
+        command = harness.exec_command(
+            ["sh", "-c", "umask; ls /etc/ssl/certs >/dev/null && head -c 5 $SSL_CERT_FILE"],
+            "--user", "daemon")
+        for first in ("", "mkdir -m 700 /run/egress-bpf\n"):
+            result = self.after_boot(first + 'exec "$@"', *command)
+            self.assertEqual((result.returncode, result.stdout), (0, "0077\n-----"), result.stderr)
+
+    def test_strict_umask_of_run(self):
+        """The certificate is for all who are to trust it; the unit's umask is 0077."""
+        result = self.after_boot(
+            "mount -t tmpfs -o mode=755 none /var/lib\necho 'routes: []' >/run/p.yaml\n"
+            "\"$1\" run --no-kernel --name umask --policy /run/p.yaml --listen 127.0.0.1:19471 "
+            "--ready-file /run/ready & pid=$!\n"
+            "while ! test -e /run/ready && kill -0 $pid; do sleep 0.05; done\n"
+            "cd /var/lib/egress-bpf\nstat -c '%a %n' . umask umask/*\nkill $pid\nwait $pid\n",
+            harness.exec_command(["true"])[0])
+        self.assertEqual(result.stdout, "755 .\n755 umask\n644 umask/ca-cert.pem\n600 umask/ca.pem\n",
+                         result.stderr)
+
 
 class Directory:
     """As subprocess takes a file; Python opens no directory as one."""
