@@ -208,6 +208,16 @@ int rootfs_list(const struct rootfs *root, const char *path, size_t limit, char 
 	return 0;
 }
 
+/* By the umask, not by chmod(2) afterwards: what has the name by then may be a link of the bottle's. */
+static int make_one(int parent, const char *name)
+{
+	const mode_t mask = umask(022);
+	const int result = mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? -1 : 0;
+
+	umask(mask);
+	return result;
+}
+
 /* Part by part, each resolved anew inside the root. */
 int rootfs_make_directory(const struct rootfs *root, const char *path, struct error *error)
 {
@@ -223,7 +233,7 @@ int rootfs_make_directory(const struct rootfs *root, const char *path, struct er
 		parent = open_inside(root, part, O_RDONLY | O_DIRECTORY);
 		length = (size_t)(name - path) + name_length;
 		snprintf(part, sizeof(part), "%.*s", (int)name_length, name);
-		if (parent < 0 || (mkdirat(parent, part, 0755) < 0 && errno != EEXIST)) {
+		if (parent < 0 || make_one(parent, part) < 0) {
 			error_set(error, "cannot make %s in the bottle: %s", path, strerror(errno));
 			if (parent >= 0)
 				close(parent);

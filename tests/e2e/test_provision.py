@@ -357,6 +357,17 @@ class Provision(Case):
                          what="another link")
         self.assertEqual(os.listdir(outside), [])
 
+    def test_strict_umask(self):
+        """An image without roots: the directories are for its users, too, whatever root's umask is."""
+        empty = os.path.join(self.root, "empty")
+        os.mkdir(empty, 0o755)
+        subprocess.run(["sh", "-c", "umask 077; exec \"$@\"", "sh", harness.world.program,
+                        "provision-ca", "--root", empty, "--ca", self.ca + "/ca-cert.pem"],
+                       check=True, capture_output=True)
+        modes = [oct(os.stat(os.path.join(empty, at)).st_mode & 0o7777)
+                 for at in ("etc", "etc/ssl", "etc/ssl/certs")]
+        self.assertEqual(modes, ["0o755"] * 3)
+
     def test_usage(self):
         for arguments in ((), ("--pid", "1", "--root", "/x"), ("--pid",), ("--root", "/x", "y")):
             self.assertEqual(cli("provision-ca", *arguments, "--ca", "x").returncode, 2, arguments)
