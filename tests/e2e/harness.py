@@ -288,6 +288,7 @@ class Bottle:
         self.ca = world.path(self.name + "-ca")
         self.process = None
         write("bottle-hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        write("bottle-resolv.conf", f"nameserver {w.GATEWAY_V4}\n")
         self.holder = subprocess.Popen(["sleep", "infinity"], preexec_fn=self.enter_new)
         self.netns = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
         self.mountns = os.open(f"/proc/{self.holder.pid}/ns/mnt", os.O_RDONLY)
@@ -306,10 +307,12 @@ class Bottle:
         w.die_with_parent()
         with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:
             file.write(str(os.getpid()))
-        # Our hosts file holds the origins' true addresses: a bottle has its own, as containers do.
+        # Our hosts file holds the origins' true addresses, and our resolver gives up after one second, as
+        # a worker's should: a bottle has its own of both, as containers do.
         w.unshare(w.CLONE_NEWNS | (0 if self.shared else w.CLONE_NEWNET))
         w.mount("none", "/", None, w.MS_REC | w.MS_PRIVATE)
         w.mount(world.path("bottle-hosts"), "/etc/hosts", None, w.MS_BIND)
+        w.mount(world.path("bottle-resolv.conf"), "/etc/resolv.conf", None, w.MS_BIND)
 
     def enter(self):
         w.die_with_parent()
