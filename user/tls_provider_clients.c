@@ -6,6 +6,7 @@
  * context as ever. */
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <string.h>
@@ -141,6 +142,38 @@ static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const 
 	return *ret_context != NULL;
 }
 
+/* ---- openssl.cnf ---------------------------------------------------------------------------- */
+
+static bool from_theirs(const OSSL_PROVIDER *found)
+{
+	return found == theirs;
+}
+
+/* By default_properties or other providers the administrator may want algorithms that are not
+ * OpenSSL's "default", FIPS's for one: a context in which there is nothing else would not heed
+ * that. */
+static bool default_serves(void)
+{
+	EVP_MD *digest = EVP_MD_fetch(NULL, "SHA256", NULL);
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
+	EVP_KEYMGMT *keys = EVP_KEYMGMT_fetch(NULL, "EC", NULL);
+	EVP_SIGNATURE *signature = EVP_SIGNATURE_fetch(NULL, "ECDSA", NULL);
+	EVP_KEYEXCH *exchange = EVP_KEYEXCH_fetch(NULL, "X25519", NULL);
+	bool serves = digest && from_theirs(EVP_MD_get0_provider(digest)) && cipher &&
+		      from_theirs(EVP_CIPHER_get0_provider(cipher)) && keys &&
+		      from_theirs(EVP_KEYMGMT_get0_provider(keys)) && signature &&
+		      from_theirs(EVP_SIGNATURE_get0_provider(signature)) && exchange &&
+		      from_theirs(EVP_KEYEXCH_get0_provider(exchange));
+
+	EVP_MD_free(digest);
+	EVP_CIPHER_free(cipher);
+	EVP_KEYMGMT_free(keys);
+	EVP_SIGNATURE_free(signature);
+	EVP_KEYEXCH_free(exchange);
+	ERR_clear_error();
+	return serves;
+}
+
 /* ---- names for older programs --------------------------------------------------------------- */
 
 /* Those by which signatures of certificates name their digest, RSA-PSS's above all: OpenSSL looks
@@ -181,7 +214,8 @@ void tls_provider_clients_start(const OSSL_PROVIDER *provider)
 	theirs = provider;
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS,
 				  NULL);
-	if (made && fill_all() && OSSL_PROVIDER_add_builtin(made, TLS_PROVIDER_NAME, start) == 1 &&
+	if (made && default_serves() && fill_all() &&
+	    OSSL_PROVIDER_add_builtin(made, TLS_PROVIDER_NAME, start) == 1 &&
 	    OSSL_PROVIDER_load(made, TLS_PROVIDER_NAME) && look_up_first(made))
 		context = made;
 	else

@@ -5,11 +5,15 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
@@ -255,13 +259,57 @@ static void test_signatures_of_certificates(void **state)
 	EVP_PKEY_free(rsa);
 }
 
+/* ---- openssl.cnf ---------------------------------------------------------------------------- */
+
+/* Who wants other algorithms than those of OpenSSL's "default" has them for clients, too. */
+static int look_at_configured(void)
+{
+	static const char text[] = "openssl_conf = all\n[all]\nproviders = list\n"
+				   "alg_section = algorithms\n"
+				   "[list]\nbase = active\ndefault = active\n[active]\nactivate = 1\n"
+				   "[algorithms]\ndefault_properties = fips=yes\n";
+	char path[] = "/tmp/test_tls_provider_clients.XXXXXX";
+	int fd = mkstemp(path);
+
+	if (fd < 0 || write(fd, text, sizeof(text) - 1) != sizeof(text) - 1)
+		return 1;
+	close(fd);
+	setenv("OPENSSL_CONF", path, 1);
+	tls_provider_load();
+	unlink(path);
+	if (!OSSL_PROVIDER_available(NULL, "default"))
+		return 2;
+	return tls_provider_clients() ? 3 : 0;
+}
+
+static int of_configured = -1;
+
+/* In a process that OpenSSL has done nothing in yet, as only the first of this one is. */
+static void try_configured(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(look_at_configured());
+	if (pid > 0)
+		(void)waitpid(pid, &of_configured, 0);
+}
+
+static void test_configured_properties(void **state)
+{
+	(void)state;
+	assert_int_equal(of_configured, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_shape_of_a_connection),
 		cmocka_unit_test(test_nothing_else_is_there),
 		cmocka_unit_test(test_signatures_of_certificates),
+		cmocka_unit_test(test_configured_properties),
 	};
 
+	try_configured();
 	return cmocka_run_group_tests(tests, load, unload);
 }
