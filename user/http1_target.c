@@ -162,7 +162,9 @@ static enum egress_reason steered(const struct http1_context *context,
 	/* The kernel knew no name (dns.mode: real, and plain HTTP): Host is all there is. */
 	if (!head->host.data || !parse_authority(head->host, &named))
 		return EGRESS_BAD_REQUEST;
-	if (named.literal || (named.has_port && named.port != ret->port))
+	/* Our own pages have an address of their own, at which the name is known. */
+	if (named.literal || policy_is_local(named.host) ||
+	    (named.has_port && named.port != ret->port))
 		return EGRESS_NAME_MISMATCH;
 	memcpy(ret->host, named.host, sizeof(ret->host));
 	return EGRESS_ALLOWED;

@@ -89,7 +89,8 @@ try: s.sendto(b"x", ("203.0.113.10", 9)); raise SystemExit(1)
 except OSError: pass'
             curl -sS -m 5 http://both.example.test:22/ && exit 1
             exit 0""")
-        self.assertEqual(sniffer.drain(), [])
+        # Connections of the tests before may still end on this wire: they are to 443.
+        self.assertEqual([packet for packet in sniffer.drain() if packet[2] != 443], [])
         text = read(path)
         self.assertIn("routes: []", text)
         self.assertRegex(text, r"(?m)^# 1x address_not_allowed: 203\.0\.113\.10:80 \(tcp\)$")
