@@ -59,6 +59,7 @@ const OSSL_ALGORITHM *tls_provider_query_operation(void *context, int operation,
 }
 
 struct groups {
+	const char *const *kinds;
 	OSSL_CALLBACK *take;
 	void *argument;
 };
@@ -68,12 +69,23 @@ static int take_group(const OSSL_PARAM params[], void *argument)
 	const struct groups *groups = argument;
 	const OSSL_PARAM *algorithm =
 		OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
-	const char *name;
+	const char *const *kind = groups->kinds, *name;
 
-	if (!algorithm || OSSL_PARAM_get_utf8_string_ptr(algorithm, &name) != 1 ||
-	    strcmp(name, "X25519") != 0)
+	if (!algorithm || OSSL_PARAM_get_utf8_string_ptr(algorithm, &name) != 1)
 		return 1;
-	return groups->take(params, groups->argument);
+	while (*kind && strcmp(*kind, name) != 0)
+		kind++;
+	return *kind ? groups->take(params, groups->argument) : 1;
+}
+
+int tls_provider_groups(const OSSL_PROVIDER *of, const char *const *kinds, const char *capability,
+			OSSL_CALLBACK *take, void *argument)
+{
+	struct groups groups = {kinds, take, argument};
+
+	if (strcasecmp(capability, "TLS-GROUP") != 0)
+		return 1;
+	return OSSL_PROVIDER_get_capabilities(of, capability, take_group, &groups);
 }
 
 /* libssl takes a group only from the provider whose keys it is given for it: X25519 is ours, with
@@ -81,12 +93,10 @@ static int take_group(const OSSL_PARAM params[], void *argument)
 static int get_capabilities(void *context, const char *capability, OSSL_CALLBACK *take,
 			    void *argument)
 {
-	struct groups groups = {take, argument};
+	static const char *const kinds[] = {"X25519", NULL};
 
 	(void)context;
-	if (!have_x25519 || strcasecmp(capability, "TLS-GROUP") != 0)
-		return 1;
-	return OSSL_PROVIDER_get_capabilities(theirs, capability, take_group, &groups);
+	return have_x25519 ? tls_provider_groups(theirs, kinds, capability, take, argument) : 1;
 }
 
 /* With the context of OpenSSL's own, whose functions some of ours are. */

@@ -8,7 +8,6 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 #include <string.h>
 
 #include "tls_provider.h"
@@ -99,32 +98,14 @@ static const OSSL_ALGORITHM *query_operation(void *provider, int id, int *ret_no
 	return NULL;
 }
 
-struct groups {
-	OSSL_CALLBACK *take;
-	void *argument;
-};
-
 /* Of the groups those whose keys are here. */
-static int take_group(const OSSL_PARAM params[], void *argument)
-{
-	const struct groups *groups = argument;
-	const OSSL_PARAM *algorithm =
-		OSSL_PARAM_locate_const(params, OSSL_CAPABILITY_TLS_GROUP_ALG);
-	const char *name;
-
-	if (!algorithm || OSSL_PARAM_get_utf8_string_ptr(algorithm, &name) != 1 ||
-	    (strcmp(name, "X25519") != 0 && strcmp(name, "EC") != 0))
-		return 1;
-	return groups->take(params, groups->argument);
-}
-
 static int get_capabilities(void *provider, const char *capability, OSSL_CALLBACK *take,
 			    void *argument)
 {
-	struct groups groups = {take, argument};
+	static const char *const kinds[] = {"X25519", "EC", NULL};
 
 	(void)provider;
-	return OSSL_PROVIDER_get_capabilities(theirs, capability, take_group, &groups);
+	return tls_provider_groups(theirs, kinds, capability, take, argument);
 }
 
 static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **ret,

@@ -44,6 +44,11 @@ bool tls_provider_random_private(unsigned char *ret, size_t length);
 /* What the default context has of ours, for an operation of provider-base(7); NULL: nothing. */
 const OSSL_ALGORITHM *tls_provider_query_operation(void *context, int operation, int *ret_no_cache);
 
+/* provider-base(7), get_capabilities: what `of` says of TLS groups, of those whose keys are of one
+ * of `kinds`, which end with NULL. */
+int tls_provider_groups(const OSSL_PROVIDER *of, const char *const *kinds, const char *capability,
+			OSSL_CALLBACK *take, void *argument);
+
 /* Makes the library context of tls_provider_new_server(), once, with ours and those of the provider
  * `theirs`, OpenSSL's "default". Where it cannot be made, the default context serves. */
 void tls_provider_clients_start(const OSSL_PROVIDER *theirs);

@@ -21,6 +21,7 @@
 #include <openssl/x509.h>
 
 #include "tls_provider.h"
+#include "with_openssl_conf.h"
 
 #define OURS "provider=egress-bpf"
 #define THEIRS "provider=default"
@@ -701,17 +702,6 @@ static void test_description(void **state)
 /* Where openssl.cnf wants other providers and no "default", there is none because of us either. */
 static int look_at_configured(void)
 {
-	static const char text[] = "openssl_conf = all\n[all]\nproviders = list\n"
-				   "[list]\nbase = base\n[base]\nactivate = 1\n";
-	char path[] = "/tmp/test_tls_provider.XXXXXX";
-	int fd = mkstemp(path);
-
-	if (fd < 0 || write(fd, text, sizeof(text) - 1) != sizeof(text) - 1)
-		return 1;
-	close(fd);
-	setenv("OPENSSL_CONF", path, 1);
-	tls_provider_load();
-	unlink(path);
 	if (OSSL_PROVIDER_available(NULL, "default"))
 		return 2;
 	if (tls_provider_query())
@@ -719,18 +709,9 @@ static int look_at_configured(void)
 	return strcmp(tls_provider_describe(), "OpenSSL's") == 0 ? 0 : 4; /* no package helps */
 }
 
+static const char wants_base[] = "openssl_conf = all\n[all]\nproviders = list\n"
+				 "[list]\nbase = base\n[base]\nactivate = 1\n";
 static int of_configured = -1;
-
-/* In a process that OpenSSL has done nothing in yet, as only the first of this one is. */
-static void try_configured(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(look_at_configured());
-	if (pid > 0)
-		(void)waitpid(pid, &of_configured, 0);
-}
 
 static void test_configured_providers(void **state)
 {
@@ -759,6 +740,6 @@ int main(void)
 		cmocka_unit_test(test_configured_providers),
 	};
 
-	try_configured();
+	of_configured = with_openssl_conf(wants_base, look_at_configured);
 	return cmocka_run_group_tests(tests, load, NULL);
 }

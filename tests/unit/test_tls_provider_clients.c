@@ -5,10 +5,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <openssl/err.h>
@@ -19,8 +16,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "tls_provider.h"
-#include "tls_provider_private.h"
+#include "clients_context.h"
+#include "with_openssl_conf.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEXT 3000
@@ -41,8 +38,9 @@ static X509 *make_cert(EVP_PKEY *of)
 
 static int load(void **state)
 {
-	(void)state;
-	tls_provider_load();
+	/* First, as in a worker: what comes before it decides which names there are. */
+	if (load_provider(state) < 0)
+		return -1;
 	key = EVP_EC_gen("P-256");
 	cert = make_cert(key);
 	return X509_sign(cert, key, EVP_sha256()) > 0 ? 0 : -1;
@@ -54,13 +52,6 @@ static int unload(void **state)
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return 0;
-}
-
-static void needs_context(void)
-{
-	if (!tls_provider_query())
-		skip(); /* OpenSSL 3.1 and later */
-	assert_non_null(tls_provider_clients());
 }
 
 /* ---- connections ---------------------------------------------------------------------------- */
@@ -264,36 +255,14 @@ static void test_signatures_of_certificates(void **state)
 /* Who wants other algorithms than those of OpenSSL's "default" has them for clients, too. */
 static int look_at_configured(void)
 {
-	static const char text[] = "openssl_conf = all\n[all]\nproviders = list\n"
-				   "alg_section = algorithms\n"
-				   "[list]\nbase = active\ndefault = active\n[active]\nactivate = 1\n"
-				   "[algorithms]\ndefault_properties = fips=yes\n";
-	char path[] = "/tmp/test_tls_provider_clients.XXXXXX";
-	int fd = mkstemp(path);
-
-	if (fd < 0 || write(fd, text, sizeof(text) - 1) != sizeof(text) - 1)
-		return 1;
-	close(fd);
-	setenv("OPENSSL_CONF", path, 1);
-	tls_provider_load();
-	unlink(path);
-	if (!OSSL_PROVIDER_available(NULL, "default"))
-		return 2;
-	return tls_provider_clients() ? 3 : 0;
+	return !OSSL_PROVIDER_available(NULL, "default") ? 1 : tls_provider_clients() ? 2 : 0;
 }
 
+static const char wants_fips[] = "openssl_conf = all\n[all]\nproviders = list\n"
+				 "alg_section = algorithms\n"
+				 "[list]\nbase = active\ndefault = active\n[active]\nactivate = 1\n"
+				 "[algorithms]\ndefault_properties = fips=yes\n";
 static int of_configured = -1;
-
-/* In a process that OpenSSL has done nothing in yet, as only the first of this one is. */
-static void try_configured(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(look_at_configured());
-	if (pid > 0)
-		(void)waitpid(pid, &of_configured, 0);
-}
 
 static void test_configured_properties(void **state)
 {
@@ -310,6 +279,6 @@ int main(void)
 		cmocka_unit_test(test_configured_properties),
 	};
 
-	try_configured();
+	of_configured = with_openssl_conf(wants_fips, look_at_configured);
 	return cmocka_run_group_tests(tests, load, unload);
 }

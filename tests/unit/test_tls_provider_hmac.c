@@ -11,24 +11,9 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
-#include "tls_provider.h"
-#include "tls_provider_private.h"
+#include "clients_context.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static int load(void **state)
-{
-	(void)state;
-	tls_provider_load();
-	return 0;
-}
-
-static void needs_context(void)
-{
-	if (!tls_provider_query())
-		skip(); /* OpenSSL 3.1 and later */
-	assert_non_null(tls_provider_clients());
-}
 
 static size_t random_below(size_t limit)
 {
@@ -205,5 +190,5 @@ int main(void)
 		cmocka_unit_test(test_refused_macs),
 	};
 
-	return cmocka_run_group_tests(tests, load, NULL);
+	return cmocka_run_group_tests(tests, load_provider, NULL);
 }

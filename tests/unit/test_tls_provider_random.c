@@ -13,22 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/rand.h>
 
-#include "tls_provider.h"
-#include "tls_provider_private.h"
-
-static int load(void **state)
-{
-	(void)state;
-	tls_provider_load();
-	return 0;
-}
-
-static void needs_context(void)
-{
-	if (!tls_provider_query())
-		skip(); /* OpenSSL 3.1 and later */
-	assert_non_null(tls_provider_clients());
-}
+#include "clients_context.h"
 
 #define NUMBER 16
 
@@ -165,5 +150,5 @@ int main(void)
 		cmocka_unit_test(test_numbers_are_wiped_as_they_are_taken),
 	};
 
-	return cmocka_run_group_tests(tests, load, NULL);
+	return cmocka_run_group_tests(tests, load_provider, NULL);
 }
