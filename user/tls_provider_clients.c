@@ -171,6 +171,21 @@ static void add_digests(void)
 		(void)EVP_add_digest(digests[i]);
 }
 
+/* Those by which a key of PEM names what it is locked with (RFC 1421, 4.6.1.3). Nobody opens one
+ * here, but it may lie beside the certificates of a ca_file, which OpenSSL refuses as a whole for a
+ * name that it does not know. */
+static void add_ciphers(void)
+{
+	const EVP_CIPHER *const ciphers[] = {
+		EVP_aes_128_cbc(),      EVP_aes_192_cbc(),      EVP_aes_256_cbc(),
+		EVP_des_ede3_cbc(),     EVP_des_cbc(),          EVP_camellia_128_cbc(),
+		EVP_camellia_192_cbc(), EVP_camellia_256_cbc(),
+	};
+
+	for (size_t i = 0; i < sizeof(ciphers) / sizeof(ciphers[0]); i++)
+		(void)EVP_add_cipher(ciphers[i]);
+}
+
 /* With the first look-up a library context takes over all names that older programs can use. */
 static bool look_up_first(OSSL_LIB_CTX *made)
 {
@@ -202,6 +217,7 @@ void tls_provider_clients_start(const OSSL_PROVIDER *provider)
 	else
 		OSSL_LIB_CTX_free(made);
 	add_digests();
+	add_ciphers();
 }
 
 OSSL_LIB_CTX *tls_provider_clients(void)

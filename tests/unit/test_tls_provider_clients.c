@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
@@ -250,6 +251,32 @@ static void test_signatures_of_certificates(void **state)
 	EVP_PKEY_free(rsa);
 }
 
+static const char locked_key[] = "-----BEGIN EC PRIVATE KEY-----\n"
+				 "Proc-Type: 4,ENCRYPTED\n"
+				 "DEK-Info: %s,00112233445566778899AABBCCDDEEFF\n\n"
+				 "AAAA\n-----END EC PRIVATE KEY-----\n";
+
+/* What some CA's tool wrote into one file with its certificate: the whole file would be refused for
+ * a cipher that has no name. */
+static void test_ciphers_of_keys_beside_certificates(void **state)
+{
+	static const char *const ciphers[] = {"AES-128-CBC",  "AES-192-CBC", "AES-256-CBC",
+					      "DES-EDE3-CBC", "DES-CBC",     "CAMELLIA-256-CBC"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ciphers); i++) {
+		BIO *file = BIO_new(BIO_s_mem());
+		STACK_OF(X509_INFO) * found;
+
+		assert_true(BIO_printf(file, locked_key, ciphers[i]) > 0);
+		assert_int_equal(PEM_write_bio_X509(file, cert), 1);
+		found = PEM_X509_INFO_read_bio(file, NULL, NULL, NULL);
+		assert_non_null(found);
+		sk_X509_INFO_pop_free(found, X509_INFO_free);
+		BIO_free(file);
+	}
+}
+
 /* ---- openssl.cnf ---------------------------------------------------------------------------- */
 
 /* Who wants other algorithms than those of OpenSSL's "default" has them for clients, too. */
@@ -276,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_every_shape_of_a_connection),
 		cmocka_unit_test(test_nothing_else_is_there),
 		cmocka_unit_test(test_signatures_of_certificates),
+		cmocka_unit_test(test_ciphers_of_keys_beside_certificates),
 		cmocka_unit_test(test_configured_properties),
 	};
 
