@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,14 @@ static void report(const struct egress_wire *wire, const struct error *error)
 		diag_warning("wall 0: %s is a %s: NOT WALLED from outside", wire->name, kind);
 }
 
+/* As at a pod's end, while we looked. Of a veth both ends go, and what is no more leads nowhere. */
+static bool is_gone(uint32_t interface)
+{
+	char name[IF_NAMESIZE];
+
+	return !if_indextoname(interface, name) && errno == ENXIO;
+}
+
 /* Asked for again at each look: somebody may have removed the filter. */
 static void wall_one(struct tc_wall *wall, struct egress_wire *wire, bool tell)
 {
@@ -79,6 +88,8 @@ static void wall_one(struct tc_wall *wall, struct egress_wire *wire, bool tell)
 	if (wire->state == EGRESS_WIRE_WALLED &&
 	    kernel_wall_wire(wall->kernel, wire->outside, &error) < 0)
 		wire->state = EGRESS_WIRE_FAILED;
+	if (wire->state == EGRESS_WIRE_FAILED && is_gone(wire->outside))
+		return;
 	if (tell && !was_reported(wall, wire))
 		report(wire, &error);
 }
@@ -207,7 +218,7 @@ static void heard(struct tc_wall *wall, size_t where, const struct egress_wire *
 	if (wire->state == LINKS_INTRUDES && !is_accepted(&wall->accepted[where], wire))
 		(void)take_away(wall, where, wire);
 	else if (wire->state == EGRESS_WIRE_WALLED && !is_walled(wall, end) &&
-		 kernel_wall_wire(wall->kernel, end, &error) < 0)
+		 kernel_wall_wire(wall->kernel, end, &error) < 0 && !is_gone(end))
 		diag_warning("wall 0: %s is NOT WALLED from outside: %s", wire->name, error.text);
 }
 

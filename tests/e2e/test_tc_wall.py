@@ -203,6 +203,16 @@ class TcWall(Case):
         self.assertNotIn(self.bottle.name, pins())
         wait_for(self.marked, 5, "the frames to come through without a wall")
 
+    def test_gone_before_it_is_walled(self):
+        """As at a pod's end: a wire that is no more leads nowhere, and there is nothing to warn of."""
+        there = self.bottle.holder.pid
+        pairs = f"link add tcshort type veth peer name eth8 netns {there}\nlink del tcshort\n" * 100
+        subprocess.run(["ip", "-batch", "-"], input=pairs, text=True, check=True)
+        self.plug_in()
+        wait_for(lambda: "eth0 is walled" in self.bottle.errors(), 10, "the wire that stays to be walled")
+        self.assertNotIn("No such device", self.bottle.errors())
+        self.assertNotIn("NOT WALLED", self.bottle.errors())
+
     def test_not_walled_is_said(self):
         """A wire that does not end with us cannot be walled by us."""
         with w.InNamespace(self.far, harness.world.home):
