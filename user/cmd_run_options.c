@@ -20,6 +20,8 @@ static const char help_text[] =
 	"SIGHUP reads the policy again; a bad one changes nothing.\n"
 	"\n"
 	"  --policy FILE       routes.yaml\n"
+	"  --policy-name NAME  FILE is a copy: records and messages call it NAME, which is the one to\n"
+	"                      edit, and 'allow --persist' does not write to the copy\n"
 	"  --cgroup PATH       the bottle's cgroup v2 directory\n"
 	"  --pid PID           the cgroup and the network namespace of a process\n"
 	"  --container NAME    the same of a container, by name or ID: Docker's, Podman's, containerd's\n"
@@ -155,6 +157,8 @@ static int check_options(const struct run *run)
 		return cmd_usage("run", "--wildcards goes with --learn FILE");
 	if (!run->supervisor.policy_path && !run->outputs.learn_path)
 		return cmd_usage("run", "--policy FILE is missing");
+	if (run->supervisor.policy_name && !run->supervisor.policy_path)
+		return cmd_usage("run", "--policy-name goes with --policy FILE");
 	if ((run->cgroup != NULL) + (run->pid > 0) + (run->follow.container != NULL) +
 		    (run->pod != NULL) + run->no_kernel != 1)
 		return cmd_usage("run", "say one of --cgroup PATH, --pid PID, --container NAME, "
@@ -182,6 +186,7 @@ int run_parse_options(struct run *run, int argc, char **argv)
 	bool no_self_test = false;
 	const struct cmd_option list[] = {
 		{"policy", .text = &supervisor->policy_path},
+		{"policy-name", .text = &supervisor->policy_name},
 		{"cgroup", .text = &run->cgroup},
 		{"pid", .take = take_pid, .context = run},
 		{"container", .text = &run->follow.container},

@@ -18,7 +18,7 @@
 struct arguments {
 	const char *list[ARGUMENTS];
 	size_t count;
-	char policy[PATH_MAX], tokens[PATH_MAX], netns[64];
+	char policy[PATH_MAX], name[PATH_MAX], tokens[PATH_MAX], netns[64];
 	char ports[NODE_PORTS_MAX][8];
 };
 
@@ -47,12 +47,16 @@ static int fill(struct arguments *a, const struct node_pod *pod, struct error *e
 	if (node_state_path(options->state_directory, record->uid, ".yaml", a->policy,
 			    sizeof(a->policy), error) < 0)
 		return -1;
+	if (snprintf(a->name, sizeof(a->name), "%s/%s.yaml", options->policies, record->policy) >=
+	    (int)sizeof(a->name))
+		return error_set(error, "%s: the path is too long", options->policies);
 	snprintf(a->netns, sizeof(a->netns), "/proc/%d/fd/%d", (int)getpid(), pod->netns_fd);
 	snprintf(a->tokens, sizeof(a->tokens), "%s/%s",
 		 options->tokens ? options->tokens : "/nonexistent", record->policy);
 	add(a, "egress-bpf", "run");
 	add(a, "--name", pod->wall);
 	add(a, "--policy", a->policy);
+	add(a, "--policy-name", a->name);
 	add(a, "--cgroup", pod->path);
 	add(a, "--netns", a->netns);
 	add(a, "--ca-dir", options->ca_directory);

@@ -29,6 +29,7 @@ struct supervisor_options {
 	uint64_t spared_cgroup;	 /* ours, where it is below that one; 0: it is not */
 	int netns_fd;		 /* the bottle's network namespace; -1: the one we are in */
 	const char *policy_path; /* re-read on SIGHUP; may be NULL when there are extra sources */
+	const char *policy_name; /* what it is a copy of: called so, and never written to; or NULL */
 	const struct config_source *extra; /* texts made from options; borrowed for life */
 	size_t extra_count;
 	const char *token_directory; /* of files for `token_env`; NULL: the environment */

@@ -189,7 +189,9 @@ static size_t fill_sources(const struct supervisor_load *load,
 	size_t count = 0;
 
 	if (options->policy_path)
-		sources[count++] = (struct config_source){options->policy_path, bytes_span(&load->text)};
+		sources[count++] = (struct config_source){options->policy_name ? options->policy_name
+									       : options->policy_path,
+							  bytes_span(&load->text)};
 	for (size_t i = 0; i < options->extra_count && count < SOURCES_MAX; i++)
 		sources[count++] = options->extra[i];
 	return count;

@@ -393,6 +393,20 @@ class NodeCase(Case):
 
 
 class Node(NodeCase):
+    def names_its_source(self, pod):
+        """What is to be edited is the ConfigMap's file, and not the agent's copy of it."""
+        refused = json.loads(pod.curl("https://api.example.test/other").stdout)
+        source = os.path.join(self.directory, "policies", "web.yaml")
+        self.assertRegex(refused["hint"], r"\(web\.yaml:\d+\)$")
+        wait_for(lambda: f'"route":"api.example.test ({source}:' in self.errors(), 10, "the record")
+        self.assertIn(source, cli("status", pod.wall).stdout)
+        kept = cli("allow", pod.wall, refused["id"], "--persist")
+        self.assertEqual(kept.returncode, 1, kept)
+        self.assertIn(f"the policy is a copy of {source}, and would be written over", kept.stderr)
+        self.ok(cli("allow", pod.wall, refused["id"]))
+        self.assertNotIn("egress_denied", pod.curl("https://api.example.test/other").stdout)
+        self.ok(cli("deny", pod.wall, refused["id"]))
+
     def test_pods_come_and_go(self):
         self.start_agent()
         for driver in "systemd", "cgroupfs":
@@ -414,6 +428,7 @@ class Node(NodeCase):
                 self.assertIn("egress_denied",
                               pod.curl("https://api.example.test/other").stdout)
                 self.assertNotEqual(pod.curl("https://second.example.test/").returncode, 0)
+                self.names_its_source(pod)
                 self.assertEqual(pod.connect(), ["refused"])
                 pod.end()
                 wait_for(lambda: not pod.walled(), 20, "the wall to go with the pod")
