@@ -346,8 +346,8 @@ static int allow(struct supervisor *s, const json_t *request, struct error *erro
 	if (wish.persist && !s->options.policy_path)
 		return error_set(error, "there is no policy file: what --allow said is no file");
 	if (wish.persist && s->options.policy_name)
-		return error_set(error, "the policy is a copy of %s, and would be written over: add the route "
-				 "there; without --persist it is allowed until the sidecar ends",
+		return error_set(error, "the policy is a copy of %s, and would be written over: add the "
+				 "route there; without --persist it is allowed until the sidecar ends",
 				 s->options.policy_name);
 	if (make_permit(&wish, &asked, &permit, error) < 0 || add_grant(s, &wish, &permit, error) < 0)
 		return -1;
