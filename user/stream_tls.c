@@ -15,6 +15,11 @@
 #define BULK_AFTER 4  /* reads in a row that brought more than a record */
 #define BULK_MAX 64   /* connections at once: whoever stops in the middle of a record keeps his buffer */
 
+/* What one call of OpenSSL's may take from the socket, some 7 ms of work: it returns with data, and goes on
+ * for as long as there come records without any, of which KeyUpdate (RFC 8446, 4.6.3) has no limit. Two
+ * buffers full hold each record that came in parts, also one within another TLS. */
+#define CALL_MAX (2 * RECORD_SIZE)
+
 static _Thread_local unsigned bulk_count;
 
 /* ---- the socket, as OpenSSL sees it ----------------------------------------------------------- */
@@ -36,8 +41,10 @@ static void note_read(struct stream *stream, ssize_t n, int size)
 		stream->full_reads += stream->full_reads < BULK_AFTER;
 	else if (n != size)
 		stream->full_reads = 0;
-	if (n > 0)
+	if (n > 0) {
+		stream->came += (size_t)n;
 		stream_note_count(stream, (size_t)n, (size_t)size);
+	}
 }
 
 static int bio_read(BIO *bio, char *buffer, int size)
@@ -46,7 +53,8 @@ static int bio_read(BIO *bio, char *buffer, int size)
 	ssize_t n = -1;
 
 	errno = EAGAIN;
-	if (!stream->drained) {
+	stream->paused = stream->came >= CALL_MAX;
+	if (!stream->drained && !stream->paused) {
 		n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
 		note_read(stream, n, size);
 	}
@@ -142,17 +150,33 @@ int stream_set_tls(struct stream *stream, SSL *ssl)
 	return 0;
 }
 
-/* Before each call of OpenSSL's, which judges by the queue. Clearing an empty one is not free. */
+/* OpenSSL judges by the queue. Clearing an empty one is not free. */
 static void clear_errors(void)
 {
 	if (ERR_peek_error())
 		ERR_clear_error();
 }
 
+/* Before each call of OpenSSL's. */
+static void before_call(struct stream *stream)
+{
+	clear_errors();
+	errno = 0;
+	stream->came = 0;
+	stream->paused = false;
+}
+
 static int tls_fail(struct stream *stream, int error)
 {
 	stream->tls_error = error;
 	return error;
+}
+
+/* No edge tells of what is there already. A large buffer would make the turns longer. */
+static void pause_reading(struct stream *stream)
+{
+	stream->full_reads = 0;
+	stream_again(stream);
 }
 
 /* What a failed SSL call means as -errno, 0 for close_notify. Sets *blocked for -EAGAIN. */
@@ -162,7 +186,10 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 
 	switch (SSL_get_error(stream->ssl, rc)) {
 	case SSL_ERROR_WANT_READ:
-		*blocked = EV_READ;
+		if (stream->paused)
+			pause_reading(stream);
+		else
+			*blocked = EV_READ;
 		return -EAGAIN;
 	case SSL_ERROR_WANT_WRITE:
 		if (!stream_wait_for_room(stream))
@@ -191,8 +218,7 @@ int stream_handshake(struct stream *stream)
 		return -EAGAIN;
 	if (stream->tls_error)
 		return -EPROTO;
-	clear_errors();
-	errno = 0;
+	before_call(stream);
 	rc = SSL_do_handshake(stream->ssl);
 	if (rc == 1) {
 		if (stream->corked && !stream_check_later(stream))
@@ -248,8 +274,7 @@ ssize_t stream_tls_read(struct stream *stream, void *buffer, size_t size, bool p
 		stream->read_blocked = EV_READ;
 		return -EAGAIN;
 	}
-	clear_errors();
-	errno = 0;
+	before_call(stream);
 	rc = peek ? SSL_peek_ex(stream->ssl, buffer, size, &count)
 		  : SSL_read_ex(stream->ssl, buffer, size, &count);
 	stream->spent = rc == 1 && !peek;
@@ -268,8 +293,7 @@ ssize_t stream_tls_write(struct stream *stream, const void *data, size_t length)
 
 	if (stream->tls_error || stream->tls_write_error)
 		return stream->tls_error ? stream->tls_error : stream->tls_write_error;
-	clear_errors();
-	errno = 0;
+	before_call(stream);
 	rc = SSL_write_ex(stream->ssl, data, length, &count);
 	if (rc == 1)
 		return (ssize_t)count;
@@ -293,7 +317,7 @@ int stream_tls_close_notify(struct stream *stream, SSL *ssl)
 	/* Within a handshake SSL_shutdown(3) fails and leaves an error behind. */
 	if (stream->tls_error || stream->tls_write_error || !SSL_is_init_finished(ssl))
 		return 0;
-	clear_errors();
+	before_call(stream);
 	rc = SSL_shutdown(ssl);
 	if (rc < 0 && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_WRITE && stream_wait_for_room(stream))
 		error = -EAGAIN;

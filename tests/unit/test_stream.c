@@ -874,6 +874,46 @@ static void tls_shutdown_waits(void **state)
 	stream_free(client.stream);
 }
 
+/* All lies there before the first read: megabytes of it would hold the loop for seconds. */
+static void send_key_updates(struct end *from, int count)
+{
+	BIO *records = BIO_new(BIO_s_mem());
+	SSL *ssl = stream_ssl(from->stream);
+	char *bytes;
+	long length;
+
+	SSL_set0_wbio(ssl, records);
+	for (int i = 0; i < count; i++) {
+		assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(ssl), 1);
+	}
+	assert_int_equal(SSL_write(ssl, "x", 1), 1);
+	length = BIO_get_mem_data(records, &bytes);
+	assert_int_equal(send(stream_fd(from->stream), bytes, (size_t)length, 0), length);
+}
+
+static void tls_without_data_takes_turns(void **state)
+{
+	struct end server, client;
+	ssize_t count = -EAGAIN;
+	int reads = 0;
+	char byte = 0;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_3_VERSION);
+	send_key_updates(&client, 4000);
+	for (server.calls = 1; count == -EAGAIN && server.calls > 0 && reads < 100; reads++) {
+		server.calls = 0;
+		count = stream_read(server.stream, &byte, 1);
+		turn();
+	}
+	assert_int_equal(count, 1);
+	assert_int_equal(byte, 'x');
+	assert_in_range(reads, 3, 20);
+	stream_free(client.stream);
+	stream_free(server.stream);
+}
+
 static void no_renegotiation(void **state)
 {
 	struct end server, client;
@@ -920,6 +960,7 @@ int main(void)
 		cmocka_unit_test(tls_within_tls),
 		cmocka_unit_test(tls_bulk),
 		cmocka_unit_test(tls_shutdown_waits),
+		cmocka_unit_test(tls_without_data_takes_turns),
 		cmocka_unit_test(no_renegotiation),
 	};
 
