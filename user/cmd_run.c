@@ -362,7 +362,7 @@ static int serve(void *context)
 	status = say_ready(run, supervisor);
 	/* Nobody but the next pod's sidecar is there when a pod has ended. */
 	if (run->pod)
-		node_remove_leftovers(NULL, NULL);
+		(void)node_remove_leftovers(NULL, NULL);
 	metrics = start_metrics(run);
 	if (status == EXIT_OK)
 		status = loop(run, supervisor);

@@ -212,6 +212,8 @@ int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED
  * stand, somebody may be behind them who left the cgroup before it was removed. Then the wall on them
  * stays, and 2 is returned. */
 int kernel_detach_ended(const char *name, struct error *error) WARN_UNUSED;
+/* Whether such wires of NAME's stand, without waiting. */
+bool kernel_wires_stand(const char *name);
 /* Unpins everything of NAME, whose cgroup was removed just now and which had no wires. Its programs end
  * a moment later, by the kernel's own hand. */
 int kernel_let_go(const char *name, struct error *error) WARN_UNUSED;

@@ -47,6 +47,7 @@ struct node {
 	bool ask_again;	 /* a pod came while it was asked */
 	bool answered;	 /* once, at least */
 	bool ending, first_scan_done;
+	bool leftovers; /* walls of pods before our time stay for now */
 	bool rescan; /* the next tick looks into the directories, too */
 	int policies_watch; /* of files_fd */
 	bool tokens_changed; /* since the pods were last told */
@@ -221,7 +222,7 @@ static bool is_known(void *context, const char *uid)
 
 static void remove_leftovers(struct node *node)
 {
-	node_remove_leftovers(is_known, node);
+	node->leftovers = !node_remove_leftovers(is_known, node);
 	(void)!node_state_each(node->options->state_directory, forget_if_gone, node, NULL);
 }
 
@@ -356,6 +357,8 @@ static void ask(struct node *node)
 	node->ask_again = node->asking > 0;
 	if (node->ask_again || node->ending)
 		return;
+	if (node->leftovers)
+		remove_leftovers(node);
 	node->questions++;
 	pid = node_kubelet_ask(&node->options->kubelet, &node->answer_fd, &error);
 	if (pid > 0)

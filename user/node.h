@@ -40,8 +40,9 @@ int node_lock(const char *state_directory, struct error *error) WARN_UNUSED;
  * Returns the exit status; what is wrong is printed. */
 int node_run(const struct node_options *options);
 /* Takes down the walls of pods that ended while nobody looked. A cgroup that lives is not touched, nor
- * a pod that is `known` (NULL: none is). What fails is printed. */
-void node_remove_leftovers(bool (*known)(void *context, const char *uid), void *context);
+ * a pod that is `known` (NULL: none is). What fails is printed. False: some stay for now, as their
+ * wires stand or the kernel does not say yet that they have ended. */
+bool node_remove_leftovers(bool (*known)(void *context, const char *uid), void *context);
 /* What an agent, living or dead, last noted of each pod: one line a pod, or with `json` an object.
  * -1 with `error` set. */
 int node_list(const char *state_directory, bool json, FILE *to, struct error *error) WARN_UNUSED;

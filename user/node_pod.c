@@ -26,6 +26,7 @@ _Static_assert(NODE_PORTS_MAX <= EGRESS_MAX_PUBLISHED, "a pod's ports are one wa
 #define RETRY_S 2
 #define PATIENCE_S 2 /* with a kubelet that neither answers nor fails: libcurl gives up after ten */
 #define STOP_GRACE_S 15 /* longer than the supervisor's own */
+#define WIRES_PATIENCE_S 4
 #define REMOVALS 12 /* with the delays between them: four minutes */
 
 /* ---- freezing --------------------------------------------------------------------------------- */
@@ -290,6 +291,20 @@ static void keep_trying(struct node_pod *pod, const struct error *why, time_t no
 	delay(pod, now);
 }
 
+/* The runtime takes them away, in its own time; or somebody is behind them who left the cgroup before it
+ * was removed. Not waited for: other pods come meanwhile, whose walls are our work. */
+static bool wires_stand(struct node_pod *pod, time_t now)
+{
+	if (!pod->gone || !kernel_wires_stand(pod->wall))
+		return false;
+	pod->stays = true;
+	delay(pod, now);
+	if (pod->delay_s > WIRES_PATIENCE_S)
+		complain(pod, "it has ended, but its wires still stand: the wall on them stays as long "
+			      "as they do");
+	return true;
+}
+
 static int remove_wall(const struct node_pod *pod, struct error *error)
 {
 	if (!kernel_pinned(pod->wall))
@@ -316,7 +331,11 @@ static bool take_wall_away(struct node_pod *pod, time_t now)
 	pod->held = false;
 	if (!pod->gone)
 		let_go(pod);
+	if (wires_stand(pod, now))
+		return false;
 	result = remove_wall(pod, &error);
+	if (result == 2) /* they came back */
+		return false;
 	if (result < 0 && (!pod->gone || ++pod->removals < REMOVALS)) {
 		keep_trying(pod, &error, now);
 		return false;
@@ -324,9 +343,6 @@ static bool take_wall_away(struct node_pod *pod, time_t now)
 	if (result < 0)
 		diag_error("pod %s: %s; the wall stays until the next agent or 'egress-bpf detach %s'",
 			   name_of(pod), error.text, pod->wall);
-	else if (result == 2)
-		diag_warning("pod %s: its wires still stand: the wall on them stays until "
-			     "'egress-bpf detach %s'", name_of(pod), pod->wall);
 	pod->walled = pod->stays = false;
 	node_state_forget(pod->options->state_directory, pod->state.record.uid);
 	return true;

@@ -168,7 +168,7 @@ class Pod:
         self.sandbox = subprocess.Popen(["sleep", "infinity"],
                                         preexec_fn=self.enter(self.container("sandbox")))
         self.netns = os.open(f"/proc/{self.sandbox.pid}/ns/net", os.O_RDONLY)
-        base = 4 * self.number
+        base = 4 * (self.number % 64)  # of those that live at once no two are so far apart
         self.outside, self.inside = f"198.51.100.{base + 1}", f"198.51.100.{base + 2}"
         w.sh(f"""set -e
         ip link add nodepod{self.number} type veth peer name eth0 netns {self.sandbox.pid}
@@ -393,6 +393,35 @@ class NodeCase(Case):
 
 
 class Node(NodeCase):
+    def test_wires_that_outlive_their_pods(self):
+        """Whose runtime is slow to clean up: nobody waits for them, and their walls go with them."""
+        self.start_agent()
+        pods = [Pod(self, "web").start() for _ in range(4)]
+        for pod in pods:
+            pod.served()
+        for pod in pods:
+            pod.sandbox.kill()  # the namespace and its wire stay: we hold them
+            pod.sandbox.wait()
+            w.remove_cgroup(pod.path)
+        began = time.monotonic()
+        late = Pod(self, "web")
+        wait_for(late.walled, 20, "the wall of a pod that comes meanwhile")
+        self.assertLess(time.monotonic() - began, 6)  # three seconds for each of the four it was
+        late.start().served()
+        self.gone_with_their_wires(pods[:2], pods[2:])
+        wait_for(lambda: len(children(self.process.pid)) == 1, 20, "those who served the others to end")
+        self.kill_agent()
+        self.start_agent("--interval", "1")
+        self.gone_with_their_wires(pods[2:], [late])
+
+    def gone_with_their_wires(self, pods, others):
+        self.assertTrue(all(pod.walled() for pod in pods))
+        for pod in pods:
+            pod.end()
+        wait_for(lambda: not any(pod.walled() for pod in pods), 20,
+                 lambda: f"their walls to go; {self.errors()[-2000:]}")
+        self.assertTrue(all(pod.walled() for pod in others))
+
     def names_its_source(self, pod):
         """What is to be edited is the ConfigMap's file, and not the agent's copy of it."""
         refused = json.loads(pod.curl("https://api.example.test/other").stdout)
