@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#define OPENSSL_SUPPRESS_DEPRECATED /* RAND_set_rand_method(3): a generator that fails */
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,12 +144,64 @@ static void test_numbers_are_wiped_as_they_are_taken(void **state)
 	assert_null(memmem(store, size, number, NUMBER));
 }
 
+/* ---- a generator that fails ----------------------------------------------------------------- */
+
+/* What it leaves behind is no random number. */
+static int give_nothing(unsigned char *ret, int length)
+{
+	memset(ret, 'x', (size_t)length);
+	return 0;
+}
+
+/* RAND_bytes_ex(3) would ask it past the context that is tested. */
+static bool take_public(unsigned char *ret, size_t length)
+{
+	return EVP_RAND_generate(RAND_get0_public(tls_provider_clients()), ret, length, 0, 0, NULL, 0) == 1;
+}
+
+static bool take_private(unsigned char *ret, size_t length)
+{
+	return tls_provider_random_private(ret, length);
+}
+
+/* What was there before is given still, once; then there is nothing, whatever is asked for, until the
+ * generator does its work again. */
+static void fails_with_the_generator(bool (*take)(unsigned char *ret, size_t length))
+{
+	static const RAND_METHOD failing = {.bytes = give_nothing};
+	static const size_t lengths[] = {NUMBER, 500, 512, 513, 2000};
+	static unsigned char numbers[100 * NUMBER], any[2000];
+	size_t count = 2;
+
+	assert_true(take(numbers, NUMBER));
+	assert_int_equal(RAND_set_rand_method(&failing), 1);
+	while (count < 99 && take(numbers + (count - 1) * NUMBER, NUMBER))
+		count++;
+	assert_in_range(count, 2, 1 + 512 / NUMBER);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
+		for (int again = 0; again < 2; again++)
+			assert_false(take(any, lengths[i]));
+	assert_int_equal(RAND_set_rand_method(NULL), 1);
+	ERR_clear_error();
+	assert_true(take(numbers + (count - 1) * NUMBER, NUMBER));
+	assert_all_differ(numbers, count);
+}
+
+static void test_a_generator_that_fails(void **state)
+{
+	(void)state;
+	needs_context();
+	fails_with_the_generator(take_public);
+	fails_with_the_generator(take_private);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_number_comes_twice),
 		cmocka_unit_test(test_numbers_of_any_length),
 		cmocka_unit_test(test_numbers_are_wiped_as_they_are_taken),
+		cmocka_unit_test(test_a_generator_that_fails),
 	};
 
 	return cmocka_run_group_tests(tests, load_provider, NULL);
