@@ -231,6 +231,9 @@ soak: $(BUILD)/egress-bpf $(BUILD)/bench-load ## that nothing grows: memory, des
 check-image: ## container/Dockerfile built and run, without a registry (root, Debian's mirror; not part of test)
 	tools/check-image
 
+check-cluster: $(BUILD)/egress-bpf ## the node agent on a whole Kubernetes, built by the first run (root, Debian's mirror; not part of test)
+	tools/check-cluster $(abspath $<)
+
 demo: ## install packages, build, and show the main job (calls sudo)
 	@tools/bootstrap demo
 	@$(MAKE) --no-print-directory -j2 all
@@ -296,7 +299,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d $(BUILD)/fuzz/*.d)
-.PHONY: check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
+.PHONY: check-cluster check-image check-kernel-matrix check-manifests check-count bench-quick bench-peers ALWAYS deb
 .PHONY: all tests attack attack-mutate check check-kernel check-e2e asan asan-build tsan lint fuzz fuzzers bench soak demo test \
 	install uninstall clean help print-cppflags needs-packages
 .DELETE_ON_ERROR:
