@@ -306,10 +306,12 @@ static void try_shutdown(struct stream *stream)
 				(stream->outer &&
 				 stream_tls_close_notify(stream, stream->outer) == -EAGAIN));
 	stream->more = false;
-	if (stream->shutdown_pending)
+	if (stream->shutdown_pending) {
 		stream_push(stream);
-	else
+	} else {
 		shutdown(stream->fd, SHUT_WR);
+		stream->shut = true;
+	}
 }
 
 void stream_shutdown(struct stream *stream)

@@ -22,6 +22,7 @@ struct stream {
 	size_t came;   /* since OpenSSL was called */
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */
+	bool shut;   /* nothing leaves any more */
 	bool more;   /* the write at hand has others behind it */
 	bool corked; /* and the kernel may wait for them with what it has */
 	bool bulk;   /* reads into a large buffer, and counts among bulk_count */

@@ -70,6 +70,9 @@ static int bio_write(BIO *bio, const char *data, int length)
 	bool more = stream->more;
 	ssize_t count;
 
+	/* What answers a KeyUpdate that came behind our end. A failure would end reading, too. */
+	if (stream->shut)
+		return bio_result(bio, length, BIO_FLAGS_WRITE);
 	if (SSL_get_state(stream->ssl) == TLS_ST_SW_SESSION_TICKET && SSL_has_pending(stream->ssl))
 		stream->more = true;
 	count = stream_send_out(stream, data, (size_t)length);

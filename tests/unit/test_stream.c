@@ -914,6 +914,32 @@ static void tls_without_data_takes_turns(void **state)
 	stream_free(server.stream);
 }
 
+/* To close a socket with bytes that were not read resets the connection, and with it what was sent last:
+ * so whoever has said the end reads on, also behind a KeyUpdate that wants an answer. */
+static void tls_reads_on_behind_its_end(void **state)
+{
+	struct end server, client;
+	char byte = 0;
+
+	(void)state;
+	tls_pair(&server, &client, TLS1_3_VERSION);
+	stream_shutdown(server.stream);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(SSL_key_update(stream_ssl(client.stream), SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(stream_ssl(client.stream)), 1);
+	}
+	assert_int_equal(stream_write(client.stream, "x", 1), 1);
+	turn();
+	assert_int_equal(stream_read(server.stream, &byte, 1), 1);
+	assert_int_equal(byte, 'x');
+	assert_int_equal(stream_read(client.stream, &byte, 1), 0);
+	stream_shutdown(client.stream);
+	turn();
+	assert_int_equal(stream_read(server.stream, &byte, 1), 0);
+	stream_free(client.stream);
+	stream_free(server.stream);
+}
+
 static void no_renegotiation(void **state)
 {
 	struct end server, client;
@@ -961,6 +987,7 @@ int main(void)
 		cmocka_unit_test(tls_bulk),
 		cmocka_unit_test(tls_shutdown_waits),
 		cmocka_unit_test(tls_without_data_takes_turns),
+		cmocka_unit_test(tls_reads_on_behind_its_end),
 		cmocka_unit_test(no_renegotiation),
 	};
 
