@@ -4,6 +4,7 @@
 #ifndef BOTTLE_H
 #define BOTTLE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -26,6 +27,7 @@ struct bottle_options {
 	char *const *argv; /* NULL-terminated */
 	const char *const *sockets; /* the host's unix sockets to let in */
 	size_t socket_count;
+	const sigset_t *signals; /* that are blocked in the command */
 };
 
 /* What is known only after the policy was read. Borrowed. */

@@ -138,21 +138,16 @@ static void await_walls(const struct launch_pipes *pipes)
 	close(pipes->broker[0]);
 }
 
-/* What the command inherits of who called us. */
-struct inherited {
-	sigset_t signals; /* blocked ones */
-	mode_t mask;
-};
-
-/* The signal mask is the caller's again: a blocked SIGTERM would be inherited. */
-static NORETURN void run_command(char *const *argv, const struct inherited *inherited, int report)
+/* The signal mask and the umask are the caller's again: ours would be inherited. */
+static NORETURN void run_command(const struct bottle_options *options, mode_t mask, int report)
 {
+	char *const *argv = options->argv;
 	char text[512];
 
 	/* Ignored by our main(), and inherited through execve(2). */
 	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &inherited->signals, NULL);
-	umask(inherited->mask);
+	sigprocmask(SIG_SETMASK, options->signals, NULL);
+	umask(mask);
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		give_up(report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	execvp(argv[0], argv);
@@ -216,8 +211,8 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 {
 	static const int passed[] = {SIGTERM, SIGINT,  SIGHUP,	 SIGQUIT,
 				     SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD};
-	struct inherited before;
 	sigset_t mask;
+	mode_t before;
 	pid_t command;
 	int signals;
 
@@ -227,9 +222,9 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	sigemptyset(&mask);
 	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
 		sigaddset(&mask, passed[i]);
-	sigprocmask(SIG_BLOCK, &mask, &before.signals);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
 	/* The directories that we make are for the command's user, too. */
-	before.mask = umask(022);
+	before = umask(022);
 	if (!close_others(pipes))
 		give_up(pipes->report, BOTTLE_NO_SANDBOX, "cannot close what was inherited");
 	prepare(options, pipes);
@@ -237,7 +232,7 @@ void bottle_init(const struct bottle_options *options, const struct launch_pipes
 	signals = signalfd(-1, &mask, SFD_CLOEXEC);
 	command = signals < 0 ? -1 : fork();
 	if (command == 0)
-		run_command(options->argv, &before, pipes->report);
+		run_command(options, before, pipes->report);
 	if (command < 0)
 		give_up(pipes->report, BOTTLE_NO_SANDBOX, "cannot start a process in the sandbox");
 	close(pipes->report);

@@ -5,6 +5,7 @@
 #define CMD_H
 
 #include <getopt.h> /* optind */
+#include <signal.h>
 #include <stdbool.h>
 
 #include "attributes.h"
@@ -58,5 +59,8 @@ int cmd_options_ahead(const char *command, const char *help, const struct cmd_op
 		      char **argv) WARN_UNUSED;
 /* For commands that hold a key or tokens: no core file, no debugger of another user. Before they do. */
 void cmd_guard_memory(void);
+/* The signals that whoever started us had blocked: here none is, and a command of the user's is to have them
+ * blocked again. */
+const sigset_t *cmd_callers_mask(void);
 
 #endif

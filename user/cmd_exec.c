@@ -258,6 +258,7 @@ static int make_bottle(struct exec *exec, struct error *error)
 		.argv = exec->argv,
 		.sockets = exec->sockets,
 		.socket_count = exec->socket_count,
+		.signals = cmd_callers_mask(),
 	};
 
 	if (janitor_start(exec->cgroup_root, exec->name, &exec->janitor, error) < 0)

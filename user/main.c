@@ -60,6 +60,22 @@ static void help(FILE *to)
 	fputs("\n'egress-bpf COMMAND --help' tells more; 'egress-bpf --version' the version.\n", to);
 }
 
+static sigset_t callers_mask;
+
+/* All that we end, reload and wait by: a mask that our caller forgot outlives execve(2). */
+static void let_signals_through(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, &callers_mask);
+}
+
+const sigset_t *cmd_callers_mask(void)
+{
+	return &callers_mask;
+}
+
 /* Not by the limit alone: where cores are piped to a program it is not looked at (core(5)). */
 void cmd_guard_memory(void)
 {
@@ -144,6 +160,7 @@ int main(int argc, char **argv)
 	/* Ignored by our caller, children would be gone with their status before we wait for them
 	 * (waitpid(2)), and exec's init would never hear that its command has ended. */
 	signal(SIGCHLD, SIG_DFL);
+	let_signals_through();
 	if (!open_standard())
 		return EXIT_FAILED;
 	return finish_output(run(argc, argv));

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import unittest
@@ -343,6 +344,25 @@ class Inherited(Case):
                     "os.execvp(sys.argv[1], sys.argv[1:])")
         result = harness.run_exec_under([PYTHON, "-c", ignoring], ["sh", "-c", "exit 3"])
         self.assertEqual(result.returncode, 3, result.stderr)
+
+    def test_blocked_signals(self):
+        """Blocked by our caller, what ends `exec` would not reach it. COMMAND has the caller's mask."""
+        waiting = ("import signal; signal.alarm(30); "
+                   "print(*sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))), flush=True); "
+                   "raise SystemExit(int(signal.sigwait([signal.SIGTERM, signal.SIGALRM])))")
+        blocked = sorted([signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGTERM])
+        blocking = (f"import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {list(map(int, blocked))}); "
+                    "os.execv(sys.argv[1], sys.argv[1:])")
+        os.makedirs(harness.world.path("home"), exist_ok=True)
+        with subprocess.Popen(
+                [PYTHON, "-c", blocking, *harness.exec_command([PYTHON, "-c", waiting])],
+                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                cwd=harness.world.path("home"),
+                env=harness.environment(SUDO_UID=str(UID), SUDO_GID=str(UID))) as process:
+            mask = process.stdout.readline().split()
+            process.terminate()
+            self.assertEqual(process.wait(60), signal.SIGTERM)
+        self.assertEqual(mask, [str(int(number)) for number in blocked])
 
     def after_boot(self, script, *arguments):
         """Of a hardened machine: /run is empty, and root's umask is 077."""

@@ -169,6 +169,26 @@ class FailedStart(Case):
             self.assertNotIn("e2e-own", pins())
 
 
+class Inherited(Case):
+    """What our own caller leaves us with: execve(2) hands it on."""
+
+    def reloads_and_ends(self, leaving):
+        bottle = Bottle(policy(ANY_PATH), wrapper=[harness.PYTHON, "-c", "import os, signal, sys; "
+                                                   f"{leaving}; os.execv(sys.argv[1], sys.argv[1:])"])
+        self.addCleanup(bottle.stop)
+        bottle.reload(policy(ANY_PATH + OTHER_HOST))
+        wait_for(lambda: "policy reloaded" in bottle.errors(), 15, "a reload")
+        bottle.process.terminate()
+        self.assertEqual(bottle.process.wait(15), 0)
+
+    def test_blocked_signals(self):
+        self.reloads_and_ends("signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))")
+
+    def test_nohup(self):
+        """The end of its terminal ends it neither way: SIGHUP reads the policy again."""
+        self.reloads_and_ends("signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+
+
 class Reload(Case):
     def setUp(self):
         super().setUp()

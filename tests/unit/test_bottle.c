@@ -112,6 +112,7 @@ static int make_cgroup(void)
 }
 
 static const char *let_in[2];
+static const sigset_t no_signals;
 static size_t let_in_count;
 static bool brokered;
 
@@ -127,6 +128,7 @@ static struct bottle *prepare(const struct bottle_user *user, char *const *argv)
 		.argv = argv,
 		.sockets = let_in,
 		.socket_count = let_in_count,
+		.signals = &no_signals,
 	};
 	const struct bottle_plan plan = {.ca_pem = CA_PEM, .proxy_name = "egress",
 					 .secrets = secrets, .secret_count = 1,
@@ -659,9 +661,9 @@ static void test_setup_error_is_one_line(void **state)
 {
 	char shell[] = "/bin/true", *argv[] = {shell, NULL};
 	const struct bottle_options options = {"a/b/c", cgroup_path, &root_user, argv,
-						NULL,	 0};
+						NULL,	 0, &no_signals};
 	const struct bottle_options nowhere = {name, "/nonexistent", &root_user, argv,
-						NULL, 0};
+						NULL, 0, &no_signals};
 	const struct bottle_plan plan = {.ca_pem = CA_PEM, .proxy_name = "egress"};
 	struct bottle *bottle = NULL;
 	struct error error = {0};
