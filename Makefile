@@ -232,7 +232,7 @@ check-image: ## container/Dockerfile built and run, without a registry (root, De
 	tools/check-image
 
 check-cluster: $(BUILD)/egress-bpf ## the node agent on a whole Kubernetes, built by the first run (root, Debian's mirror; not part of test)
-	tools/check-cluster $(abspath $<)
+	tools/check-cluster $(abspath $<) $(ONLY)
 
 demo: ## install packages, build, and show the main job (calls sudo)
 	@tools/bootstrap demo

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""main.py PROGRAM DIR: the tests on a whole cluster, whose programs are in DIR; speaks TAP. In the world of
+"""main.py PROGRAM DIR [PATTERN]: the tests on a whole cluster, whose programs are in DIR; speaks TAP. In the world of
 the end-to-end tests: its network namespace is the node's."""
 import os
 import sys
@@ -21,7 +21,9 @@ def main():
     world.end_in_order()
     harness.world = world.World(sys.argv[1])
     cluster.PROGRAMS = os.path.abspath(sys.argv[2])
-    tests = unittest.defaultTestLoader.discover(HERE)
+    tests = unittest.TestSuite(
+        test for test in run.flatten(unittest.defaultTestLoader.discover(HERE))
+        if run.chosen(test, sys.argv[3] if len(sys.argv) > 3 else None))
     print(f"1..{tests.countTestCases()}", flush=True)
     result = run.Tap()
     try:

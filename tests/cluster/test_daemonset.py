@@ -168,6 +168,22 @@ class Daemonset(unittest.TestCase):
         wait_for(lambda: "egress_denied" not in self.curl(name, "https://api.example.test/other"), 60,
                  self.said)
 
+    def test_probe(self):
+        """The kubelet reaches the ports that a container declares, and no others."""
+        pod = copy.deepcopy(self.pod)
+        container = pod["spec"]["containers"][0]
+        container["command"] = ["/bin/sh", "-c", "while :; do nc -l -p 8080 </dev/null; done"]
+        container["ports"] = [{"containerPort": 8080}]
+        container["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+        hidden = copy.deepcopy(pod)
+        hidden["metadata"]["name"] = "hidden"
+        hidden["spec"]["containers"][0]["ports"] = [{"containerPort": 8081}]
+        self.cluster.apply(pod, hidden)
+        self.served(2)
+        ready = ("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].ready}")
+        wait_for(lambda: "true" in self.cluster.kubectl(*ready), 20, self.cluster.tell)
+        self.assertEqual(self.cluster.kubectl(*ready), "true false")
+
     def test_many_at_once(self):
         spec = copy.deepcopy(self.pod["spec"])
         labels = {"app": "many", **self.pod["metadata"]["labels"]}
