@@ -424,6 +424,14 @@ static bool ask(struct lookup *lookup)
 	return is_pending(lookup);
 }
 
+/* IPv6 is still out, and has had its time. Who asks now would wait until evdns gives it up: the timer has
+ * been. */
+static bool is_late(const struct lookup *lookup)
+{
+	return is_pending(lookup) && lookup->answers[V4].count > 0 &&
+	       !event_pending(&lookup->delay, EV_TIMEOUT, NULL);
+}
+
 /* What needs no query: a literal, the hosts file, a fresh answer. The hosts file before the cache:
  * it may have been what the operator just changed. */
 static size_t find_local(struct resolver *resolver, const char *name, const struct lookup *known,
@@ -435,8 +443,14 @@ static size_t find_local(struct resolver *resolver, const char *name, const stru
 	*ret_ttl = HOSTS_TTL;
 	if (!address_parse(name, &addresses[0]))
 		count = hosts_find(resolver->hosts, name, addresses);
-	if (count > 0 || !known || is_pending(known))
+	if (count > 0 || !known)
 		return count;
+	if (is_late(known)) {
+		*ret_ttl = known->ttl;
+		return interleave(&known->answers[V6], &known->answers[V4], addresses);
+	}
+	if (is_pending(known))
+		return 0;
 	now = clock_coarse_seconds();
 	if (known->expires <= now)
 		return 0;
