@@ -26,6 +26,7 @@ static bool trailer_forbidden(const struct http1_body *body, struct span name)
 		"www-authenticate",  "cache-control", "expect",	  "max-forwards", "pragma",
 		"range",	     "age",	"expires",	  "date",	"location",
 		"retry-after",	     "vary",	"http2-settings", "x-egress-reason",
+		"x-egress-request-id",
 	};
 
 	if (begins_field(name, SPAN("content-")) || begins_field(name, SPAN("proxy-")) ||

@@ -115,20 +115,21 @@ static void spell(char *to, const char *name, bool upper, bool twin)
 	to[i] = '\0';
 }
 
+static const char *const hop_fields[] = {
+	"keep-alive", "te", "upgrade", "http2-settings", "x-egress-reason",
+	"x-egress-request-id", "proxy-authorization", "proxy-authenticate", "proxy-connection",
+	"proxy-authentication-info", "proxy-x",
+};
+
 /* Each of them, however it is spelled, in both directions; and a name that differs in one letter goes. */
 static void each_hop_field_is_dropped(void **state)
 {
-	static const char *const names[] = {
-		"keep-alive", "te", "upgrade", "http2-settings", "x-egress-reason",
-		"x-egress-request-id", "proxy-authorization", "proxy-authenticate", "proxy-connection",
-		"proxy-authentication-info", "proxy-x",
-	};
 	struct fake *f = *state;
 	char text[256], name[64];
 	size_t length;
 
-	for (size_t i = 0; i < 4 * sizeof(names) / sizeof(names[0]); i++) {
-		spell(name, names[i / 4], i & 1, i & 2);
+	for (size_t i = 0; i < 4 * sizeof(hop_fields) / sizeof(hop_fields[0]); i++) {
+		spell(name, hop_fields[i / 4], i & 1, i & 2);
 		fake_connect(f);
 		snprintf(text, sizeof(text), "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n%s: 1\r\n\r\n", name);
 		fake_client_sends(f, text);
@@ -147,6 +148,25 @@ static void each_hop_field_is_dropped(void **state)
 		snprintf(text + length, sizeof(text) - length, "\r\n");
 		fake_client_sends(f, text);
 		assert_memory_equal(fake_upstream_got(f), text, length);
+	}
+}
+
+/* A client may put a trailer with the fields of the head. */
+static void each_hop_field_is_dropped_from_trailers(void **state)
+{
+	struct fake *f = *state;
+	char text[256], name[64];
+
+	for (size_t i = 0; i < 4 * sizeof(hop_fields) / sizeof(hop_fields[0]); i++) {
+		spell(name, hop_fields[i / 4], i & 1, i & 2);
+		fake_connect(f);
+		fake_client_sends(f, "GET /v1/x HTTP/1.1\r\nHost: api.test\r\n\r\n");
+		fake_upstream_got(f);
+		snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+					     "0\r\n%s: 1\r\nX-Sum: 1\r\n\r\n", name);
+		fake_upstream_sends(f, text);
+		assert_string_equal(fake_client_got(f), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+							"0\r\nX-Sum: 1\r\n\r\n");
 	}
 }
 
@@ -839,6 +859,7 @@ int main(void)
 		TEST(refused_path_keeps_connection),
 		TEST(headers_are_rewritten),
 		TEST(underscores_are_no_disguise), TEST(each_hop_field_is_dropped),
+		TEST(each_hop_field_is_dropped_from_trailers),
 		TEST(host_goes_in_its_plain_form),
 		TEST(absolute_form_of_this_host),
 		TEST(bad_requests),
