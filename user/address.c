@@ -150,6 +150,7 @@ static const struct cidr nat64 = {{{0, 0x64, 0xff, 0x9b}}, 96};	/* RFC 6052: 64:
 static const struct cidr six_to_four = {{{0x20, 0x02}}, 16};	/* RFC 3056: 2002::/16 */
 static const struct cidr private_v6[] = {
 	{{{0}}, 96},			   /* ::/96: unspecified, loopback, IPv4-compatible */
+	{{{[8] = 0xff, 0xff}}, 96},	   /* ::ffff:0:0:0/96, RFC 2765: IPv4-translated */
 	{{{0x01}}, 64},			   /* 100::/64: discard-only */
 	{{{0xfc}}, 7},			   /* fc00::/7: unique local */
 	{{{0xfe, 0x80}}, 10},		   /* fe80::/10: link-local */
