@@ -26,11 +26,13 @@
 #define END_MS 15000   /* longer than a supervisor takes over its worker */
 #define TICK_MS 200    /* while something is awaited that gives no notice */
 #define SETTLE_MS 100  /* files change in several steps */
+#define AGAIN_MS 2000  /* at first, until a policy that could not be read is read again */
+#define AGAIN_MAX_MS 30000
 #define ASK_SOON_MS 250 /* at first, after an answer that failed or lacked a pod */
 #define LINES_MAX ((size_t)4 << 20) /* 8000 pods of the longest lines; a node has some hundred */
 #define FILE_NEWS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)
 
-enum { WATCH_TREE, WATCH_FILES, WATCH_TICK, WATCH_SETTLE, WATCH_ASK, WATCH_ANSWER, WATCH_SIGNALS };
+enum { WATCH_TREE, WATCH_FILES, WATCH_TICK, WATCH_SETTLE, WATCH_AGAIN, WATCH_ASK, WATCH_ANSWER, WATCH_SIGNALS };
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
@@ -44,6 +46,7 @@ struct node {
 	pid_t asking;	 /* the process that asks the kubelet; 0: none */
 	unsigned questions; /* asked so far */
 	unsigned retry_ms;  /* until the next, of those that are asked again */
+	unsigned again_ms;  /* between the looks at policies that could not be read */
 	bool ask_again;	 /* a pod came while it was asked */
 	bool answered;	 /* once, at least */
 	bool ending, first_scan_done;
@@ -129,12 +132,25 @@ static void on_place(void *context, const struct node_place *place)
 		ask(node);
 }
 
+/* Out of descriptors, say: that it has passed is no news to anybody. Less and less often. */
+static void read_again(struct node *node, bool wanted)
+{
+	if (!wanted)
+		node->again_ms = 0;
+	if (!wanted || evtimer_pending(node->watches[WATCH_AGAIN], NULL))
+		return;
+	node->again_ms = node->again_ms ? 2 * node->again_ms : AGAIN_MS;
+	if (node->again_ms > AGAIN_MAX_MS)
+		node->again_ms = AGAIN_MAX_MS;
+	after(node, WATCH_AGAIN, node->again_ms);
+}
+
 /* A tick only while somebody waits for what gives no notice: a first process, a wires' end. All pods are
  * held before the first wall is put up, which takes its time. Where a pod has ended another one of its
  * name may stand since the last scan, unseen behind it. */
 static void look_at_pods(struct node *node)
 {
-	bool waiting = false;
+	bool waiting = false, again = false;
 	time_t now = now_s();
 
 	for (struct node_pod *pod = node->pods; pod && !node->ending; pod = pod->next)
@@ -146,10 +162,24 @@ static void look_at_pods(struct node *node)
 			node->rescan = true;
 		} else {
 			waiting = waiting || node_pod_waits(pod);
+			again = again || (pod->again && pod->child > 0);
 		}
 	}
 	if (waiting || node->rescan)
 		after(node, WATCH_TICK, TICK_MS);
+	read_again(node, again);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *context)
+{
+	struct node *node = context;
+
+	(void)fd;
+	(void)what;
+	for (struct node_pod *pod = node->pods; pod && !node->ending; pod = pod->next)
+		if (pod->again)
+			node_pod_reload(pod, false);
+	look_at_pods(node);
 }
 
 /* What could not be looked at or watched is looked at again with the next tick. */
@@ -531,14 +561,15 @@ static int open_watches(struct node *node, struct error *error)
 	w[WATCH_FILES] = event_new(node->base, node->files_fd, EV_READ | EV_PERSIST, on_files, node);
 	w[WATCH_TICK] = evtimer_new(node->base, on_tick, node);
 	w[WATCH_SETTLE] = evtimer_new(node->base, on_settled, node);
+	w[WATCH_AGAIN] = evtimer_new(node->base, on_again, node);
 	w[WATCH_ASK] = evtimer_new(node->base, on_ask, node);
 	for (size_t i = 0; i < SIGNALS; i++) {
 		w[WATCH_SIGNALS + i] = evsignal_new(node->base, signals[i], on_signal, node);
 		complete = complete && w[WATCH_SIGNALS + i] &&
 			   event_add(w[WATCH_SIGNALS + i], NULL) == 0;
 	}
-	if (!complete || !w[WATCH_TICK] || !w[WATCH_SETTLE] || !w[WATCH_ASK] || !w[WATCH_TREE] ||
-	    !w[WATCH_FILES] || event_add(w[WATCH_TREE], NULL) < 0 ||
+	if (!complete || !w[WATCH_TICK] || !w[WATCH_SETTLE] || !w[WATCH_AGAIN] || !w[WATCH_ASK] ||
+	    !w[WATCH_TREE] || !w[WATCH_FILES] || event_add(w[WATCH_TREE], NULL) < 0 ||
 	    event_add(w[WATCH_FILES], NULL) < 0)
 		return error_set(error, "cannot make an event loop");
 	return 0;

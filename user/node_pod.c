@@ -160,9 +160,11 @@ static void delay(struct node_pod *pod, time_t now)
 static void note_state(struct node_pod *pod)
 {
 	struct error error = {0};
+	bool failed = node_state_write(pod->options->state_directory, &pod->state, &error) < 0;
 
-	if (node_state_write(pod->options->state_directory, &pod->state, &error) < 0)
+	if (failed && !pod->unnoted)
 		diag_error("pod %s: %s", name_of(pod), error.text);
+	pod->unnoted = failed;
 }
 
 void node_pod_classify(struct node_pod *pod, const struct node_record *record)
@@ -419,6 +421,7 @@ static int install_policy(struct node_pod *pod, struct error *error)
 	struct node_state before = pod->state;
 	int result = node_policy_install(pod->options, &pod->state, error);
 
+	pod->again = pod->state.passing || result < 0;
 	if (strcmp(before.denied, pod->state.denied) != 0 ||
 	    strcmp(before.note, pod->state.note) != 0) {
 		if (pod->state.denied[0])

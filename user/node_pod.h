@@ -41,6 +41,8 @@ struct node_pod {
 	int first_fd;  /* a pidfd of the process it was found by; -1: it is our own namespace */
 	pid_t child;   /* `run`; 0: none */
 	bool stopping; /* the child was told to end */
+	bool again;    /* its policy could not be read or written for now */
+	bool unnoted;  /* its state could not be written, and that was said */
 	time_t child_since, stop_since, not_before; /* CLOCK_MONOTONIC */
 	unsigned delay_s;
 	char said[256]; /* the last complaint, so that a tick does not repeat it */

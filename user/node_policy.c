@@ -24,10 +24,11 @@ static bool same_content(const char *path, struct span text)
 }
 
 /* As `run` will judge it, secrets included: it is to be started with nothing it would refuse. The
- * first of what is wrong is the error. */
-static bool is_good(const struct node_options *options, const char *name, const char *path,
+ * first of what is wrong is the error. Only what the text itself says is wrong for good. */
+static bool is_good(const struct node_options *options, struct node_state *state, const char *path,
 		    struct span text, struct error *error)
 {
+	const char *name = state->record.policy;
 	const struct config_source source = {path, text};
 	struct diag_list errors = {0};
 	struct config *config = config_parse(&source, 1, &errors);
@@ -50,6 +51,7 @@ static bool is_good(const struct node_options *options, const char *name, const 
 			  errors.kept	     ? errors.items[0].text
 			  : errors.no_memory ? "out of memory"
 					     : "cannot be read");
+	state->passing = config != NULL || errors.no_memory;
 	config_free(config);
 	diag_list_free(&errors);
 	return good;
@@ -91,6 +93,7 @@ static int take(struct node_state *state, const char *installed, struct span tex
 		struct error *error)
 {
 	state->denied[0] = state->note[0] = '\0';
+	state->passing = false;
 	if (same_content(installed, text))
 		return 0;
 	return node_state_write_file(installed, text, error) < 0 ? -1 : 1;
@@ -113,7 +116,9 @@ int node_policy_install(const struct node_options *options, struct node_state *s
 	if (!node_policy_valid(name))
 		error_set(&why, "its label '" NODE_LABEL "' names no policy");
 	else if (config_read_file(path, &text, &why) == 0)
-		(void)is_good(options, name, path, bytes_span(&text), &why);
+		(void)is_good(options, state, path, bytes_span(&text), &why);
+	else
+		state->passing = !is_gone(options, path);
 	result = why.text[0] ? keep_or_deny(state, installed, is_gone(options, path), &why, error)
 			     : take(state, installed, bytes_span(&text), error);
 	bytes_free(&text);

@@ -17,6 +17,7 @@ struct node_state {
 	uint64_t cgroup_id;
 	char denied[256]; /* why everything is refused; "": the policy is in force */
 	char note[256];	  /* what is to be looked at although the policy is in force; "" */
+	bool passing;	  /* not noted: either may pass without any news of it */
 };
 
 /* DIRECTORY/UID.SUFFIX */

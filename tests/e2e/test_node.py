@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -500,6 +501,21 @@ class Node(NodeCase):
         wait_for(lambda: (pod.listed() or {}).get("wall") == "served", 20)
         wait_for(lambda: pod.curl("https://api.example.test/headers").returncode == 0, 20,
                  "the old policy after a restart")
+
+    def test_policy_that_cannot_be_read_for_now(self):
+        """It heals by itself: of what failed there is no news when it has passed."""
+        self.start_agent()
+        pod = Pod(self, "web").start().served()
+        self.ok(pod.curl("https://api.example.test/echo"))
+        before = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (1, before[1]))
+        self.swap(web=policy(ROUTE.replace("/echo", "/headers")))
+        self.says("web.yaml: Too many open files; the old policy stays")
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, before)
+        wait_for(lambda: pod.curl("https://api.example.test/headers").returncode == 0 and
+                 "egress_denied" in pod.curl("https://api.example.test/echo").stdout, 40,
+                 lambda: f"the new policy; {self.errors()[-3000:]}")
+        self.assertEqual(self.errors().count("the old policy stays"), 1, self.errors())
 
     def test_policy_taken_away(self):
         """Who takes a policy away wants it to end, for what runs as for what comes."""
