@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@
 #define FEW 16 /* who wait for a page or for the counters */
 #define DUMMY_ADDRESS 0xc0000008 /* 192.0.0.8 */
 #define DUMMY_LABEL "lo:dummy"
-#define RESERVED_PORTS "/proc/sys/net/ipv4/ip_local_reserved_ports"
+#define RESERVED_PORTS "sys/net/ipv4/ip_local_reserved_ports"
 #define RESERVED_SIZE 4096 /* the kernel takes no more than a page at a time */
 
 /* Where the programs of bpf/ steer to: our_address() has the same two. */
@@ -305,10 +306,35 @@ static int read_reserved(int fd, char list[RESERVED_SIZE])
 	return 0;
 }
 
-/* /proc/sys/net is that of the namespace we are in. What is written replaces the list. */
+/* Containers have /proc/sys read-only, whosever the sysctl is. This one is of the bottle's namespace, and
+ * writable in a proc of our own that is mounted nowhere (CAP_SYS_ADMIN). */
+static int open_in_own_proc(void)
+{
+	int context = fsopen("proc", FSOPEN_CLOEXEC), tree = -1, fd = -1;
+
+	if (context >= 0 && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		tree = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	if (tree >= 0)
+		fd = openat(tree, RESERVED_PORTS, O_RDWR | O_CLOEXEC);
+	descriptor_close(&tree);
+	descriptor_close(&context);
+	return fd;
+}
+
+/* -errno as for who has no proc of its own. */
+static int open_reserved(void)
+{
+	int fd = open("/proc/" RESERVED_PORTS, O_RDWR | O_CLOEXEC), result = -errno;
+
+	if (fd < 0 && errno == EROFS)
+		fd = open_in_own_proc();
+	return fd < 0 ? result : fd;
+}
+
+/* The list is that of the namespace we are in. What is written replaces it. */
 static int reserve_ports(const struct sockets *s)
 {
-	int fd = open(RESERVED_PORTS, O_RDWR | O_CLOEXEC), result = fd < 0 ? -errno : 0;
+	int fd = open_reserved(), result = fd < 0 ? fd : 0;
 	char list[RESERVED_SIZE], longer[RESERVED_SIZE];
 	int length;
 

@@ -98,6 +98,7 @@ class Daemonset(unittest.TestCase):
         wait_for(lambda: not [x for x in pins() if x.startswith("pod-")], 30,
                  lambda: f"walls: {pins()}; {self.said()}")
         self.assertNotIn("NOT WALLED", self.said())
+        self.assertNotIn("cannot reserve our ports", self.said())
 
     # ---- what is asked ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -134,6 +135,32 @@ static void nobody_is_given_our_port(void **state)
 	at_home();
 }
 
+/* As in a container, which may write to no sysctl of the host: this one is the bottle's. */
+static void reserves_where_sysctls_are_read_only(void **state)
+{
+	char inside[4096];
+	struct error error = {0};
+	struct sockets s;
+
+	(void)state;
+	assert_int_equal(unshare(CLONE_NEWNS), 0);
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	in_bottle();
+	write_sysctl(RESERVED, "8080");
+	assert_int_equal(mount("/proc/sys", "/proc/sys", NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+	assert_true(open(RESERVED, O_RDWR | O_CLOEXEC) < 0 && errno == EROFS);
+	at_home();
+	assert_int_equal(sockets_open(bottle_options(), &s, &error), 0);
+	assert_int_equal(s.reserve_result, 0);
+	sockets_close(&s);
+	in_bottle();
+	read_reserved(inside);
+	at_home();
+	assert_string_equal(inside, "8080,9053,9099");
+	assert_int_equal(umount2("/proc/sys", MNT_DETACH), 0);
+}
+
 static void full_list_is_kept(void **state)
 {
 	static char many[8192];
@@ -221,6 +248,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(reserves_in_the_bottle_alone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nobody_is_given_our_port, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(reserves_where_sysctls_are_read_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(full_list_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(listens_where_it_was_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(accepted_inherit, set_up, tear_down),
