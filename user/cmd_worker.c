@@ -30,6 +30,9 @@ int cmd_worker(int argc, char **argv)
 	}
 	/* Its tables go with the process; to free them one by one takes a millisecond. */
 	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
-	tls_provider_load();
+	if (!tls_provider_load()) {
+		diag_error("worker: OpenSSL does not start: out of memory, or its openssl.cnf is wrong");
+		return EXIT_FAILED;
+	}
 	return server_run(&handover);
 }

@@ -117,15 +117,16 @@ static int start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const 
 
 /* Not where the administrator's openssl.cnf wants others than "default": the FIPS provider, say. It
  * is read first: asked before that, OpenSSL makes "default" available for want of any other. */
-void tls_provider_load(void)
+bool tls_provider_load(void)
 {
-	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+	if (OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) != 1)
+		return false;
 	if (loaded || OpenSSL_version_num() >= 0x30100000L ||
 	    !OSSL_PROVIDER_available(NULL, "default"))
-		return;
+		return true;
 	theirs = OSSL_PROVIDER_try_load(NULL, "default", 1);
 	if (!theirs)
-		return;
+		return true;
 	have_gcm = tls_provider_gcm_start();
 	have_x25519 = tls_provider_x25519_start(theirs);
 	exchanges[0].implementation = tls_provider_x25519_exchange;
@@ -135,6 +136,7 @@ void tls_provider_load(void)
 		tls_provider_random_start();
 		tls_provider_clients_start(theirs);
 	}
+	return true;
 }
 
 const char *tls_provider_query(void)

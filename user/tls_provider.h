@@ -7,10 +7,12 @@
 #define TLS_PROVIDER_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
 /* Loads it into the default library context, once, before the process gives up its privileges:
- * libraries are opened. What cannot be had is left to OpenSSL. */
-void tls_provider_load(void);
+ * libraries are opened. What cannot be had is left to OpenSSL. False: OpenSSL itself did not start, which
+ * it does not try a second time, and there is no TLS in this process. */
+bool tls_provider_load(void);
 /* For SSL_CTX_new_ex(3): prefers what was loaded; NULL when nothing was. */
 const char *tls_provider_query(void);
 /* A context for connections of clients, with what was loaded. NULL: no memory; the caller frees it.

@@ -35,6 +35,7 @@ links_test_tls_provider_x25519 := $(tls_provider)
 links_test_tls_provider_clients := $(tls_provider)
 links_test_tls_provider_hmac := $(tls_provider)
 links_test_tls_provider_random := $(tls_provider)
+links_test_tls_provider_start := $(tls_provider)
 links_test_leaf_cache := leaf_cache ciphers $(tls_provider) session_cache tickets cert_authority roots bytes diag
 links_test_session_cache := session_cache
 links_test_identify := identify sockets address bytes diag

@@ -23,7 +23,7 @@
 static int load(void **state)
 {
 	(void)state;
-	tls_provider_load();
+	(void)tls_provider_load();
 	return 0;
 }
 
