@@ -535,7 +535,8 @@ static void abandon(struct h2 *h2)
 		next = s->next;
 		if (s->closed)
 			continue;
-		s->wrong = !h2->gone;
+		s->no_memory = h2->no_memory;
+		s->wrong = !h2->gone && !h2->no_memory;
 		close_stream(s, NGHTTP2_INTERNAL_ERROR);
 	}
 }
@@ -570,7 +571,7 @@ void h2_free(struct h2 *h2)
 static bool receive(struct h2 *h2)
 {
 	uint8_t buffer[READ_SIZE];
-	ssize_t n;
+	ssize_t n, taken;
 
 	if (stream_must_wait(h2->transport))
 		return false;
@@ -579,7 +580,9 @@ static bool receive(struct h2 *h2)
 		return false;
 	h2_room_heard(h2);
 	h2->gone = n <= 0;
-	if (n <= 0 || nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) != n ||
+	taken = n > 0 ? nghttp2_session_mem_recv(h2->session, buffer, (size_t)n) : 0;
+	h2->no_memory |= taken == NGHTTP2_ERR_NOMEM;
+	if (n <= 0 || taken != n ||
 	    nghttp2_session_get_outbound_queue_size(h2->session) > QUEUE_MAX)
 		h2->over = true;
 	return !h2->over;
@@ -597,6 +600,7 @@ static ssize_t gather(struct h2 *h2, char room[GATHER_ROOM])
 
 		if (n == 0)
 			break;
+		h2->no_memory |= n == NGHTTP2_ERR_NOMEM;
 		if (n < 0 || (size_t)n > GATHER_ROOM - length)
 			return -1;
 		memcpy(room + length, data, (size_t)n);

@@ -45,6 +45,7 @@ struct h2_stream {
 	uint32_t code;	  /* why */
 	bool said;	  /* the peer did: RST_STREAM */
 	bool wrong;	  /* we did, for what it sent */
+	bool no_memory;	  /* nghttp2 had none for the session */
 	uint32_t own_code; /* if we have to reset it */
 
 	struct bytes out_head; /* being written, or waiting for submission */
@@ -72,6 +73,7 @@ struct h2 {
 	const struct h2_owner *owner;
 	void *context;
 	bool server, running, over, kicked;
+	bool no_memory; /* it ended because nghttp2 has none */
 	bool gone; /* it ended by the transport's end, or as we wished, and not for what the peer sent */
 	bool settings_came; /* the peer's: until then nobody knows whether it takes extended CONNECT */
 	size_t memory;	      /* nghttp2's own */

@@ -72,6 +72,8 @@ static void consume(struct h2_stream *s, size_t n)
 
 static ssize_t stream_end(const struct h2_stream *s)
 {
+	if (s->no_memory)
+		return -ENOMEM;
 	if (s->reset)
 		return s->code == NGHTTP2_REFUSED_STREAM || s->code == NGHTTP2_HTTP_1_1_REQUIRED
 			       ? -ESTALE : -ECONNRESET;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Two sessions, a client's and a server's, on one pair of sockets; and heads that go both ways. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -503,6 +504,51 @@ static void the_carrier_dies(void **state)
 	stream_free(client);
 }
 
+static const nghttp2_session *without_memory;
+
+/* nghttp2's own; of `without_memory` as where it has no memory for what it was given. */
+ssize_t nghttp2_session_mem_recv(nghttp2_session *session, const uint8_t *data, size_t length)
+{
+	ssize_t (*real)(nghttp2_session *, const uint8_t *, size_t) =
+		(ssize_t(*)(nghttp2_session *, const uint8_t *, size_t))dlsym(
+			RTLD_NEXT, "nghttp2_session_mem_recv");
+
+	return session == without_memory ? NGHTTP2_ERR_NOMEM : real(session, data, length);
+}
+
+/* The peer has done nothing wrong, and neither has it left. */
+static void no_memory(struct pair *p, const struct side *side, bool server)
+{
+	struct stream *client = ask(p, GET, false), *held = server ? p->opened[0] : client;
+	char text[64];
+	ssize_t n;
+
+	(void)get(p->opened[0], &n);
+	without_memory = side->h2->session;
+	put(server ? client : p->opened[0], server ? "x" : "HTTP/1.1 200 OK\r\n\r\n");
+	turn(p);
+	without_memory = NULL;
+	assert_true(side->over);
+	assert_int_equal(stream_read(held, text, sizeof(text)), -ENOMEM);
+	assert_false(h2_tell_end(held, text, sizeof(text)));
+	assert_int_equal(p->malformed, 0);
+	stream_free(client);
+}
+
+static void no_memory_for_a_response(void **state)
+{
+	struct pair *p = *state;
+
+	no_memory(p, &p->client, false);
+}
+
+static void no_memory_for_a_request(void **state)
+{
+	struct pair *p = *state;
+
+	no_memory(p, &p->server, true);
+}
+
 /* A request that waits for room in the socket, and whose owner leaves before it could be sent. */
 static void given_up_before_it_was_sent(void **state)
 {
@@ -829,6 +875,7 @@ int main(void)
 		TEST(there_and_back), TEST(unknown_length), TEST(backpressure), TEST(resets),
 		TEST(head_as_fields), TEST(heads_of_any_size), TEST(head_and_reset),
 		TEST(early_answer),   TEST(draining),	    TEST(the_carrier_dies),
+		TEST(no_memory_for_a_response), TEST(no_memory_for_a_request),
 		TEST(early_answer_ends), TEST(early_answer_without_timers),
 		TEST(room),
 		TEST(given_up_before_it_was_sent),
