@@ -27,7 +27,7 @@ GATEWAY, PODS = "198.51.100.129", "198.51.100.128/25"
 NAMES = f"DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:{ADDRESS}"
 # Where kubelet and containerd write whatever they are told.
 HOST_PATHS = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers",
-              "/run/containerd")
+              "/run/containerd", "/run/netns")
 # What a kubelet sets for the whole machine.
 SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
            "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
