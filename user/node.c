@@ -32,7 +32,16 @@
 #define LINES_MAX ((size_t)4 << 20) /* 8000 pods of the longest lines; a node has some hundred */
 #define FILE_NEWS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ONLYDIR)
 
-enum { WATCH_TREE, WATCH_FILES, WATCH_TICK, WATCH_SETTLE, WATCH_AGAIN, WATCH_ASK, WATCH_ANSWER, WATCH_SIGNALS };
+enum {
+	WATCH_TREE,
+	WATCH_FILES,
+	WATCH_TICK,
+	WATCH_SETTLE,
+	WATCH_AGAIN,
+	WATCH_ASK,
+	WATCH_ANSWER,
+	WATCH_SIGNALS
+};
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 #define SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
