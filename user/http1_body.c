@@ -344,6 +344,8 @@ static bool take_trailers(struct http1_body *body, struct span lines)
 
 static enum http1_flow source_ended(struct http1_body *body, struct stream *source, ssize_t result)
 {
+	if (result == -ENOMEM)
+		return HTTP1_FLOW_NO_MEMORY;
 	/* Only an end in order is an end: a reset, or TLS that was cut off, is none. */
 	if (result != 0 || body->framing != HTTP1_UNTIL_EOF)
 		return HTTP1_FLOW_CUT;

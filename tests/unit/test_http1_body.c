@@ -311,6 +311,30 @@ static void the_rest_is_discarded(void **state)
 	}
 }
 
+static ssize_t read_without_memory(void *object, void *buffer, size_t size)
+{
+	(void)object, (void)buffer, (void)size;
+	return -ENOMEM;
+}
+
+static void free_nothing(void *object)
+{
+	(void)object;
+}
+
+/* The origin has done nothing wrong: it is not told of as one that left in the middle. */
+static void our_lack_of_memory_is_no_cut(void **state)
+{
+	static const struct stream_ops ops = {.read = read_without_memory, .free = free_nothing};
+	struct pipeline *p = *state;
+	struct stream *source = stream_new_framed(&ops, p);
+
+	http1_body_start(&p->body, HTTP1_UNTIL_EOF, 0, false);
+	assert_int_equal(http1_body_pump(&p->body, source, &p->surplus, p->sink, &scratch),
+			 HTTP1_FLOW_NO_MEMORY);
+	stream_free(source);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -320,6 +344,7 @@ int main(void)
 		TEST(nothing_waits_behind_the_end),
 		TEST(records_leave_together),
 		TEST(the_rest_is_discarded),
+		TEST(our_lack_of_memory_is_no_cut),
 	};
 
 	alarm(60); /* what never comes is a failure */
