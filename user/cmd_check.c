@@ -16,7 +16,7 @@ static const char help_text[] =
 	"       egress-bpf check --effective FILE\n"
 	"\n"
 	"Validates policy files (YAML or JSON), each on its own. Prints every error of a file at\n"
-	"once (250, and how many more there are), with its line and what would be right. Secrets are\n"
+	"once (it stops at some 200), with its line and what would be right. Secrets are\n"
 	"not looked up. What is valid and hardly meant gets a warning, and stays valid: a route that waits\n"
 	"for HTTP or TLS on a port where the server speaks first (SMTP, FTP, MySQL and the like).\n"
 	"\n"
