@@ -120,8 +120,10 @@ class FailedStart(Case):
                                               stdout=err, stderr=err,
                                               env=harness.environment(),
                                               preexec_fn=w.die_with_parent)
-        worker = wait_for(lambda: children(bottle.process.pid), 10, "a worker")[0]
-        os.kill(worker, signal.SIGSTOP)
+        # Without a pause: in the 20 ms of wait_for() it may be ready, and the self-test under way.
+        while not children(bottle.process.pid) and bottle.process.poll() is None:
+            pass
+        os.kill(children(bottle.process.pid)[0], signal.SIGSTOP)
         bottle.process.terminate()
         bottle.process.wait(20)
         self.assertIn("told to end", bottle.errors())
