@@ -273,7 +273,7 @@ static void take_wall_away(struct run *run)
 	descriptor_close(&run->supervisor.netns_fd);
 	if (run->follow.found.cgroup_path)
 		descriptor_close(&run->follow.found.netns_fd);
-	result = kernel_detach_ended(run->name, &error);
+	result = kernel_detach_ended(run->name, true, &error);
 	if (result < 0)
 		diag_error("run: %s", error.text);
 	else if (result == 2)

@@ -208,12 +208,9 @@ bool kernel_pinned(const char *name);
 /* Takes the wall down: unpins everything of NAME. Refuses while a supervisor lives, unless
  * `force`. 1 when there was nothing. */
 int kernel_detach(const char *name, bool force, struct error *error) WARN_UNUSED;
-/* The same for a bottle whose cgroup is gone. Waits up to 3 s for its wires to follow: while they
- * stand, somebody may be behind them who left the cgroup before it was removed. Then the wall on them
- * stays, and 2 is returned. */
-int kernel_detach_ended(const char *name, struct error *error) WARN_UNUSED;
-/* Whether such wires of NAME's stand, without waiting. */
-bool kernel_wires_stand(const char *name);
+/* The same for a bottle whose cgroup is gone. 2 while its wires stand, and then nothing is done: somebody
+ * may be behind them who left the cgroup before it was removed. With `wait` they have 3 s to follow it. */
+int kernel_detach_ended(const char *name, bool wait, struct error *error) WARN_UNUSED;
 /* Unpins everything of NAME, whose cgroup was removed just now and which had no wires. Its programs end
  * a moment later, by the kernel's own hand. */
 int kernel_let_go(const char *name, struct error *error) WARN_UNUSED;

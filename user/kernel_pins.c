@@ -326,15 +326,10 @@ int kernel_let_go(const char *name, struct error *error)
 	return kernel_pinned(name) ? remove_pins(name, false, error) : 0;
 }
 
-bool kernel_wires_stand(const char *name)
+int kernel_detach_ended(const char *name, bool wait, struct error *error)
 {
-	return kernel_tc_walled(name, 0) > 0;
-}
-
-int kernel_detach_ended(const char *name, struct error *error)
-{
-	for (int i = 0; kernel_wires_stand(name); i++) {
-		if (i == WIRE_ATTEMPTS)
+	for (int i = 0; kernel_tc_walled(name, 0) > 0; i++) {
+		if (!wait || i == WIRE_ATTEMPTS)
 			return 2;
 		pause_briefly();
 	}

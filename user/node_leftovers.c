@@ -35,9 +35,9 @@ static bool remove_one(const char *name)
 	struct error error = {0};
 	int result;
 
-	if (!has_ended(name) || kernel_wires_stand(name))
+	if (!has_ended(name))
 		return false;
-	result = kernel_detach_ended(name, &error);
+	result = kernel_detach_ended(name, false, &error);
 	if (result < 0)
 		diag_error("%s", error.text);
 	return result != 2;

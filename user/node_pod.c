@@ -295,23 +295,21 @@ static void keep_trying(struct node_pod *pod, const struct error *why, time_t no
 
 /* The runtime takes them away, in its own time; or somebody is behind them who left the cgroup before it
  * was removed. Not waited for: other pods come meanwhile, whose walls are our work. */
-static bool wires_stand(struct node_pod *pod, time_t now)
+static void look_for_wires_again(struct node_pod *pod, time_t now)
 {
-	if (!pod->gone || !kernel_wires_stand(pod->wall))
-		return false;
 	pod->stays = true;
 	delay(pod, now);
 	if (pod->delay_s > WIRES_PATIENCE_S)
 		complain(pod, "it has ended, but its wires still stand: the wall on them stays as long "
 			      "as they do");
-	return true;
 }
 
+/* 2: its wires stand. */
 static int remove_wall(const struct node_pod *pod, struct error *error)
 {
 	if (!kernel_pinned(pod->wall))
 		return 0;
-	return pod->gone ? kernel_detach_ended(pod->wall, error)
+	return pod->gone ? kernel_detach_ended(pod->wall, false, error)
 			 : kernel_detach(pod->wall, false, error);
 }
 
@@ -333,11 +331,11 @@ static bool take_wall_away(struct node_pod *pod, time_t now)
 	pod->held = false;
 	if (!pod->gone)
 		let_go(pod);
-	if (wires_stand(pod, now))
-		return false;
 	result = remove_wall(pod, &error);
-	if (result == 2) /* they came back */
+	if (result == 2) {
+		look_for_wires_again(pod, now);
 		return false;
+	}
 	if (result < 0 && (!pod->gone || ++pod->removals < REMOVALS)) {
 		keep_trying(pod, &error, now);
 		return false;
