@@ -18,7 +18,6 @@ struct stream {
 	bool checking; /* `again` runs for that alone */
 	bool stirred;  /* something came since it was set */
 	bool spent;    /* the last read emptied OpenSSL's buffer, which is freed then */
-	bool paused;   /* OpenSSL was told that nothing is there, so that others have their turn */
 	size_t came;   /* since OpenSSL was called */
 	int tls_error;         /* -errno; OpenSSL must not be called again after a fatal error */
 	bool shutdown_pending; /* close_notify did not fit in the socket's buffer yet */

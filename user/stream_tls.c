@@ -47,14 +47,19 @@ static void note_read(struct stream *stream, ssize_t n, int size)
 	}
 }
 
+/* OpenSSL is told then that nothing is there. */
+static bool had_its_turn(const struct stream *stream)
+{
+	return stream->came >= CALL_MAX;
+}
+
 static int bio_read(BIO *bio, char *buffer, int size)
 {
 	struct stream *stream = BIO_get_data(bio);
 	ssize_t n = -1;
 
 	errno = EAGAIN;
-	stream->paused = stream->came >= CALL_MAX;
-	if (!stream->drained && !stream->paused) {
+	if (!stream->drained && !had_its_turn(stream)) {
 		n = recv(stream->fd, buffer, (size_t)size, MSG_DONTWAIT);
 		note_read(stream, n, size);
 	}
@@ -166,7 +171,6 @@ static void before_call(struct stream *stream)
 	clear_errors();
 	errno = 0;
 	stream->came = 0;
-	stream->paused = false;
 }
 
 static int tls_fail(struct stream *stream, int error)
@@ -189,7 +193,7 @@ static int tls_result(struct stream *stream, int rc, short *blocked)
 
 	switch (SSL_get_error(stream->ssl, rc)) {
 	case SSL_ERROR_WANT_READ:
-		if (stream->paused)
+		if (had_its_turn(stream))
 			pause_reading(stream);
 		else
 			*blocked = EV_READ;
