@@ -61,6 +61,8 @@ struct supervisor_options {
 	size_t let_in_count;
 	bool root_wall; /* as in kernel_open_options */
 };
+/* What records and messages call the policy's file; NULL: there is none. Borrowed of `options`. */
+const char *supervisor_policy_file(const struct supervisor_options *options);
 
 /* Loads the policy and its secrets and the CA: what supervisor_config() and supervisor_ca() tell.
  * Errors are printed, and the exit status (1 or 2) is returned; 0 is success. The texts and arrays

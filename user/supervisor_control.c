@@ -164,15 +164,9 @@ static json_t *json_grants(const struct supervisor *s)
 	return list;
 }
 
-static const char *policy_file(const struct supervisor_options *options)
-{
-	if (options->policy_name)
-		return options->policy_name;
-	return options->policy_path ? options->policy_path : "";
-}
-
 static json_t *answer_status(const struct supervisor *s)
 {
+	const char *file = supervisor_policy_file(&s->options);
 	json_t *reload = s->reload_at ? json_pack("{s:I, s:s}", "at", (json_int_t)s->reload_at, "error",
 						  s->reload_error) : json_null();
 	char hash[2 * sizeof(s->config->hash) + 1];
@@ -181,7 +175,7 @@ static json_t *answer_status(const struct supervisor *s)
 		snprintf(hash + 2 * i, 3, "%02x", s->config->hash[i]);
 	return json_pack("{s:s, s:I, s:o, s:o, s:i, s:b, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "policy_hash", hash, "policy_since", (json_int_t)s->policy_since, "policy_file",
-			 json_text(policy_file(&s->options)), "reload", reload,
+			 json_text(file ? file : ""), "reload", reload,
 			 "restarts", (int)s->restarts, "worker_ready", supervisor_ready_count(s) > 0,
 			 "workers", (int)s->slot_count, "workers_ready",
 			 (int)supervisor_ready_count(s), "latency", json_latencies(s),

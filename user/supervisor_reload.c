@@ -182,6 +182,11 @@ static bool read_policy(struct supervisor_load *load)
 	return false;
 }
 
+const char *supervisor_policy_file(const struct supervisor_options *options)
+{
+	return options->policy_name ? options->policy_name : options->policy_path;
+}
+
 static size_t fill_sources(const struct supervisor_load *load,
 			   struct config_source sources[SOURCES_MAX])
 {
@@ -189,8 +194,7 @@ static size_t fill_sources(const struct supervisor_load *load,
 	size_t count = 0;
 
 	if (options->policy_path)
-		sources[count++] = (struct config_source){options->policy_name ? options->policy_name
-									       : options->policy_path,
+		sources[count++] = (struct config_source){supervisor_policy_file(options),
 							  bytes_span(&load->text)};
 	for (size_t i = 0; i < options->extra_count && count < SOURCES_MAX; i++)
 		sources[count++] = options->extra[i];
