@@ -13,42 +13,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "failing_allocator.h"
 #include "roots.h"
-
-/* ---- OpenSSL's allocator ------------------------------------------------------------------------ */
-
-static struct {
-	long at, count; /* which one fails, from 1 on; 0: none */
-} heap;
-
-static bool fails(void)
-{
-	return heap.at != 0 && ++heap.count == heap.at;
-}
-
-static void *allocate(size_t size, const char *file, int line)
-{
-	(void)file, (void)line;
-	return fails() ? NULL : malloc(size);
-}
-
-static void *reallocate(void *old, size_t size, const char *file, int line)
-{
-	(void)file, (void)line;
-	return fails() ? NULL : realloc(old, size);
-}
-
-static void release(void *memory, const char *file, int line)
-{
-	(void)file, (void)line;
-	free(memory);
-}
-
-static void fail_at(long at)
-{
-	heap.at = at;
-	heap.count = 0;
-}
 
 /* ---- a root, and what it has signed --------------------------------------------------------- */
 

@@ -12,32 +12,8 @@
 #include <cmocka.h>
 #include <openssl/crypto.h>
 
+#include "failing_allocator.h"
 #include "tls_provider.h"
-
-static long left; /* until one fails; 0: none does */
-
-static bool fails(void)
-{
-	return left > 0 && --left == 0;
-}
-
-static void *allocate(size_t size, const char *file, int line)
-{
-	(void)file, (void)line;
-	return fails() ? NULL : malloc(size);
-}
-
-static void *reallocate(void *old, size_t size, const char *file, int line)
-{
-	(void)file, (void)line;
-	return fails() ? NULL : realloc(old, size);
-}
-
-static void release(void *memory, const char *file, int line)
-{
-	(void)file, (void)line;
-	free(memory);
-}
 
 /* What is asked for when memory is there again, as by a worker that serves. */
 enum { WORKS, REFUSED, BROKEN };
@@ -47,9 +23,9 @@ static int start(long at)
 	SSL_CTX *context;
 	int result = REFUSED;
 
-	left = at;
+	fail_at(at);
 	if (tls_provider_load()) {
-		left = 0;
+		fail_at(0);
 		context = SSL_CTX_new(TLS_method());
 		result = context ? WORKS : BROKEN;
 		SSL_CTX_free(context);
