@@ -19,7 +19,7 @@ import yaml
 import engine
 import harness
 import world as w
-from harness import wait_for
+from harness import read, wait_for
 
 PROGRAMS = None  # where cluster-fetch has put Kubernetes' own
 NODE, ADDRESS = "node-1.example.test", "192.0.2.10"
@@ -36,11 +36,6 @@ PAUSE = """#include <signal.h>
 static void end(int number) { (void)number; _exit(0); }
 int main(void) { signal(SIGTERM, end); signal(SIGINT, end); for (;;) pause(); }
 """
-
-
-def read(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
 
 
 def write(path, text):
@@ -102,7 +97,7 @@ class Cluster:
 
     def log(self, name):
         """Its end, or the fatal line, behind which Kubernetes' programs print pages."""
-        text = read(self.path(name + ".log"))
+        text = read(self.path(name + ".log"), errors="replace")
         fatal = re.search(r"^F\d{4} .*$", text, re.M)
         return fatal.group() if fatal else text[-3000:]
 
@@ -178,7 +173,7 @@ class Cluster:
                     pass
         for path in glob.glob("/proc/[0-9]*/cmdline"):  # the shims, which outlive containerd
             try:
-                words = read(path).split("\0")
+                words = read(path, errors="replace").split("\0")
             except OSError:
                 continue
             if "containerd-shim" in words[0] and self.path("c.sock") in words:

@@ -13,7 +13,7 @@ import yaml
 import cluster
 import harness
 from cluster import ADDRESS, GATEWAY
-from harness import pins, wait_for
+from harness import pins, read, wait_for
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOKEN = "cluster-token-" + harness.MARK
@@ -51,7 +51,7 @@ def manifest():
 def set_policy(config_map, routes):
     roots = harness.world.path("test-ca.pem")
     config_map["data"]["web.yaml"] = harness.policy(routes).replace(roots, CA)
-    config_map["data"]["origins.pem"] = cluster.read(roots)
+    config_map["data"]["origins.pem"] = read(roots)
 
 
 class Daemonset(unittest.TestCase):

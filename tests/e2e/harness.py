@@ -73,6 +73,11 @@ def policy(routes=ROUTES, extra=""):
     return (f"upstream: {{ca_file: {world.path('test-ca.pem')}}}\n{extra}routes:{routes}")
 
 
+def read(path, errors="strict"):
+    with open(path, encoding="utf-8", errors=errors) as file:
+        return file.read()
+
+
 def write(name, text, mode=0o644):
     path = world.path(name)
     with open(path, "w", encoding="utf-8") as file:

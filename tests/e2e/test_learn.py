@@ -7,7 +7,7 @@ import re
 import jsonschema
 
 import harness
-from harness import Bottle, Case, cli, policy, run_exec, write
+from harness import Bottle, Case, cli, policy, read, run_exec, write
 
 TOP = os.path.dirname(os.path.dirname(harness.HERE))
 JOB = r"""
@@ -26,11 +26,6 @@ def output(name):
     if os.path.exists(path):
         os.unlink(path)
     return path
-
-
-def read(path):
-    with open(path, encoding="utf-8") as file:
-        return file.read()
 
 
 class Learn(Case):

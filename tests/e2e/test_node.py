@@ -21,7 +21,7 @@ import yaml
 
 import harness
 import world as w
-from harness import Case, alive, children, cli, environment, pins, policy, wait_for, write
+from harness import Case, alive, children, cli, environment, pins, policy, read, wait_for, write
 
 TOKEN = "kubelet-token-" + harness.MARK
 NODE = "node-1.example.test"
@@ -54,11 +54,6 @@ sockets = [socket.create_server(("0.0.0.0", port)) for port in (8080, 8081)]
 print("up", flush=True)
 time.sleep(60)
 """
-
-
-def read(path):
-    with open(path, encoding="utf-8") as file:
-        return file.read()
 
 
 def join(cgroup):

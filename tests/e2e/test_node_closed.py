@@ -11,8 +11,8 @@ import time
 import harness
 import test_node
 import world as w
-from harness import wait_for
-from test_node import Pod, read
+from harness import read, wait_for
+from test_node import Pod
 
 
 def frozen(pod):
