@@ -441,7 +441,8 @@ static int test_wall(struct supervisor *s, struct error *error)
 	self_test_run(s->self_test, s->base);
 	/* While the test is still there to know its own among them. */
 	(void)kernel_read_denials(s->kernel, log_denial, s);
-	result = self_test_finish(s->self_test, &failures, error);
+	result = s->stopping ? error_set(error, "told to end before the wall was tested")
+			     : self_test_finish(s->self_test, &failures, error);
 	self_test_free(s->self_test);
 	s->self_test = NULL;
 	if (failures.count > 0)

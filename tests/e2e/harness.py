@@ -319,6 +319,10 @@ class Bottle:
         w.mount(world.path("bottle-hosts"), "/etc/hosts", None, w.MS_BIND)
         w.mount(world.path("bottle-resolv.conf"), "/etc/resolv.conf", None, w.MS_BIND)
 
+    def freeze(self, frozen):
+        with open(os.path.join(self.cgroup, "cgroup.freeze"), "w", encoding="utf-8") as file:
+            file.write("1" if frozen else "0")
+
     def enter(self):
         w.die_with_parent()
         with open(os.path.join(self.cgroup, "cgroup.procs"), "w", encoding="utf-8") as file:

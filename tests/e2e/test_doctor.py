@@ -157,12 +157,8 @@ class SelfTest(Case):
         bottle.process.terminate()
         bottle.process.wait()
         self.ok(cli("detach", bottle.name))
-
-        def freeze(value):
-            with open(os.path.join(bottle.cgroup, "cgroup.freeze"), "w", encoding="utf-8") as file:
-                file.write(value)
-        self.addCleanup(freeze, "0")
-        freeze("1")
+        self.addCleanup(bottle.freeze, False)
+        bottle.freeze(True)
         result = subprocess.run(bottle.command(), capture_output=True, text=True, timeout=30,
                                 env=harness.environment(), check=False)
         self.assertEqual(result.returncode, 1, result.stderr)

@@ -110,9 +110,8 @@ class FailedStart(Case):
                 again.kill()
                 again.wait()
 
-    def test_sigterm_during_the_start_is_heard(self):
-        bottle = Bottle()
-        self.addCleanup(bottle.stop)
+    def start_again(self, bottle):
+        """Its process anew, on the wall that stands; not waited for."""
         bottle.process.terminate()
         bottle.process.wait(15)
         with open(bottle.err_path, "a", encoding="utf-8") as err:
@@ -120,14 +119,34 @@ class FailedStart(Case):
                                               stdout=err, stderr=err,
                                               env=harness.environment(),
                                               preexec_fn=w.die_with_parent)
+
+    def test_sigterm_during_the_start_is_heard(self):
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        self.start_again(bottle)
         # Without a pause: in the 20 ms of wait_for() it may be ready, and the self-test under way.
         while not children(bottle.process.pid) and bottle.process.poll() is None:
             pass
         os.kill(children(bottle.process.pid)[0], signal.SIGSTOP)
         bottle.process.terminate()
         bottle.process.wait(20)
-        self.assertIn("told to end", bottle.errors())
+        self.assertIn("told to end before the worker was ready", bottle.errors())
         self.assertEqual(cli("status", bottle.name).returncode, 0)  # the wall was there before
+
+    def test_sigterm_during_the_self_test_is_heard(self):
+        """In a cgroup that is frozen the self-test's process does not come to its end."""
+        bottle = Bottle()
+        self.addCleanup(bottle.stop)
+        bottle.freeze(True)
+        self.addCleanup(bottle.freeze, False)
+        processes = os.path.join(bottle.cgroup, "cgroup.procs")
+        before = harness.read(processes)
+        self.start_again(bottle)
+        wait_for(lambda: harness.read(processes) != before)
+        bottle.process.terminate()
+        bottle.process.wait(20)
+        self.assertIn("told to end before the wall was tested", bottle.errors())
+        self.assertEqual(cli("status", bottle.name).returncode, 0)
 
     def test_worker_that_does_not_start(self):
         """It has no successor then, and no wall stands: none is promised. Root reads those roots, the
