@@ -20,6 +20,7 @@
 #include "verdicts.h"
 
 #define LINE_SIZE 32768
+#define GATHER_SIZE 8192 /* 20 lines or so; more would only push others out of the processor's cache */
 #define FILE_PATH_LIMIT 16384 /* bytes of the escaped path */
 #define FIELD_LIMIT 600
 /* A pipe takes up to PIPE_BUF (4096) bytes whole or not at all: pipe(7). */
@@ -519,6 +520,9 @@ void access_log_flush(struct access_log *log)
 	if (log->kind == REGULAR)
 		write_lines(log, g->text, length, g->count);
 	g->count = 0;
+	/* Behind the writing: who is killed between has written them twice, not lost them. */
+	if (log->feed)
+		feed_set_logged(log->feed, feed_end(log->feed, FEED_ALL));
 }
 
 static void gather(struct access_log *log)
@@ -526,14 +530,19 @@ static void gather(struct access_log *log)
 	struct gathered *g = &log->gathered;
 	size_t length = log->line.length - 1;
 
-	if (length > sizeof(g->text) - 1 - g->length)
+	if (g->length + length > GATHER_SIZE)
 		access_log_flush(log);
 	memcpy(g->text + 1 + g->length, log->line.text + 1, length);
 	g->length += length;
 	g->count++;
+}
+
+/* Once the feed has the line, too. */
+static void see_to_gathered(struct access_log *log)
+{
 	if (!log->notify)
 		access_log_flush(log);
-	else if (g->count == 1)
+	else if (log->gathered.count == 1)
 		log->notify(log->context);
 }
 
@@ -619,6 +628,7 @@ void access_log_write(struct access_log *log, const struct access_record *record
 	write_line(log);
 	if (log->feed)
 		write_feed(log, record, id, &now);
+	see_to_gathered(log);
 }
 
 void access_log_missed(struct access_log *log, const char *source, uint64_t count)
@@ -636,6 +646,37 @@ void access_log_missed(struct access_log *log, const char *source, uint64_t coun
 	write_line(log);
 	if (log->feed)
 		feed_line(log, ms_of(&now), true);
+	see_to_gathered(log);
+}
+
+static void recover_line(struct access_log *log, const struct feed_event *event)
+{
+	char text[1 + FEED_LINE_MAX + 1];
+	const size_t length = event->length + 1;
+
+	if (event->length < 2 || event->line[0] != '{' || event->line[event->length - 1] != '}' ||
+	    memchr(event->line, '\n', event->length)) {
+		lose(log, 1);
+		return;
+	}
+	memcpy(text + 1, event->line, event->length);
+	text[length] = '\n';
+	write_also(log, text + 1, length);
+	if (log->kind == REGULAR)
+		write_lines(log, text, length, 1);
+}
+
+void access_log_recover(struct access_log *log, struct feed *feed)
+{
+	struct feed_cursor cursor = feed_logged(feed);
+	struct feed_event event;
+
+	/* Others' lines were each written at once. */
+	while ((log->kind == REGULAR || log->also_fd >= 0) && feed_next(feed, FEED_ALL, &cursor, &event)) {
+		lose(log, (unsigned)event.lost);
+		recover_line(log, &event);
+	}
+	feed_set_logged(feed, feed_end(feed, FEED_ALL));
 }
 
 void access_log_count_in(struct access_log *log, struct verdicts *verdicts)

@@ -63,10 +63,13 @@ void access_log_write(struct access_log *log, const struct access_record *record
 /* A line without a verdict, everywhere: `count` records of `source` never came here ("lost"). */
 void access_log_missed(struct access_log *log, const char *source, uint64_t count);
 
-/* From now on lines for regular files are gathered, 32 KiB of them at most, and whole lines are written
+/* From now on lines for regular files are gathered, 8 KiB of them at most, and whole lines are written
  * at once: by access_log_flush(), for which `notify` asks with the first, or when they are freed. */
 typedef void (*access_log_gathered_fn)(void *context);
 void access_log_gather(struct access_log *log, access_log_gathered_fn notify, void *context);
 void access_log_flush(struct access_log *log);
+/* What a process that ended had gathered: by `feed`, which was its own, is written now. No byte of it is
+ * trusted; what is no line of JSON is counted as lost. */
+void access_log_recover(struct access_log *log, struct feed *feed);
 
 #endif

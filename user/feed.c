@@ -37,7 +37,8 @@ struct shared {
 	uint64_t ids;
 	char mark[MARK_SIZE];
 	uint64_t latency_sum; /* microseconds */
-	uint64_t padding[3];
+	struct feed_cursor logged;
+	uint64_t padding;
 	struct feed_buffers buffers;
 	uint64_t tallies[TALLY_COUNT];
 	struct ring rings[FEED_RINGS];
@@ -344,6 +345,19 @@ bool feed_next(const struct feed *feed, enum feed_ring ring, struct feed_cursor 
 	for (int tries = 0; result < 0 && tries < 8; tries++)
 		result = try_next(feed, ring, cursor, ret);
 	return result > 0;
+}
+
+void feed_set_logged(struct feed *feed, struct feed_cursor cursor)
+{
+	store(&feed->shared->logged.at, cursor.at);
+	store(&feed->shared->logged.sequence, cursor.sequence);
+}
+
+struct feed_cursor feed_logged(const struct feed *feed)
+{
+	const struct feed_cursor *shared = &feed->shared->logged;
+
+	return (struct feed_cursor){load(&shared->at), load(&shared->sequence)};
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */

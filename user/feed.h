@@ -85,4 +85,8 @@ bool feed_next(const struct feed *feed, enum feed_ring ring, struct feed_cursor 
 /* Behind the newest line. */
 struct feed_cursor feed_end(const struct feed *feed, enum feed_ring ring);
 
+/* How far the lines of FEED_ALL are in the log as well: the writer's word, which may be anything. */
+void feed_set_logged(struct feed *feed, struct feed_cursor cursor);
+struct feed_cursor feed_logged(const struct feed *feed);
+
 #endif

@@ -15,6 +15,7 @@
 #include "access_log.h"
 #include "background.h"
 #include "cert_authority.h"
+#include "clock.h"
 #include "config.h"
 #include "connection.h"
 #include "descriptor.h"
@@ -43,6 +44,7 @@
 #define STOP_GRACE_S 4 /* within the supervisor's patience */
 /* Often enough that nobody notices the wait. */
 #define STOP_LOOK_US 20000
+#define LOG_EVERY_MS 10
 /* The answer never changes; it is short so that a removed route is asked for again. */
 #define SYNTHETIC_TTL 60
 
@@ -68,6 +70,7 @@ struct server {
 	struct dns_names names;
 	struct dns_responder *responder;
 	struct event *control, *idle_check, *log_flush;
+	uint64_t log_flushed; /* when it last was, in ms */
 };
 
 static void set_dns_mode(struct server *s);
@@ -454,19 +457,25 @@ static struct listener *open_listener(struct server *s)
 
 static void flush_log(evutil_socket_t fd, short what, void *context)
 {
-	const struct server *s = context;
+	struct server *s = context;
 
 	(void)fd;
 	(void)what;
+	s->log_flushed = clock_ms(CLOCK_MONOTONIC);
 	access_log_flush(s->log);
 }
 
-/* At the end of this pass of the loop, behind what else is active: before it waits. */
+/* At the end of this pass of the loop, behind what else is active: before it waits. But not so soon again:
+ * many passes of a busy loop serve one request. Much shorter than this, the timer costs what it saves; what
+ * waits here when we are killed the supervisor finds in the feed. */
 static void log_gathered(void *context)
 {
 	const struct server *s = context;
+	const struct timeval later = {0, LOG_EVERY_MS * 1000};
 
-	event_active(s->log_flush, EV_TIMEOUT, 0);
+	if (!s->feed || clock_ms(CLOCK_MONOTONIC) - s->log_flushed >= LOG_EVERY_MS ||
+	    event_add(s->log_flush, &later) < 0)
+		event_active(s->log_flush, EV_TIMEOUT, 0);
 }
 
 /* Without `flows` everything is explicit; without `verdicts` nothing is counted. */

@@ -148,6 +148,16 @@ static void restart_later(struct slot *slot)
 		event_active(slot->restart, EV_TIMEOUT, 0);
 }
 
+/* Returns how it ended, as wait(2) has it. What it was about to log is not lost with it. */
+static int stop_worker(struct slot *slot)
+{
+	const int status = worker_stop(&slot->worker);
+
+	if (slot->feed && slot->s->log)
+		access_log_recover(slot->s->log, slot->feed);
+	return status;
+}
+
 /* SIGSYS is worth its own words: either the filter lacks a call, or somebody was in the worker. */
 static void say_how_it_ended(const struct supervisor *s, int status)
 {
@@ -173,7 +183,7 @@ static void worker_ended(struct slot *slot)
 	int status;
 
 	unwatch_worker(slot);
-	status = worker_stop(&slot->worker);
+	status = stop_worker(slot);
 	if (s->ending)
 		return;
 	say_how_it_ended(s, status);
@@ -277,7 +287,7 @@ void supervisor_run_slot(struct slot *slot)
 	slot->owes = true;
 	if (!watch_worker(slot)) {
 		unwatch_worker(slot);
-		worker_stop(&slot->worker);
+		(void)stop_worker(slot);
 		slot->owes = false;
 		restart_later(slot);
 	}
@@ -294,5 +304,5 @@ void supervisor_kill_worker(struct slot *slot, const char *why)
 void supervisor_end_slot(struct slot *slot)
 {
 	unwatch_worker(slot);
-	worker_stop(&slot->worker);
+	(void)stop_worker(slot);
 }

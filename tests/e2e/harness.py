@@ -221,9 +221,10 @@ def threads(pids):
 
 
 def settle(pid):
-    """An answer leaves a worker before that pass of its loop ends which writes log, feed and counters:
-    this waits until whoever serves has nothing left to do, or, under a load, has waited for more of it
-    often enough. What comes by other ways than an answer (a connection's end, say) is to be waited for."""
+    """An answer leaves a worker before that pass of its loop ends which writes feed and counters, and up to
+    10 ms before the log has its line: this waits until whoever serves has had nothing to do for longer than
+    that, or, under a load, has waited for more of it often enough. What comes by other ways than an answer (a
+    connection's end, say) is to be waited for."""
     end, first, before = time.monotonic() + 3, {}, {}
     while time.monotonic() < end:
         now = threads([pid, *descendants(pid)])
@@ -232,7 +233,7 @@ def settle(pid):
                for path, (still, slept) in now.items()):
             return
         before = now
-        time.sleep(0.002)
+        time.sleep(0.015)
 
 
 def memory_kib(pid, field="VmRSS"):

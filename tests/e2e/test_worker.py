@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import unittest
 
 import harness
@@ -19,6 +20,23 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_ATTACH, PTRACE_DETACH = 12, 13, 16, 17
 REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp "
              "ss fs_base gs_base ds es fs gs").split()
+
+
+# Requests one after the other on a connection that is kept, until all are answered or it ends.
+MANY = """
+import http.client, ssl, sys
+connection = http.client.HTTPSConnection("api.example.test",
+                                         context=ssl.create_default_context(cafile=sys.argv[1]))
+answered = 0
+try:
+    for i in range(int(sys.argv[2])):
+        connection.request("GET", "/echo")
+        connection.getresponse().read()
+        answered += 1
+except (OSError, http.client.HTTPException):
+    pass
+print(answered)
+"""
 
 
 class Registers(ctypes.Structure):
@@ -59,6 +77,10 @@ def hang(pid, thread):
         value = int.from_bytes(file.read(4), "little")
     make_it_call(thread, 202, stack, 128, value, 0)  # FUTEX_WAIT_PRIVATE, without a limit
     wait_for(lambda: call().startswith(f"202 {stack:#x} "), 5, "it to hang")
+
+
+def write_calls(pid):
+    return int(re.search(r"syscw: (\d+)", harness.read(f"/proc/{pid}/io"))[1])
 
 
 def status_of(pid):
@@ -269,6 +291,28 @@ class Log(Case):
         self.assertEqual(fetch(bottle, "/echo"), "200")
         wait_for(lambda: len([r for r in bottle.log() if r.get("path")]) == 2, 5, "the next worker")
         self.assertEqual(os.path.getsize(old), size)
+
+    def test_busy(self):
+        """Not a write(2) for each line; when the worker is killed, the supervisor writes what waited."""
+        bottle = Bottle(policy(ANY_PATH))
+        self.addCleanup(bottle.stop)
+        worker = bottle.worker()
+        writes, began = write_calls(worker), time.monotonic()
+        self.assertEqual(self.ok(bottle.python(MANY, bottle.certificate, "300")).split(), ["300"])
+        lines = [r["id"] for r in bottle.log() if r.get("path") == "/echo"]
+        passed = time.monotonic() - began
+        self.assertEqual(len(lines), len(set(lines)))
+        self.assertEqual(len(lines), 300)
+        self.assertLess(write_calls(worker) - writes, passed / 0.010 + os.path.getsize(bottle.log_path) / 4096)
+        client = bottle.popen([harness.PYTHON, "-c", MANY, bottle.certificate, "1000000"],
+                              stdout=subprocess.PIPE)
+        wait_for(lambda: len(bottle.log()) > 600, 20, "lines")
+        os.kill(worker, signal.SIGKILL)
+        answered = int(client.communicate(timeout=30)[0])
+        wait_for(lambda: "the worker ended" in bottle.errors(), 10, "somebody to notice")
+        lines = {r["id"] for r in bottle.log() if r.get("path") == "/echo"}
+        # Of one the answer had left, and no line was made yet.
+        self.assertIn(len(lines) - 300 - answered, (-1, 0, 1))
 
     def test_place_that_is_gone(self):
         """The old file goes on; a bad policy is no reason not to open the new one."""

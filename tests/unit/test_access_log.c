@@ -447,6 +447,86 @@ static void limit_is_shared(void **state)
 	close(also);
 }
 
+static json_int_t lost_of_last(int fd)
+{
+	json_t *lines = lines_of(fd), *last = json_array_get(lines, json_array_size(lines) - 1);
+	json_int_t lost = json_integer_value(json_object_get(last, "lost"));
+
+	json_decref(lines);
+	return lost;
+}
+
+static struct feed *new_feed(void)
+{
+	int fd = feed_memory();
+	struct feed *feed = feed_open(fd, "t-");
+
+	assert_non_null(feed);
+	close(fd);
+	return feed;
+}
+
+/* As when a worker is killed: its log is never flushed, and its feed is the supervisor's as well. */
+static void gathered_lines_outlive_their_writer(void **state)
+{
+	struct access_record record = {.source = "proxy", .target = SPAN("/some/path")};
+	static const char *const nonsense[] = {"", "{", "not JSON", "{}\n{}", "{\"half\":"};
+	int fd = memory_file(), also = memory_file(), calls = 0;
+	struct access_log *log = access_log_new(fd, "dev", false), *other = access_log_new(fd, "dev", false);
+	struct feed *feed = new_feed();
+
+	(void)state;
+	access_log_also(log, also, ACCESS_LOG_ALSO_LIMIT);
+	access_log_also(other, also, ACCESS_LOG_ALSO_LIMIT);
+	access_log_feed(log, feed);
+	access_log_gather(log, count_call, &calls);
+	for (int i = 0; i < 3; i++)
+		access_log_write(log, &record);
+	access_log_flush(log);
+	access_log_recover(other, feed);
+	assert_int_equal(lines_in(fd), 3);
+	access_log_write(log, &record);
+	access_log_write(log, &record);
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++)
+		feed_write(feed, FEED_ALL, 0, (struct span){nonsense[i], strlen(nonsense[i])});
+	access_log_recover(other, feed);
+	assert_int_equal(lines_in(fd), 5);
+	assert_int_equal(lines_in(also), 5);
+	access_log_recover(other, feed);
+	assert_int_equal(lines_in(fd), 5);
+	access_log_write(other, &record);
+	assert_int_equal(lost_of_last(fd), sizeof(nonsense) / sizeof(nonsense[0]));
+	/* What a writer that was taken over says of its place. */
+	feed_set_logged(feed, (struct feed_cursor){UINT64_MAX - 5, UINT64_MAX});
+	access_log_recover(other, feed);
+	assert_int_equal(lines_in(fd), 6 + 5);
+	access_log_free(other);
+	access_log_free(log);
+	feed_free(feed);
+	close(fd);
+	close(also);
+}
+
+/* Each line of a log that gathers nothing is in the file before it is in the feed. */
+static void lines_written_at_once_are_not_recovered(void **state)
+{
+	struct access_record record = {.source = "proxy"};
+	int fd = memory_file();
+	struct access_log *log = access_log_new(fd, "dev", false);
+	struct feed *feed = new_feed();
+
+	(void)state;
+	access_log_feed(log, feed);
+	access_log_write(log, &record);
+	access_log_write(log, &record);
+	access_log_missed(log, "kernel", 3);
+	access_log_recover(log, feed);
+	assert_int_equal(lines_in(fd), 3);
+	access_log_free(log);
+	feed_free(feed);
+	close(fd);
+}
+
 /* The disk is full in the middle of what was gathered: what did not get there is counted. */
 static void gathered_lines_are_lost(void **state)
 {
@@ -582,6 +662,8 @@ int main(void)
 		cmocka_unit_test(long_fields),
 		cmocka_unit_test(full_pipe),
 		cmocka_unit_test(lines_are_gathered),
+		cmocka_unit_test(gathered_lines_outlive_their_writer),
+		cmocka_unit_test(lines_written_at_once_are_not_recovered),
 		cmocka_unit_test(gathered_lines_are_lost),
 		cmocka_unit_test(full_disk_is_told),
 		cmocka_unit_test(limit_is_shared),
