@@ -50,6 +50,10 @@ class Counting(unittest.TestCase):
         counts = self.runner.Counts()
         self.runner.count_tap(counts, "it", 1, "1..2\nok 1 - a\nnot ok 2 - b\n# because\n")
         self.assertEqual(counts.why, {"it: b": ["# because"]})
+        # fail_msg() of cmocka is heard at once.
+        counts = self.runner.Counts()
+        self.runner.count_tap(counts, "it", 1, "1..2\nok 1 - a\nERROR: said\nnot ok 2 - b\n# t.c:7: error\n")
+        self.assertEqual(counts.why, {"it: b": ["ERROR: said", "# t.c:7: error"]})
 
     def test_lane_that_throws(self):
         counts = self.runner.Counts()
